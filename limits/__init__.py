@@ -1,0 +1,1 @@
+"""What we do: policy, decision, attribution, ledger."""

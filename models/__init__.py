@@ -1,0 +1,1 @@
+"""What it means: default risk, its calibration and validation, explanations, false positives."""

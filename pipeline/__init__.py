@@ -1,0 +1,1 @@
+"""The way through: stages, iterations in MLflow, report, command line."""

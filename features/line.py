@@ -1,0 +1,55 @@
+"""Columns of the line itself: its limit, its age, and what was done with it as a share of the limit.
+
+They depend on the state of the line as well as on events, so they are computed where the state is known: inside
+the decision, and from the delivered limit when a model is trained. The feature table never holds them.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.features.declarations import FeatureSet
+
+#: Columns every line has, before the declared shares.
+LINE_FACTS = ("limit_cents", "line_age_days")
+
+
+def line_column_names(features: FeatureSet) -> tuple[str, ...]:
+    """Names of the columns :func:`line_columns` returns."""
+    return (*LINE_FACTS, *(share.name for share in features.shares))
+
+
+def line_columns(
+    features: FeatureSet,
+    table: pd.DataFrame,
+    limit_cents: npt.NDArray[np.int64],
+    line_age_days: npt.NDArray[np.int64],
+) -> pd.DataFrame:
+    """Compute the columns of the line.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    table : DataFrame of shape (n, ...)
+        Feature table of the set.
+    limit_cents, line_age_days : int64 arrays of shape (n,)
+        Limit in force and whole days since opening.
+
+    Returns
+    -------
+    DataFrame of float64, shape (n, 2 + number of shares), indexed like ``table``
+        A share is null where the limit is zero.
+
+    Examples
+    --------
+    >>> from limitlens.features.catalogue import CATALOGUE
+    >>> table = pd.DataFrame({share.column: [2_500] for share in CATALOGUE.shares})
+    >>> lines = line_columns(CATALOGUE, table, np.array([10_000]), np.array([3]))
+    >>> lines[["limit_cents", "line_age_days", "utilisation"]].values.tolist()
+    [[10000.0, 3.0, 0.25]]
+    """
+    limit = np.where(limit_cents > 0, limit_cents.astype(np.float64), np.nan)
+    columns = {"limit_cents": limit_cents.astype(np.float64), "line_age_days": line_age_days.astype(np.float64)}
+    for share in features.shares:
+        columns[share.name] = table[share.column].to_numpy(np.float64) / limit
+    return pd.DataFrame(columns, index=table.index)

@@ -1,0 +1,65 @@
+"""Spines: which lines stand in the book at which moment, as the lender knew them then."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.engine import run_sql
+from limitlens.features.table import SPINE_SCHEMA
+
+_LINES = """
+WITH versions AS (
+    SELECT spine.account_id, spine.as_of, spine.known_by, account.opened_at, account.limit_cents, account.segment,
+        ROW_NUMBER() OVER (
+            PARTITION BY spine.account_id, spine.as_of, spine.known_by
+            ORDER BY account.known_time DESC, account.delivered_known_time DESC
+        ) AS version
+    FROM spine JOIN accounts AS account ON account.account_id = spine.account_id
+    WHERE account.known_time < spine.known_by
+)
+SELECT account_id, as_of, known_by, opened_at, limit_cents, segment FROM versions
+WHERE version = 1 AND opened_at <= as_of AND limit_cents > 0
+ORDER BY account_id, as_of
+"""
+
+
+def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
+    """Look up the lines of given (account, as-of, known-by) points.
+
+    Parameters
+    ----------
+    points : DataFrame with ``account_id``, ``as_of``, ``known_by``
+    events : mapping with the ``accounts`` relation
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, known_by, opened_at, limit_cents, segment``
+        Only lines already known, opened and with a limit above zero; ordered by account and as-of.
+    """
+    spine = pa.Table.from_pandas(points[SPINE_SCHEMA.names], schema=SPINE_SCHEMA, preserve_index=False)
+    found: pd.DataFrame = run_sql(_LINES, {"accounts": events["accounts"], "spine": spine}).to_pandas()
+    return found
+
+
+def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
+    """Every line of the book at each as-of time, as known at that time; columns as in :func:`lines_at`."""
+    sql = "SELECT DISTINCT account_id FROM accounts ORDER BY account_id"
+    accounts = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
+    times = pd.DataFrame({"as_of": pd.DatetimeIndex(list(as_ofs)).as_unit("us")})
+    points = accounts.merge(times, how="cross")
+    points["known_by"] = points["as_of"]
+    return lines_at(points, events)
+
+
+def openings(after: datetime, until: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
+    """Lines opened in ``(after, until]``, each at its own opening; columns as in :func:`lines_at`."""
+    sql = f"""
+    SELECT account_id, MAX(opened_at) AS as_of FROM accounts GROUP BY account_id
+    HAVING MAX(opened_at) > CAST('{after.isoformat()}' AS TIMESTAMPTZ) AND MAX(opened_at) <= CAST('{until.isoformat()}' AS TIMESTAMPTZ)
+    ORDER BY account_id
+    """
+    points = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
+    points["known_by"] = points["as_of"]
+    return lines_at(points, events)

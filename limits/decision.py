@@ -1,0 +1,194 @@
+"""The decision: a pure function of features, PD, state and policy. The same input gives the same limit, to the cent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+_CODE = {action: code for code, action in enumerate(ACTIONS)}
+_KEEP, _REVIEW = _CODE["keep"], _CODE["review"]
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines to decide, as arrays of shape (n,)."""
+
+    pd: FloatArray
+    limit_cents: IntArray
+    balance_cents: IntArray
+    can_draw: BoolArray
+    closed: BoolArray
+    holdout: BoolArray
+    pd_ref: FloatArray
+    age_days: IntArray
+    days_since_change: IntArray
+    days_since_adverse: IntArray
+    cut: dict[str, FloatArray]
+
+
+def avoidable_loss_cents(pd_: FloatArray, limit_cents: IntArray, balance_cents: IntArray, policy: Policy) -> FloatArray:
+    """Expected loss that a cut can still avoid: PD × LGD × CCF × max(limit − balance, 0), in cents."""
+    undrawn = np.maximum(limit_cents - balance_cents, 0)
+    loss: FloatArray = pd_ * policy.loss.lgd * policy.loss.ccf * undrawn
+    return loss
+
+
+def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """Decide every line.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n, ...)
+        Features and line columns the rules name, with ``segment``; ``balance_cents`` counts as 0 when absent.
+    pd_ : float64 array of shape (n,)
+        Probability of default.
+    state : DataFrame of shape (n, ...)
+        State of each line before the decision (:data:`limitlens.limits.state.STATE_COLUMNS`).
+    policy : Policy
+
+    Returns
+    -------
+    DataFrame indexed like ``table``: ``action`` (str), ``limit_cents`` (int64), ``can_draw`` (bool), ``pd``
+    (float64), ``fired_rules`` (list of str)
+        A line that was changed less than a day ago is not changed again, so deciding twice changes nothing.
+    """
+    lines = _lines(table, pd_, state, policy)
+    wanted = _by_pd(lines, policy)
+    fired = {rule.name: _fires(rule, table, lines, policy) for rule in policy.rules}
+    code = wanted
+    for rule in policy.rules:
+        code = np.where(fired[rule.name], np.maximum(code, _CODE[rule.action]), code)
+    code, new_limit, can_draw = _carry_out(code, lines, policy)
+    return pd.DataFrame(
+        {
+            "action": np.array(ACTIONS, object)[code],
+            "limit_cents": new_limit,
+            "can_draw": can_draw,
+            "pd": pd_,
+            "fired_rules": _told(fired, wanted),
+        },
+        index=table.index,
+    )
+
+
+def inactive_rules(policy: Policy, columns: set[str]) -> list[str]:
+    """Names of the rules that cannot fire because a column they need does not exist (its source is absent)."""
+    return [rule.name for rule in policy.rules if any(c.column not in columns for c in rule.when)]
+
+
+def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Policy) -> _Lines:
+    balance = table["balance_cents"].to_numpy(np.int64) if "balance_cents" in table else np.zeros(len(table), np.int64)
+    return _Lines(
+        pd=pd_,
+        limit_cents=state["limit_cents"].to_numpy(np.int64),
+        balance_cents=balance,
+        can_draw=state["can_draw"].to_numpy(bool),
+        closed=state["closed"].to_numpy(bool),
+        holdout=state["holdout"].to_numpy(bool),
+        pd_ref=state["pd_ref"].to_numpy(np.float64),
+        age_days=state["line_age_days"].to_numpy(np.int64),
+        days_since_change=state["days_since_change"].to_numpy(np.int64),
+        days_since_adverse=state["days_since_adverse"].to_numpy(np.int64),
+        cut=_cut_offs(table["segment"], policy),
+    )
+
+
+def _cut_offs(segment: pd.Series, policy: Policy) -> dict[str, FloatArray]:
+    kinds, where = np.unique(segment.to_numpy(str), return_inverse=True)
+    cuts = [policy.cut_offs(kind) for kind in kinds]
+    return {
+        name: np.array([getattr(c, name) for c in cuts], np.float64)[where] for name in CutOffs.__dataclass_fields__
+    }
+
+
+def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
+    """What PD alone asks for, after holdout, dead band and the protection of new lines."""
+    code = np.full(len(lines.pd), _KEEP, np.int64)
+    for action in ("review", "decrease", "freeze", "close"):
+        code[lines.pd >= lines.cut[f"{action}_above_pd"]] = _CODE[action]
+    cooled = lines.days_since_adverse >= policy.timers.cool_off_days
+    used = lines.balance_cents >= policy.steps.increase_min_utilisation * lines.limit_cents
+    code[(lines.pd < lines.cut["increase_below_pd"]) & used & lines.can_draw & cooled] = _CODE["increase"]
+    code[(code == _KEEP) & ~lines.can_draw & cooled] = _CODE["unfreeze"]
+    loss = avoidable_loss_cents(lines.pd, lines.limit_cents, lines.balance_cents, policy)
+    spared = (loss < policy.loss.adverse_above_cents) | lines.holdout
+    code[(code > _REVIEW) & spared] = _KEEP
+    code[_inside_dead_band(lines, policy) & (code != _REVIEW)] = _KEEP
+    protected = lines.age_days < policy.new_lines.protected_days
+    code[protected & (code > _REVIEW)] = _REVIEW
+    code[protected & (code == _CODE["increase"])] = _KEEP
+    return code
+
+
+def _inside_dead_band(lines: _Lines, policy: Policy) -> BoolArray:
+    moved = np.abs(_log_odds(lines.pd) - _log_odds(lines.pd_ref))
+    inside: BoolArray = moved < policy.timers.dead_band_log_odds
+    return inside
+
+
+def _log_odds(pd_: FloatArray) -> FloatArray:
+    clipped = np.clip(pd_, 1e-12, 1 - 1e-12)
+    odds: FloatArray = np.log(clipped / (1 - clipped))
+    return odds
+
+
+def _fires(rule: Rule, table: pd.DataFrame, lines: _Lines, policy: Policy) -> BoolArray:
+    if any(condition.column not in table for condition in rule.when):
+        return np.zeros(len(table), bool)
+    holds = ~lines.closed
+    for condition in rule.when:
+        holds &= _holds(condition, table[condition.column].to_numpy(np.float64))
+    return holds if rule.new_lines else holds & (lines.age_days >= policy.new_lines.protected_days)
+
+
+def _holds(condition: Condition, values: FloatArray) -> BoolArray:
+    compare = {"at_least": np.greater_equal, "at_most": np.less_equal, "above": np.greater, "below": np.less}
+    holds: BoolArray = compare[condition.operator](values, condition.value)
+    return holds
+
+
+def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray, IntArray, BoolArray]:
+    """Turn the wanted action into a limit; what moves nothing is a keep, unless a person is asked to look."""
+    settled = lines.days_since_change < 1
+    code = np.where(lines.closed | (settled & (code != _REVIEW)), _KEEP, code)
+    dwelt = lines.days_since_change >= policy.timers.dwell_days
+    limit = lines.limit_cents.copy()
+    for action, stepped in (("decrease", _lowered(lines, policy)), ("increase", _raised(lines, policy))):
+        limit = np.where((code == _CODE[action]) & dwelt, stepped, limit)
+    limit = np.where(code == _CODE["close"], 0, limit)
+    can_draw = np.where(code >= _CODE["freeze"], False, np.where(code == _CODE["unfreeze"], True, lines.can_draw))
+    unmoved = (limit == lines.limit_cents) & (can_draw == lines.can_draw) & (code != _REVIEW)
+    return np.where(unmoved, _KEEP, code), limit.astype(np.int64), can_draw.astype(bool)
+
+
+def _lowered(lines: _Lines, policy: Policy) -> IntArray:
+    step = _rounded(lines.limit_cents * (1 - policy.steps.decrease_share), policy)
+    floor = np.maximum(lines.balance_cents, lines.cut["min_limit_cents"].astype(np.int64))
+    return np.minimum(np.maximum(step, floor), lines.limit_cents)
+
+
+def _raised(lines: _Lines, policy: Policy) -> IntArray:
+    step = _rounded(lines.limit_cents * (1 + policy.steps.increase_share), policy)
+    return np.maximum(np.minimum(step, lines.cut["max_limit_cents"].astype(np.int64)), lines.limit_cents)
+
+
+def _rounded(cents: npt.NDArray[np.floating], policy: Policy) -> IntArray:
+    unit = policy.steps.rounding_cents
+    return (np.floor(cents / unit + 1e-9) * unit).astype(np.int64)
+
+
+def _told(fired: dict[str, BoolArray], wanted: IntArray) -> list[list[str]]:
+    told: list[list[str]] = [[] for _ in wanted]
+    for name, rows in fired.items():
+        for i in np.flatnonzero(rows):
+            told[i].append(name)
+    for i in np.flatnonzero(wanted != _KEEP):
+        told[i].append(f"pd_{ACTIONS[wanted[i]]}")
+    return told

@@ -1,0 +1,56 @@
+"""An iteration: one version of data contract, features, model and policy, named by their digests."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.features.line import line_columns
+from limitlens.limits.decision import decide
+from limitlens.limits.policy import Policy
+from limitlens.models.default_risk import DefaultRiskModel, predict_pd
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A model and a policy that decide together.
+
+    Parameters
+    ----------
+    model : DefaultRiskModel
+        Carries its feature set, calibration and data contract.
+    policy : Policy
+        Its rules read the feature table of the model it was released with.
+    model_version : str
+        Version in the model registry.
+    backtest : bool
+        The decision lies before the end of the training labels: accounts are scored out of fold.
+    """
+
+    model: DefaultRiskModel
+    policy: Policy
+    model_version: str
+    backtest: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256 over the digests of model and policy."""
+        return hashlib.sha256(f"{self.model.digest}:{self.policy.digest}".encode()).hexdigest()
+
+    def score(self, table: pd.DataFrame, state: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """PD of each line, from its features and its state."""
+        limit, age = state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
+        return predict_pd(self.model, table, limit, age, out_of_fold=self.backtest)
+
+    def rules(self, table: pd.DataFrame, pd_: npt.NDArray[np.float64], state: pd.DataFrame) -> pd.DataFrame:
+        """Decisions of the policy for given PDs; the rules see features and line columns."""
+        limit, age = state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
+        line = line_columns(self.model.features, table, limit, age)
+        return decide(pd.concat([table, line], axis=1), pd_, state, self.policy)
+
+    def decide(self, table: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:
+        """Score and decide: the function ``v`` of this iteration."""
+        return self.rules(table, self.score(table, state), state)

@@ -1,0 +1,104 @@
+"""The state a line carries into a decision: its limit and its timers, as the ledger knows them.
+
+One row a line. Moments are kept, and the elapsed days are counted at the decision, so that the state before an
+old decision can be put into a new one with the days it had then.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.limits.policy import ADVERSE
+
+#: Elapsed days of something that never happened.
+NEVER_DAYS = 99_999
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+STATE_TYPE = pa.struct(
+    [
+        ("limit_cents", pa.int64()),
+        ("can_draw", pa.bool_()),
+        ("closed", pa.bool_()),
+        ("holdout", pa.bool_()),
+        ("pd_ref", pa.float64()),
+        ("opened_at", _TIME),
+        ("changed_at", _TIME),
+        ("adverse_at", _TIME),
+        ("line_age_days", pa.int64()),
+        ("days_since_change", pa.int64()),
+        ("days_since_adverse", pa.int64()),
+    ]
+)
+STATE_COLUMNS = tuple(STATE_TYPE.field(i).name for i in range(STATE_TYPE.num_fields))
+
+
+def in_holdout(account_ids: pd.Series, share: float, salt: str) -> npt.NDArray[np.bool_]:
+    """Choose the do-not-cut holdout by a salted hash, so that a line is in or out for good."""
+    marks = [int(hashlib.sha256(f"{salt}:{a}".encode()).hexdigest()[:8], 16) / 16**8 for a in account_ids]
+    return np.array(marks, np.float64) < share
+
+
+def first_state(lines: pd.DataFrame, holdout: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """State of lines that have no decision yet: the delivered limit, no timer running.
+
+    Parameters
+    ----------
+    lines : DataFrame with ``limit_cents, opened_at, as_of``
+    holdout : bool array of shape (n,)
+    """
+    nothing = pd.Series(pd.NaT, index=lines.index, dtype="datetime64[us, UTC]")
+    state = pd.DataFrame(
+        {
+            "limit_cents": lines["limit_cents"].astype(np.int64),
+            "can_draw": True,
+            "closed": False,
+            "holdout": holdout,
+            "pd_ref": np.nan,
+            "opened_at": lines["opened_at"],
+            "changed_at": nothing,
+            "adverse_at": nothing,
+        },
+        index=lines.index,
+    )
+    return state_at(state, lines["as_of"])
+
+
+def state_at(state: pd.DataFrame, as_of: pd.Series) -> pd.DataFrame:
+    """The same state with its days counted up to ``as_of`` (whole days, rounded down)."""
+    return state.assign(
+        line_age_days=_elapsed(state["opened_at"], as_of),
+        days_since_change=_elapsed(state["changed_at"], as_of),
+        days_since_adverse=_elapsed(state["adverse_at"], as_of),
+    )[list(STATE_COLUMNS)]
+
+
+def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -> pd.DataFrame:
+    """State after a decision, at the same moment.
+
+    Parameters
+    ----------
+    state : DataFrame of :data:`STATE_COLUMNS`
+        State before the decision.
+    decisions : DataFrame with ``action, limit_cents, can_draw, pd``
+    as_of : Series of times
+    """
+    changed = (decisions["limit_cents"] != state["limit_cents"]) | (decisions["can_draw"] != state["can_draw"])
+    adverse = changed & decisions["action"].isin(ADVERSE)
+    after = state.assign(
+        limit_cents=decisions["limit_cents"],
+        can_draw=decisions["can_draw"],
+        closed=state["closed"] | (decisions["action"] == "close"),
+        pd_ref=decisions["pd"].where(changed, state["pd_ref"]),
+        changed_at=as_of.where(changed, state["changed_at"]),
+        adverse_at=as_of.where(adverse, state["adverse_at"]),
+    )
+    return state_at(after, as_of)
+
+
+def _elapsed(since: pd.Series, as_of: pd.Series) -> pd.Series:
+    days = (as_of - since).dt.days
+    return days.fillna(NEVER_DAYS).astype(np.int64)

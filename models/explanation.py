@@ -1,0 +1,73 @@
+"""Explanations: which features speak for and against an account, by SHAP on the log-odds of the model.
+
+Path-dependent TreeSHAP (Lundberg et al., "From local explanations to global understanding", 2020): exact and
+additive for tree ensembles, categoricals and missing values included. The one door to the SHAP library.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.models.default_risk import DefaultRiskModel, fold_of, model_inputs
+from limitlens.models.reasons import MAX_REASONS
+
+IntArray = npt.NDArray[np.int64]
+
+
+def shap_values(
+    model: DefaultRiskModel,
+    table: pd.DataFrame,
+    limit_cents: IntArray,
+    line_age_days: IntArray,
+    *,
+    out_of_fold: bool = False,
+) -> pd.DataFrame:
+    """SHAP values of each row, in calibrated log-odds.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n, ...)
+        Feature table of the model.
+    limit_cents, line_age_days : int64 arrays of shape (n,)
+    out_of_fold : bool
+        Explain the booster that never saw the account.
+
+    Returns
+    -------
+    DataFrame of float64, shape (n, number of model columns)
+        A positive value raises the PD. Rows and the base value sum to the log-odds of the PD.
+    """
+    import shap  # noqa: PLC0415 (compiles for seconds; only explanations need it)
+
+    inputs = model_inputs(model.features, model.categories, table, limit_cents, line_age_days)
+    booster = fold_of(table["account_id"], model.settings.folds) + 1 if out_of_fold else np.zeros(len(table), np.int64)
+    values = np.zeros(inputs.shape)
+    for k in np.unique(booster):
+        rows = booster == k
+        values[rows] = shap.TreeExplainer(model.parsed[k]).shap_values(inputs[rows])
+    return pd.DataFrame(values * model.slope, columns=list(model.columns), index=table.index)
+
+
+def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence[Sequence[str]]) -> list[list[str]]:
+    """At most four reason codes of each row: those of the rules that fired, then the strongest against the account.
+
+    Limit, age of the line, segment and static attributes have no code: a customer is told only what the customer
+    did.
+
+    Parameters
+    ----------
+    shap : DataFrame of shape (n, number of model columns)
+    evidence : sequence of n sequences of str
+        Reason codes of the fired rules.
+    """
+    declared = model.features.declaration_of
+    code_of = {name: declared[name].reason for name in shap.columns if name in declared}
+    codes = sorted(set(code_of.values()))
+    strength = np.column_stack([shap[[n for n, c in code_of.items() if c == code]].sum(axis=1) for code in codes])
+    order = np.argsort(-strength, axis=1, kind="stable")
+    return [
+        list(dict.fromkeys([*evidence[i], *(codes[j] for j in order[i] if strength[i, j] > 0)]))[:MAX_REASONS]
+        for i in range(len(shap))
+    ]

@@ -1,0 +1,115 @@
+"""Labels: did the account default inside the horizon? Read from delivered outcomes, else from arrears."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.calendar import add_months
+from limitlens.data.engine import run_sql
+from limitlens.features import rows
+from limitlens.features.rows import Clock
+from limitlens.features.table import SPINE_SCHEMA
+
+_POINTS = SPINE_SCHEMA.append(pa.field("horizon_end", pa.timestamp("us", tz="UTC")))
+
+_CHECKPOINTS = f"""
+WITH {rows.seen("payment", Clock())},
+dues AS (
+    SELECT account_id, as_of, known_by, COALESCE(instalment_id, event_id) AS instalment_id,
+        MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
+    FROM payment_seen WHERE kind = 'due'
+    GROUP BY account_id, as_of, known_by, COALESCE(instalment_id, event_id)
+),
+repaid AS (
+    SELECT account_id, as_of, known_by, instalment_id,
+        SUM(CASE WHEN payment_seen.event_time < due_time + INTERVAL '{{dpd}}' DAY THEN amount_cents END) AS repaid_cents
+    FROM payment_seen JOIN dues USING (account_id, as_of, known_by, instalment_id)
+    WHERE kind = 'repayment' GROUP BY account_id, as_of, known_by, instalment_id
+),
+moments AS (
+    SELECT account_id, known_by, due_time + INTERVAL '{{dpd}}' DAY AS moment
+    FROM dues LEFT JOIN repaid USING (account_id, as_of, known_by, instalment_id)
+    WHERE COALESCE(repaid_cents, 0) < due_cents
+    UNION ALL
+    SELECT account_id, known_by, event_time + INTERVAL '1 microsecond' AS moment
+    FROM payment_seen WHERE kind = 'status' AND dpd_days >= {{dpd}}
+)
+SELECT DISTINCT account_id, moment AS as_of, known_by FROM moments ORDER BY account_id, as_of
+"""
+
+_REACHED = f"""
+WITH {rows.seen("payment", Clock())}, {rows.payment_rows(Clock())}, {rows.arrears(Clock())}
+SELECT account_id, as_of FROM spine
+LEFT JOIN computed_arrears USING (account_id, as_of, known_by)
+LEFT JOIN delivered_arrears USING (account_id, as_of, known_by)
+WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= {{dpd}}
+"""
+
+_LABEL = """
+SELECT point.account_id, point.as_of, COUNT(reached.as_of) > 0 AS bad
+FROM point LEFT JOIN reached
+    ON reached.account_id = point.account_id AND reached.as_of > point.as_of AND reached.as_of <= point.horizon_end
+GROUP BY point.account_id, point.as_of ORDER BY point.account_id, point.as_of
+"""
+
+
+def computed_labels(
+    points: pd.DataFrame,
+    events: Mapping[str, pa.Table | str],
+    *,
+    known_by: datetime,
+    horizon_months: int,
+    default_dpd_days: int = 90,
+) -> pd.DataFrame:
+    """Label accounts bad when their days past due reach the default threshold inside ``(as_of, as_of + horizon]``.
+
+    Days past due can only reach the threshold that many days after a due date (or at a delivered status), so
+    the arrears are evaluated at those moments alone, by the same rule the features use.
+
+    Parameters
+    ----------
+    points : DataFrame with ``account_id`` and ``as_of`` (month starts)
+    events : mapping with the ``payment`` relation
+    known_by : datetime
+        Rows known strictly before it are read.
+    horizon_months : int
+        Length of the performance window.
+    default_dpd_days : int
+        Days past due that make a default; 90 follows CRR art. 178(1)(b).
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, bad`` (bool)
+        Only points whose horizon has fully elapsed at ``known_by``.
+    """
+    as_ofs = points["as_of"].drop_duplicates()
+    ends = {t: pd.Timestamp(add_months(t.to_pydatetime(), horizon_months)) for t in as_ofs}
+    matured = points.assign(known_by=known_by, horizon_end=points["as_of"].map(ends))
+    matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
+    relations = {"payment": events["payment"]}
+    spine = _spine(matured[["account_id"]].drop_duplicates().assign(as_of=known_by, known_by=known_by))
+    moments = run_sql(_CHECKPOINTS.format(dpd=default_dpd_days), {**relations, "spine": spine})
+    reached = run_sql(_REACHED.format(dpd=default_dpd_days), {**relations, "spine": moments})
+    point = pa.Table.from_pandas(matured[_POINTS.names], schema=_POINTS, preserve_index=False)
+    labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
+    return labelled
+
+
+def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime) -> pd.DataFrame:
+    """Outcomes as the lender delivered them: ``account_id, as_of, known_time, bad``, latest version known."""
+    sql = f"""
+    SELECT account_id, as_of, known_time, bad FROM (
+        SELECT *, ROW_NUMBER() OVER (
+            PARTITION BY account_id, as_of ORDER BY known_time DESC, delivered_known_time DESC
+        ) AS version
+        FROM outcomes WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)
+    ) WHERE version = 1 ORDER BY account_id, as_of
+    """
+    found: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
+    return found
+
+
+def _spine(points: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(points[SPINE_SCHEMA.names], schema=SPINE_SCHEMA, preserve_index=False)

@@ -1,0 +1,98 @@
+"""Training settings: read from TOML, checked key by key, recorded with every iteration."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from limitlens.data.errors import ConfigError
+
+_TYPES: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list,)}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How labels, features and the model are made; see ``conf/train.toml`` for the meaning of each value."""
+
+    horizon_months: int = 6
+    default_dpd_days: int = 90
+    timezone: str = "UTC"
+    protected: tuple[str, ...] = ()
+    seed: int = 1
+    folds: int = 5
+    trees: int = 200
+    leaves: int = 15
+    learning_rate: float = 0.05
+    min_rows_per_leaf: int = 50
+    feature_share: float = 0.6
+    row_share: float = 0.8
+    l2: float = 5.0
+
+    def lightgbm_parameters(self) -> dict[str, Any]:
+        """Parameters for LightGBM; deterministic for any thread count."""
+        return {
+            "objective": "binary",
+            "num_leaves": self.leaves,
+            "learning_rate": self.learning_rate,
+            "min_data_in_leaf": self.min_rows_per_leaf,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "lambda_l2": self.l2,
+            "seed": self.seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON and MLflow parameters."""
+        return {**asdict(self), "protected": list(self.protected)}
+
+
+_SECTIONS = {
+    "labels": ("horizon_months", "default_dpd_days"),
+    "features": ("timezone", "protected"),
+    "model": tuple(f.name for f in fields(TrainSettings))[4:],
+}
+
+
+def read_settings(path: Path) -> TrainSettings:
+    """Read training settings.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML, or names an unknown section or key, or gives a value of another type.
+    """
+    return TrainSettings(**_flat(_parse(path), path))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a TOML file with --config.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}.") from error
+
+
+def _flat(body: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    defaults = TrainSettings()
+    found: dict[str, Any] = {}
+    for section, values in body.items():
+        known = _SECTIONS.get(section)
+        if known is None or not isinstance(values, dict):
+            raise ConfigError(f"{path}: unknown section [{section}]; expected one of {sorted(_SECTIONS)}.")
+        for key, value in values.items():
+            if key not in known:
+                raise ConfigError(f"{path}: unknown key {key!r} in [{section}]; expected one of {sorted(known)}.")
+            found[key] = _typed(path, section, key, value, type(getattr(defaults, key)))
+    return found
+
+
+def _typed(path: Path, section: str, key: str, value: object, expected: type) -> object:
+    if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
+        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected {expected.__name__}.")
+    return tuple(value) if isinstance(value, list) else value

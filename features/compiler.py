@@ -72,21 +72,17 @@ def _aggregated(features: FeatureSet, source: str, clock: Clock) -> str:
 def _aggregate(declared: Aggregate, window: int, clock: Clock) -> str:
     where = f" FILTER (WHERE {_condition(declared, window, clock)})"
     column = declared.column
-    match declared.how:
-        case "count":
-            return f"COUNT(*){where}"
-        case "distinct":
-            return f"COUNT(DISTINCT {column}){where}"
-        case "sum":
-            return f"CAST(SUM({column}){where} AS BIGINT)"
-        case "mean":
-            return f"AVG({column}){where}"
-        case "max" | "min":
-            return f"CAST({declared.how.upper()}({column}){where} AS DOUBLE)"
-        case "last":
-            return f"CAST(MAX({column}){where} AS DOUBLE)"
-        case "days_since_last":
-            return f"DATE_DIFF('microsecond', MAX(event_time){where}, {_constant(clock)}) / 86400000000.0"
+    latest = f"DATE_DIFF('microsecond', MAX(event_time){where}, {_constant(clock)}) / 86400000000.0"
+    return {
+        "count": f"COUNT(*){where}",
+        "distinct": f"COUNT(DISTINCT {column}){where}",
+        "sum": f"CAST(SUM({column}){where} AS BIGINT)",
+        "mean": f"AVG({column}){where}",
+        "max": f"CAST(MAX({column}){where} AS DOUBLE)",
+        "min": f"CAST(MIN({column}){where} AS DOUBLE)",
+        "last": f"CAST(MAX({column}){where} AS DOUBLE)",
+        "days_since_last": latest,
+    }[declared.how]
 
 
 def _constant(clock: Clock) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 How = Literal["count", "sum", "mean", "max", "min", "distinct", "last", "days_since_last"]
 Monotone = Literal[-1, 0, 1]
-AttributeKind = Literal["number", "text", "boolean"]
 
 #: Aggregations whose value over no rows is 0; all others are null there.
 ZERO_WHEN_EMPTY = frozenset({"count", "sum", "distinct"})
@@ -120,7 +119,7 @@ class FeatureSet:
     ratios: tuple[Ratio, ...] = ()
     positions: tuple[Position, ...] = ()
     shares: tuple[LineShare, ...] = ()
-    attributes: tuple[tuple[str, AttributeKind], ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
 
     @cached_property
@@ -149,10 +148,6 @@ class FeatureSet:
         ratios = tuple(r for r in self.ratios if {r.numerator, r.denominator} <= set(kept.columns))
         kept = replace(kept, ratios=ratios)
         return replace(kept, shares=tuple(s for s in self.shares if s.column in kept.columns))
-
-    def with_attributes(self, attributes: dict[str, AttributeKind]) -> "FeatureSet":
-        """The same set with these static attributes of ``accounts``, in order of name."""
-        return replace(self, attributes=tuple(sorted(attributes.items())))
 
     @cached_property
     def declaration_of(self) -> dict[str, Aggregate | Ratio | Position | LineShare]:

@@ -44,20 +44,22 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
 
 
 def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
-    """Every line of the book at each as-of time, as known at that time; columns as in :func:`lines_at`."""
+    """Every line opened before each as-of time, as known at that time; columns as in :func:`lines_at`."""
     sql = "SELECT DISTINCT account_id FROM accounts ORDER BY account_id"
     accounts = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
     times = pd.DataFrame({"as_of": pd.DatetimeIndex(list(as_ofs)).as_unit("us")})
     points = accounts.merge(times, how="cross")
     points["known_by"] = points["as_of"]
-    return lines_at(points, events)
+    lines = lines_at(points, events)
+    return lines[lines["opened_at"] < lines["as_of"]].reset_index(drop=True)
 
 
-def openings(after: datetime, until: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
-    """Lines opened in ``(after, until]``, each at its own opening; columns as in :func:`lines_at`."""
+def openings(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
+    """Lines opened in ``[first, end)``, each at its own opening; columns as in :func:`lines_at`."""
     sql = f"""
     SELECT account_id, MAX(opened_at) AS as_of FROM accounts GROUP BY account_id
-    HAVING MAX(opened_at) > CAST('{after.isoformat()}' AS TIMESTAMPTZ) AND MAX(opened_at) <= CAST('{until.isoformat()}' AS TIMESTAMPTZ)
+    HAVING MAX(opened_at) >= CAST('{first.isoformat()}' AS TIMESTAMPTZ)
+        AND MAX(opened_at) < CAST('{end.isoformat()}' AS TIMESTAMPTZ)
     ORDER BY account_id
     """
     points = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()

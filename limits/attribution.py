@@ -78,13 +78,16 @@ def behaviour_contexts() -> IntArray:
     return contexts
 
 
-def show_cents(phi: IntArray, *, unit: int = ORDERS) -> IntArray:
-    """Whole cents that sum to the change: rounded down, then the largest remainders get one more.
+def show_cents(phi: IntArray, *, unit: int = ORDERS, total_cents: IntArray | None = None) -> IntArray:
+    """Whole cents that sum to a total: rounded down, then the largest remainders get one more.
 
     Parameters
     ----------
     phi : int64 array of shape (n, players)
-        Shares in 1/unit cents; each row sums to a multiple of ``unit``.
+        Shares in 1/unit cents.
+    unit : int
+    total_cents : int64 array of shape (n,), optional
+        What each row shall sum to; default: the row sum, which must be whole cents.
 
     Returns
     -------
@@ -97,10 +100,10 @@ def show_cents(phi: IntArray, *, unit: int = ORDERS) -> IntArray:
     [[1, 0, 0, 0, 0]]
     """
     cents = phi // unit
-    missing = phi.sum(axis=1) // unit - cents.sum(axis=1)
+    total = phi.sum(axis=1) // unit if total_cents is None else total_cents
     order = np.argsort(-(phi - cents * unit), axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
-    shown: IntArray = cents + (rank < missing[:, None])
+    shown: IntArray = cents + (rank < (total - cents.sum(axis=1))[:, None])
     return shown
 
 

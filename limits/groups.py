@@ -5,6 +5,7 @@ every order (Owen, "Values of games with a priori unions", 1977). On the limit, 
 decide, and the score alone names another group in a quarter of the cases.
 """
 
+from collections.abc import Mapping
 from itertools import combinations, product
 from math import factorial
 
@@ -29,7 +30,7 @@ def behaviour_groups(features: FeatureSet) -> tuple[str, ...]:
 def mix(features: FeatureSet, old: pd.DataFrame, new: pd.DataFrame, moved: frozenset[str]) -> pd.DataFrame:
     """The old table with the columns of some groups taken from the new one, ratios computed afresh."""
     mixed = old.copy()
-    moving = [position.name for position in features.positions if position.source in moved]
+    moving: list[str] = [position.name for position in features.positions if position.source in moved]
     moving += [name for a in features.aggregates if a.source in moved for name in a.column_names()]
     if ATTRIBUTES in moved:
         moving += ["segment", *(name for name, _ in features.attributes)]
@@ -43,7 +44,7 @@ def mix(features: FeatureSet, old: pd.DataFrame, new: pd.DataFrame, moved: froze
 def split_behaviour(
     old: Iteration,
     new: Iteration,
-    tables: tuple[pd.DataFrame, pd.DataFrame],
+    tables: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
     old_state: pd.DataFrame,
     new_state: pd.DataFrame,
 ) -> tuple[tuple[str, ...], IntArray, int]:
@@ -52,9 +53,8 @@ def split_behaviour(
     Parameters
     ----------
     old, new : Iteration
-        They share one feature set; otherwise the groups are those of the new one and both read its tables.
-    tables : (DataFrame, DataFrame)
-        C0 and C1, n rows each.
+    tables : mapping of feature set digest to (DataFrame, DataFrame)
+        C0 and C1 for the feature set of each iteration, n rows each.
     old_state, new_state : DataFrame of n rows
 
     Returns
@@ -65,32 +65,32 @@ def split_behaviour(
     unit : int
         Shares are in 1/unit cents.
     """
-    features = new.model.features
-    groups = behaviour_groups(features)
-    size, whole = len(groups), factorial(len(groups))
-    values = {
-        frozenset(moved): _contexts(old, new, mix(features, *tables, frozenset(moved)), (old_state, new_state))
-        for k in range(size + 1)
-        for moved in combinations(groups, k)
-    }
+    sides, states = (old, new), (old_state, new_state)
+    sets = {side.model.features for side in sides}
+    groups = tuple(dict.fromkeys(name for side in sides for name in behaviour_groups(side.model.features)))
+    size = len(groups)
+    values: dict[frozenset[str], IntArray] = {}
+    for moved in (frozenset(chosen) for k in range(size + 1) for chosen in combinations(groups, k)):
+        mixed = {features.digest: mix(features, *tables[features.digest], moved) for features in sets}
+        values[moved] = _contexts(sides, mixed, states)
     phi = np.zeros((len(old_state), size), np.int64)
     for j, group in enumerate(groups):
-        for moved, value in values.items():
+        for moved in values:
             if group not in moved:
                 weight = factorial(len(moved)) * factorial(size - len(moved) - 1)
-                step = (values[moved | {group}] - value) * behaviour_contexts()
+                step = (values[moved | {group}] - values[moved]) * behaviour_contexts()
                 phi[:, j] += weight * step.sum(axis=(1, 2, 3))
-    return groups, phi, ORDERS * whole
+    return groups, phi, ORDERS * factorial(size)
 
 
 def _contexts(
-    old: Iteration, new: Iteration, table: pd.DataFrame, states: tuple[pd.DataFrame, pd.DataFrame]
+    sides: tuple[Iteration, Iteration], mixed: Mapping[str, pd.DataFrame], states: tuple[pd.DataFrame, pd.DataFrame]
 ) -> IntArray:
-    """Limits of one table under each (model, policy, state): shape (n, 2, 2, 2)."""
-    sides = (old, new)
-    limits = np.empty((len(table), 2, 2, 2), np.int64)
+    """Limits of one mix of old and new behaviour under each (model, policy, state): shape (n, 2, 2, 2)."""
+    limits = np.empty((len(states[0]), 2, 2, 2), np.int64)
     for m, s in product((0, 1), (0, 1)):
-        pd_ = sides[m].score(table, states[s])
+        pd_ = sides[m].score(mixed[sides[m].model.features.digest], states[s])
         for p in (0, 1):
-            limits[:, m, p, s] = sides[p].rules(table, pd_, states[s])["limit_cents"]
+            ruled = mixed[sides[p].model.features.digest]
+            limits[:, m, p, s] = sides[p].rules(ruled, pd_, states[s])["limit_cents"]
     return limits

@@ -5,12 +5,11 @@ sha256 stands in the SQLite run table, chained to the run before; a file that wa
 written again, byte for byte, when the run is repeated.
 """
 
-import fcntl
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -66,7 +65,7 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
-    mlflow_run_id TEXT NOT NULL);
+    mlflow_run_id TEXT NOT NULL, developer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS promotions (
     id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
     promoted_at TEXT NOT NULL);
@@ -87,13 +86,14 @@ class Run:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model version: its digest, the policy it was released with, its folder below the workspace, its MLflow run."""
+    """A model version: digests, its folder below the workspace, the MLflow run and the person that made it."""
 
     model_version: str
     model_digest: str
     policy_digest: str
     folder: str
     mlflow_run_id: str
+    developer: str
 
 
 @dataclass(frozen=True)
@@ -101,23 +101,6 @@ class Ledger:
     """The ledger of one workspace folder."""
 
     workspace: Path
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the workspace for one writer.
-
-        Raises
-        ------
-        WorkspaceError
-            Another run holds it.
-        """
-        self.workspace.mkdir(parents=True, exist_ok=True)
-        with (self.workspace / ".ledger.lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise WorkspaceError(f"{self.workspace}: a run is in progress; wait for it to end.") from error
-            yield
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
@@ -225,31 +208,36 @@ class Ledger:
         files = ", ".join("'" + str(self.workspace / path).replace("'", "''") + "'" for path in paths)
         return f"SELECT * FROM read_parquet([{files}])"
 
-    def current(self) -> pd.DataFrame:
-        """Every decision with its latest attribution (null where there is none), by account and time."""
-        sql = """
+    def current(self, account_id: str | None = None) -> pd.DataFrame:
+        """Every decision with its latest attribution (null where there is none), by account and time.
+
+        Parameters
+        ----------
+        account_id : str, optional
+            Only this account.
+        """
+        where = "WHERE account_id = '" + account_id.replace("'", "''") + "'" if account_id else ""
+        sql = f"""
         SELECT decision.*, attribution.* EXCLUDE (account_id, as_of)
         FROM decisions AS decision LEFT JOIN (
             SELECT * FROM attributions
             QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id, as_of ORDER BY revision DESC) = 1
         ) AS attribution USING (account_id, as_of)
-        ORDER BY account_id, as_of
+        {where} ORDER BY account_id, as_of
         """
         tables = {name: self.relation(name) for name in ("decisions", "attributions")}
         found: pd.DataFrame = run_sql(sql, tables).to_pandas()
         return found
 
-    def last_decisions(self) -> pd.DataFrame:
-        """The latest decision of every account, with ``state`` unpacked into ``state_*`` columns and its run."""
+    def last_decisions(self) -> pa.Table:
+        """The latest decision of every account, of schema :data:`DECISIONS`; empty before the first run."""
         if not self.runs():
-            empty: pd.DataFrame = DECISIONS.empty_table().to_pandas()
-            return empty
+            return DECISIONS.empty_table()
         sql = """
         SELECT * FROM decisions
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
-        found: pd.DataFrame = run_sql(sql, {"decisions": self.relation("decisions")}).to_pandas()
-        return found
+        return run_sql(sql, {"decisions": self.relation("decisions")})
 
     def record_policy(self, digest: str, text: str) -> None:
         """Keep the text of a policy, so that its decisions can be replayed."""
@@ -267,10 +255,7 @@ class Ledger:
     def record_model(self, model: RegisteredModel) -> None:
         """Keep where a registered model version lies and which digest it has."""
         with self._connect() as connection:
-            connection.execute(
-                "INSERT INTO models VALUES (?, ?, ?, ?, ?)",
-                [model.model_version, model.model_digest, model.policy_digest, model.folder, model.mlflow_run_id],
-            )
+            connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model version, oldest first."""

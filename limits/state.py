@@ -102,3 +102,16 @@ def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -
 def _elapsed(since: pd.Series, as_of: pd.Series) -> pd.Series:
     days = (as_of - since).dt.days
     return days.fillna(NEVER_DAYS).astype(np.int64)
+
+
+def pack_state(state: pd.DataFrame) -> pa.StructArray:
+    """One struct a row, as the ledger stores it."""
+    columns = [pa.array(state[field.name], field.type, from_pandas=True) for field in STATE_TYPE]
+    return pa.StructArray.from_arrays(columns, fields=list(STATE_TYPE))
+
+
+def unpack_state(packed: pa.ChunkedArray) -> pd.DataFrame:
+    """The table :func:`pack_state` packed."""
+    columns = packed.combine_chunks().flatten()
+    state: pd.DataFrame = pa.Table.from_arrays(columns, schema=pa.schema(list(STATE_TYPE))).to_pandas()
+    return state

@@ -4,6 +4,7 @@ Path-dependent TreeSHAP (Lundberg et al., "From local explanations to global und
 additive for tree ensembles, categoricals and missing values included. The one door to the SHAP library.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,9 @@ def shap_values(
     values = np.zeros(inputs.shape)
     for k in np.unique(booster):
         rows = booster == k
-        values[rows] = shap.TreeExplainer(model.parsed[k]).shap_values(inputs[rows])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "LightGBM binary classifier", UserWarning)
+            values[rows] = shap.TreeExplainer(model.parsed[k]).shap_values(inputs[rows])
     return pd.DataFrame(values * model.slope, columns=list(model.columns), index=table.index)
 
 

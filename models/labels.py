@@ -97,14 +97,15 @@ def computed_labels(
     return labelled
 
 
-def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime) -> pd.DataFrame:
+def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime | None = None) -> pd.DataFrame:
     """Outcomes as the lender delivered them: ``account_id, as_of, known_time, bad``, latest version known."""
+    known = f"WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)" if known_by else ""
     sql = f"""
     SELECT account_id, as_of, known_time, bad FROM (
         SELECT *, ROW_NUMBER() OVER (
             PARTITION BY account_id, as_of ORDER BY known_time DESC, delivered_known_time DESC
         ) AS version
-        FROM outcomes WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)
+        FROM outcomes {known}
     ) WHERE version = 1 ORDER BY account_id, as_of
     """
     found: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()

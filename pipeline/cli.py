@@ -1,0 +1,343 @@
+"""The command line; the one place that reads the clock and prints."""
+
+import getpass
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from limitlens.data.adapters import adapter
+from limitlens.data.calendar import parse_time
+from limitlens.data.check import check_events
+from limitlens.data.errors import LimitlensError
+from limitlens.data.simulation import simulate as simulate_portfolio
+from limitlens.limits.policy import Policy, read_policy
+from limitlens.models.settings import TrainSettings, read_settings
+from limitlens.pipeline import demo as demo_job
+from limitlens.pipeline import replay as replaying
+from limitlens.pipeline.decide import Decided
+from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.promote import promote as promote_version
+from limitlens.pipeline.report import write_report
+from limitlens.pipeline.train import train as train_iteration
+from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.why import money, render
+from limitlens.pipeline.why import why as explain
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+
+app = typer.Typer(
+    help="Credit limits whose every change is split, to the cent, into behaviour, data, model, policy and time.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+ledger_app = typer.Typer(help="Check the ledger: its chain of hashes, and that every decision can be replayed.")
+app.add_typer(ledger_app, name="ledger", no_args_is_help=True)
+
+_stdout, _stderr = Console(), Console(stderr=True)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a date or time; expected 2026-03-01 or 2026-03-01T10:30.") from error
+
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds everything of a project.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+UntilOption = Annotated[datetime | None, typer.Option(parser=_time, help="Use only what was known before this time.")]
+PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: the one that was released.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="Training settings; default: those that ship with limitlens.")]
+
+_DEFAULT_WORKSPACE = Path("limitlens-work")
+
+
+def _progress(text: str) -> None:
+    _stderr.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim]  {text}", highlight=False)
+
+
+def _settings(config: Path | None) -> TrainSettings:
+    return read_settings(config) if config else default_settings()
+
+
+def _policy(path: Path | None) -> Policy | None:
+    return read_policy(path) if path else None
+
+
+def _print_json(body: Any) -> None:
+    typer.echo(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for the simulated events, the workspace and the report.")] = Path(
+        "demo"
+    ),
+    accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 6_000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+) -> None:
+    """Run the whole job on a simulated portfolio: events in, limit changes explained out.
+
+    Example: limitlens demo
+    """
+    demo_job.run(out, accounts=accounts, seed=seed, now=datetime.now(UTC), progress=_progress, show=typer.echo)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
+    accounts: Annotated[int, typer.Option(min=1, help="Lines to simulate.")] = 6_000,
+    months: Annotated[int, typer.Option(min=2, help="Months of history.")] = 18,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files, byte for byte.")] = 7,
+) -> None:
+    """Write a simulated portfolio as event tables.
+
+    Example: limitlens simulate events --accounts 6000 --months 18 --seed 7
+    """
+    report = simulate_portfolio(out, accounts=accounts, months=months, seed=seed, progress=_progress)
+    for name, rows in report.rows.items():
+        typer.echo(f"{name:<12} {rows:>12,} rows")
+    typer.echo(f"next: limitlens check {out}")
+
+
+@app.command("import")
+def import_set(
+    name: Annotated[str, typer.Argument(help="taiwan or superlender.")],
+    src: Annotated[Path, typer.Argument(help="Folder with the files of the set.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
+) -> None:
+    """Turn a public data set into event tables.
+
+    Example: limitlens import taiwan data/taiwan taiwan-events
+    """
+    report = adapter(name)(src, out)
+    for source, rows in report.rows.items():
+        typer.echo(f"{source:<12} {rows:>12,} rows")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"next: limitlens check {out}")
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one folder a source.")],
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
+
+    Example: limitlens check events
+    """
+    space = Workspace(workspace)
+    report = check_events(source, space.events, decided_until=space.ledger.decided_until(), progress=_progress)
+    if as_json:
+        _print_json(report.to_dict())
+        return
+    for line in report.lines():
+        typer.echo(line)
+    typer.echo("next: limitlens build")
+
+
+@app.command()
+def build(
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    config: ConfigOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the point-in-time training table: features, state and label at every matured month.
+
+    Example: limitlens build
+    """
+    table = build_training_table(Workspace(workspace), _settings(config), until, _progress)
+    counts = table.rows.groupby(["as_of", "split"])["bad"].agg(["size", "sum"]).reset_index()
+    body = [
+        {"as_of": str(row["as_of"]), "split": row["split"], "rows": int(row["size"]), "bads": int(row["sum"])}
+        for row in counts.to_dict("records")
+    ]
+    if as_json:
+        _print_json({"features": len(table.features.columns), "digest": table.features.digest, "as_ofs": body})
+        return
+    shown = Table("as of", "split", "lines", "bads", box=None)
+    for row in body[:40]:
+        shown.add_row(row["as_of"][:10], row["split"], f"{row['rows']:,}", f"{row['bads']:,}")
+    _stdout.print(shown)
+    if len(body) > 40:
+        typer.echo(f"… and {len(body) - 40:,} more as-of times")
+    typer.echo(f"{len(table.rows):,} rows × {len(table.features.columns)} features\nnext: limitlens train")
+
+
+@app.command()
+def train(
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    config: ConfigOption = None,
+    policy: PolicyOption = None,
+    until: UntilOption = None,
+    developer: Annotated[str | None, typer.Option(help="Who trains; default: the user of the machine.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and validate an iteration; it becomes the challenger.
+
+    Example: limitlens train --config conf/train.toml
+    """
+    trained = train_iteration(
+        Workspace(workspace),
+        _settings(config),
+        _policy(policy) or default_policy(),
+        developer=developer or getpass.getuser(),
+        until=until,
+        progress=_progress,
+    )
+    if as_json:
+        _print_json(vars(trained))
+        return
+    _stdout.print(_validation_table(trained.validation))
+    typer.echo(f"version {trained.model_version} is @challenger\nnext: limitlens promote --reviewer NAME")
+
+
+def _validation_table(validation: dict[str, Any]) -> Table:
+    metrics = validation["metrics"]
+    shown = Table(validation["kind"], "", box=None)
+    for name in ("rows", "bads"):
+        shown.add_row(name, f"{metrics[name]:,}")
+    for name in ("auc", "ks", "gini", "brier"):
+        shown.add_row(name.upper() if name != "brier" else "Brier", f"{metrics[name]:.4f}")
+    shown.add_row("bad, observed", f"{metrics['observed_share']:.2%}")
+    shown.add_row("bad, expected", f"{metrics['expected_share']:.2%}")
+    found = validation["false_positives"]
+    shown.add_row("cut on paper", f"{found['flagged']:,}, of them good {found['false_positives']:,}")
+    return shown
+
+
+@app.command()
+def promote(
+    version: Annotated[str | None, typer.Argument(help="Model version; default: the one trained last.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who reviewed it; not the developer.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version the champion; the first one of a workspace is recorded as bootstrap.
+
+    Example: limitlens promote 2 --reviewer "Chen Wei"
+    """
+    chosen, kind = promote_version(Workspace(workspace), reviewer, datetime.now(UTC), version)
+    if as_json:
+        _print_json({"model_version": chosen, "kind": kind})
+        return
+    typer.echo(f"version {chosen} is @champion ({kind})\nnext: limitlens decide")
+
+
+@app.command()
+def decide(
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=_time, help="Decide the whole book at this time only.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(parser=_time, help="Last date of the calendar.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
+    policy: PolicyOption = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide limits and attribute every change; default: up to the last month start the data reach.
+
+    The book is decided at month starts, lines under a week old daily. The first call begins at the last month
+    start but one.
+
+    Example: limitlens decide --as-of 2026-07-01
+    """
+    decided = decide_limits(
+        Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=_policy(policy), progress=_progress
+    )
+    if as_json:
+        _print_json(vars(decided))
+        return
+    for line in decision_lines(decided):
+        typer.echo(line)
+    typer.echo("next: limitlens why ACCOUNT, limitlens report")
+
+
+def decision_lines(decided: Decided) -> list[str]:
+    """What a call decided, for a terminal."""
+    if not decided.decisions:
+        return ["nothing to decide: every date the data reach is decided already"]
+    lines = [
+        f"{decided.decisions:,} decisions at {len(decided.dates)} dates, {decided.dates[0]} to {decided.dates[-1]}, by version "
+        f"{decided.model_version} and policy {decided.policy_digest[:8]}{', as a backtest' if decided.backtest else ''}",
+        "  ".join(f"{action} {count:,}" for action, count in sorted(decided.actions.items())),
+        f"{decided.attributed:,} attributed, {decided.changed:,} limits changed, by cause:",
+    ]
+    lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
+    lines += [f"note: rule {name} cannot fire: its source is absent" for name in decided.inactive_rules]
+    return lines
+
+
+@app.command()
+def why(
+    account: Annotated[str, typer.Argument(help="Account id.")],
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=_time, help="Time of the decision; default: the last that mattered.")
+    ] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a limit changed, to the cent; the answer is replayed from the events first.
+
+    Example: limitlens why A004242 --as-of 2026-06-14
+    """
+    answer = explain(Workspace(workspace), account, as_of)
+    if as_json:
+        _print_json(answer.to_dict())
+    else:
+        typer.echo(render(answer))
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="HTML file; default: report.html in the workspace.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+) -> None:
+    """Write the report: one HTML file with plots, readable without a network.
+
+    Example: limitlens report --out report.html
+    """
+    path = write_report(Workspace(workspace), out or workspace / "report.html", _progress)
+    typer.echo(f"open {path}")
+
+
+@ledger_app.command()
+def verify(workspace: WorkspaceOption = _DEFAULT_WORKSPACE) -> None:
+    """Check every file and every link of the chain; name the first that is broken.
+
+    Example: limitlens ledger verify
+    """
+    space = Workspace(workspace)
+    space.events.verify()
+    typer.echo(f"{space.ledger.verify():,} runs, every link holds")
+
+
+@ledger_app.command()
+def replay(
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+) -> None:
+    """Rebuild recorded decisions from the events as they were known, and compare them to the last bit.
+
+    Example: limitlens ledger replay
+    """
+    count = replaying.replay(Workspace(workspace), _progress, account)
+    typer.echo(f"{count:,} decisions replayed, all equal")
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend becomes one line and exit code 1."""
+    try:
+        app()
+    except LimitlensError as error:
+        _stderr.print(f"[bold red]error[/bold red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,265 @@
+"""Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.calendar import format_time
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import exclusive
+from limitlens.features.line import line_column_names
+from limitlens.limits.decision import inactive_rules
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Run
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.state import (
+    first_state,
+    in_holdout,
+    next_state,
+    pack_state,
+    state_at,
+)
+from limitlens.models.explanation import reason_codes, shap_values
+from limitlens.pipeline import tracking
+from limitlens.pipeline.attribute import attribute_changes, state_before, unpacked
+from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
+from limitlens.pipeline.plan import Step, decision_dates, plan_steps
+from limitlens.pipeline.replay import iterations
+from limitlens.pipeline.workspace import Workspace
+
+#: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
+_EXPLAINED = ADVERSE | {"review"}
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What one call decided: counts, the rules that could not fire, the iteration."""
+
+    dates: tuple[str, ...]
+    decisions: int
+    attributed: int
+    changed: int
+    actions: Mapping[str, int]
+    shares_cents: Mapping[str, int]
+    backtest: bool
+    inactive_rules: tuple[str, ...]
+    model_version: str
+    policy_digest: str
+
+
+def decide(
+    workspace: Workspace,
+    *,
+    as_of: datetime | None = None,
+    until: datetime | None = None,
+    model_version: str | None = None,
+    policy: Policy | None = None,
+    progress: Callable[[str], None],
+) -> Decided:
+    """Decide the calendar, or the whole book at one date.
+
+    The calendar is every month start for the whole book and every day for lines under a week old.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : datetime, optional
+        Decide the whole book at this moment only.
+    until : datetime, optional
+        Last date of the calendar; default: the last month start the data reach.
+    model_version : str, optional
+        Default: the champion.
+    policy : Policy, optional
+        Default: the policy the model was released with.
+    progress : callable
+
+    Raises
+    ------
+    WorkspaceError
+        No champion, a date that is already decided, or one the data do not reach.
+    IntegrityError
+        A recorded limit cannot be reproduced; nothing of that date is recorded.
+    """
+    ledger = workspace.ledger
+    with exclusive(workspace.root):
+        version = model_version or ledger.champion()
+        if version is None:
+            raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
+        if policy is not None:
+            ledger.record_policy(policy.digest, policy.text)
+        new = workspace.iteration(version, policy.digest if policy else None)
+        relations = workspace.relations(new.model.features)
+        dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)
+        steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
+        runs = _decide_steps(workspace, new, steps, progress) if steps else {}
+        return _record(workspace, new, runs)
+
+
+def _decide_steps(
+    workspace: Workspace, new: Iteration, steps: list[Step], progress: Callable[[str], None]
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    latest = unpacked(workspace.ledger.last_decisions())
+    olds = iterations(workspace, set(latest["run_id"]))
+    planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps])
+    moments = feature_moments(planned, latest)
+    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
+    sets = {i.model.features for i in (new, *olds.values())}
+    tables = tables_at(moments, sets, workspace)
+    runs = {}
+    for date, group in groupby(steps, lambda step: step.date):
+        run = _run(workspace, new, date)
+        now = Iteration(new.model, new.policy, new.model_version, run.backtest)
+        olds[run.run_id] = now
+        parts = []
+        for step in group:
+            decided = _decide_lines(step.lines, latest, now, tables, run)
+            parts.append((decided, _attribute(decided, latest, olds, tables)))
+            latest = pd.concat([latest, decided]).drop_duplicates("account_id", keep="last")
+        decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+        if len(decisions):
+            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
+            workspace.ledger.append(run, _decision_table(decisions), _attribution_table(attributions))
+            runs[run.run_id] = (decisions, attributions)
+    return runs
+
+
+def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
+    """The run of one date, named by everything that goes into it."""
+    backtest = date < datetime.fromisoformat(new.model.labels_end)
+    decided_with = (date.isoformat(), new.digest, new.model_version, backtest)
+    inputs = (*decided_with, workspace.events.digest(), workspace.ledger.head())
+    run_id = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+    return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
+
+
+def _decide_lines(lines: pd.DataFrame, latest: pd.DataFrame, new: Iteration, tables: Tables, run: Run) -> pd.DataFrame:
+    """Decide the lines that are not closed; columns of the ledger, the state before as ``state.*``."""
+    state = _states(lines, latest, new.policy)
+    state = state[~state["closed"]]
+    lines = lines.loc[state.index].reset_index(drop=True)
+    state = state.reset_index(drop=True)
+    table = rows_at(tables[new.model.features.digest], lines["account_id"], lines["as_of"], lines["as_of"])
+    decisions = new.decide(table, state)
+    return pd.concat(
+        [
+            lines[["account_id", "as_of"]],
+            decisions,
+            pd.DataFrame(
+                {"limit_before_cents": state["limit_cents"], "reasons": _reasons(new, table, state, decisions)}
+            ),
+            state.add_prefix("state."),
+        ],
+        axis=1,
+    ).assign(run_id=run.run_id, model_version=run.model_version, policy_digest=run.policy_digest)
+
+
+def _states(lines: pd.DataFrame, latest: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """State of each line before its decision: from its last one, else as it was taken over."""
+    known = lines["account_id"].isin(latest["account_id"])
+    fresh = lines[~known]
+    first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
+    if not known.any():
+        return first
+    carried = _carried(latest.set_index("account_id").loc[lines.loc[known, "account_id"]], lines[known])
+    return pd.concat([first, carried]).loc[lines.index] if len(first) else carried
+
+
+def _carried(last: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    last = last.reset_index()
+    state = state_at(next_state(state_before(last), last, last["as_of"]), lines["as_of"].reset_index(drop=True))
+    return state.set_index(lines.index)
+
+
+def _reasons(new: Iteration, table: pd.DataFrame, state: pd.DataFrame, decisions: pd.DataFrame) -> list[list[str]]:
+    """Reason codes of adverse decisions and reviews; nothing for the others."""
+    reasons: list[list[str]] = [[] for _ in range(len(decisions))]
+    chosen = np.flatnonzero(decisions["action"].isin(_EXPLAINED))
+    if len(chosen):
+        limit, age = (state[name].to_numpy(np.int64)[chosen] for name in ("limit_cents", "line_age_days"))
+        shap = shap_values(new.model, table.iloc[chosen], limit, age, out_of_fold=new.backtest)
+        told = {rule.name: rule.reason for rule in new.policy.rules}
+        evidence = [[told[r] for r in decisions["fired_rules"].iloc[i] if r in told] for i in chosen]
+        for i, codes in zip(chosen, reason_codes(new.model, shap, evidence), strict=True):
+            reasons[i] = codes
+    return reasons
+
+
+def _attribute(
+    decided: pd.DataFrame, latest: pd.DataFrame, iterations: Mapping[str, Iteration], tables: Tables
+) -> pd.DataFrame:
+    """Split every change since the last decision; first decisions have nothing to split."""
+    before = latest.set_index("account_id")
+    changes = decided[decided["account_id"].isin(before.index)].reset_index(drop=True)
+    previous = before.loc[changes["account_id"]].reset_index(drop=True)
+    entries = [_attribution_table(pd.DataFrame(columns=ATTRIBUTIONS.names)).to_pandas()]
+    for run_id, rows in previous.groupby("run_id").groups.items():
+        old, new = iterations[str(run_id)], iterations[changes["run_id"].iloc[0]]
+        entries.append(attribute_changes(old, new, previous.loc[rows], changes.loc[rows], tables))
+    return pd.concat(entries[1:] or entries, ignore_index=True)
+
+
+def _decision_table(decisions: pd.DataFrame) -> pa.Table:
+    state = pack_state(state_before(decisions))
+    columns = {f.name: pa.array(decisions[f.name], f.type) for f in DECISIONS if f.name != "state"} | {"state": state}
+    table = pa.table([columns[name] for name in DECISIONS.names], schema=DECISIONS)
+    return table.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
+
+
+def _attribution_table(attributions: pd.DataFrame) -> pa.Table:
+    table = pa.Table.from_pandas(attributions[ATTRIBUTIONS.names], schema=ATTRIBUTIONS, preserve_index=False)
+    return table.replace_schema_metadata().sort_by([("account_id", "ascending"), ("as_of", "ascending")])
+
+
+def _record(workspace: Workspace, new: Iteration, runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Decided:
+    """Record the batch as one MLflow run and count what it did."""
+    decisions = [d for d, _ in runs.values()]
+    attributions = [a for _, a in runs.values()]
+    decided = Decided(
+        dates=tuple(dict.fromkeys(format_time(t) for d in decisions for t in d["as_of"] if t == t.normalize())),
+        decisions=sum(map(len, decisions)),
+        attributed=sum(map(len, attributions)),
+        changed=int(sum((d["limit_cents"] != d["limit_before_cents"]).sum() for d in decisions)),
+        actions=dict(sum((Counter(d["action"]) for d in decisions), Counter())),
+        shares_cents={
+            name.removeprefix("share_cents_"): int(sum(a[name].sum() for a in attributions))
+            for name in ATTRIBUTIONS.names
+            if name.startswith("share_cents_")
+        },
+        backtest=any(run.backtest for run in workspace.ledger.runs() if run.run_id in runs),
+        inactive_rules=tuple(inactive_rules(new.policy, _columns(new))),
+        model_version=new.model_version,
+        policy_digest=new.policy.digest,
+    )
+    if runs:
+        _log(workspace, new, decided, list(runs))
+    return decided
+
+
+def _columns(iteration: Iteration) -> set[str]:
+    features = iteration.model.features
+    return {*features.columns, *line_column_names(features), *(name for name, _ in features.attributes)}
+
+
+def _log(workspace: Workspace, new: Iteration, decided: Decided, run_ids: list[str]) -> None:
+    tags = {
+        "limitlens.model_version": new.model_version,
+        "limitlens.model": new.model.digest,
+        "limitlens.policy": new.policy.digest,
+        "limitlens.ledger_head": workspace.ledger.head(),
+        "limitlens.backtest": str(decided.backtest).lower(),
+    }
+    metrics = {"decisions": decided.decisions, "changed": decided.changed, "attributed": decided.attributed}
+    metrics |= {f"action.{name}": count for name, count in decided.actions.items()}
+    metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
+    with tracking.recorded_run(workspace.mlflow, "decide", tags) as (mlflow, mlflow_run_id):
+        tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(decided.dates)}, metrics)
+        mlflow.log_text(mlflow_run_id, new.policy.text, "policy.toml")
+        workspace.ledger.link_mlflow(run_ids, mlflow_run_id)

@@ -1,0 +1,48 @@
+"""Feature rows at the moments that decisions and attributions need, found by (account, as-of, known-by)."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from limitlens.features.declarations import FeatureSet
+from limitlens.features.table import build_table
+from limitlens.pipeline.workspace import Workspace
+
+_KEYS = ["account_id", "as_of", "known_by"]
+
+#: Feature tables by the digest of their set, indexed by account, as-of and known-by.
+Tables = Mapping[str, pd.DataFrame]
+
+
+def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
+    """Every (account, as-of, known-by) that planned decisions need: each, and the one before as known at this one.
+
+    Parameters
+    ----------
+    planned, latest : DataFrame with ``account_id, as_of``
+        Decisions to come, and the last one of each account before them.
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, known_by``, no repeats
+    """
+    before = latest.loc[latest["account_id"].isin(planned["account_id"]), ["account_id", "as_of"]]
+    moments = pd.concat([before, planned]).sort_values(["account_id", "as_of"], ignore_index=True)
+    old = moments.assign(known_by=moments["as_of"], as_of=moments.groupby("account_id")["as_of"].shift())
+    return pd.concat([moments.assign(known_by=moments["as_of"]), old.dropna()], ignore_index=True)
+
+
+def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace) -> Tables:
+    """Build the feature rows of every moment for each feature set."""
+    return {features.digest: _indexed(features, moments, workspace) for features in sets}
+
+
+def _indexed(features: FeatureSet, moments: pd.DataFrame, workspace: Workspace) -> pd.DataFrame:
+    table = build_table(features, moments, workspace.relations(features))
+    return table.set_index(pd.MultiIndex.from_frame(table[_KEYS]))
+
+
+def rows_at(table: pd.DataFrame, accounts: pd.Series, as_of: pd.Series, known_by: pd.Series) -> pd.DataFrame:
+    """Rows of one table at given moments, in their order, with a plain index."""
+    index = pd.MultiIndex.from_arrays([accounts, as_of, known_by], names=_KEYS)
+    return table.loc[index].reset_index(drop=True)

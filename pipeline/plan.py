@@ -1,0 +1,87 @@
+"""The plan: which lines are decided at which date."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from limitlens.data.calendar import (
+    DAY,
+    NEW_LINE_DAILY_DAYS,
+    data_end,
+    days,
+    format_time,
+    last_decision_dates,
+)
+from limitlens.data.errors import WorkspaceError
+from limitlens.features.spine import book, openings
+
+
+@dataclass(frozen=True)
+class Step:
+    """Lines decided together.
+
+    Parameters
+    ----------
+    date : datetime
+        The date of the run; a line opened since the date before is decided at its own opening first.
+    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents``
+    """
+
+    date: datetime
+    lines: pd.DataFrame
+
+
+def decision_dates(
+    known_until: datetime, decided_until: datetime | None, as_of: datetime | None, until: datetime | None
+) -> list[datetime]:
+    """Dates to decide: ``as_of`` alone, or every day after the last decided one up to ``until``.
+
+    Without earlier decisions the calendar begins one month start before the last.
+
+    Raises
+    ------
+    WorkspaceError
+        The data do not reach the date, or it is decided already.
+    """
+    last = as_of or until or last_decision_dates(known_until)[-1]
+    if last > data_end(known_until):
+        raise WorkspaceError(
+            f"cannot decide as of {format_time(last)}: the data end at {format_time(known_until)}; deliver more first."
+        )
+    if as_of is None:
+        return days(decided_until + DAY if decided_until else last_decision_dates(last - DAY * 2)[-1], last)
+    if decided_until and as_of <= decided_until:
+        raise WorkspaceError(
+            f"decided up to {format_time(decided_until)}, and the ledger only grows; choose a later date."
+        )
+    return [as_of]
+
+
+def plan_steps(
+    dates: Sequence[datetime], decided_until: datetime | None, relations: dict[str, str], *, whole_book: bool
+) -> list[Step]:
+    """Lines of each date: the whole book at month starts (or always), else those under a week old.
+
+    Parameters
+    ----------
+    dates : sequence of datetime
+    decided_until : datetime or None
+        Lines opened since then are decided at their opening first.
+    relations : mapping with the ``accounts`` relation
+    whole_book : bool
+        Decide every line at every date.
+    """
+    if not dates:
+        return []
+    lines = book(dates, relations)
+    young = lines["opened_at"] >= lines["as_of"] - pd.Timedelta(days=NEW_LINE_DAILY_DAYS)
+    due = lines if whole_book else lines[young | (lines["as_of"].dt.day == 1)]
+    first = decided_until or dates[0]
+    opened = openings(first, dates[-1], relations)
+    steps = []
+    for previous, date in zip([first, *dates], dates, strict=False):
+        between = (opened["opened_at"] >= previous) & (opened["opened_at"] < date)
+        steps += [Step(date, opened[between]), Step(date, due[due["as_of"] == date])]
+    return [step for step in steps if len(step.lines)]

@@ -1,0 +1,167 @@
+"""Train: one iteration from the training table, validated, recorded in MLflow, registered as challenger."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from limitlens.data.lock import exclusive
+from limitlens.data.storage import write_text
+from limitlens.features.line import LINE_FACTS
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import RegisteredModel
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.state import first_state
+from limitlens.models.default_risk import DefaultRiskModel, fold_of, predict_pd, save_model, train_model
+from limitlens.models.explanation import shap_values
+from limitlens.models.false_positives import contrast
+from limitlens.models.settings import TrainSettings
+from limitlens.models.validation import calibration_table, measure
+from limitlens.pipeline import plots, tracking
+from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.workspace import Workspace
+
+#: SHAP of at most this many flagged accounts goes into the false-positive contrast.
+_MAX_CONTRAST = 2_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained iteration: its version, digests, and validation figures."""
+
+    model_version: str
+    model_digest: str
+    policy_digest: str
+    mlflow_run_id: str
+    validation: dict[str, Any]
+
+
+def train(
+    workspace: Workspace,
+    settings: TrainSettings,
+    policy: Policy,
+    *,
+    developer: str,
+    until: datetime | None = None,
+    progress: Callable[[str], None],
+) -> Trained:
+    """Train, validate and register an iteration.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    settings : TrainSettings
+    policy : Policy
+        Released together with the model.
+    developer : str
+        Who trained it; somebody else has to review it.
+    until : datetime, optional
+        Use only what was known before.
+    progress : callable
+    """
+    with exclusive(workspace.root):
+        table = build_training_table(workspace, settings, until, progress)
+        rows = table.part("train")
+        progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
+        model = _fit(table, rows, settings)
+        progress("validating")
+        validation = _validate(model, table, policy)
+        return _record(workspace, model, policy, validation, developer)
+
+
+def _fit(table: TrainingTable, rows: pd.DataFrame, settings: TrainSettings) -> DefaultRiskModel:
+    limit, age, bad = _columns(rows)
+    end = rows["label_end"].max().isoformat()
+    return train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end)
+
+
+def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
+    return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
+
+
+def _validate(model: DefaultRiskModel, table: TrainingTable, policy: Policy) -> dict[str, Any]:
+    """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
+    rows, train_rows = table.part("test") if table.out_of_time else table.part("train"), table.part("train")
+    out_of_fold = not table.out_of_time
+    limit, age, bad = _columns(rows)
+    pd_ = predict_pd(model, rows, limit, age, out_of_fold=out_of_fold)
+    folds = _fold_metrics(model, train_rows)
+    return {
+        "kind": "out of time" if table.out_of_time else "cross-validated",
+        "as_of": sorted({t.isoformat() for t in rows["as_of"]})[-1],
+        "metrics": measure(bad, pd_).to_dict(),
+        "folds": folds,
+        "train": {"rows": len(train_rows), "bads": int(train_rows["bad"].sum()), "labels_end": model.labels_end},
+        "calibration": calibration_table(bad, pd_).to_dict("list"),
+        "false_positives": _false_positives(model, rows, policy, pd_, out_of_fold=out_of_fold),
+    }
+
+
+def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    limit, age, bad = _columns(rows)
+    pd_ = predict_pd(model, rows, limit, age, out_of_fold=True)
+    fold = fold_of(rows["account_id"], model.settings.folds)
+    return [
+        measure(bad[fold == k], pd_[fold == k]).to_dict()
+        for k in range(model.settings.folds)
+        if 0 < bad[fold == k].mean() < 1
+    ]
+
+
+def _false_positives(
+    model: DefaultRiskModel, rows: pd.DataFrame, policy: Policy, pd_: Any, *, out_of_fold: bool
+) -> dict[str, Any]:
+    """Decide the validation rows on paper; contrast the flagged good with the flagged bad."""
+    iteration = Iteration(model, policy, "", backtest=out_of_fold)
+    state = first_state(rows, np.zeros(len(rows), bool))
+    table = rows.drop(columns=list(LINE_FACTS))
+    flagged = iteration.rules(table, pd_, state)["action"].isin(ADVERSE).to_numpy()
+    bad = rows["bad"].to_numpy(bool)
+    counts = {
+        "flagged": int(flagged.sum()),
+        "false_positives": int((flagged & ~bad).sum()),
+        "true_positives": int((flagged & bad).sum()),
+        "missed": int((~flagged & bad).sum()),
+        "rows": len(rows),
+    }
+    chosen = np.flatnonzero(flagged)[:_MAX_CONTRAST]
+    if not len(chosen):
+        return {**counts, "contrast": []}
+    limit, age, _ = _columns(rows.iloc[chosen])
+    shap = shap_values(model, rows.iloc[chosen], limit, age, out_of_fold=out_of_fold)
+    reasons = {name: d.reason for name, d in model.features.declaration_of.items()}
+    return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
+
+
+def _record(
+    workspace: Workspace, model: DefaultRiskModel, policy: Policy, validation: dict[str, Any], developer: str
+) -> Trained:
+    digests = {
+        "limitlens.contract": model.contract,
+        "limitlens.features": model.features.digest,
+        "limitlens.model": model.digest,
+        "limitlens.policy": policy.digest,
+    }
+    with tracking.recorded_run(workspace.mlflow, "train", digests) as (mlflow, run_id):
+        metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
+        tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            save_model(model, folder)
+            write_text(policy.text, folder / "policy.toml")
+            write_text(json.dumps(validation, indent=1), folder / "validation.json")
+            write_text(plots.calibration(validation), folder / "calibration.svg")
+            mlflow.log_artifacts(run_id, str(folder), "model")
+        version, local = tracking.register(mlflow, run_id, "model", digests)
+        workspace.ledger.record_policy(policy.digest, policy.text)
+        folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
+        workspace.ledger.record_model(
+            RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
+        )
+    return Trained(version, model.digest, policy.digest, run_id, validation)

@@ -1,0 +1,154 @@
+"""The training table: features, state and label of every line at every training as-of time."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.calendar import add_months, data_end, format_time, matured_months
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.storage import read_parquet, write_parquet
+from limitlens.features.declarations import FeatureSet
+from limitlens.features.spine import book, lines_at
+from limitlens.features.table import build_table
+from limitlens.limits.state import first_state
+from limitlens.models.labels import computed_labels, delivered_labels
+from limitlens.models.settings import TrainSettings
+from limitlens.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """A built table.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    rows : DataFrame
+        Feature columns, ``opened_at, limit_cents, line_age_days, bad, label_end, split``; split is ``train``,
+        ``test`` (out of time) or ``unused`` (labels that would reach past the test date).
+    """
+
+    features: FeatureSet
+    rows: pd.DataFrame
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether a later as-of time is held out; otherwise validation is by cross-validation."""
+        return bool((self.rows["split"] == "test").any())
+
+    def part(self, split: str) -> pd.DataFrame:
+        """Rows of one split."""
+        return self.rows[self.rows["split"] == split].reset_index(drop=True)
+
+
+def build_training_table(
+    workspace: Workspace, settings: TrainSettings, until: datetime | None, progress: Callable[[str], None]
+) -> TrainingTable:
+    """Build the table, or what is missing of it; one file an as-of time, reused when nothing changed.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    settings : TrainSettings
+    until : datetime, optional
+        Use only what was known before; default: everything.
+    progress : callable
+        Told what is being built.
+
+    Raises
+    ------
+    WorkspaceError
+        No label has matured.
+    """
+    end = until or data_end(workspace.events.known_until())
+    features = workspace.features(settings)
+    relations = workspace.relations(features)
+    labels = _labels(workspace, settings, relations, until, end)
+    folder = workspace.tables / _key(workspace, settings, features, end)
+    delivered = "outcomes" in workspace.events.present()
+    defaulted = None if delivered else settings.default_dpd_days
+    parts = []
+    for month, points in labels.groupby(labels["as_of"].dt.strftime("%Y-%m")):
+        path = folder / f"{month}.parquet"
+        if not path.exists():
+            progress(f"features of {month}: {len(points):,} lines")
+            write_parquet(
+                pa.Table.from_pandas(_rows(features, points, relations, defaulted), preserve_index=False), path
+            )
+        parts.append(read_parquet(path).to_pandas())
+    return TrainingTable(features, _split(pd.concat(parts, ignore_index=True)))
+
+
+def _key(workspace: Workspace, settings: TrainSettings, features: FeatureSet, end: datetime) -> str:
+    labels = (settings.horizon_months, settings.default_dpd_days)
+    parts = (workspace.events.digest(), features.digest, labels, end.isoformat())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _labels(
+    workspace: Workspace,
+    settings: TrainSettings,
+    relations: dict[str, str],
+    until: datetime | None,
+    end: datetime,
+) -> pd.DataFrame:
+    """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed."""
+    if "outcomes" in workspace.events.present():
+        return delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
+    months = matured_months(_first_event(relations), end, settings.horizon_months)
+    if not months:
+        raise WorkspaceError(
+            f"no label has matured by {format_time(end)}: a horizon of {settings.horizon_months} months needs as many "
+            "months of payments after the first; deliver more history or lower [labels] horizon_months."
+        )
+    labels = computed_labels(
+        book(months, relations),
+        relations,
+        known_by=end,
+        horizon_months=settings.horizon_months,
+        default_dpd_days=settings.default_dpd_days,
+    )
+    ends = {pd.Timestamp(t): pd.Timestamp(add_months(t, settings.horizon_months)) for t in months}
+    return labels.assign(label_end=labels["as_of"].map(ends))
+
+
+def _first_event(relations: dict[str, str]) -> datetime:
+    found = run_sql("SELECT MIN(event_time) AS first FROM payment", {"payment": relations["payment"]})
+    first: datetime | None = found.column("first").to_pylist()[0]
+    if first is None:
+        raise WorkspaceError(
+            "no label can be computed: neither outcomes nor payment was delivered; deliver one of them."
+        )
+    return first
+
+
+def _rows(
+    features: FeatureSet, points: pd.DataFrame, relations: dict[str, str], defaulted_dpd_days: int | None
+) -> pd.DataFrame:
+    """Features, state and label.
+
+    Where labels are computed, lines already in default at the as-of time are left out: there is nothing left to
+    predict. Where outcomes are delivered, the lender has said which lines count.
+    """
+    lines = lines_at(points.assign(known_by=points["as_of"]), relations)
+    table = build_table(features, lines, relations)
+    state = first_state(lines, np.zeros(len(lines), bool))[["opened_at", "limit_cents", "line_age_days"]]
+    labels = lines[["account_id", "as_of"]].merge(points, on=["account_id", "as_of"], how="left", validate="one_to_one")
+    rows = pd.concat([table, state, labels[["bad", "label_end"]]], axis=1)
+    return rows[rows["dpd_days"] < defaulted_dpd_days] if defaulted_dpd_days else rows
+
+
+def _split(rows: pd.DataFrame) -> pd.DataFrame:
+    """Hold out the last as-of time, and every label that would reach past it; with one cross-section, nothing."""
+    last = rows["as_of"].max()
+    train = rows["label_end"] <= last
+    if not train.any():
+        return rows.assign(split="train")
+    return rows.assign(split=np.where(train, "train", np.where(rows["as_of"] == last, "test", "unused")))

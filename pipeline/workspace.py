@@ -1,0 +1,85 @@
+"""The workspace: one folder with everything a project has."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+from limitlens.data.attributes import is_protected
+from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.errors import ConfigError
+from limitlens.data.events import EventStore
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.declarations import FeatureSet
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import Ledger
+from limitlens.limits.policy import Policy, parse_policy, read_policy
+from limitlens.models.default_risk import load_model
+from limitlens.models.settings import TrainSettings, read_settings
+
+_CONF = Path(str(files("limitlens.conf")))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths and rooms of one workspace folder: events, tables, models (in MLflow's store), ledger, reports."""
+
+    root: Path
+
+    @cached_property
+    def events(self) -> EventStore:
+        """Accepted events and quarantine."""
+        return EventStore(self.root)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Decisions, attributions, runs, promotions."""
+        return Ledger(self.root)
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the training tables."""
+        return self.root / "tables"
+
+    @property
+    def mlflow(self) -> Path:
+        """Folder of the MLflow store."""
+        return self.root / "mlflow"
+
+    def features(self, settings: TrainSettings) -> FeatureSet:
+        """The catalogue, without absent sources, with the attributes of the accounts at hand."""
+        protected = self.events.protected_attributes()
+        if unknown := sorted(set(settings.protected) - set(protected)):
+            raise ConfigError(
+                f"[features] protected names {unknown}; the accounts were delivered with {sorted(protected)}."
+            )
+        attributes = self.events.attributes() | {name: protected[name] for name in settings.protected}
+        present = self.events.present()
+        chosen = CATALOGUE.for_sources(tuple(source for source in EVENT_SOURCES if source in present))
+        return replace(chosen, attributes=tuple(sorted(attributes.items())), timezone=settings.timezone)
+
+    def relations(self, features: FeatureSet) -> dict[str, str]:
+        """SQL of every source; protected attributes join the accounts only if the feature set names them."""
+        switched_on = any(is_protected(name) for name, _ in features.attributes)
+        relations = self.events.relations()
+        return relations | {"accounts": self.events.versions("accounts")} if switched_on else relations
+
+    def iteration(self, version: str, policy_digest: str | None = None, *, backtest: bool = False) -> Iteration:
+        """A registered model with the policy it was released with, or another recorded one."""
+        registered = self.ledger.model(version)
+        model = load_model(self.root / registered.folder, digest=registered.model_digest)
+        return Iteration(model, self.policy(policy_digest or registered.policy_digest), version, backtest)
+
+    def policy(self, digest: str) -> Policy:
+        """A policy the ledger recorded."""
+        return parse_policy(self.ledger.policy_text(digest))
+
+
+def default_policy() -> Policy:
+    """The policy that ships with limitlens."""
+    return read_policy(_CONF / "policy.toml")
+
+
+def default_settings() -> TrainSettings:
+    """The training settings that ship with limitlens."""
+    return read_settings(_CONF / "train.toml")

@@ -83,17 +83,22 @@ def days(first: datetime, last: datetime) -> list[datetime]:
     return [begin + DAY * i for i in range(max((last - begin).days + 1, 0))]
 
 
-def matured_months(first_event: datetime, known_until: datetime, horizon_months: int) -> list[datetime]:
-    """Month starts with a month of history behind them and a fully elapsed horizon before ``known_until``.
+def matured_months(first_event: datetime, end: datetime, horizon_months: int) -> list[datetime]:
+    """Month starts with a month of history behind them and a horizon that has fully elapsed at ``end``.
 
     Examples
     --------
-    >>> months = matured_months(parse_time("2025-01-01"), parse_time("2025-12-31T23:00"), 6)
+    >>> months = matured_months(parse_time("2025-01-01"), parse_time("2026-01-01"), 6)
     >>> format_time(months[0]), format_time(months[-1])
     ('2025-02-01', '2025-07-01')
     """
-    starts = month_starts(add_months(month_start(first_event), 1), known_until + DAY)
-    return [t for t in starts if add_months(t, horizon_months) <= known_until + DAY]
+    starts = month_starts(add_months(month_start(first_event), 1), end)
+    return [t for t in starts if add_months(t, horizon_months) <= end]
+
+
+def data_end(known_until: datetime) -> datetime:
+    """The midnight after the last known row: the first moment at which all of it was known."""
+    return midnight(known_until) + DAY
 
 
 def last_decision_dates(known_until: datetime, count: int = 2) -> list[datetime]:

@@ -140,9 +140,7 @@ PAYMENT = Source(
             "status delivers days past due (it wins over the computed ones)",
         ),
         Column("amount_cents", "cents", "amount; 0 for status", minimum=0),
-        Column(
-            "instalment_id", "string", "links a repayment to its due; empty: oldest due first", nullable=True
-        ),
+        Column("instalment_id", "string", "links a repayment to its due; empty: oldest due first", nullable=True),
         Column(
             "dpd_days",
             "integer",

@@ -6,9 +6,7 @@ import duckdb
 import pyarrow as pa
 
 
-def run_sql(
-    sql: str, tables: Mapping[str, pa.Table | str] | None = None, *, memory_limit: str = "4GB"
-) -> pa.Table:
+def run_sql(sql: str, tables: Mapping[str, pa.Table | str] | None = None, *, memory_limit: str = "4GB") -> pa.Table:
     """Run one query and return its result.
 
     Parameters

@@ -1,5 +1,7 @@
 """Declarations become one readable SQL query."""
 
+from functools import cache
+
 import sqlglot
 from sqlglot import exp
 
@@ -8,6 +10,7 @@ from limitlens.features.declarations import ZERO_WHEN_EMPTY, Aggregate, FeatureS
 from limitlens.features.rows import Clock
 
 
+@cache
 def compile_sql(features: FeatureSet, clock: Clock) -> str:
     """Compile a feature set to one DuckDB query over the relations spine, accounts and its event sources.
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.engine import run_sql
+from limitlens.data.frames import to_arrow
 from limitlens.features.compiler import compile_sql
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
@@ -63,6 +64,6 @@ def _part(
 ) -> pd.DataFrame:
     columns = ["account_id"] if clock.as_of_literal else SPINE_SCHEMA.names
     schema = pa.schema([SPINE_SCHEMA.field(name) for name in columns])
-    table = pa.Table.from_pandas(spine[columns], schema=schema, preserve_index=False)
+    table = to_arrow(spine, schema)
     built: pd.DataFrame = run_sql(compile_sql(features, clock), {**events, "spine": table}).to_pandas()
     return built

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from limitlens.data.frames import to_arrow
 from limitlens.limits.policy import ADVERSE
 
 #: Elapsed days of something that never happened.
@@ -106,7 +107,8 @@ def _elapsed(since: pd.Series, as_of: pd.Series) -> pd.Series:
 
 def pack_state(state: pd.DataFrame) -> pa.StructArray:
     """One struct a row, as the ledger stores it."""
-    columns = [pa.array(state[field.name], field.type, from_pandas=True) for field in STATE_TYPE]
+    table = to_arrow(state, pa.schema(list(STATE_TYPE))).combine_chunks()
+    columns = [column.combine_chunks() for column in table.columns]
     return pa.StructArray.from_arrays(columns, fields=list(STATE_TYPE))
 
 

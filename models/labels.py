@@ -8,9 +8,12 @@ import pyarrow as pa
 
 from limitlens.data.calendar import add_months
 from limitlens.data.engine import run_sql
+from limitlens.data.frames import to_arrow
 from limitlens.features import rows
 from limitlens.features.rows import Clock
 from limitlens.features.table import SPINE_SCHEMA
+
+_TIME = "datetime64[us, UTC]"
 
 _POINTS = SPINE_SCHEMA.append(pa.field("horizon_end", pa.timestamp("us", tz="UTC")))
 
@@ -89,10 +92,11 @@ def computed_labels(
     matured = points.assign(known_by=known_by, horizon_end=points["as_of"].map(ends))
     matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
     relations = {"payment": events["payment"]}
-    spine = _spine(matured[["account_id"]].drop_duplicates().assign(as_of=known_by, known_by=known_by))
+    accounts = matured[["account_id"]].drop_duplicates().assign(as_of=known_by, known_by=known_by)
+    spine = to_arrow(accounts.astype({"as_of": _TIME, "known_by": _TIME}), SPINE_SCHEMA)
     moments = run_sql(_CHECKPOINTS.format(dpd=default_dpd_days), {**relations, "spine": spine})
     reached = run_sql(_REACHED.format(dpd=default_dpd_days), {**relations, "spine": moments})
-    point = pa.Table.from_pandas(matured[_POINTS.names], schema=_POINTS, preserve_index=False)
+    point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
     return labelled
 
@@ -110,7 +114,3 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
     """
     found: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
     return found
-
-
-def _spine(points: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(points[SPINE_SCHEMA.names], schema=SPINE_SCHEMA, preserve_index=False)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.frames import to_arrow
 from limitlens.data.lock import exclusive
 from limitlens.features.line import line_column_names
 from limitlens.limits.decision import inactive_rules
@@ -208,14 +209,13 @@ def _attribute(
 
 def _decision_table(decisions: pd.DataFrame) -> pa.Table:
     state = pack_state(state_before(decisions))
-    columns = {f.name: pa.array(decisions[f.name], f.type) for f in DECISIONS if f.name != "state"} | {"state": state}
-    table = pa.table([columns[name] for name in DECISIONS.names], schema=DECISIONS)
+    plain = to_arrow(decisions, pa.schema([field for field in DECISIONS if field.name != "state"]))
+    table = plain.append_column("state", state).select(DECISIONS.names)
     return table.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
 
 
 def _attribution_table(attributions: pd.DataFrame) -> pa.Table:
-    table = pa.Table.from_pandas(attributions[ATTRIBUTIONS.names], schema=ATTRIBUTIONS, preserve_index=False)
-    return table.replace_schema_metadata().sort_by([("account_id", "ascending"), ("as_of", "ascending")])
+    return to_arrow(attributions, ATTRIBUTIONS).sort_by([("account_id", "ascending"), ("as_of", "ascending")])
 
 
 def _record(workspace: Workspace, new: Iteration, runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Decided:

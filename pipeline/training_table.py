@@ -8,10 +8,10 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from limitlens.data.calendar import add_months, data_end, format_time, matured_months
 from limitlens.data.engine import run_sql
+from limitlens.data.frames import to_arrow
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.storage import read_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
@@ -79,9 +79,7 @@ def build_training_table(
         path = folder / f"{month}.parquet"
         if not path.exists():
             progress(f"features of {month}: {len(points):,} lines")
-            write_parquet(
-                pa.Table.from_pandas(_rows(features, points, relations, defaulted), preserve_index=False), path
-            )
+            write_parquet(to_arrow(_rows(features, points, relations, defaulted)), path)
         parts.append(read_parquet(path).to_pandas())
     return TrainingTable(features, _split(pd.concat(parts, ignore_index=True)))
 

@@ -14,9 +14,7 @@ def _modules() -> list[str]:
     for room in ROOMS:
         package = importlib.import_module(f"limitlens.{room}")
         found += [
-            m.name
-            for m in pkgutil.iter_modules(package.__path__, f"limitlens.{room}.")
-            if "__main__" not in m.name
+            m.name for m in pkgutil.iter_modules(package.__path__, f"limitlens.{room}.") if "__main__" not in m.name
         ]
     return found
 

@@ -1,0 +1,108 @@
+"""Attributes of the accounts: columns beyond the contract, each a number, a text or a boolean for good."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.contracts import PROTECTED, Source
+from limitlens.data.delivery import ROW, DeliveredFile
+from limitlens.data.errors import InputError
+from limitlens.data.events import ATTRIBUTE_TYPES
+
+#: Names that columns of our own carry beside the attributes.
+RESERVED = frozenset({ROW, "delivered_file", "delivered_known_time", "as_of", "known_by", "version"})
+
+
+def typed_attributes(delivered: DeliveredFile, source: Source, known: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
+    """Give every attribute of a file its type.
+
+    Parameters
+    ----------
+    delivered : DeliveredFile
+    source : Source
+    known : mapping of str to str
+        Kinds of the attributes accepted before: ``number``, ``text`` or ``boolean``.
+
+    Returns
+    -------
+    dict of str to pyarrow.ChunkedArray
+        float64, string or bool; NaN and empty text are null. A column of nulls that was never seen before is left out.
+
+    Raises
+    ------
+    InputError
+        An attribute changes its type, is neither number, text nor boolean, or has a name that cannot be kept.
+    """
+    columns = [c for c in delivered.table.column_names if c not in source.column_names() and c != ROW]
+    typed = {}
+    for column in columns:
+        _expect_name(column, known, delivered.name)
+        values = delivered.table[column]
+        kind = known.get(column) or _kind(values, delivered.is_text)
+        if kind is None and values.null_count < len(values):
+            raise InputError(f"{delivered.name}: column '{column}' is {values.type}, expected number, text or boolean.")
+        if kind is not None:
+            typed[column] = _cast(values, kind, column, delivered)
+    return typed
+
+
+def is_protected(attribute: str) -> bool:
+    """Whether an attribute is kept apart: for fairness tests only.
+
+    Examples
+    --------
+    >>> is_protected("Gender"), is_protected("income")
+    (True, False)
+    """
+    return attribute.lower() in PROTECTED
+
+
+def kind_of(values: pa.ChunkedArray) -> str:
+    """The kind of an attribute that has its type."""
+    return next(kind for kind, arrow in ATTRIBUTE_TYPES.items() if arrow == values.type)
+
+
+def _expect_name(column: str, known: Mapping[str, str], name: str) -> None:
+    if column in RESERVED or not column.strip() or any(c == '"' or not c.isprintable() for c in column):
+        raise InputError(f"{name}: column {column!r} has a name of limitlens's own or an unprintable one; rename it.")
+    earlier = next((k for k in known if k.lower() == column.lower() and k != column), None)
+    if earlier is not None:
+        raise InputError(f"{name}: column '{column}' was '{earlier}' before; rename it.")
+
+
+def _kind(values: pa.ChunkedArray, is_text: bool) -> str | None:
+    if values.null_count == len(values):
+        return None
+    if is_text:
+        return "number" if _casts(values, pa.float64()) else "boolean" if _casts(values, pa.bool_()) else "text"
+    return _kind_of_type(values.type)
+
+
+def _kind_of_type(arrow: pa.DataType) -> str | None:
+    if pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_decimal(arrow):
+        return "number"
+    if pa.types.is_boolean(arrow):
+        return "boolean"
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_temporal)
+    return "text" if any(test(arrow) for test in texts) else None
+
+
+def _casts(values: pa.ChunkedArray, arrow: pa.DataType) -> bool:
+    try:
+        values.cast(arrow, safe=False)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _cast(values: pa.ChunkedArray, kind: str, column: str, delivered: DeliveredFile) -> pa.ChunkedArray:
+    same = delivered.is_text or pa.types.is_null(values.type) or _kind_of_type(values.type) == kind
+    if not same or not _casts(values, ATTRIBUTE_TYPES[kind]):
+        got = "text" if delivered.is_text else str(values.type)
+        raise InputError(
+            f"{delivered.name}: column '{column}' is {got}, expected {kind} as before; write it as {kind}."
+        )
+    typed = values.cast(ATTRIBUTE_TYPES[kind], safe=False)
+    nothing = {"number": pc.is_nan, "text": lambda texts: pc.equal(texts, "")}.get(kind)
+    return typed if nothing is None else pc.if_else(nothing(typed), pa.scalar(None, typed.type), typed)

@@ -1,0 +1,273 @@
+"""The way in: delivered files are checked against the contract, and what passes becomes one load of the store.
+
+Every delivered row is accepted, quarantined with the rule that held it, or recognised as a repeat; none is lost.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.attributes import is_protected, kind_of, typed_attributes
+from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
+from limitlens.data.delivery import ROW, DeliveredFile, Delivery, find_delivery, read_delivered
+from limitlens.data.engine import run_sql
+from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore, stored_schema
+from limitlens.data.lock import exclusive
+from limitlens.data.rules import BROKEN, LINES, judge
+from limitlens.data.versions import FILE, settle
+
+RAGGED = "wrong number of fields"
+
+
+@dataclass(frozen=True)
+class SourceCount:
+    """Rows of one source in one delivery: ``rows_in == accepted + quarantined + deduplicated``."""
+
+    files: int = 0
+    rows_in: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    stamped: int = 0
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of one delivery.
+
+    Parameters
+    ----------
+    load : str or None
+        Number of the load; None when nothing was new and nothing was written.
+    sources : dict of str to SourceCount
+        Every source of the contract.
+    quarantine : dict of (source, column, rule) to int
+        Rows held back; the column is empty where the row as a whole is wrong.
+    unused_columns : dict of str to tuple of str
+        Columns the contract does not know, by source.
+    new_attributes : tuple of str
+        Attributes of the accounts that earlier loads did not have; empty on the first load.
+    empty_files, ignored : tuple of str
+        Files without a row; entries that belong to no source.
+    """
+
+    load: str | None
+    sources: dict[str, SourceCount]
+    quarantine: dict[tuple[str, str, str], int]
+    unused_columns: dict[str, tuple[str, ...]]
+    new_attributes: tuple[str, ...]
+    empty_files: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Sources of which no file was delivered."""
+        return tuple(name for name, count in self.sources.items() if not count.files)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should look at, one sentence each."""
+        unused = [
+            f"{s}: columns not used: {', '.join(names)}; scores unchanged" for s, names in self.unused_columns.items()
+        ]
+        fresh = [f"accounts: new attributes: {', '.join(self.new_attributes)}"] if self.new_attributes else []
+        empty = [f"{name}: no rows" for name in self.empty_files]
+        return [*unused, *fresh, *empty, *(f"{name}: ignored" for name in self.ignored)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON writes it."""
+        held = [
+            {"source": source, "column": column, "rule": rule, "rows": rows}
+            for (source, column, rule), rows in self.quarantine.items()
+        ]
+        return {**asdict(self), "quarantine": held, "absent": self.absent, "warnings": self.warnings}
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def check_events(
+    input_dir: Path,
+    store: EventStore,
+    *,
+    decided_until: datetime | None = None,
+    progress: Callable[[str], None] = _silent,
+) -> LoadReport:
+    """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
+
+    Parameters
+    ----------
+    input_dir : Path
+    store : EventStore
+        Gains one load, or nothing at all when the delivery holds nothing new or is refused.
+    decided_until : datetime, optional
+        Latest moment decided so far. A row known before it, but delivered only now, gets it as ``known_time``.
+    progress : callable
+        Told the name and the rows of each file.
+
+    Returns
+    -------
+    LoadReport
+
+    Raises
+    ------
+    InputError
+        A file, or the delivery as a whole, breaks the contract.
+    WorkspaceError
+        Another run is in progress.
+    """
+    delivery = find_delivery(input_dir)
+    with exclusive(store.root):
+        lines, parts, names = LINES.empty_table(), {}, []
+        load = store.next_load()
+        for source in SOURCES.values():
+            files = _judged_files(source, delivery, lines, store, progress)
+            accepted, parts[source.name] = _settled(source, files, store, decided_until)
+            lines = _lines(store, accepted) if source is ACCOUNTS else lines
+            names += store.write(load, _folders(source, accepted))
+        held = pa.concat_tables(part.held for part in parts.values())
+        names += store.write(load, {"quarantine": _fresh(held, load, store)})
+        report = _report(load if names else None, parts, held, delivery)
+        if names:
+            store.commit(load, names, {"contract": contract_digest(), **report.to_dict()})
+    return report
+
+
+#: A row held back, before the number of the load is known.
+_HELD = pa.schema([field for field in QUARANTINE if field.name != "load"])
+
+
+@dataclass(frozen=True)
+class _JudgedFile:
+    """One file: its sound rows, and those that broke a rule of their own."""
+
+    name: str
+    rows: int
+    unused: tuple[str, ...]
+    clean: pa.Table
+    held: pa.Table
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the report says about one source of the delivery, and its rows for the quarantine."""
+
+    count: SourceCount
+    held: pa.Table
+    unused: tuple[str, ...] = ()
+    new_attributes: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+
+def _judged_files(
+    source: Source, delivery: Delivery, lines: pa.Table, store: EventStore, progress: Callable[[str], None]
+) -> list[_JudgedFile]:
+    kinds = _earlier_attributes(source, store)
+    judged = []
+    for path in delivery.files.get(source.name, []):
+        delivered = read_delivered(path, delivery.name(path), source)
+        progress(f"{delivered.name}: {delivered.rows:,} rows")
+        attributes = typed_attributes(delivered, source, kinds)
+        kinds |= {name: kind_of(values) for name, values in attributes.items()}
+        judged.append(_judged_file(source, delivered, attributes, lines))
+    return judged
+
+
+def _judged_file(
+    source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
+) -> _JudgedFile:
+    clean, broken = judge(source, delivered, attributes, lines)
+    held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
+    names = pa.array(np.full(len(held), delivered.name), pa.string())
+    return _JudgedFile(delivered.name, delivered.rows, delivered.unused, clean, _held(source, names, held))
+
+
+def _settled(
+    source: Source, files: Sequence[_JudgedFile], store: EventStore, decided_until: datetime | None
+) -> tuple[pa.Table, _Part]:
+    """Accepted rows of a source, and what is to say about the others."""
+    if not files:
+        return stored_schema(source.name).empty_table(), _Part(SourceCount(), _HELD.empty_table())
+    earlier = _earlier_attributes(source, store)
+    numbered = [f.clean.append_column(FILE, pa.array(np.full(len(f.clean), n))) for n, f in enumerate(files)]
+    clean = pa.concat_tables(numbered, promote_options="default")
+    accepted, conflicts = settle(source, clean, store.versions(source.name), list(earlier), decided_until)
+    names = pa.array([file.name for file in files])
+    held = pa.concat_tables([*(f.held for f in files), _held(source, names.take(conflicts[FILE]), conflicts)])
+    count = SourceCount(
+        files=len(files),
+        rows_in=sum(file.rows for file in files),
+        accepted=len(accepted),
+        quarantined=len(held),
+        deduplicated=len(clean) - len(accepted) - len(conflicts),
+        stamped=pc.sum(pc.not_equal(accepted["known_time"], accepted["delivered_known_time"])).as_py() or 0,
+    )
+    known = {*earlier, *source.column_names(), FILE, ROW}
+    return accepted, _Part(
+        count,
+        held,
+        unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
+        new_attributes=tuple(column for column in clean.column_names if store.present() and column not in known),
+        empty=tuple(file.name for file in files if not file.rows),
+    )
+
+
+def _earlier_attributes(source: Source, store: EventStore) -> dict[str, str]:
+    return {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
+
+
+def _ragged(delivered: DeliveredFile) -> pa.Table:
+    rows = [
+        {"row": row, "rule": RAGGED, "row_json": json.dumps({"text": text}, ensure_ascii=False)}
+        for row, text in delivered.ragged
+    ]
+    return pa.Table.from_pylist(rows, schema=BROKEN)
+
+
+def _held(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
+    origin = {"source": pa.array(np.full(len(broken), source.name), pa.string()), "file": files}
+    return pa.table({**origin, **{name: broken[name] for name in BROKEN.names}}, schema=_HELD)
+
+
+def _lines(store: EventStore, accepted: pa.Table) -> pa.Table:
+    """Every account known so far, by id."""
+    sql = "SELECT account_id FROM stored UNION SELECT account_id FROM accepted"
+    return run_sql(sql, {"stored": store.relation(ACCOUNTS.name), "accepted": accepted})
+
+
+def _folders(source: Source, accepted: pa.Table) -> dict[str, pa.Table]:
+    """The tables of a source by the folder each belongs in; protected attributes stand apart."""
+    protected = [name for name in accepted.column_names if source.open_columns and is_protected(name)]
+    folders = {f"events/{source.name}": accepted.drop_columns(protected)}
+    return {**folders, "protected": accepted.select([*PROTECTED_KEYS.names, *protected])} if protected else folders
+
+
+def _fresh(held: pa.Table, load: str, store: EventStore) -> pa.Table:
+    """The rows that were not held back before, from the same place, for the same reason and with the same content."""
+    sql = f"""
+    SELECT '{load}' AS load, held.* FROM held ANTI JOIN earlier USING (source, file, row, rule, row_json)
+    ORDER BY source, file, row
+    """
+    return run_sql(sql, {"held": held, "earlier": store.quarantine()}).cast(QUARANTINE)
+
+
+def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delivery: Delivery) -> LoadReport:
+    counted = held.group_by(["source", "column", "rule"]).aggregate([([], "count_all")]).to_pylist()
+    counts = {(row["source"], row["column"] or "", row["rule"]): row["count_all"] for row in counted}
+    return LoadReport(
+        load=load,
+        sources={name: part.count for name, part in parts.items()},
+        quarantine=dict(sorted(counts.items())),
+        unused_columns={name: part.unused for name, part in parts.items() if part.unused},
+        new_attributes=parts[ACCOUNTS.name].new_attributes,
+        empty_files=tuple(name for part in parts.values() for name in part.empty),
+        ignored=delivery.ignored,
+    )

@@ -1,0 +1,88 @@
+"""The page of the data contracts, written from the declarations and the rules themselves.
+
+``python -m limitlens.data.contract_page > docs/data-contracts.md`` brings it up to date.
+"""
+
+import sys
+
+from limitlens.data.contracts import MAX_CENTS, PROTECTED, SOURCES, Column, Source
+from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
+from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
+
+_INTRODUCTION = f"""# What may come in
+
+A delivery is a folder with one folder a source, each with any number of files: {", ".join(f"`*{e}`" for e in ENDINGS)}.
+`limitlens check INPUT` reads it and either refuses it, and takes in nothing, or takes in one load.
+
+**Every row** is accepted, quarantined with the first rule it breaks, or recognised as delivered before: rows in =
+accepted + quarantined + deduplicated. The quarantine keeps the file, the row, the column, the rule and the row itself.
+
+**Refused as a whole**, with the file and what to do: a file that cannot be read or is not UTF-8, a required column
+that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
+quote that is never closed, a link that leads out of the folder, a delivery without accounts or without any event source.
+
+**Types.** A timestamp is UTC with microseconds; a time with an offset is converted, one without is read as UTC; times
+in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty
+text is a null. A CSV row with another number of fields than its header is quarantined.
+
+**Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
+repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.
+
+**Two clocks.** A row that becomes known before the latest decided moment, but is delivered only after it, is stored
+with that moment as its `known_time`; `delivered_known_time` keeps what was delivered. So no recorded state changes.
+"""
+
+
+def contract_page() -> str:
+    """Text of ``docs/data-contracts.md``: every source, its columns, its rules.
+
+    Examples
+    --------
+    >>> contract_page().splitlines()[0]
+    '# What may come in'
+    """
+    return "\n".join([_INTRODUCTION, *(_source(source) for source in SOURCES.values()), _protected()])
+
+
+def _source(source: Source) -> str:
+    need = "required" if source.required else "optional"
+    kept = "kept as attributes: each a number, a text or a boolean, for good"
+    further = kept if source.open_columns else "listed as unused"
+    own = [rule for column in source.columns for rule in column_rules(column)]
+    across = [rule for rule in source_rules(source) if rule not in own]
+    lines = [
+        f"## {source.name} ({need})\n",
+        f"{source.meaning} Key: {', '.join(f'`{name}`' for name in source.key)}.\n",
+        "| column | type | in the file | null | meaning | held back when |",
+        "|---|---|---|---|---|---|",
+        *(_column(column) for column in source.columns),
+        "",
+        *(f"- `{rule.column}`: {rule.text}{_condition(rule)}" for rule in across),
+        f"- Further columns are {further}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _condition(rule: Rule) -> str:
+    return "" if rule == UNKNOWN_ACCOUNT else f", when `{rule.broken}`"
+
+
+def _column(column: Column) -> str:
+    need = "required" if column.required else "optional"
+    null = "allowed" if column.nullable else "no"
+    rules = "; ".join(rule.text for rule in column_rules(column))
+    return f"| `{column.name}` | {column.dtype} | {need} | {null} | {column.meaning} | {rules} |"
+
+
+def _protected() -> str:
+    names = ", ".join(f"`{name}`" for name in sorted(PROTECTED))
+    return f"""## Protected attributes
+
+An attribute of the accounts with one of these names, in upper or lower case, is kept apart. It serves fairness tests
+and is no feature unless it is switched on by name: {names}.
+"""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(contract_page())

@@ -1,0 +1,235 @@
+"""The accepted events of a workspace: immutable files, and one mark a load that makes them visible.
+
+::
+
+    <root>/events/<source>/<load>.parquet   accepted rows, ordered by key
+    <root>/protected/<load>.parquet         protected attributes of the accounts
+    <root>/quarantine/<load>.parquet        rows held back, with the rule that held them
+    <root>/loads/<load>.json                written last: names and sha256 of the files above, and the report
+
+A file that no mark names does not exist for a reader, so a load is visible as a whole or not at all.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.storage import file_sha256, write_parquet, write_text
+
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+#: How a declared type is stored.
+ARROW_TYPES: dict[Dtype, pa.DataType] = {
+    "string": pa.string(),
+    "timestamp": UTC_TIME,
+    "cents": pa.int64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+}
+
+#: How an attribute of the accounts is stored.
+ATTRIBUTE_TYPES: dict[str, pa.DataType] = {"number": pa.float64(), "text": pa.string(), "boolean": pa.bool_()}
+
+PROTECTED_KEYS = pa.schema([("account_id", pa.string()), ("known_time", UTC_TIME), ("delivered_known_time", UTC_TIME)])
+
+QUARANTINE = pa.schema(
+    [
+        ("load", pa.string()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("column", pa.string()),
+        ("rule", pa.string()),
+        ("account_id", pa.string()),
+        ("event_id", pa.string()),
+        ("known_time", UTC_TIME),
+        ("row_json", pa.string()),
+    ]
+)
+
+
+def stored_schema(source: str) -> pa.Schema:
+    """Declared columns of a source as they are stored, and ``delivered_known_time``."""
+    declared = [(column.name, ARROW_TYPES[column.dtype]) for column in SOURCES[source].columns]
+    return pa.schema([*declared, ("delivered_known_time", UTC_TIME)])
+
+
+def quoted(name: str) -> str:
+    """A column name as SQL reads it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class EventStore:
+    """The accepted events under a workspace folder.
+
+    Parameters
+    ----------
+    root : Path
+        Workspace folder; it need not exist before the first load.
+    """
+
+    root: Path
+
+    def relation(self, source: str) -> str:
+        """SQL of every accepted row of a source.
+
+        Parameters
+        ----------
+        source : str
+            A name in :data:`limitlens.data.contracts.SOURCES`.
+
+        Returns
+        -------
+        str
+            A DuckDB SELECT with the contract's columns (nulls where an optional one was not delivered),
+            ``delivered_known_time`` and, for accounts, the attributes; no rows before the first load.
+        """
+        schema = stored_schema(source)
+        attributes = self.attributes() if source == ACCOUNTS.name else {}
+        return _select(self._committed(f"events/{source}"), _with_attributes(schema, attributes))
+
+    def relations(self) -> dict[str, str]:
+        """:meth:`relation` of every source, by name."""
+        return {source: self.relation(source) for source in SOURCES}
+
+    def present(self) -> tuple[str, ...]:
+        """Sources of which at least one file was ever delivered, in the contract's order."""
+        delivered = {name for load in self.loads() for name, count in load["sources"].items() if count["files"]}
+        return tuple(source for source in SOURCES if source in delivered)
+
+    def known_until(self) -> datetime:
+        """Latest known time, as delivered, over the event sources.
+
+        Raises
+        ------
+        WorkspaceError
+            No event was accepted yet.
+        """
+        events = " UNION ALL ".join(f"SELECT delivered_known_time FROM ({self.relation(s)})" for s in EVENT_SOURCES)
+        latest: datetime | None = run_sql(f"SELECT MAX(delivered_known_time) AS t FROM ({events})")["t"][0].as_py()
+        if latest is None:
+            raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
+        return latest
+
+    def attributes(self) -> dict[str, str]:
+        """Attributes of the accounts beyond the contract, each ``number``, ``text`` or ``boolean``."""
+        return _attributes(self._committed(f"events/{ACCOUNTS.name}"), stored_schema(ACCOUNTS.name).names)
+
+    def protected_attributes(self) -> dict[str, str]:
+        """Protected attributes, typed as in :meth:`attributes`; for fairness tests only."""
+        return _attributes(self._committed("protected"), PROTECTED_KEYS.names)
+
+    def protected(self) -> pa.Table:
+        """Protected attributes, one row a version of an account.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``account_id``, ``known_time``, ``delivered_known_time`` and the attributes.
+        """
+        return run_sql(self._protected())
+
+    def versions(self, source: str) -> str:
+        """SQL like :meth:`relation`, with the protected attributes too: what a delivery is compared to."""
+        relation, protected = self.relation(source), self.protected_attributes()
+        if source != ACCOUNTS.name or not protected:
+            return relation
+        return f"""SELECT accounts.*, {", ".join(map(quoted, protected))} FROM ({relation}) AS accounts
+            LEFT JOIN ({self._protected()}) AS protected USING (account_id, known_time, delivered_known_time)"""
+
+    def quarantine(self) -> str:
+        """SQL of every row ever held back; columns as in :data:`QUARANTINE`."""
+        return _select(self._committed("quarantine"), QUARANTINE)
+
+    def digest(self) -> str:
+        """Sha256 over the names and contents of all committed files."""
+        return hashlib.sha256(json.dumps(self._files(), sort_keys=True).encode()).hexdigest()
+
+    def verify(self) -> None:
+        """Read every committed file again.
+
+        Raises
+        ------
+        IntegrityError
+            A file is missing or not the one that was recorded.
+        """
+        for name, sha256 in self._files().items():
+            path = self.root / name
+            if not path.is_file() or file_sha256(path) != sha256:
+                raise IntegrityError(f"{path}: missing or changed since it was accepted; restore it from a backup.")
+
+    def loads(self) -> list[dict[str, Any]]:
+        """The marks of all committed loads, oldest first."""
+        return [_read_mark(path) for path in sorted((self.root / "loads").glob("*.json"))]
+
+    def next_load(self) -> str:
+        """Number of the load to come; files an interrupted load left under it are overwritten."""
+        return f"{len(self.loads()) + 1:04d}"
+
+    def write(self, load: str, tables: Mapping[str, pa.Table]) -> list[str]:
+        """Write the tables that have rows, each into its folder; a reader sees none of them before :meth:`commit`."""
+        names = {f"{folder}/{load}.parquet": table for folder, table in tables.items() if table.num_rows}
+        for name, table in names.items():
+            write_parquet(table, self.root / name)
+        return list(names)
+
+    def commit(self, load: str, names: Sequence[str], report: Mapping[str, Any]) -> None:
+        """Make the files of a load visible, all at once."""
+        files = {name: file_sha256(self.root / name) for name in names}
+        write_text(json.dumps({**report, "files": files}, indent=1) + "\n", self.root / "loads" / f"{load}.json")
+
+    def _protected(self) -> str:
+        schema = _with_attributes(PROTECTED_KEYS, self.protected_attributes())
+        return _select(self._committed("protected"), schema)
+
+    def _files(self) -> dict[str, str]:
+        return {name: sha256 for load in self.loads() for name, sha256 in load["files"].items()}
+
+    def _committed(self, folder: str) -> list[Path]:
+        return [self.root / name for name in self._files() if name.rpartition("/")[0] == folder]
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    try:
+        mark: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not the mark that was written ({error}); restore it from a backup.") from error
+    return mark
+
+
+def _with_attributes(schema: pa.Schema, attributes: Mapping[str, str]) -> pa.Schema:
+    return pa.schema([*schema, *((name, ATTRIBUTE_TYPES[kind]) for name, kind in attributes.items())])
+
+
+def _attributes(paths: Iterable[Path], declared: Sequence[str]) -> dict[str, str]:
+    kinds = {arrow: kind for kind, arrow in ATTRIBUTE_TYPES.items()}
+    fields = [field for path in paths for field in pq.read_schema(path)]
+    return {field.name: kinds[field.type] for field in fields if field.name not in declared}
+
+
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    UTC_TIME: "TIMESTAMPTZ",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+}
+
+
+def _select(paths: Sequence[Path], schema: pa.Schema) -> str:
+    if not paths:
+        nulls = ", ".join(f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {quoted(field.name)}" for field in schema)
+        return f"SELECT {nulls} WHERE FALSE"
+    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    return f"SELECT {', '.join(map(quoted, schema.names))} FROM read_parquet([{files}], union_by_name = TRUE)"

@@ -1,0 +1,214 @@
+"""The rules a row must keep, compiled from the contract to one SQL pass over a file: the first broken one counts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.contracts import ACCOUNTS, MAX_CENTS, OUTCOMES, Column, Dtype, Source
+from limitlens.data.delivery import ROW, DeliveredFile
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import InputError
+from limitlens.data.events import QUARANTINE, quoted, stored_schema
+
+#: Times outside it are taken for mistakes of a unit or a placeholder.
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+_INVISIBLE = (
+    r"[\x00-\x1f\x7f-\x9f\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}"
+    r"\x{2060}-\x{206f}\x{feff}\x{fff9}-\x{fffb}]"
+)
+_ISO_TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
+
+_NOT_CAST: dict[Dtype, str] = {
+    "timestamp": f"not an ISO 8601 time from {FIRST_YEAR} to {LAST_YEAR}",
+    "cents": "not a number",
+    "integer": "not a number",
+    "boolean": "not true or false",
+}
+
+#: A row held back, before its source, file and load are known; the rest of the quarantine's columns.
+BROKEN = pa.schema([field for field in QUARANTINE if field.name not in ("load", "source", "file")])
+
+#: The accounts known so far, to which events must belong.
+LINES = pa.schema([("account_id", pa.string())])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that holds a row back.
+
+    Parameters
+    ----------
+    column : str
+        The column it is about.
+    text : str
+        What is wrong with the row, as the quarantine says it.
+    broken : str
+        SQL condition over the typed columns and ``raw``, the row as delivered.
+    """
+
+    column: str
+    text: str
+    broken: str
+
+
+UNKNOWN_ACCOUNT = Rule(
+    "account_id", "unknown account", "NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)"
+)
+_FUTURE = Rule("event_time", "event in the future", "event_time > known_time")
+
+#: Rules that read more than one column.
+ROW_RULES: dict[str, tuple[Rule, ...]] = {
+    "consumption": (
+        Rule("amount_cents", "negative amount", "amount_cents < 0 AND kind <> 'statement_balance'"),
+        _FUTURE,
+    ),
+    "payment": (
+        Rule("event_time", "event in the future", f"{_FUTURE.broken} AND kind <> 'due'"),
+        Rule("dpd_days", "null in a status", "dpd_days IS NULL AND kind = 'status'"),
+    ),
+    "device": (_FUTURE,),
+    OUTCOMES.name: (Rule("known_time", "outcome known before as_of", "known_time < as_of"),),
+}
+
+
+def source_rules(source: Source) -> list[Rule]:
+    """Every rule for a row of a source, in the order in which they are tried."""
+    rules = [rule for column in source.columns for rule in column_rules(column)]
+    linked = (UNKNOWN_ACCOUNT,) if source.name != ACCOUNTS.name else ()
+    return [*rules, *ROW_RULES.get(source.name, ()), *linked]
+
+
+def column_rules(column: Column) -> Iterator[Rule]:
+    """The rules one declaration stands for.
+
+    Examples
+    --------
+    >>> [rule.text for rule in column_rules(Column("dpd_days", "integer", "", nullable=True, minimum=0))]
+    ['not a number', 'not a finite number', 'above 10000000000000 either way', 'not a whole number', 'below 0']
+    """
+    value, raw = quoted(column.name), f"raw.{quoted(column.name)}"
+    if not column.nullable:
+        yield Rule(column.name, "null", f"{value if column.dtype == 'string' else raw} IS NULL")
+    if column.dtype in _NOT_CAST:
+        yield Rule(column.name, _NOT_CAST[column.dtype], f"{value} IS NULL AND {raw} IS NOT NULL")
+    if column.dtype in ("cents", "integer"):
+        yield Rule(column.name, "not a finite number", f"NOT isfinite({value})")
+        yield Rule(column.name, f"above {MAX_CENTS} either way", f"abs({value}) > {MAX_CENTS}")
+        yield Rule(column.name, "not a whole number", f"{value} <> trunc({value})")
+    if _names_something(column):
+        yield Rule(column.name, "control or invisible character", f"regexp_matches({value}, '{_INVISIBLE}')")
+    if column.minimum is not None:
+        yield Rule(column.name, f"below {column.minimum}", f"{value} < {column.minimum}")
+    if column.maximum is not None:
+        yield Rule(column.name, f"above {column.maximum}", f"{value} > {column.maximum}")
+    if column.one_of:
+        allowed = ", ".join(f"'{word}'" for word in column.one_of)
+        yield Rule(column.name, f"not one of {', '.join(column.one_of)}", f"{value} NOT IN ({allowed})")
+
+
+def _names_something(column: Column) -> bool:
+    """Ids and kinds, which are joined and compared; descriptions may hold any text."""
+    return column.dtype == "string" and (not column.nullable or column.name.endswith("_id"))
+
+
+def _cast(column: Column, is_text: bool) -> str:
+    value = quoted(column.name)
+    if column.dtype == "string":
+        return f"NULLIF(CAST({value} AS VARCHAR), '')"
+    if column.dtype == "boolean":
+        word = f"lower({value})"
+        words = f"CASE WHEN {word} IN ('true', '1') THEN TRUE WHEN {word} IN ('false', '0') THEN FALSE END"
+        return words if is_text else f"CAST({value} AS BOOLEAN)"
+    if column.dtype == "timestamp":
+        time = f"TRY_CAST({value} AS TIMESTAMPTZ)"
+        bounds = f"{time} >= TIMESTAMPTZ '{FIRST_YEAR}-01-01' AND {time} < TIMESTAMPTZ '{LAST_YEAR + 1}-01-01'"
+        iso = f"regexp_full_match({value}, '{_ISO_TIME}') AND " if is_text else ""
+        return f"CASE WHEN {iso}{bounds} THEN {time} END"
+    return f"TRY_CAST({value} AS DOUBLE)"
+
+
+def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str], is_text: bool) -> str:
+    names = [*source.column_names(), *attributes]
+    casts = [f"{_cast(column, is_text)} AS {quoted(column.name)}" for column in source.columns]
+    raw = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
+    cases = "\n".join(f"WHEN {rule.broken} THEN {number}" for number, rule in enumerate(rules))
+    return f"""
+    WITH judged AS (
+        SELECT {ROW}, {", ".join([*casts, *map(quoted, attributes)])}, struct_pack({raw}) AS raw FROM delivered
+    ),
+    ruled AS (SELECT *, CASE {cases} END AS rule FROM judged)
+    SELECT * EXCLUDE (raw), CASE WHEN rule IS NOT NULL THEN CAST(to_json(raw) AS VARCHAR) END AS row_json FROM ruled
+    """
+
+
+def judge(
+    source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
+) -> tuple[pa.Table, pa.Table]:
+    """Part the rows of one file into those that keep every rule and those that break one.
+
+    Parameters
+    ----------
+    source : Source
+    delivered : DeliveredFile
+    attributes : mapping of str to pyarrow.ChunkedArray
+        Its attributes, typed.
+    lines : pyarrow.Table
+        Columns of :data:`LINES`.
+
+    Returns
+    -------
+    clean : pyarrow.Table
+        ``delivered_row``, the declared columns in their types, the attributes.
+    broken : pyarrow.Table
+        Columns of :data:`BROKEN`.
+
+    Raises
+    ------
+    InputError
+        No value of a column is of its type.
+    """
+    table = delivered.table.select([ROW, *source.column_names()])
+    for name, values in attributes.items():
+        table = table.append_column(name, values)
+    rules = source_rules(source) + _attribute_rules(attributes)
+    sql = _judging_sql(source, rules, list(attributes), delivered.is_text)
+    ruled = run_sql(sql, {"delivered": table, "lines": lines})
+    for column in source.columns:
+        if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:
+            raise InputError(
+                f"{delivered.name}: column '{column.name}' holds no {column.dtype} at all; write it as {column.dtype}."
+            )
+    sound = pc.is_null(ruled["rule"])
+    declared = [field for field in stored_schema(source.name) if field.name in table.column_names]
+    schema = pa.schema([(ROW, pa.int64()), *declared, *((name, values.type) for name, values in attributes.items())])
+    return ruled.filter(sound).select(schema.names).cast(schema), broken_rows(ruled.filter(pc.invert(sound)), rules)
+
+
+def _attribute_rules(attributes: Mapping[str, pa.ChunkedArray]) -> list[Rule]:
+    numbers = [name for name, values in attributes.items() if values.type == pa.float64()]
+    return [Rule(name, "not a finite number", f"NOT isfinite({quoted(name)})") for name in numbers]
+
+
+def broken_rows(ruled: pa.Table, rules: Sequence[Rule]) -> pa.Table:
+    """Rows for the quarantine, from rows that carry the number of the rule they broke and their own JSON.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of :data:`BROKEN`.
+    """
+    return pa.table(
+        {
+            "row": ruled[ROW],
+            "column": pa.array([rule.column for rule in rules]).take(ruled["rule"]),
+            "rule": pa.array([rule.text for rule in rules]).take(ruled["rule"]),
+            "account_id": ruled["account_id"],
+            "event_id": ruled["event_id"] if "event_id" in ruled.column_names else pa.nulls(len(ruled), pa.string()),
+            "known_time": ruled["known_time"],
+            "row_json": ruled["row_json"],
+        },
+        schema=BROKEN,
+    )

@@ -81,6 +81,21 @@ class LoadReport:
         empty = [f"{name}: no rows" for name in self.empty_files]
         return [*unused, *fresh, *empty, *(f"{name}: ignored" for name in self.ignored)]
 
+    def lines(self) -> list[str]:
+        """The report as a person reads it."""
+        came = [(name, count) for name, count in self.sources.items() if count.files]
+        return [
+            f"load {self.load}" if self.load else "nothing new, nothing written",
+            *(
+                f"{name:<12} {c.rows_in:>12,} rows: {c.accepted:,} accepted, {c.quarantined:,} quarantined, "
+                f"{c.deduplicated:,} known already, {c.stamped:,} stamped"
+                for name, c in came
+            ),
+            *(f"quarantined  {rows:>12,} rows: {' '.join(why)}" for why, rows in self.quarantine.items()),
+            *(f"not delivered: {name}" for name in self.absent),
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON writes it."""
         held = [

@@ -402,6 +402,19 @@ def test_what_belongs_to_no_source_is_listed_and_the_truth_is_passed_over(inbox:
     assert report.absent == ("payment", "device", "outcomes")
 
 
+def test_the_report_says_what_became_of_each_source(inbox: Path, store: EventStore) -> None:
+    put(inbox, "consumption/c.parquet", [purchase(), purchase(2, account_id="A9")])
+    assert check_events(inbox, store).lines() == [
+        "load 0001",
+        "accounts                1 rows: 1 accepted, 0 quarantined, 0 known already, 0 stamped",
+        "consumption             2 rows: 1 accepted, 1 quarantined, 0 known already, 0 stamped",
+        "quarantined             1 rows: consumption account_id unknown account",
+        "not delivered: payment",
+        "not delivered: device",
+        "not delivered: outcomes",
+    ]
+
+
 # All or nothing
 
 

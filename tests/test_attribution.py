@@ -1,0 +1,87 @@
+"""The split: equal to an enumeration of the 120 orders, exact in integers, its flags as defined."""
+
+from itertools import permutations
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given
+from hypothesis import strategies as st
+from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, show_cents
+
+Values = npt.NDArray[np.int64]
+
+LIMITS = st.integers(0, 10**13)
+
+
+def lattices(elements: st.SearchStrategy[int] = LIMITS) -> st.SearchStrategy[Values]:
+    return st.integers(1, 4).flatmap(lambda n: hnp.arrays(np.int64, (n, *LATTICE), elements=elements))
+
+
+def enumerate_orders(values: Values) -> list[int]:
+    """Shapley under precedence, by walking every order of six labelled steps that keeps the legs in order."""
+    total = dict.fromkeys(PLAYERS, 0)
+    steps = ("data 1", "behaviour", "data 2", "model", "policy", "state")
+    orders = [o for o in permutations(steps) if o.index("data 1") < o.index("behaviour") < o.index("data 2")]
+    assert len(orders) == 120
+    for order in orders:
+        done: set[str] = set()
+        before = values[0, 0, 0, 0]
+        for step in order:
+            done.add(step)
+            legs = len(done & {"data 1", "behaviour", "data 2"})
+            after = values[legs, int("model" in done), int("policy" in done), int("state" in done)]
+            total[step.split()[0]] += int(after) - int(before)
+            before = after
+    return [total[player] for player in PLAYERS]
+
+
+@given(lattices())
+def test_shares_equal_the_enumeration_of_all_120_orders(values: Values) -> None:
+    assert attribute(values).tolist() == [enumerate_orders(one) for one in values]
+
+
+@given(lattices())
+def test_shares_sum_to_120_times_the_change_exactly(values: Values) -> None:
+    change = values[:, 3, 1, 1, 1] - values[:, 0, 0, 0, 0]
+    assert (attribute(values).sum(axis=1) == 120 * change).all()
+
+
+@given(lattices())
+def test_shown_cents_sum_to_the_change_and_stay_within_a_cent_of_the_share(values: Values) -> None:
+    phi = attribute(values)
+    cents = show_cents(phi)
+    assert (cents.sum(axis=1) == values[:, 3, 1, 1, 1] - values[:, 0, 0, 0, 0]).all()
+    assert (np.abs(cents * 120 - phi) < 120).all()
+
+
+@given(lattices())
+def test_a_player_that_changes_nothing_gets_nothing(values: Values) -> None:
+    values[:, :, 1] = values[:, :, 0]
+    assert (attribute(values)[:, PLAYERS.index("model")] == 0).all()
+
+
+def test_a_conjunction_of_model_and_a_fault_splits_by_the_side_the_fault_is_on() -> None:
+    """A drop that needs the new model and faulty data: 1:3 for a fault at t0, 3:1 for one at t1."""
+    at_t0, at_t1 = np.zeros((2, 1, *LATTICE), np.int64)
+    at_t0[:, 1:, 1] = 1_200
+    at_t1[:, 3:, 1] = 1_200
+    data, model = PLAYERS.index("data"), PLAYERS.index("model")
+    assert (attribute(at_t0)[0, [data, model]] // 120).tolist() == [300, 900]
+    assert (attribute(at_t1)[0, [data, model]] // 120).tolist() == [900, 300]
+
+
+@given(lattices(st.integers(0, 2)))
+def test_but_for_flags_compare_the_outcomes_they_are_defined_by(outcome: Values) -> None:
+    flags = but_for(outcome).iloc[0]
+    one = outcome[0]
+    assert flags["necessary_behaviour"] == (one[1, 1, 1, 1] != one[2, 1, 1, 1])
+    assert flags["necessary_data"] == (one[0, 1, 1, 1] != one[1, 1, 1, 1] or one[2, 1, 1, 1] != one[3, 1, 1, 1])
+    assert flags["necessary_model"] == (one[3, 0, 1, 1] != one[3, 1, 1, 1])
+    assert flags["necessary_policy"] == (one[3, 1, 0, 1] != one[3, 1, 1, 1])
+    assert flags["necessary_state"] == (one[3, 1, 1, 0] != one[3, 1, 1, 1])
+    assert flags["sufficient_behaviour"] == (one[1, 0, 0, 0] != one[2, 0, 0, 0])
+    assert flags["sufficient_data"] == (one[0, 0, 0, 0] != one[1, 0, 0, 0] or one[2, 0, 0, 0] != one[3, 0, 0, 0])
+    assert flags["sufficient_model"] == (one[0, 1, 0, 0] != one[0, 0, 0, 0])
+    assert flags["sufficient_policy"] == (one[0, 0, 1, 0] != one[0, 0, 0, 0])
+    assert flags["sufficient_state"] == (one[0, 0, 0, 1] != one[0, 0, 0, 0])

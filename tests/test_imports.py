@@ -1,0 +1,61 @@
+"""The house: imports run one way, and each heavy library has one door."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("data", "features", "models", "limits", "pipeline")
+DOORS = {
+    "duckdb": "data/engine.py",
+    "mlflow": "pipeline/tracking.py",
+    "shap": "models/explanation.py",
+    "sqlite3": "limits/ledger.py",
+    "typer": "pipeline/cli.py",
+    "sqlglot": "features/compiler.py",
+}
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    assert not [name for name in imported(path) if name.startswith(tuple(f"limitlens.{r}" for r in later))]
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_heavy_library_has_one_door(library: str) -> None:
+    users = [str(p.relative_to(ROOT)) for p in FILES if {n.split(".")[0] for n in imported(p)} & {library}]
+    assert users == [DOORS[library]]
+
+
+def test_nothing_below_the_command_line_reads_the_clock() -> None:
+    readers = [str(p.relative_to(ROOT)) for p in FILES if "now(" in p.read_text(encoding="utf-8")]
+    assert readers == ["pipeline/cli.py"]
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    banned = {"pickle", "joblib", "cloudpickle", "dill"}
+    assert not [p for p in FILES if {n.split(".")[0] for n in imported(p)} & banned]
+    calls = [n for p in FILES for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+    assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in {"eval", "exec"}]
+
+
+def test_every_package_is_listed_and_linked() -> None:
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    assert set(ROOMS) <= set(listed.values())
+    assert all((ROOT / "typings" / "limitlens" / room).resolve() == ROOT / room for room in ROOMS)

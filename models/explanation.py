@@ -7,6 +7,7 @@ additive for tree ensembles, categoricals and missing values included. The one d
 import warnings
 from collections.abc import Sequence
 
+import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -40,17 +41,21 @@ def shap_values(
     DataFrame of float64, shape (n, number of model columns)
         A positive value raises the PD. Rows and the base value sum to the log-odds of the PD.
     """
-    import shap  # noqa: PLC0415 (compiles for seconds; only explanations need it)
-
     inputs = model_inputs(model.features, model.categories, table, limit_cents, line_age_days)
     booster = fold_of(table["account_id"], model.settings.folds) + 1 if out_of_fold else np.zeros(len(table), np.int64)
     values = np.zeros(inputs.shape)
     for k in np.unique(booster):
         rows = booster == k
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "LightGBM binary classifier", UserWarning)
-            values[rows] = shap.TreeExplainer(model.parsed[k]).shap_values(inputs[rows])
+        values[rows] = _tree_shap(model.parsed[k], inputs[rows])
     return pd.DataFrame(values * model.slope, columns=list(model.columns), index=table.index)
+
+
+def _tree_shap(booster: lgb.Booster, inputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shap 0.51 warns about its own plots and about the shape it returns
+        import shap  # noqa: PLC0415 (compiles for seconds; only explanations need it)
+
+        return np.asarray(shap.TreeExplainer(booster).shap_values(inputs), np.float64)
 
 
 def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -1,0 +1,126 @@
+"""The demo: the whole job on the simulated portfolio, with a release in the middle of the last month."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
+from limitlens.data.check import check_events
+from limitlens.data.simulation import simulate
+from limitlens.limits.policy import Policy, parse_policy
+from limitlens.models.settings import TrainSettings
+from limitlens.pipeline.decide import Decided, decide
+from limitlens.pipeline.promote import promote
+from limitlens.pipeline.replay import replay
+from limitlens.pipeline.report import write_report
+from limitlens.pipeline.train import train
+from limitlens.pipeline.why import money, render, why
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+
+Say = Callable[[str], None]
+
+#: What the second policy changes: earlier cuts and freezes for everybody, an earlier review for students.
+_POLICY_CHANGES = (
+    ('name = "base"', 'name = "tightened"'),
+    ("decrease_above_pd = 0.180", "decrease_above_pd = 0.150"),
+    ("freeze_above_pd = 0.300", "freeze_above_pd = 0.260"),
+    ("review_above_pd = 0.100", "review_above_pd = 0.080"),
+)
+
+
+def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, show: Say) -> None:
+    """Simulate, check, train, promote, decide, release a second iteration, decide on, explain, report.
+
+    Parameters
+    ----------
+    out : Path
+        Gets ``events`` and ``work``; a finished demo is continued, not repeated.
+    accounts, seed : int
+        Of the simulation.
+    now : datetime
+        Stamped on the promotions.
+    progress, show : callable
+        Told what is going on; told the results.
+    """
+    workspace = Workspace(out / "work")
+    show(f"limitlens demo: {accounts:,} simulated credit lines, from events to explained limit changes, in {out}/\n")
+    simulate(out / "events", accounts=accounts, seed=seed, progress=progress)
+    check_events(out / "events", workspace.events, decided_until=workspace.ledger.decided_until(), progress=progress)
+    if workspace.ledger.decided_until() is None:
+        _decide_in_two_iterations(workspace, now, progress, show)
+    progress("replaying every decision from the events")
+    show(f"\nReplayed {replay(workspace, progress):,} decisions: every action, limit and PD equal to the ledger.")
+    account = quickest_closure(workspace)
+    if account:
+        show("\nThe two-day case: a line is opened, and two days later it is closed. Why?\n")
+        show(render(why(workspace, account)))
+    report = write_report(workspace, out / "report.html", progress)
+    show(f"\nopen next:\n  {report}  (the report, in a browser)")
+    show(f"  limitlens why {account or 'ACCOUNT'} --workspace {workspace.root}")
+    show("  notebooks/first_steps.ipynb, docs/")
+
+
+def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say, show: Say) -> None:
+    """Decide half of the last month with the first iteration and the other half with the second."""
+    first_date = last_decision_dates(workspace.events.known_until())[0]
+    end, release = data_end(workspace.events.known_until()), first_date + DAY * 12
+    settings, policy = default_settings(), default_policy()
+    trained = train(
+        workspace, settings, policy, developer="demo developer", until=add_months(first_date, -1), progress=progress
+    )
+    show(_quality(trained.validation))
+    promote(workspace, "demo reviewer", now, trained.model_version)
+    before = decide(workspace, until=release, progress=progress)
+    again = train(
+        workspace,
+        _retrained(settings),
+        _tightened(policy),
+        developer="demo developer",
+        until=release,
+        progress=progress,
+    )
+    promote(workspace, "demo reviewer", now, again.model_version)
+    show(f"\n{format_time(release)}: version {again.model_version} and policy 'tightened' are released.")
+    after = decide(workspace, until=end, progress=progress)
+    show(_changes(before, after))
+
+
+def _retrained(settings: TrainSettings) -> TrainSettings:
+    return TrainSettings(**{**settings.to_dict(), "protected": settings.protected, "seed": settings.seed + 1})
+
+
+def _tightened(policy: Policy) -> Policy:
+    text = policy.text
+    for old, new in _POLICY_CHANGES:
+        text = text.replace(old, new, 1)
+    return parse_policy(text)
+
+
+def _quality(validation: dict[str, dict[str, float]]) -> str:
+    metrics = validation["metrics"]
+    return f"\nModel, {validation['kind']}: AUC {metrics['auc']:.3f}, KS {metrics['ks']:.3f}, {metrics['bads']:,} bads."
+
+
+def _changes(*batches: Decided) -> str:
+    """The limit-change table by cause."""
+    lines = [
+        f"\n{sum(b.decisions for b in batches):,} decisions, {sum(b.changed for b in batches):,} limits changed, by cause:"
+    ]
+    for player in batches[0].shares_cents:
+        lines.append(f"  {player:<10} {money(sum(b.shares_cents[player] for b in batches), signed=True):>18}")
+    total = sum(sum(b.shares_cents.values()) for b in batches)
+    return "\n".join([*lines, f"  {'all':<10} {money(total, signed=True):>18}"])
+
+
+def quickest_closure(workspace: Workspace) -> str | None:
+    """The account whose line was closed soonest after its opening, if one was closed."""
+    decisions = workspace.ledger.current()
+    closed = decisions[(decisions["action"] == "close") & decisions["phi_behaviour"].notna()]
+    if closed.empty:
+        return None
+    opened = pd.to_datetime([state["opened_at"] for state in closed["state"]], utc=True)
+    days = (closed["as_of"] - opened).dt.total_seconds()
+    largest = closed.assign(days=days.round(-4)).sort_values(["days", "limit_before_cents"], ascending=[True, False])
+    return str(largest["account_id"].iloc[0])

@@ -152,6 +152,21 @@ class EventStore:
         """SQL of every row ever held back; columns as in :data:`QUARANTINE`."""
         return _select(self._committed("quarantine"), QUARANTINE)
 
+    def quarantine_counts(self) -> list[dict[str, Any]]:
+        """Rows ever held back by source, column and rule, the most frequent first: ``source, column, rule, rows``."""
+        sql = f"""SELECT source, "column", rule, COUNT(*) AS rows FROM ({self.quarantine()})
+            GROUP BY ALL ORDER BY rows DESC, source, "column", rule"""
+        found: list[dict[str, Any]] = run_sql(sql).to_pylist()
+        return found
+
+    def segments(self) -> dict[str, str]:
+        """Segment of each account, by its latest version."""
+        sql = (
+            f"SELECT account_id, ARG_MAX(segment, known_time) AS segment FROM ({self.relation('accounts')}) GROUP BY 1"
+        )
+        table = run_sql(sql)
+        return dict(zip(table["account_id"].to_pylist(), table["segment"].to_pylist(), strict=True))
+
     def digest(self) -> str:
         """Sha256 over the names and contents of all committed files."""
         return hashlib.sha256(json.dumps(self._files(), sort_keys=True).encode()).hexdigest()

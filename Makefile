@@ -1,0 +1,40 @@
+# Two commands do all: `make demo` sets up and runs the main job, `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint clean constraints
+
+help:
+	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
+	@echo "make test   set up, then lint, type-check and test everything (about six minutes)"
+	@echo "make clean  remove the environment and the demo"
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (once, one to three minutes)"
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("limitlens needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	@echo "== the main job: events in, limit changes explained out"
+	$(BIN)/limitlens demo demo
+
+lint: $(VENV)/.ready
+	@echo "== lint and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	@echo "== tests, doctests and notebooks"
+	$(BIN)/pytest tests --nbmake notebooks
+	@echo "== all passed; open next: README.md, or run make demo"
+
+constraints: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --no-annotate --no-header --extra dev --output-file constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,69 @@
+"""Labels: equal to an hour-by-hour look at the arrears, and none before the horizon has elapsed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limitlens.models.labels import computed_labels, delivered_labels
+
+from tests import oracle
+from tests.strategies import to_arrow
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+AS_OFS = [datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)]
+KNOWN_BY = datetime(2026, 12, 31, tzinfo=UTC)
+
+
+@st.composite
+def payments(draw: st.DrawFn) -> list[dict[str, object]]:
+    rows = []
+    for k in range(draw(st.integers(0, 8))):
+        kind = draw(st.sampled_from(["due", "due", "repayment", "repayment", "status"]))
+        time = START + timedelta(days=draw(st.integers(0, 200)))
+        rows.append(
+            {
+                "event_id": f"p{k}", "account_id": "A1", "event_time": time, "known_time": time,
+                "delivered_known_time": time, "kind": kind, "retracted": None,
+                "amount_cents": draw(st.integers(1, 3)) * 100,
+                "instalment_id": draw(st.sampled_from([None, "x", "y"])),
+                "dpd_days": draw(st.sampled_from([0, 30, 95])) if kind == "status" else None,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def bad_by_looking_every_hour(rows: list[dict[str, object]], as_of: datetime, end: datetime) -> bool:
+    hours = int((end - as_of) / timedelta(hours=1))
+    moments = [as_of + timedelta(hours=h) for h in range(1, hours + 1)]
+    before = oracle.arrears(rows, "A1", as_of, KNOWN_BY)[0]
+    return before < 90 and any(oracle.arrears(rows, "A1", t, KNOWN_BY)[0] >= 90 for t in moments)
+
+
+@settings(max_examples=25)
+@given(payments())
+def test_a_label_equals_an_hour_by_hour_look_at_the_arrears(rows: list[dict[str, object]]) -> None:
+    events = to_arrow({"consumption": [], "payment": rows, "device": []})
+    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex(AS_OFS).as_unit("us")})
+    found = computed_labels(points, events, known_by=KNOWN_BY, horizon_months=3)
+    for label in found.to_dict("records"):
+        as_of = label["as_of"].to_pydatetime()
+        if oracle.arrears(rows, "A1", as_of, KNOWN_BY)[0] < 90:
+            end = as_of.replace(month=as_of.month + 3)
+            assert label["bad"] == bad_by_looking_every_hour(rows, as_of, end)
+
+
+def test_a_horizon_that_has_not_elapsed_gives_no_label() -> None:
+    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex(AS_OFS).as_unit("us")})
+    events = to_arrow({"consumption": [], "payment": [], "device": []})
+    found = computed_labels(points, events, known_by=datetime(2026, 8, 1, tzinfo=UTC), horizon_months=6)
+    assert found["as_of"].tolist() == [pd.Timestamp(AS_OFS[0])]
+
+
+def test_the_latest_delivered_outcome_counts() -> None:
+    outcomes = "SELECT 'A1' AS account_id, TIMESTAMPTZ '2026-01-01 00:00:00+00' AS as_of, known AS known_time, " \
+        "known AS delivered_known_time, bad FROM (VALUES (TIMESTAMPTZ '2026-02-01 00:00:00+00', FALSE), " \
+        "(TIMESTAMPTZ '2026-03-01 00:00:00+00', TRUE)) AS t(known, bad)"  # fmt: skip
+    assert delivered_labels({"outcomes": outcomes})["bad"].tolist() == [True]
+    early = delivered_labels({"outcomes": outcomes}, known_by=datetime(2026, 2, 15, tzinfo=UTC))
+    assert early["bad"].tolist() == [False]

@@ -1,0 +1,254 @@
+"""The whole line: exact shares, an enumeration over physically rebuilt states, replay, second runs, faults."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from limitlens.data.check import check_events
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.lock import exclusive
+from limitlens.features.table import build_table
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import ACTIONS
+from limitlens.pipeline.attribute import state_before
+from limitlens.pipeline.decide import decide
+from limitlens.pipeline.demo import quickest_closure
+from limitlens.pipeline.promote import promote
+from limitlens.pipeline.replay import iterations, recorded_decisions, replay
+from limitlens.pipeline.why import render, why
+from limitlens.pipeline.workspace import Workspace
+
+NOW = datetime(2026, 7, 3, tzinfo=UTC)
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
+
+
+def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    split = current[current["phi_behaviour"].notna()]
+    change = split["limit_cents"] - split["limit_before_cents"]
+    assert len(split) > 1_000
+    assert (split[[f"phi_{p}" for p in PLAYERS]].sum(axis=1) == 120 * change).all()
+    assert (split[[f"share_cents_{p}" for p in PLAYERS]].sum(axis=1) == change).all()
+
+
+def test_every_cause_moves_some_limit_in_the_demo(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    assert all((current[f"phi_{player}"].fillna(0) != 0).any() for player in PLAYERS)
+
+
+def rebuilt(workspace: Workspace, iteration: Iteration, rows: pd.DataFrame, as_of: str, known_by: str) -> pd.DataFrame:
+    """One data state, built afresh from the events."""
+    spine = pd.DataFrame({"account_id": rows["account_id"], "as_of": rows[as_of], "known_by": rows[known_by]})
+    features = iteration.model.features
+    return build_table(features, spine, workspace.relations(features)).reset_index(drop=True)
+
+
+def test_shares_equal_an_enumeration_over_a_thousand_physically_rebuilt_accounts(small_workspace: Workspace) -> None:
+    """Nothing of the lattice is reused: four states, 32 decisions and 120 orders, one after the other."""
+    recorded = small_workspace.ledger.current()
+    split = recorded[recorded["phi_behaviour"].notna() & (recorded["as_of"] == recorded["as_of"].max())]
+    chosen = split.sample(1_000, random_state=1).sort_values("account_id").reset_index(drop=True)
+    decisions = recorded_decisions(small_workspace).set_index(["account_id", "as_of"])
+    previous = decisions.loc[pd.MultiIndex.from_frame(chosen[["account_id", "previous_as_of"]])].reset_index()
+    now = decisions.loc[pd.MultiIndex.from_frame(chosen[["account_id", "as_of"]])].reset_index()
+    made_by = iterations(small_workspace, {*previous["run_id"], *now["run_id"]})
+    for run_id, place in previous.groupby("run_id").groups.items():
+        before, after = previous.loc[place].reset_index(drop=True), now.loc[place].reset_index(drop=True)
+        sides = (made_by[str(run_id)], made_by[after["run_id"].iloc[0]])
+        moments = pd.DataFrame({"account_id": after["account_id"], "t0": before["as_of"], "t1": after["as_of"]})
+        chain = [("t0", "t0"), ("t0", "t1"), ("t1", "t1"), ("t1", "t1")]
+        tables = [[rebuilt(small_workspace, side, moments, *state) for side in sides] for state in chain]
+        states = (state_before(before), state_before(after))
+
+        def value(d: int, m: int, p: int, s: int, sides=sides, tables=tables, states=states) -> np.ndarray:  # type: ignore[no-untyped-def]
+            pd_ = sides[m].score(tables[d][m], states[s])
+            return sides[p].rules(tables[d][p], pd_, states[s])["limit_cents"].to_numpy(np.int64)
+
+        values = {point: value(*point) for point in np.ndindex(4, 2, 2, 2)}
+        expected = chosen.loc[place, [f"phi_{player}" for player in PLAYERS]].to_numpy(np.int64)
+        assert (enumerated(values) == expected).all()
+
+
+def enumerated(values: dict[tuple[int, ...], np.ndarray]) -> np.ndarray:
+    total = {player: 0 * values[0, 0, 0, 0] for player in PLAYERS}
+    legs, axes = ("data", "behaviour", "data"), ("leg", "model", "policy", "state")
+    for order in sorted(set(permutations(("leg", "leg", "leg", "model", "policy", "state")))):
+        point = [0, 0, 0, 0]
+        for step in order:
+            player = legs[point[0]] if step == "leg" else step
+            old = values[tuple(point)]
+            point[axes.index(step)] += 1
+            total[player] = total[player] + values[tuple(point)] - old
+    return np.column_stack([total[player] for player in PLAYERS])
+
+
+def test_replay_gives_the_recorded_decisions(small_workspace: Workspace) -> None:
+    assert replay(small_workspace, quiet) == len(recorded_decisions(small_workspace))
+
+
+def test_the_two_day_case_is_closed_and_explained_by_behaviour(small_workspace: Workspace) -> None:
+    account = quickest_closure(small_workspace)
+    assert account is not None
+    answer = why(small_workspace, account)
+    assert answer.action == "close"
+    assert answer.limit_cents == 0
+    assert "cash_out" in answer.fired_rules
+    assert answer.share_cents is not None
+    assert answer.share_cents["behaviour"] == -answer.limit_before_cents
+    assert sum(group.share_cents for group in answer.groups) == answer.share_cents["behaviour"]
+    assert f"{account} · opened" in render(answer)
+    assert "Told to the customer" in render(answer)
+    json.dumps(answer.to_dict())
+
+
+def test_groups_inside_behaviour_sum_to_its_share_for_many_accounts(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    moved = current[current["share_cents_behaviour"].fillna(0) != 0]
+    for row in moved.tail(5).to_dict("records"):
+        answer = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+        assert sum(group.share_cents for group in answer.groups) == row["share_cents_behaviour"]
+
+
+def test_the_decision_table_has_the_documented_columns(small_workspace: Workspace) -> None:
+    path = next((small_workspace.root / "decisions").glob("*.parquet"))
+    assert pq.read_schema(path).names == [
+        "account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd", "fired_rules", "reasons",
+        "state", "run_id", "model_version", "policy_digest",
+    ]  # fmt: skip
+    current = small_workspace.ledger.current()
+    assert set(current["action"]) <= set(ACTIONS)
+    assert not current.duplicated(["account_id", "as_of"]).any()
+
+
+def test_adverse_decisions_carry_at_most_four_reasons(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    adverse = current[current["action"].isin(["decrease", "freeze", "close"])]
+    assert adverse["reasons"].map(len).between(1, 4).all()
+
+
+def test_a_closed_line_is_never_decided_again(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    closed = current[current["action"] == "close"].set_index("account_id")["as_of"]
+    later = current[current["account_id"].isin(closed.index)]
+    assert (later["as_of"] <= later["account_id"].map(closed)).all()
+
+
+@pytest.fixture
+def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy to write into."""
+    shutil.copytree(small_workspace.root, tmp_path / "work")
+    return Workspace(tmp_path / "work")
+
+
+def test_a_second_run_decides_nothing_and_writes_nothing(copied: Workspace) -> None:
+    before = {p: p.stat().st_mtime_ns for p in copied.root.glob("*/*.parquet")}
+    assert decide(copied, progress=quiet).decisions == 0
+    assert {p: p.stat().st_mtime_ns for p in copied.root.glob("*/*.parquet")} == before
+
+
+def test_an_edited_decision_is_found(copied: Workspace) -> None:
+    path = sorted((copied.root / "decisions").glob("*.parquet"))[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=path.name):
+        copied.ledger.verify()
+
+
+def test_an_edited_model_is_refused_before_lightgbm_reads_it(copied: Workspace) -> None:
+    registered = copied.ledger.models()[-1]
+    path = copied.root / registered.folder / "booster-0.txt"
+    path.write_text(path.read_text()[:-2_000])
+    with pytest.raises(IntegrityError, match="booster-0.txt: not the file that was recorded"):
+        copied.iteration(registered.model_version)
+
+
+def test_a_run_that_dies_before_its_record_is_repeated_byte_for_byte(copied: Workspace) -> None:
+    """The last run is forgotten but its files stay, as after ``kill -9`` between rename and commit."""
+    import sqlite3
+
+    path = sorted((copied.root / "decisions").glob("*.parquet"))[-1]
+    before = path.read_bytes()
+    with sqlite3.connect(copied.root / "ledger.sqlite") as connection:
+        connection.execute("DELETE FROM runs WHERE rowid = (SELECT MAX(rowid) FROM runs)")
+    connection.close()
+    assert decide(copied, progress=quiet).decisions > 0
+    assert path.read_bytes() == before
+    assert copied.ledger.verify() == len(copied.ledger.runs())
+
+
+def test_a_correction_after_the_decision_leaves_the_old_one_replayable(copied: Workspace, tmp_path: Path) -> None:
+    """A row delivered late, dated before the last decision, is known only from that decision on."""
+    decided = copied.ledger.decided_until()
+    assert decided is not None
+    events = tmp_path / "late"
+    for source in ("accounts", "payment"):
+        (events / source).mkdir(parents=True)
+    accounts = f"SELECT * EXCLUDE (delivered_known_time) FROM ({copied.events.versions('accounts')})"
+    pq.write_table(run_sql(accounts), events / "accounts" / "again.parquet")
+    account, moment = recorded_decisions(copied)["account_id"].iloc[0], (decided - timedelta(days=3)).isoformat()
+    (events / "payment" / "late.csv").write_text(
+        "event_id,account_id,event_time,known_time,kind,amount_cents,instalment_id\n"
+        f"late-1,{account},{moment},{moment},repayment,5000000,\n"
+    )
+    report = check_events(events, copied.events, decided_until=decided, progress=quiet)
+    assert report.sources["payment"].stamped == 1
+    assert replay(copied, quiet, account) > 0
+
+
+def test_two_runs_at_once_are_refused(copied: Workspace) -> None:
+    with exclusive(copied.root), pytest.raises(WorkspaceError, match="a run is in progress"):
+        decide(copied, progress=quiet)
+
+
+def test_a_date_the_data_do_not_reach_is_refused(copied: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="the data end at"):
+        decide(copied, as_of=datetime(2027, 1, 1, tzinfo=UTC), progress=quiet)
+
+
+def test_a_decided_date_is_not_decided_again(copied: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="the ledger only grows"):
+        decide(copied, as_of=datetime(2026, 6, 20, tzinfo=UTC), progress=quiet)
+
+
+def test_the_developer_cannot_review(copied: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="somebody else has to review"):
+        promote(copied, "demo developer", NOW)
+    with pytest.raises(WorkspaceError, match="give --reviewer NAME"):
+        promote(copied, None, NOW)
+
+
+def test_every_run_names_its_mlflow_run(small_workspace: Workspace) -> None:
+    import sqlite3
+
+    from limitlens.pipeline.tracking import client
+
+    with sqlite3.connect(small_workspace.root / "ledger.sqlite") as connection:
+        ids = {row[0] for row in connection.execute("SELECT mlflow_run_id FROM runs")}
+    connection.close()
+    mlflow = client(small_workspace.mlflow)
+    assert ids
+    assert all(mlflow.get_run(run_id).info.status == "FINISHED" for run_id in ids)
+    assert (
+        mlflow.get_model_version_by_alias("limitlens-default-risk", "champion").run_id
+        == small_workspace.ledger.model("2").mlflow_run_id
+    )
+
+
+def test_the_demo_tells_the_causes_the_case_and_what_to_open(finished_demo: tuple[Path, str]) -> None:
+    out, said = finished_demo
+    assert "limits changed, by cause:" in said
+    assert "closed 2026-06" in said
+    assert str(out / "report.html") in said
+    assert (out / "report.html").is_file()

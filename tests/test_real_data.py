@@ -1,0 +1,71 @@
+"""The bars on real data: ranking power, the worth of event features, and exact shares from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from limitlens.data.contracts import PROTECTED
+from limitlens.limits.attribution import PLAYERS
+from limitlens.models.validation import measure, paired_auc_gain
+from limitlens.pipeline.workspace import Workspace
+
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.real_data import out_of_fold, training_table, without_events
+from tests.conftest import decided_workspace
+
+
+@pytest.fixture(scope="module", params=["taiwan", "superlender"])
+def real_workspace(
+    request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
+    return decided_workspace(request.param, real_data, tmp_path_factory.mktemp(request.param))
+
+
+def test_shares_sum_to_the_change_for_every_real_account(real_workspace: Workspace) -> None:
+    current = real_workspace.ledger.current()
+    change = current["limit_cents"] - current["limit_before_cents"]
+    split = current["phi_behaviour"].notna()
+    assert (change[split] != 0).sum() > 500
+    assert (current.loc[split, [f"phi_{p}" for p in PLAYERS]].sum(axis=1) == 120 * change[split]).all()
+    decided_before = current.duplicated("account_id", keep="first")
+    assert split[decided_before].all()
+
+
+def test_no_protected_attribute_is_a_feature(real_workspace: Workspace) -> None:
+    model = real_workspace.iteration("1").model
+    assert not {name.lower() for name in model.columns} & PROTECTED
+    assert real_workspace.events.protected_attributes()
+
+
+def test_an_absent_source_is_said_and_its_rules_rest(real_workspace: Workspace) -> None:
+    assert "device" not in real_workspace.events.present()
+    assert "device" not in real_workspace.iteration("1").model.features.sources
+
+
+def test_taiwan_ranks_as_well_as_the_literature(real_data: Path, tmp_path: Path) -> None:
+    table = training_table("taiwan", real_data, tmp_path)
+    found = measure(table.part("train")["bad"].to_numpy(bool), out_of_fold(table.features, table))
+    assert found.rows == 30_000
+    assert found.auc >= 0.78
+    assert found.ks >= 0.42
+
+
+def test_event_features_add_to_the_application_on_superlender(real_data: Path, tmp_path: Path) -> None:
+    table = training_table("superlender", real_data, tmp_path)
+    bad = table.part("train")["bad"].to_numpy(bool)
+    events, application = (out_of_fold(f, table) for f in (table.features, without_events(table.features)))
+    gain, low, _ = paired_auc_gain(bad, events, application)
+    assert gain >= 0.06
+    assert low > 0
+
+
+def test_the_paired_interval_agrees_with_a_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    bad = rng.random(600) < 0.3
+    better, base = bad + rng.normal(0, 1.2, 600), bad + rng.normal(0, 2.0, 600)
+    gain, low, high = paired_auc_gain(bad, better, base)
+    draws = [rng.integers(0, 600, 600) for _ in range(400)]
+    gains = [roc_auc_score(bad[i], better[i]) - roc_auc_score(bad[i], base[i]) for i in draws]
+    assert gain == pytest.approx(roc_auc_score(bad, better) - roc_auc_score(bad, base))
+    assert [low, high] == pytest.approx(np.quantile(gains, [0.025, 0.975]), abs=0.015)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.features.declarations import FeatureSet
@@ -56,7 +57,8 @@ def main(data: Path) -> None:
         gain, low, high = paired_auc_gain(bad, events, application)
         print(f"superlender  {len(bad):,} loans  AUC {measure(bad, events).auc:.4f} with events")
         print(
-            f"             AUC {measure(bad, application).auc:.4f} without; gain {gain:.4f}, 95% [{low:.4f}, {high:.4f}]"
+            f"             AUC {measure(bad, application).auc:.4f} without events; "
+            f"gain {gain:.4f}, 95% [{low:.4f}, {high:.4f}]"
         )
 
 

@@ -59,8 +59,8 @@ def delivered(rng: np.random.Generator, rows: pd.DataFrame) -> pd.DataFrame:
 def swing(rows: pd.DataFrame, fault: Swing, draw: np.ndarray) -> pd.DataFrame:
     """Let one feed swing before a month start.
 
-    Repayments of the twelve days before it become known nine days later; draws of the ten days before it arrive a
-    hundredfold and are corrected six days after the month start.
+    Repayments of the fourteen days before it become known six to nine days after it; draws of the ten days before
+    it arrive a hundredfold and are corrected six days after it.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def swing(rows: pd.DataFrame, fault: Swing, draw: np.ndarray) -> pd.DataFrame:
     age = (fault.month_start_us - rows["event_us"]) / _DAY
     mark = draw[rows["account"].to_numpy()]
     late = (rows["kind"] == "repayment") & (age > 0) & (age <= 14) & (mark < fault.late_share)
+    repair_us = fault.month_start_us + 6 * _DAY
     inflated = (rows["kind"] == "draw") & (age > 0) & (age <= 10) & (mark > 1 - fault.inflated_share)
-    repaired = rows[inflated & ~rows["retracted"]].drop_duplicates("event_id", keep="last")
-    repaired = repaired.assign(known_us=fault.month_start_us + 6 * _DAY)
+    inflated &= rows["known_us"] < repair_us
+    repaired = rows[inflated & ~rows["retracted"]].drop_duplicates("event_id", keep="last").assign(known_us=repair_us)
     held = np.maximum(rows["known_us"], fault.month_start_us + (9 - age.clip(0, 3)) * _DAY)
-    rows = rows.assign(
-        known_us=rows["known_us"].where(~late, held).astype(np.int64),
-        amount_cents=rows["amount_cents"] * np.where(inflated, 100, 1),
-    )
-    return pd.concat([rows, repaired], ignore_index=True)
+    known = np.where(late, held, rows["known_us"]).astype(np.int64)
+    rows = rows.assign(known_us=known, amount_cents=rows["amount_cents"] * np.where(inflated, 100, 1))
+    swung: pd.DataFrame = pd.concat([rows, repaired], ignore_index=True)
+    return swung

@@ -1,5 +1,6 @@
 """The simulated portfolio: event tables of a world whose truth is known, deterministic for a seed."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,11 +95,11 @@ def simulate(
         balance = _owed(balance, bought, paid)
         payment = pd.concat([bills, paid, moved], ignore_index=True)
         for source, rows in {"consumption": bought, "payment": payment, "device": seen}.items():
-            table = _delivered(rng, people, source, month, rows, marks)
+            table = _delivered(rng, people, source, month=month, rows=rows, marks=marks)
             counts[source] += _write(out / source / f"{source}-{month + 1:02d}.parquet", table, source)
         progress(f"month {month + 1} of {months}: {sum(counts.values()):,} rows so far")
     _write_truth(out / "truth", people)
-    return SimulationReport(counts, people.stories["story"].value_counts().sort_index().to_dict())
+    return SimulationReport(counts, dict(sorted(Counter(people.stories["story"]).items())))
 
 
 def _people(rng: np.random.Generator, count: int, months: int, start: datetime) -> _World:
@@ -203,7 +204,7 @@ def _owed(balance: world.Ints, bought: pd.DataFrame, paid: pd.DataFrame) -> worl
 
 
 def _delivered(
-    rng: np.random.Generator, people: _World, source: str, month: int, rows: pd.DataFrame, marks: world.Floats
+    rng: np.random.Generator, people: _World, source: str, *, month: int, rows: pd.DataFrame, marks: world.Floats
 ) -> pd.DataFrame:
     """Rows as the lender receives them: ids, two clocks, corrections, and the swings of the feed."""
     rows = rows[rows["day"] < people.end_day + 31].sort_values(["day", "account"], kind="stable", ignore_index=True)

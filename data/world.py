@@ -123,15 +123,19 @@ def spending(
     draws = rng.poisson(np.clip(0.35 + 0.45 * sigmoid(-1.2 * ability) + 0.2 * (customers.segment == 3), 0, 4))
     bought = _rows(rng, purchases, 0.028 * customers.limit_cents, 0.8)
     drawn = _rows(rng, draws, 0.075 * customers.limit_cents * (1 + 0.35 * sigmoid(-ability)), 0.6)
-    taken = bought.groupby("account")["amount"].sum().reindex(range(len(balance)), fill_value=0)
-    taken = taken.add(drawn.groupby("account")["amount"].sum(), fill_value=0).to_numpy()
+    taken = sum(np.bincount(rows["account"], rows["amount"], len(balance)) for rows in (bought, drawn))
     scale = np.minimum(1.0, headroom / np.maximum(taken, 1))
     for rows in (bought, drawn):
         rows["amount_cents"] = np.floor(rows["amount"] * scale[rows["account"]] / 100).astype(np.int64) * 100
     bought["category"] = np.array(CATEGORIES, object)[rng.integers(0, len(CATEGORIES), len(bought))]
     bought["channel"] = np.array(CHANNELS, object)[rng.integers(0, len(CHANNELS), len(bought))]
     drawn["category"], drawn["channel"] = "cash", np.where(rng.random(len(drawn)) < 0.6, "atm", "app")
-    return (rows.loc[rows["amount_cents"] > 0].drop(columns="amount") for rows in (bought, drawn))  # type: ignore[return-value]
+    return _spent(bought), _spent(drawn)
+
+
+def _spent(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that the headroom left something of."""
+    return rows[rows["amount_cents"] > 0].drop(columns="amount")
 
 
 def transfers(rng: np.random.Generator, customers: Customers, lost: Bools, ability: Floats) -> pd.DataFrame:
@@ -179,7 +183,7 @@ def sign_ins(rng: np.random.Generator, customers: Customers, phone: Ints) -> tup
     return pd.concat([rows, switches], ignore_index=True), phone + changed
 
 
-def _rows(rng: np.random.Generator, counts: Ints, scale: Floats, spread: float) -> pd.DataFrame:
+def _rows(rng: np.random.Generator, counts: Ints, scale: npt.NDArray[np.floating], spread: float) -> pd.DataFrame:
     """``counts[i]`` rows of account i at random days of a 28-day month, amounts log-normal around ``scale[i]``."""
     account = np.repeat(np.arange(len(counts)), counts)
     amount = scale[account] * np.exp(spread * rng.standard_normal(len(account)) - spread**2 / 2)

@@ -75,10 +75,10 @@ def split_behaviour(
         values[moved] = _contexts(sides, mixed, states)
     phi = np.zeros((len(old_state), size), np.int64)
     for j, group in enumerate(groups):
-        for moved in values:
+        for moved, value in values.items():
             if group not in moved:
                 weight = factorial(len(moved)) * factorial(size - len(moved) - 1)
-                step = (values[moved | {group}] - values[moved]) * behaviour_contexts()
+                step = (values[moved | {group}] - value) * behaviour_contexts()
                 phi[:, j] += weight * step.sum(axis=(1, 2, 3))
     return groups, phi, ORDERS * factorial(size)
 

@@ -267,8 +267,9 @@ def decision_lines(decided: Decided) -> list[str]:
     if not decided.decisions:
         return ["nothing to decide: every date the data reach is decided already"]
     lines = [
-        f"{decided.decisions:,} decisions at {len(decided.dates)} dates, {decided.dates[0]} to {decided.dates[-1]}, by version "
-        f"{decided.model_version} and policy {decided.policy_digest[:8]}{', as a backtest' if decided.backtest else ''}",
+        f"{decided.decisions:,} decisions at {len(decided.dates)} dates, {decided.dates[0]} to {decided.dates[-1]}, "
+        f"by version {decided.model_version} and policy {decided.policy_digest[:8]}"
+        f"{', as a backtest' if decided.backtest else ''}",
         "  ".join(f"{action} {count:,}" for action, count in sorted(decided.actions.items())),
         f"{decided.attributed:,} attributed, {decided.changed:,} limits changed, by cause:",
     ]

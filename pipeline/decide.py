@@ -169,11 +169,12 @@ def _states(lines: pd.DataFrame, latest: pd.DataFrame, policy: Policy) -> pd.Dat
     first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
     if not known.any():
         return first
-    carried = _carried(latest.set_index("account_id").loc[lines.loc[known, "account_id"]], lines[known])
+    carried = _carried(pd.DataFrame(latest.set_index("account_id").loc[lines.loc[known, "account_id"]]), lines[known])
     return pd.concat([first, carried]).loc[lines.index] if len(first) else carried
 
 
 def _carried(last: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """State after the last decision of each line, with its days counted up to this one."""
     last = last.reset_index()
     state = state_at(next_state(state_before(last), last, last["as_of"]), lines["as_of"].reset_index(drop=True))
     return state.set_index(lines.index)
@@ -200,11 +201,18 @@ def _attribute(
     before = latest.set_index("account_id")
     changes = decided[decided["account_id"].isin(before.index)].reset_index(drop=True)
     previous = before.loc[changes["account_id"]].reset_index(drop=True)
-    entries = [_attribution_table(pd.DataFrame(columns=ATTRIBUTIONS.names)).to_pandas()]
-    for run_id, rows in previous.groupby("run_id").groups.items():
-        old, new = iterations[str(run_id)], iterations[changes["run_id"].iloc[0]]
-        entries.append(attribute_changes(old, new, previous.loc[rows], changes.loc[rows], tables))
-    return pd.concat(entries[1:] or entries, ignore_index=True)
+    entries = [
+        attribute_changes(
+            iterations[str(run_id)],
+            iterations[changes["run_id"].iloc[0]],
+            previous.loc[rows],
+            changes.loc[rows],
+            tables,
+        )
+        for run_id, rows in previous.groupby("run_id").groups.items()
+    ]
+    nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
+    return pd.concat(entries, ignore_index=True) if entries else nothing
 
 
 def _decision_table(decisions: pd.DataFrame) -> pa.Table:

@@ -94,7 +94,7 @@ def changes_by_cause(changes: pd.DataFrame) -> str:
 
 def waterfall(before: float, shares: Mapping[str, float], after: float) -> str:
     """One limit change: before, each share, after (in currency)."""
-    with _drawing(6.4, 2.6) as (figure, axes):
+    with _drawing(4.9, 2.7) as (figure, axes):
         names = ["before", *shares, "after"]
         level, tops = before, [before]
         axes.barh(0, before, color="#374151", height=0.62)
@@ -105,13 +105,14 @@ def waterfall(before: float, shares: Mapping[str, float], after: float) -> str:
         axes.barh(len(names) - 1, after, color="#374151", height=0.62)
         values = [before, *shares.values(), after]
         for place, (value, top) in enumerate(zip(values, [*tops, after], strict=True)):
-            text = f"{value:,.2f}" if place in (0, len(values) - 1) else f"{value:+,.2f}"
+            text = f"{value:,.2f}" if place in (0, len(values) - 1) or not value else f"{value:+,.2f}".replace("-", "−")
             axes.annotate(
                 text, (max(top, 0), place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
             )
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.margins(x=0.16)
+        axes.locator_params(axis="x", nbins=4)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         return _svg(figure)
 

@@ -14,7 +14,7 @@ from limitlens.data.storage import write_text
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ACTIONS
 from limitlens.pipeline import plots
-from limitlens.pipeline.why import Answer, money, value, why
+from limitlens.pipeline.why import VERBS, Answer, money, value, why
 from limitlens.pipeline.workspace import Workspace
 
 #: Closures this soon after opening are counted as early.
@@ -37,8 +37,8 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
     Path
         ``out``.
     """
-    progress("writing the report")
     decisions = _decisions(workspace)
+    progress(f"writing the report of {len(decisions):,} decisions")
     told = telling_account(decisions)
     answer = why(workspace, *told) if told else None
     context = {
@@ -48,15 +48,17 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
         "causes_plot": plots.changes_by_cause(_by_period(decisions)),
         "actions": action_table(decisions),
         "card": _card(answer, decisions) if answer else None,
+        "verbs": VERBS,
         "others": _worth_asking(decisions, answer.account_id if answer else ""),
         "model": _model(workspace),
         "data": _data(workspace),
     }
-    write_text(_template().render(context), out)
+    write_text(template().render(context), out)
     return out
 
 
-def _template() -> jinja2.Template:
+def template() -> jinja2.Template:
+    """The page; what is filled in is escaped."""
     folder = files("limitlens.pipeline") / "templates"
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -136,7 +138,7 @@ def _by_period(decisions: pd.DataFrame) -> pd.DataFrame:
     """Shares in currency by date of the book and by week of the daily decisions, cuts and raises apart."""
     split = decisions[decisions["phi_behaviour"].notna()]
     book = split["as_of"].dt.day == 1
-    week = split["as_of"].dt.floor("D") - pd.to_timedelta(split["as_of"].dt.weekday, unit="D")
+    week = split["as_of"].dt.floor("D") - pd.to_timedelta(split["as_of"].dt.day_of_week, unit="D")
     period = split["as_of"].dt.strftime("%Y-%m-%d\nbook").where(book, week.dt.strftime("%Y-%m-%d\nnew lines, week"))
     columns = {}
     for player in PLAYERS:
@@ -148,21 +150,15 @@ def _by_period(decisions: pd.DataFrame) -> pd.DataFrame:
 
 def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
     """Counts of actions by segment, and the credit they moved."""
-    counts = decisions.pivot_table(index="action", columns="segment", values="pd", aggfunc="size", fill_value=0)
-    moved = decisions.groupby("action")["change_cents"].sum()
-    shown = [action for action in ACTIONS if action in counts.index]
-    return {
-        "segments": list(counts.columns),
-        "rows": [
-            {
-                "action": a,
-                "counts": [int(n) for n in counts.loc[a]],
-                "all": int(counts.loc[a].sum()),
-                "moved": int(moved[a]),
-            }
-            for a in shown
-        ],
-    }
+    segments = sorted(decisions["segment"].unique())
+    rows = []
+    for action in ACTIONS:
+        chosen = decisions[decisions["action"] == action]
+        counts = [int((chosen["segment"] == segment).sum()) for segment in segments]
+        if len(chosen):
+            moved = int(chosen["change_cents"].sum())
+            rows.append({"action": action, "counts": counts, "all": len(chosen), "moved": moved})
+    return {"segments": segments, "rows": rows}
 
 
 def telling_account(decisions: pd.DataFrame) -> tuple[str, Any] | None:
@@ -202,7 +198,7 @@ def _worth_asking(decisions: pd.DataFrame, shown: str) -> list[dict[str, Any]]:
     for player in PLAYERS:
         cents = split[f"share_cents_{player}"].astype("int64")
         if len(cents) and cents.min() < 0:
-            row = split.loc[cents.idxmin()]
+            row = split.iloc[int(cents.to_numpy().argmin())]
             found.append(
                 {
                     "player": player,

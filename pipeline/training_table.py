@@ -11,8 +11,8 @@ import pandas as pd
 
 from limitlens.data.calendar import add_months, data_end, format_time, matured_months
 from limitlens.data.engine import run_sql
-from limitlens.data.frames import to_arrow
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.frames import to_arrow
 from limitlens.data.storage import read_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at

@@ -21,7 +21,8 @@ from limitlens.pipeline.moments import Tables, feature_moments, tables_at
 from limitlens.pipeline.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
-_VERBS = {
+#: How a headline says an action.
+VERBS = {
     "increase": "limit raised",
     "unfreeze": "unfrozen",
     "keep": "kept",
@@ -186,12 +187,17 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     ordered = sorted((n for n in push.index if n in declared), key=lambda n: (n not in fired, -push[n], n))
     found: dict[str, tuple[Fact, ...]] = {}
     for name in ordered:
-        declaration, moved = declared[name], _number(before[name]) != _number(after[name])
-        known = found.get(declaration.source, ())
-        if moved and (push[name] > 0 or name in fired) and len(known) < _MAX_FACTS:
-            fact = Fact(name, _number(before[name]), _number(after[name]), declaration.unit, declaration.why)
-            found[declaration.source] = (*known, fact)
+        declared_as = declared[name]
+        fact = Fact(name, _number(before[name]), _number(after[name]), declared_as.unit, declared_as.why)
+        known = found.get(declared_as.source, ())
+        counts = (push[name] > 0 or name in fired) and _visibly_moved(fact)
+        if counts and len(known) < _MAX_FACTS and fact.why not in {other.why for other in known}:
+            found[declared_as.source] = (*known, fact)
     return found
+
+
+def _visibly_moved(fact: Fact) -> bool:
+    return value(fact.before, fact.unit) != value(fact.after, fact.unit)
 
 
 def _number(value: Any) -> float | None:
@@ -267,7 +273,7 @@ def render(answer: Answer) -> str:
 
 
 def _headline(answer: Answer) -> str:
-    verb = _VERBS[answer.action]
+    verb = VERBS[answer.action]
     limits = f"limit {money(answer.limit_before_cents)} → {money(answer.limit_cents)}"
     return f"{answer.account_id} · opened {answer.opened_at[:10]} · {verb} {answer.as_of} · {limits}"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.pipeline import demo

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, show_cents
 
 Values = npt.NDArray[np.int64]

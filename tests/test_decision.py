@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from limitlens.limits.decision import decide, inactive_rules
 from limitlens.limits.policy import ADVERSE, Condition, CutOffs, Policy, Rule
 from limitlens.limits.state import NEVER_DAYS, first_state, next_state, pack_state, state_at, unpack_state

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limitlens.models.labels import computed_labels, delivered_labels
 
+from limitlens.models.labels import computed_labels, delivered_labels
 from tests import oracle
 from tests.strategies import to_arrow
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
@@ -71,17 +72,20 @@ def test_shares_equal_an_enumeration_over_a_thousand_physically_rebuilt_accounts
         tables = [[rebuilt(small_workspace, side, moments, *state) for side in sides] for state in chain]
         states = (state_before(before), state_before(after))
 
-        def value(d: int, m: int, p: int, s: int, sides=sides, tables=tables, states=states) -> np.ndarray:  # type: ignore[no-untyped-def]
-            pd_ = sides[m].score(tables[d][m], states[s])
-            return sides[p].rules(tables[d][p], pd_, states[s])["limit_cents"].to_numpy(np.int64)
-
-        values = {point: value(*point) for point in np.ndindex(4, 2, 2, 2)}
+        values = {point: decided_limits(point, sides, tables, states) for point in np.ndindex(4, 2, 2, 2)}
         expected = chosen.loc[place, [f"phi_{player}" for player in PLAYERS]].to_numpy(np.int64)
         assert (enumerated(values) == expected).all()
 
 
+def decided_limits(point: tuple[int, ...], sides, tables, states) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Limits at one point of the lattice, scored and decided on their own."""
+    d, m, p, s = point
+    pd_ = sides[m].score(tables[d][m], states[s])
+    return sides[p].rules(tables[d][p], pd_, states[s])["limit_cents"].to_numpy(np.int64)
+
+
 def enumerated(values: dict[tuple[int, ...], np.ndarray]) -> np.ndarray:
-    total = {player: 0 * values[0, 0, 0, 0] for player in PLAYERS}
+    total = dict.fromkeys(PLAYERS, 0 * values[0, 0, 0, 0])
     legs, axes = ("data", "behaviour", "data"), ("leg", "model", "policy", "state")
     for order in sorted(set(permutations(("leg", "leg", "leg", "model", "policy", "state")))):
         point = [0, 0, 0, 0]
@@ -123,8 +127,8 @@ def test_groups_inside_behaviour_sum_to_its_share_for_many_accounts(small_worksp
 def test_the_decision_table_has_the_documented_columns(small_workspace: Workspace) -> None:
     path = next((small_workspace.root / "decisions").glob("*.parquet"))
     assert pq.read_schema(path).names == [
-        "account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd", "fired_rules", "reasons",
-        "state", "run_id", "model_version", "policy_digest",
+        "account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd", "fired_rules",
+        "reasons", "state", "run_id", "model_version", "policy_digest",
     ]  # fmt: skip
     current = small_workspace.ledger.current()
     assert set(current["action"]) <= set(ACTIONS)
@@ -170,7 +174,7 @@ def test_an_edited_model_is_refused_before_lightgbm_reads_it(copied: Workspace) 
     registered = copied.ledger.models()[-1]
     path = copied.root / registered.folder / "booster-0.txt"
     path.write_text(path.read_text()[:-2_000])
-    with pytest.raises(IntegrityError, match="booster-0.txt: not the file that was recorded"):
+    with pytest.raises(IntegrityError, match=r"booster-0\.txt: not the file that was recorded"):
         copied.iteration(registered.model_version)
 
 

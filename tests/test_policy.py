@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from limitlens.data.errors import ConfigError
 from limitlens.limits.policy import parse_policy, read_policy
 from limitlens.models.settings import read_settings

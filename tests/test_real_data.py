@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.real_data import out_of_fold, training_table, without_events
 from limitlens.data.contracts import PROTECTED
 from limitlens.limits.attribution import PLAYERS
 from limitlens.models.validation import measure, paired_auc_gain
 from limitlens.pipeline.workspace import Workspace
-
-from sklearn.metrics import roc_auc_score
-
-from benchmarks.real_data import out_of_fold, training_table, without_events
 from tests.conftest import decided_workspace
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from limitlens.data.check import check_events
 from limitlens.data.events import EventStore
 from limitlens.data.simulation import simulate

@@ -1,0 +1,102 @@
+"""The command line: an example in every help, one-line errors, exit codes, JSON for programs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.workspace import Workspace
+
+runner = CliRunner()
+GROUP = get_command(app)
+
+
+def commands() -> list[list[str]]:
+    found = []
+    for name, command in GROUP.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found += [[name, sub] for sub in inner] if inner else [[name]]
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_help_shows_an_example(words: list[str]) -> None:
+    shown = runner.invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: limitlens {' '.join(words)}" in " ".join(shown.output.split())
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "limitlens.pipeline", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "nowhere"], "nowhere"),
+        (["decide"], "limitlens promote"),
+        (["promote"], "limitlens train"),
+        (["build"], "limitlens check"),
+        (["report"], "limitlens decide"),
+        (["import", "mars", "a", "b"], "taiwan"),
+        (["why", "A1"], "limitlens decide"),
+        (["train", "--config", "none.toml"], "none.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_one_line_that_names_the_mend(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("error")
+    assert message in lines[0]
+
+
+def test_why_answers_in_json_for_programs(small_workspace: Workspace) -> None:
+    account = str(small_workspace.ledger.current()["account_id"].iloc[0])
+    shown = runner.invoke(app, ["why", account, "--workspace", str(small_workspace.root), "--json"])
+    answer = json.loads(shown.output)
+    assert answer["account_id"] == account
+    assert set(answer["share_cents"]) == {"behaviour", "data", "model", "policy", "state"}
+
+
+def test_why_names_the_times_it_knows(small_workspace: Workspace) -> None:
+    account = str(small_workspace.ledger.current()["account_id"].iloc[0])
+    done = run("why", account, "--as-of", "2020-01-01", "--workspace", str(small_workspace.root))
+    assert done.returncode == 1
+    assert "it was at: 2026-06-01" in done.stderr
+
+
+def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> None:
+    work = str(small_workspace.root)
+    assert "every link holds" in runner.invoke(app, ["ledger", "verify", "--workspace", work]).output
+    assert "all equal" in runner.invoke(app, ["ledger", "replay", "--account", "A000001", "--workspace", work]).output
+
+
+def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path) -> None:
+    events, work = str(tmp_path / "events"), str(tmp_path / "work")
+    config = tmp_path / "train.toml"
+    config.write_text("[labels]\nhorizon_months = 4\n[model]\ntrees = 30\n")
+    steps = [
+        ["simulate", events, "--accounts", "500", "--months", "10"],
+        ["check", events, "--workspace", work],
+        ["build", "--workspace", work, "--config", str(config)],
+        ["train", "--workspace", work, "--config", str(config)],
+        ["promote", "--workspace", work],
+        ["decide", "--workspace", work],
+        ["report", "--workspace", work],
+    ]
+    for step in steps:
+        shown = runner.invoke(app, step)
+        assert shown.exit_code == 0, f"{step}: {shown.output} {shown.exception}"
+    assert (tmp_path / "work" / "report.html").is_file()

@@ -283,6 +283,12 @@ class Ledger:
             row = connection.execute("SELECT model_version FROM promotions ORDER BY id DESC LIMIT 1").fetchone()
         return str(row[0]) if row else None
 
+    def last_mlflow_run(self) -> str | None:
+        """Id of the MLflow run that recorded the last decisions."""
+        with self._connect() as connection:
+            row = connection.execute("SELECT mlflow_run_id FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
+        return row[0] if row else None
+
     def link_mlflow(self, run_ids: Sequence[str], mlflow_run_id: str) -> None:
         """Name the MLflow run that recorded these runs; ids of MLflow stand nowhere else."""
         with self._connect() as connection:

@@ -1,1 +1,25 @@
 """What it means: default risk, its calibration and validation, explanations, false positives."""
+
+from limitlens.models.default_risk import DefaultRiskModel, load_model, predict_pd, save_model, train_model
+from limitlens.models.explanation import reason_codes, shap_values
+from limitlens.models.false_positives import contrast
+from limitlens.models.labels import computed_labels, delivered_labels
+from limitlens.models.settings import TrainSettings, read_settings
+from limitlens.models.validation import measure, paired_auc_gain
+
+__all__ = [
+    "DefaultRiskModel",
+    "TrainSettings",
+    "computed_labels",
+    "contrast",
+    "delivered_labels",
+    "load_model",
+    "measure",
+    "paired_auc_gain",
+    "predict_pd",
+    "read_settings",
+    "reason_codes",
+    "save_model",
+    "shap_values",
+    "train_model",
+]

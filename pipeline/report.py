@@ -13,7 +13,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.storage import write_text
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ACTIONS
-from limitlens.pipeline import plots
+from limitlens.pipeline import plots, tracking
 from limitlens.pipeline.why import VERBS, Answer, money, value, why
 from limitlens.pipeline.workspace import Workspace
 
@@ -22,7 +22,7 @@ _EARLY_DAYS = 7
 
 
 def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None]) -> Path:
-    """Write the report of everything the ledger holds.
+    """Write the report of everything the ledger holds, and store it with the MLflow run of the last decisions.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
         "data": _data(workspace),
     }
     write_text(template().render(context), out)
+    if run_id := workspace.ledger.last_mlflow_run():
+        tracking.attach(workspace.mlflow, run_id, out)
     return out
 
 

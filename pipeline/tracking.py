@@ -102,6 +102,11 @@ def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[s
     return str(version.version), Path(url2pathname(urlparse(uri).path))
 
 
+def attach(store: Path, run_id: str, path: Path) -> None:
+    """Store a file with a run."""
+    client(store).log_artifact(run_id, str(path))
+
+
 def promote(store: Path, version: str) -> None:
     """Point ``@champion`` at a version.
 

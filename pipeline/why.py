@@ -84,6 +84,7 @@ class Answer:
     policy: str
     reasons: tuple[str, ...]
     reason_texts: tuple[str, ...]
+    reason_texts_zh: tuple[str, ...]
     run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,6 +235,7 @@ def _answer(
         policy=str(_policy_name(workspace, row)),
         reasons=tuple(row["reasons"]),
         reason_texts=tuple(reason_text(code) for code in row["reasons"]),
+        reason_texts_zh=tuple(reason_text(code, "zh") for code in row["reasons"]),
         run_id=str(row["run_id"]),
     )
 
@@ -268,6 +270,7 @@ def render(answer: Answer) -> str:
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.reason_texts:
         lines.append(f"  Told to the customer: {'; '.join(answer.reason_texts)}.")
+        lines.append(f"  告知客户：{'；'.join(answer.reason_texts_zh)}。")
     lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")
     return "\n".join(lines)
 
@@ -300,7 +303,7 @@ def _group_lines(answer: Answer, width: int) -> list[str]:
 def _but_for(answer: Answer) -> str:
     needed = ", ".join(answer.necessary) or "no single cause"
     enough = ", ".join(answer.sufficient) or "no single cause"
-    return f"But for: {needed} was needed for this outcome; {enough} alone would have changed the old one."
+    return f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
 
 
 def value(number: float | None, unit: str) -> str:

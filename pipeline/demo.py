@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
 from limitlens.data.check import check_events
 from limitlens.data.simulation import simulate
@@ -14,7 +12,7 @@ from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.decide import Decided, decide
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.replay import replay
-from limitlens.pipeline.report import write_report
+from limitlens.pipeline.report import read_decisions, telling_account, write_report
 from limitlens.pipeline.train import train
 from limitlens.pipeline.why import money, render, why
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
@@ -52,13 +50,13 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
         _decide_in_two_iterations(workspace, now, progress, show)
     progress("replaying every decision from the events")
     show(f"\nReplayed {replay(workspace, progress):,} decisions: every action, limit and PD equal to the ledger.")
-    account = quickest_closure(workspace)
-    if account:
+    case = telling_account(read_decisions(workspace))
+    if case:
         show("\nThe two-day case: a line is opened, and two days later it is closed. Why?\n")
-        show(render(why(workspace, account)))
+        show(render(why(workspace, *case)))
     report = write_report(workspace, out / "report.html", progress)
     show(f"\nopen next:\n  {report}  (the report, in a browser)")
-    show(f"  limitlens why {account or 'ACCOUNT'} --workspace {workspace.root}")
+    show(f"  limitlens why {case[0] if case else 'ACCOUNT'} --workspace {workspace.root}")
     show("  notebooks/first_steps.ipynb, docs/")
 
 
@@ -111,15 +109,3 @@ def _changes(*batches: Decided) -> str:
         lines.append(f"  {player:<10} {money(sum(b.shares_cents[player] for b in batches), signed=True):>18}")
     total = sum(sum(b.shares_cents.values()) for b in batches)
     return "\n".join([*lines, f"  {'all':<10} {money(total, signed=True):>18}"])
-
-
-def quickest_closure(workspace: Workspace) -> str | None:
-    """The account whose line was closed soonest after its opening, if one was closed."""
-    decisions = workspace.ledger.current()
-    closed = decisions[(decisions["action"] == "close") & decisions["phi_behaviour"].notna()]
-    if closed.empty:
-        return None
-    opened = pd.to_datetime([state["opened_at"] for state in closed["state"]], utc=True)
-    days = (closed["as_of"] - opened).dt.total_seconds()
-    largest = closed.assign(days=days.round(-4)).sort_values(["days", "limit_before_cents"], ascending=[True, False])
-    return str(largest["account_id"].iloc[0])

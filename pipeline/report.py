@@ -37,7 +37,7 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
     Path
         ``out``.
     """
-    decisions = _decisions(workspace)
+    decisions = read_decisions(workspace)
     progress(f"writing the report of {len(decisions):,} decisions")
     told = telling_account(decisions)
     answer = why(workspace, *told) if told else None
@@ -68,7 +68,7 @@ def template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _decisions(workspace: Workspace) -> pd.DataFrame:
+def read_decisions(workspace: Workspace) -> pd.DataFrame:
     """Every decision with its split, the change in cents, the age of the line in days, and its segment."""
     decisions = workspace.ledger.current()
     segments = workspace.events.segments()
@@ -164,7 +164,7 @@ def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
 
 
 def telling_account(decisions: pd.DataFrame) -> tuple[str, Any] | None:
-    """The line closed soonest after its opening, the largest of those; else the largest cut; else nothing."""
+    """The largest line closed within a week of its opening; else the largest cut; else nothing."""
     cuts = decisions[decisions["phi_behaviour"].notna() & (decisions["change_cents"] < 0)]
     if cuts.empty:
         return None
@@ -179,6 +179,7 @@ def _card(answer: Answer, decisions: pd.DataFrame) -> dict[str, Any]:
     shares = {player: cents / 100 for player, cents in (answer.share_cents or {}).items()}
     return {
         "answer": answer,
+        "early": bool((mine.loc[mine["action"] == "close", "age_days"] <= _EARLY_DAYS).any()),
         "plot": plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100),
         "timeline": [
             {

@@ -21,9 +21,9 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS
 from limitlens.pipeline.attribute import state_before
 from limitlens.pipeline.decide import decide
-from limitlens.pipeline.demo import quickest_closure
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
+from limitlens.pipeline.report import read_decisions, telling_account
 from limitlens.pipeline.why import render, why
 from limitlens.pipeline.workspace import Workspace
 
@@ -102,9 +102,10 @@ def test_replay_gives_the_recorded_decisions(small_workspace: Workspace) -> None
 
 
 def test_the_two_day_case_is_closed_and_explained_by_behaviour(small_workspace: Workspace) -> None:
-    account = quickest_closure(small_workspace)
-    assert account is not None
-    answer = why(small_workspace, account)
+    case = telling_account(read_decisions(small_workspace))
+    assert case is not None
+    account = case[0]
+    answer = why(small_workspace, *case)
     assert answer.action == "close"
     assert answer.limit_cents == 0
     assert "cash_out" in answer.fired_rules

@@ -1,0 +1,63 @@
+"""The words: every command they name exists, every link leads somewhere, every dependency has its line."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.models.reasons import REASONS
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.workspace import default_policy
+from typer.main import get_command
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def commands() -> set[str]:
+    found = set()
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {sub}" for sub in inner} if inner else {name}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"(?:`|^|&& )limitlens ((?:ledger )?[a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) <= commands() | {"demo"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_names_every_command(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not [command for command in commands() if f"`limitlens {command}" not in text]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_every_dependency_has_its_line() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=\[]", line)[0] for line in project["dependencies"]}
+    lines = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines()
+    assert names == {line.split("|")[1].strip() for line in lines if line.startswith("| ")} - {"package"}
+
+
+def test_every_feature_and_rule_has_a_reason_in_both_languages() -> None:
+    codes = {declared.reason for declared in CATALOGUE.declaration_of.values()}
+    codes |= {rule.reason for rule in default_policy().rules}
+    assert codes <= set(REASONS)
+    assert all(english and chinese for english, chinese in REASONS.values())
+
+
+def test_every_policy_key_is_explained() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    keys = {
+        key for section in tomllib.loads(default_policy().text).values() if isinstance(section, dict) for key in section
+    }
+    assert not [key for key in keys - set(default_policy().segments) if f"`{key}`" not in page]

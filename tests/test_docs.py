@@ -5,11 +5,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.models.reasons import REASONS
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.workspace import default_policy
-from typer.main import get_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -27,6 +27,7 @@ text is a null. A CSV row with another number of fields than its header is quara
 
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.
+An `event_id` belongs to one account: a version that gives it to another is held back as a conflict too.
 
 **Two clocks.** A row that becomes known before the latest decided moment, but is delivered only after it, is stored
 with that moment as its `known_time`; `delivered_known_time` keeps what was delivered. So no recorded state changes.

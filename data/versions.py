@@ -67,21 +67,32 @@ def _settling_sql(source: Source, columns: Sequence[str], stored_columns: Sequen
         )
         GROUP BY {keys}
     ),
+    moved AS ({_moved(source)}),
     verdicts AS (
         SELECT clean.*, CASE
                 WHEN stored.known_time IS NOT NULL AND {same} THEN 'deduplicated'
-                WHEN stored.known_time IS NOT NULL OR repeated.conflicting THEN 'conflict'
+                WHEN stored.known_time IS NOT NULL OR repeated.conflicting OR moved.id IS NOT NULL THEN 'conflict'
                 WHEN repeated.first_place < {place} THEN 'deduplicated'
                 ELSE 'accepted'
             END AS verdict
         FROM clean
         LEFT JOIN stored ON {" AND ".join(_same_key(column) for column in source.key)}
         LEFT JOIN repeated ON {" AND ".join(f"repeated.{quoted(c)} = clean.{quoted(c)}" for c in source.key)}
+        LEFT JOIN moved ON moved.id = clean.{quoted(source.key[0])}
     )
     SELECT *, CASE WHEN verdict = 'conflict' THEN 0 END AS rule,
         CASE WHEN verdict = 'conflict' THEN CAST(to_json(struct_pack({packed})) AS VARCHAR) END AS row_json
     FROM verdicts ORDER BY {keys}, {FILE}, {ROW}
     """
+
+
+def _moved(source: Source) -> str:
+    """Ids of events that one version gives to one account and another version to another."""
+    identity = quoted(source.key[0])
+    return f"""SELECT {identity} AS id FROM (
+            SELECT {identity}, account_id FROM clean
+            UNION ALL SELECT {identity}, account_id FROM stored SEMI JOIN clean USING ({identity})
+        ) GROUP BY {identity} HAVING MIN(account_id) <> MAX(account_id)"""
 
 
 def _same_key(column: str) -> str:

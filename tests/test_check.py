@@ -330,6 +330,14 @@ def test_a_row_that_conflicts_with_an_accepted_one_is_held_back(inbox: Path, sto
     assert [r["amount_cents"] for r in rows(store)] == [500]
 
 
+def test_an_event_cannot_move_to_another_account(inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/b.parquet", [account(2)])
+    check_events(inbox, store)
+    put(inbox, "consumption/d.parquet", [purchase(account_id="A2", known_time=T0 + timedelta(days=1))])
+    assert held(check_events(inbox, store)) == [("event_id", "conflicting versions")]
+    assert {r["account_id"] for r in rows(store)} == {"A1"}
+
+
 def test_a_correction_is_a_new_version(inbox: Path, store: EventStore) -> None:
     put(inbox, "consumption/d.parquet", [purchase(known_time=T0 + timedelta(days=1), amount_cents=501)])
     assert check_events(inbox, store).sources["consumption"].accepted == 2

@@ -55,14 +55,13 @@ def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd
     return lines[lines["opened_at"] < lines["as_of"]].reset_index(drop=True)
 
 
-def openings(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
-    """Lines opened in ``[first, end)``, each at its own opening; columns as in :func:`lines_at`."""
+def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
+    """Accounts opened in ``[first, end)``: ``account_id, opened_at``."""
     sql = f"""
-    SELECT account_id, MAX(opened_at) AS as_of FROM accounts GROUP BY account_id
+    SELECT account_id, MAX(opened_at) AS opened_at FROM accounts GROUP BY account_id
     HAVING MAX(opened_at) >= CAST('{first.isoformat()}' AS TIMESTAMPTZ)
         AND MAX(opened_at) < CAST('{end.isoformat()}' AS TIMESTAMPTZ)
     ORDER BY account_id
     """
-    points = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
-    points["known_by"] = points["as_of"]
-    return lines_at(points, events)
+    found: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
+    return found

@@ -15,7 +15,9 @@ from limitlens.data.calendar import (
     last_decision_dates,
 )
 from limitlens.data.errors import WorkspaceError
-from limitlens.features.spine import book, openings
+from limitlens.features.spine import book, lines_at, opened_between
+
+_WEEK = DAY * NEW_LINE_DAILY_DAYS
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,25 @@ def plan_steps(
     """
     if not dates:
         return []
-    lines = book(dates, relations)
-    young = lines["opened_at"] >= lines["as_of"] - pd.Timedelta(days=NEW_LINE_DAILY_DAYS)
-    due = lines if whole_book else lines[young | (lines["as_of"].dt.day == 1)]
     first = decided_until or dates[0]
-    opened = openings(first, dates[-1], relations)
+    daily = [date for date in dates if not (whole_book or date.day == 1)]
+    opened = opened_between(min(first, dates[0] - _WEEK), dates[-1], relations)
+    at_opening = opened[opened["opened_at"] >= first].assign(as_of=lambda rows: rows["opened_at"])
+    points = pd.concat([at_opening, _young(opened, daily)], ignore_index=True)
+    lines = lines_at(points.assign(known_by=points["as_of"]), relations)
+    new = lines["as_of"] == lines["opened_at"]
+    books = book([date for date in dates if date not in daily], relations)
+    due = pd.concat([lines[~new], books], ignore_index=True)
     steps = []
     for previous, date in zip([first, *dates], dates, strict=False):
-        between = (opened["opened_at"] >= previous) & (opened["opened_at"] < date)
-        steps += [Step(date, opened[between]), Step(date, due[due["as_of"] == date])]
+        between = new & (lines["as_of"] >= previous) & (lines["as_of"] < date)
+        steps += [Step(date, lines[between]), Step(date, due[due["as_of"] == date])]
     return [step for step in steps if len(step.lines)]
+
+
+def _young(opened: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFrame:
+    """Accounts at each date of their first week."""
+    moments = pd.DataFrame({"as_of": pd.Series(list(dates), dtype="datetime64[us, UTC]")})
+    pairs = opened.merge(moments, how="cross")
+    age = pairs["as_of"] - pairs["opened_at"]
+    return pairs[(age > pd.Timedelta(0)) & (age <= _WEEK)]

@@ -1,8 +1,11 @@
-"""Plots as SVG text: for the report, the notebook and the MLflow run."""
+"""Plots as SVG text: for the report, the notebook and the MLflow run. Money comes in currency."""
 
 import io
-from collections.abc import Iterator, Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
@@ -21,21 +24,30 @@ COLOURS = {
     "state": "#8A8F98",
 }
 
+_INK, _SOFT, _LINE, _GRID = "#1F2937", "#4B5563", "#9AA3AF", "#E9ECF1"
+_GOOD = "#D55E00"
+
+#: DejaVu Sans comes with matplotlib, so that a plot is laid out alike on every machine. Names are never formulas.
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "limitlens",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Noto Sans", "Noto Sans CJK SC", "DejaVu Sans", "sans-serif"],
+    "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.color": _INK,
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#9AA3AF",
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _SOFT,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E6E9EE",
-    "xtick.color": "#4B5563",
-    "ytick.color": "#4B5563",
+    "grid.color": _GRID,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
 }
+
+_TAG = re.compile(r"<[^<>]+>")
+_ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
 @contextmanager
@@ -45,90 +57,134 @@ def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.add_subplot()
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element; its ids begin with ``name``, because ids are shared by all plots of a page."""
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Text stays text: the reader's browser has the glyphs that the font of the layout lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag[0]), text[text.index("<svg") :])
+
+
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a horizontal plot, first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.invert_yaxis()
+
+
+def _bare(axes: Axes) -> None:
+    """No horizontal axis: every bar says its own number."""
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _amount(number: float, _: object = None) -> str:
+    return f"{number:,.0f}".replace("-", "−")
 
 
 def calibration(validation: Mapping[str, Any]) -> str:
     """Observed share of bads against mean PD, by tenth of the validation rows."""
     table = validation["calibration"]
-    with _drawing(4.6, 3.6) as (figure, axes):
+    with _drawing(4.9, 3.7) as (figure, axes):
         top = max(*table["expected_share"], *table["observed_share"]) * 1.08
-        axes.plot([0, top], [0, top], color="#9AA3AF", linewidth=1, linestyle="--")
+        axes.plot([0, top], [0, top], color=_LINE, linewidth=1, linestyle="--")
         axes.plot(table["expected_share"], table["observed_share"], "o-", color=COLOURS["behaviour"], linewidth=1.5)
         axes.set(xlabel="PD, mean of each tenth", ylabel="share that went bad", xlim=(0, top), ylim=(0, top))
         axes.xaxis.set_major_formatter("{x:.0%}")
         axes.yaxis.set_major_formatter("{x:.0%}")
-        return _svg(figure)
+        return _svg(figure, "calibration")
 
 
-def changes_by_cause(changes: pd.DataFrame) -> str:
-    """Limit changes of each period, stacked by cause, cuts below the line and raises above.
+def changes_by_cause(changes: pd.DataFrame, name: str) -> str:
+    """Limit changes by cause, cuts on one side and raises on the other: bars over time, or a row a cause at one date.
 
     Parameters
     ----------
     changes : DataFrame
-        Indexed by period; columns ``(sign, player)`` flattened as ``up_behaviour`` … ``down_state``, in currency.
+        Indexed by period; columns ``up_behaviour``, ``down_behaviour`` … ``up_state``, ``down_state`` in
+        currency.
+    name : str
+        Begins the ids inside the plot; unique on its page.
     """
-    with _drawing(8.6, 3.4) as (figure, axes):
+    return _at_once(changes.iloc[0], name) if len(changes) == 1 else _over_time(changes, name)
+
+
+def _over_time(changes: pd.DataFrame, name: str) -> str:
+    with _drawing(10.6, 3.4) as (figure, axes):
         places = range(len(changes))
         for sign in ("up", "down"):
             base = pd.Series(0.0, index=changes.index)
             for player in PLAYERS:
                 height = changes[f"{sign}_{player}"]
                 label = player if sign == "up" else None
-                axes.bar(places, height, bottom=base, width=0.72, color=COLOURS[player], label=label)
+                axes.bar(places, height, bottom=base, width=0.6, color=COLOURS[player], label=label)
                 base += height
-        axes.axhline(0, color="#4B5563", linewidth=0.8)
-        step = max(1, len(changes) // 12)
+        axes.axhline(0, color=_SOFT, linewidth=0.8)
+        axes.grid(visible=False, axis="x")
+        step = -(-len(changes) // 10)
         axes.set_xticks(list(places)[::step], list(changes.index)[::step])
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set_ylabel("limits, in currency")
-        axes.legend(ncols=5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16))
-        return _svg(figure)
+        axes.set_xlim(-0.8, len(changes) - 0.2)
+        axes.use_sticky_edges = False
+        axes.margins(y=0.08)
+        axes.spines["bottom"].set_visible(False)
+        axes.yaxis.set_major_formatter(_amount)
+        figure.legend(ncols=len(PLAYERS), frameon=False, loc="outside upper left")
+        return _svg(figure, name)
+
+
+def _at_once(change: pd.Series, name: str) -> str:
+    with _drawing(10.6, 2.3) as (figure, axes):
+        for place, player in enumerate(PLAYERS):
+            for sign, side, offset in (("up", "left", 5), ("down", "right", -5)):
+                width = change[f"{sign}_{player}"]
+                axes.barh(place, width, height=0.58, color=COLOURS[player])
+                if width:
+                    text = f"{'+' if width > 0 else ''}{_amount(width)}"
+                    axes.annotate(text, (width, place), (offset, 0), textcoords="offset points", va="center", ha=side,
+                                  fontsize=9)  # fmt: skip
+        axes.axvline(0, color=_SOFT, linewidth=0.8)
+        axes.margins(x=0.14)
+        _rows(axes, PLAYERS)
+        _bare(axes)
+        return _svg(figure, name)
 
 
 def waterfall(before: float, shares: Mapping[str, float], after: float) -> str:
-    """One limit change: before, each share, after (in currency)."""
-    with _drawing(4.9, 2.7) as (figure, axes):
-        names = ["before", *shares, "after"]
-        level, tops = before, [before]
-        axes.barh(0, before, color="#374151", height=0.62)
-        for place, (player, share) in enumerate(shares.items(), 1):
-            axes.barh(place, share, left=level, color=COLOURS[player], height=0.62)
-            level += share
-            tops.append(max(level, level - share))
-        axes.barh(len(names) - 1, after, color="#374151", height=0.62)
-        values = [before, *shares.values(), after]
-        for place, (value, top) in enumerate(zip(values, [*tops, after], strict=True)):
-            text = f"{value:,.2f}" if place in (0, len(values) - 1) or not value else f"{value:+,.2f}".replace("-", "−")
-            axes.annotate(
-                text, (max(top, 0), place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
-            )
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.margins(x=0.16)
-        axes.locator_params(axis="x", nbins=4)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        return _svg(figure)
+    """One limit change: before, each share where the one above it ends, after (in currency)."""
+    names = ["before", *shares, "after"]
+    colours = [_INK, *(COLOURS[player] for player in shares), _INK]
+    levels = list(accumulate(shares.values(), initial=before))
+    starts, ends = [0.0, *levels[:-1], 0.0], [*levels, after]
+    with _drawing(5.2, 2.9) as (figure, axes):
+        for place, (start, end, colour) in enumerate(zip(starts, ends, colours, strict=True)):
+            axes.barh(place, end - start, left=start, color=colour, height=0.58)
+            text = f"{end - start:,.2f}" if place in (0, len(names) - 1) else f"{end - start:+,.2f}"
+            axes.annotate(text.replace("-", "−").replace("+0.00", "0.00"), (max(start, end, 0), place), (5, 0),
+                          textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+            if place < len(names) - 1:
+                axes.plot([end, end], [place, place + 1], color=_LINE, linewidth=0.8, zorder=0)
+        axes.set_xlim(min(0.0, *ends), max(*ends) * 1.28 or 1.0)
+        _rows(axes, names)
+        _bare(axes)
+        return _svg(figure, "waterfall")
 
 
-def contrast(rows: list[dict[str, Any]]) -> str:
+def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
     """What drove the flags of good customers beside what drove those of bad ones, in log-odds."""
-    shown = rows[:10][::-1]
-    with _drawing(7.2, 0.42 * len(shown) + 1.0) as (figure, axes):
-        places = range(len(shown))
+    with _drawing(10.6, 0.4 * len(rows) + 1.1) as (figure, axes):
         for shift, key, colour, label in (
-            (0.2, "false_positive_mean", COLOURS["data"], "good customers acted on"),
-            (-0.2, "true_positive_mean", COLOURS["behaviour"], "bad customers acted on"),
+            (-0.19, "false_positive_mean", _GOOD, "good customers acted on (false positives)"),
+            (0.19, "true_positive_mean", _INK, "bad customers acted on (true positives)"),
         ):
-            axes.barh([p + shift for p in places], [row[key] for row in shown], height=0.38, color=colour, label=label)
-        axes.axvline(0, color="#4B5563", linewidth=0.8)
-        axes.set_yticks(list(places), [row["feature"] for row in shown])
+            places = [place + shift for place in range(len(rows))]
+            axes.barh(places, [row[key] for row in rows], height=0.36, color=colour, label=label)
+        axes.axvline(0, color=_SOFT, linewidth=0.8)
         axes.set_xlabel("mean push on the log-odds of default")
-        axes.legend(frameon=False, loc="lower right")
-        return _svg(figure)
+        _rows(axes, [row["feature"] for row in rows])
+        figure.legend(ncols=2, frameon=False, loc="outside upper left")
+        return _svg(figure, "contrast")

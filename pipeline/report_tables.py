@@ -1,0 +1,166 @@
+"""Tables of the report: decisions in, rows for the page out.
+
+``decisions`` is :meth:`limitlens.limits.ledger.Ledger.current` with ``change_cents`` (the limit after less the limit
+before), ``age_days`` (of the line at the decision) and ``segment``. Only decisions with one before them are split.
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from limitlens.data.calendar import NEW_LINE_DAILY_DAYS, format_time
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.policy import ACTIONS
+
+#: What each player stands for.
+MEANING = {
+    "behaviour": "what the customer did",
+    "data": "records that came late or were corrected",
+    "model": "another model version",
+    "policy": "another policy",
+    "state": "time, and the line itself: its limit, its age, its timers",
+}
+
+
+def is_split(decisions: pd.DataFrame) -> pd.Series:
+    """Whether each decision has a split: a first decision has nothing before it."""
+    return decisions["phi_behaviour"].notna()
+
+
+def moved(decisions: pd.DataFrame) -> dict[str, int]:
+    """Credit added and removed, net, and how many limits changed; in cents.
+
+    Examples
+    --------
+    >>> moved(pd.DataFrame({"change_cents": [500, -200, 0]}))
+    {'raised': 500, 'cut': -200, 'net': 300, 'changed': 2}
+    """
+    change = decisions["change_cents"]
+    return {**_raised_and_cut(change), "changed": int((change != 0).sum())}
+
+
+def _raised_and_cut(cents: pd.Series) -> dict[str, int]:
+    return {"raised": int(cents[cents > 0].sum()), "cut": int(cents[cents < 0].sum()), "net": int(cents.sum())}
+
+
+def closed_early(decisions: pd.DataFrame) -> pd.Series:
+    """Whether each decision closed a line within a week of its opening."""
+    return (decisions["action"] == "close") & (decisions["age_days"] <= NEW_LINE_DAILY_DAYS)
+
+
+def cause_table(decisions: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each player raised and cut, and how many changed limits it was necessary and sufficient for.
+
+    Returns
+    -------
+    list of dict with ``player, raised, cut, net, necessary, sufficient``
+        In the order of :data:`PLAYERS`; the nets sum to the net change of the decisions that were split.
+    """
+    split = decisions[is_split(decisions)]
+    changed = split[split["change_cents"] != 0]
+    return [
+        {
+            "player": player,
+            **_raised_and_cut(split[f"share_cents_{player}"].astype("int64")),
+            **{kind: int(changed[f"{kind}_{player}"].astype(bool).sum()) for kind in ("necessary", "sufficient")},
+        }
+        for player in PLAYERS
+    ]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Shares by period: ``up_`` and ``down_`` cents of each player, indexed by the label of the period."""
+
+    title: str
+    period: str
+    changes: pd.DataFrame
+
+    @property
+    def caption(self) -> str:
+        """What the plot shows, and where raises and cuts stand in it."""
+        if len(self.changes) == 1:
+            shown, sides = f"{self.period} {self.changes.index[0]}", "raises to the right, cuts to the left"
+        else:
+            shown, sides = f"by {self.period}", "raises above the line, cuts below"
+        return f"{self.title}, {shown}: {sides}, in currency"
+
+
+def cause_panels(decisions: pd.DataFrame) -> list[Panel]:
+    """The whole book by date, and apart from it the lines decided daily by week: their sums differ by orders.
+
+    A date belongs to the book when a line was decided that is too old for the daily decisions.
+    """
+    split = decisions[is_split(decisions)]
+    book_dates = decisions.loc[decisions["age_days"] > NEW_LINE_DAILY_DAYS, "as_of"]
+    in_book = split["as_of"].isin(book_dates)
+    weeks = split["as_of"].dt.floor("D") - pd.to_timedelta(split["as_of"].dt.day_of_week, unit="D")
+    panels = (
+        Panel("The whole book", "date", shares_by_period(split[in_book], split["as_of"][in_book])),
+        Panel("New lines, decided daily", "week", shares_by_period(split[~in_book], weeks[~in_book])),
+    )
+    return [panel for panel in panels if panel.changes.to_numpy().any()]
+
+
+def shares_by_period(split: pd.DataFrame, period: pd.Series) -> pd.DataFrame:
+    """Cents each player raised and cut in each period."""
+    columns = {}
+    for player in PLAYERS:
+        cents = split[f"share_cents_{player}"].astype("int64")
+        columns[f"up_{player}"] = cents.clip(lower=0).groupby(period).sum()
+        columns[f"down_{player}"] = cents.clip(upper=0).groupby(period).sum()
+    table = pd.DataFrame(columns)
+    table.index = pd.Index([format_time(time.to_pydatetime()) for time in table.index])
+    return table
+
+
+def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
+    """Counts of actions by segment, and the credit each action moved."""
+    segments = sorted(decisions["segment"].unique())
+    rows = []
+    for action in ACTIONS:
+        chosen = decisions[decisions["action"] == action]
+        if len(chosen):
+            counts = [int((chosen["segment"] == segment).sum()) for segment in segments]
+            net = int(chosen["change_cents"].sum())
+            rows.append({"action": action, "counts": counts, "all": len(chosen), "moved": net})
+    return {"segments": segments, "rows": rows}
+
+
+def timeline(decisions: pd.DataFrame) -> list[dict[str, Any]]:
+    """The decisions of one account, as rows for the page."""
+    return [
+        {
+            "as_of": format_time(row["as_of"].to_pydatetime()),
+            "action": row["action"],
+            "limit": int(row["limit_cents"]),
+            "pd": row["pd"],
+            "rules": ", ".join(row["fired_rules"]),
+        }
+        for row in decisions.to_dict("records")
+    ]
+
+
+def worth_asking(decisions: pd.DataFrame, shown: str | None) -> list[dict[str, Any]]:
+    """For each player, the decision it took most from, without the account that is shown already."""
+    split = decisions[is_split(decisions) & (decisions["account_id"] != shown)]
+    found = []
+    for player in PLAYERS:
+        row = split.nsmallest(1, f"share_cents_{player}")
+        share = int(row[f"share_cents_{player}"].sum())
+        if share < 0:
+            found.append({"player": player, "share": share, **_asked(row.iloc[0])})
+    return found
+
+
+def _asked(row: pd.Series) -> dict[str, Any]:
+    as_of = format_time(row["as_of"].to_pydatetime())
+    return {
+        "account": row["account_id"],
+        "action": row["action"],
+        "before": int(row["limit_before_cents"]),
+        "after": int(row["limit_cents"]),
+        "command": f"limitlens why {shlex.quote(row['account_id'])} --as-of {as_of}",
+    }

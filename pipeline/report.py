@@ -47,8 +47,9 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
     IntegrityError
         The decision on the account card cannot be reproduced from the events.
     """
-    progress("writing the report")
-    write_text(render_report(report_context(workspace)), out)
+    decisions = read_decisions(workspace)
+    progress(f"writing the report of {len(decisions):,} decisions")
+    write_text(render_report(report_context(workspace, decisions)), out)
     if run_id := workspace.ledger.last_mlflow_run():
         tracking.attach(workspace.mlflow, run_id, out)
     return out
@@ -70,9 +71,8 @@ def render_report(context: dict[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(context)
 
 
-def report_context(workspace: Workspace) -> dict[str, Any]:
+def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
     """Everything the page shows, one entry a section."""
-    decisions = read_decisions(workspace)
     told = telling_account(decisions)
     return {
         "head": _head(workspace, decisions),

@@ -319,8 +319,8 @@ def value(number: float | None, unit: str) -> str:
     if unit == "cents":
         return money(round(number))
     if unit == "share of the limit":
-        return f"{number:.0%}"
-    return f"{number:,.2f}".rstrip("0").rstrip(".")
+        return f"{number:.0%}".replace("-", "−")
+    return f"{number:,.2f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
 def _percent(value: float | None) -> str:

@@ -25,8 +25,8 @@ def decisions(small_workspace: Workspace) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def context(small_workspace: Workspace) -> dict[str, Any]:
-    return report.report_context(small_workspace)
+def context(small_workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
+    return report.report_context(small_workspace, decisions)
 
 
 def test_the_report_needs_no_network_and_runs_nothing(page: str) -> None:

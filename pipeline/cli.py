@@ -271,7 +271,8 @@ def decision_lines(decided: Decided) -> list[str]:
         f"by version {decided.model_version} and policy {decided.policy_digest[:8]}"
         f"{', as a backtest' if decided.backtest else ''}",
         "  ".join(f"{action} {count:,}" for action, count in sorted(decided.actions.items())),
-        f"{decided.attributed:,} attributed, {decided.changed:,} limits changed, by cause:",
+        f"{decided.changed:,} limits changed, {decided.changed - decided.split:,} of them at first decisions",
+        f"{decided.attributed:,} attributed, {decided.split:,} limits changed since the one before, by cause:",
     ]
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
     lines += [f"note: rule {name} cannot fire: its source is absent" for name in decided.inactive_rules]

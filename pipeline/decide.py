@@ -42,12 +42,16 @@ _EXPLAINED = ADVERSE | {"review"}
 
 @dataclass(frozen=True)
 class Decided:
-    """What one call decided: counts, the rules that could not fire, the iteration."""
+    """What one call decided: counts, the rules that could not fire, the iteration.
+
+    ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
+    """
 
     dates: tuple[str, ...]
     decisions: int
     attributed: int
     changed: int
+    split: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
@@ -235,6 +239,7 @@ def _record(workspace: Workspace, new: Iteration, runs: dict[str, tuple[pd.DataF
         decisions=sum(map(len, decisions)),
         attributed=sum(map(len, attributions)),
         changed=int(sum((d["limit_cents"] != d["limit_before_cents"]).sum() for d in decisions)),
+        split=int(sum((a.filter(like="share_cents_").sum(axis=1) != 0).sum() for a in attributions)),
         actions=dict(sum((Counter(d["action"]) for d in decisions), Counter())),
         shares_cents={
             name.removeprefix("share_cents_"): int(sum(a[name].sum() for a in attributions))
@@ -264,7 +269,7 @@ def _log(workspace: Workspace, new: Iteration, decided: Decided, run_ids: list[s
         "limitlens.ledger_head": workspace.ledger.head(),
         "limitlens.backtest": str(decided.backtest).lower(),
     }
-    metrics = {"decisions": decided.decisions, "changed": decided.changed, "attributed": decided.attributed}
+    metrics = {"decisions": decided.decisions, "changed": decided.changed, "split": decided.split}
     metrics |= {f"action.{name}": count for name, count in decided.actions.items()}
     metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
     with tracking.recorded_run(workspace.mlflow, "decide", tags) as (mlflow, mlflow_run_id):

@@ -103,8 +103,8 @@ def _quality(validation: dict[str, dict[str, float]]) -> str:
 
 def _changes(*batches: Decided) -> str:
     """The limit-change table by cause."""
-    decisions, changed = sum(b.decisions for b in batches), sum(b.changed for b in batches)
-    lines = [f"\n{decisions:,} decisions, {changed:,} limits changed, by cause:"]
+    decisions, split = sum(b.decisions for b in batches), sum(b.split for b in batches)
+    lines = [f"\n{decisions:,} decisions, {split:,} limits changed since the one before, by cause:"]
     for player in batches[0].shares_cents:
         lines.append(f"  {player:<10} {money(sum(b.shares_cents[player] for b in batches), signed=True):>18}")
     total = sum(sum(b.shares_cents.values()) for b in batches)

@@ -253,7 +253,7 @@ def test_every_run_names_its_mlflow_run(small_workspace: Workspace) -> None:
 
 def test_the_demo_tells_the_causes_the_case_and_what_to_open(finished_demo: tuple[Path, str]) -> None:
     out, said = finished_demo
-    assert "limits changed, by cause:" in said
+    assert "limits changed since the one before, by cause:" in said
     assert "closed 2026-06" in said
     assert str(out / "report.html") in said
     assert (out / "report.html").is_file()

@@ -44,8 +44,7 @@ def delivered(rng: np.random.Generator, rows: pd.DataFrame) -> pd.DataFrame:
     kind = rng.random(count)
     lag = np.where(kind < 0.08, rng.integers(6, 30, count) * 60 * _MINUTE, lag)
     lag = np.where(kind < 0.015, rng.integers(3, 20, count) * _DAY, lag)
-    known = rows["known_us"] if "known_us" in rows else rows["event_us"] + lag
-    first = rows.assign(known_us=known.astype(np.int64), retracted=False)
+    first = rows.assign(known_us=(rows["event_us"] + lag).astype(np.int64), retracted=False)
     fate = rng.random(count)
     corrected, withdrawn = fate < 0.007, fate > 0.999
     later = first["known_us"] + rng.integers(1, 30, count) * _DAY

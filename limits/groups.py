@@ -2,7 +2,7 @@
 
 The groups are the event sources and the attributes. Wherever behaviour takes its step, its groups take theirs in
 every order (Owen, "Values of games with a priori unions", 1977). On the limit, not on the score: rules and steps
-decide, and the score alone names another group in a quarter of the cases.
+decide, and the group that moved the score most need not be the one that moved the limit.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,6 @@ def behaviour_groups(features: FeatureSet) -> tuple[str, ...]:
 
 def mix(features: FeatureSet, old: pd.DataFrame, new: pd.DataFrame, moved: frozenset[str]) -> pd.DataFrame:
     """The old table with the columns of some groups taken from the new one, ratios computed afresh."""
-    mixed = old.copy()
     moving: list[str] = [position.name for position in features.positions if position.source in moved]
     moving += [name for a in features.aggregates if a.source in moved for name in a.column_names()]
     if ATTRIBUTES in moved:

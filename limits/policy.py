@@ -3,14 +3,16 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from limitlens.data.contracts import PROTECTED
 from limitlens.data.errors import ConfigError
+from limitlens.models.reasons import REASONS
 
 #: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident.
 ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close")
@@ -153,8 +155,8 @@ def parse_policy(text: str, source: str = "policy") -> Policy:
     Raises
     ------
     ConfigError
-        Unknown or missing keys, wrong types, cut-offs out of order, a dwell under a day, a rule or segment that
-        names a protected attribute; with file and line.
+        Unknown or missing keys, wrong types, shares out of range, cut-offs out of order, a dwell under a day, an
+        unknown reason, a rule or segment that names a protected attribute; with file and line.
     """
     try:
         body = tomllib.loads(text)
@@ -175,6 +177,28 @@ def parse_policy(text: str, source: str = "policy") -> Policy:
     )
     _check(policy, reader)
     return policy
+
+
+def check_columns(policy: Policy, columns: Collection[str]) -> None:
+    """Refuse a rule that names an unknown column: it could never fire, and nobody would know.
+
+    Parameters
+    ----------
+    policy : Policy
+    columns : collection of str
+        Every column there could be, those of absent sources included.
+
+    Raises
+    ------
+    ConfigError
+        Names the rule, the column and the likely one.
+    """
+    for rule in policy.rules:
+        for condition in rule.when:
+            if condition.column not in columns:
+                likely = get_close_matches(condition.column, columns, 1)
+                mend = f"did you mean {likely[0]!r}?" if likely else "use a numeric column of the catalogue."
+                raise ConfigError(f"policy {policy.name}: rule {rule.name!r} names column {condition.column!r}; {mend}")
 
 
 @dataclass(frozen=True)
@@ -227,10 +251,13 @@ def _rule(body: Mapping[str, Any], reader: _Reader) -> Rule:
     action = reader.value(body, "action", str, where)
     if action not in _RULE_ACTIONS:
         raise reader.error(action, f"action {action!r} in {where}; expected one of {list(_RULE_ACTIONS)}.")
+    reason = reader.value(body, "reason", str, where)
+    if reason not in REASONS:
+        raise reader.error(reason, f"unknown reason {reason!r} in {where}; expected one of {sorted(REASONS)}.")
     return Rule(
         name=reader.value(body, "name", str, where),
         action=action,
-        reason=reader.value(body, "reason", str, where),
+        reason=reason,
         when=tuple(_condition(c, reader, where) for c in reader.value(body, "when", list, where)),
         new_lines=bool(body.get("new_lines", False)),
     )
@@ -258,6 +285,9 @@ def _check(policy: Policy, reader: _Reader) -> None:
             raise reader.error(f"segments.{name}", f"cut-offs of segment {name!r} must rise from 0 to 1; got {steps}.")
         if not 0 <= cut.min_limit_cents <= cut.max_limit_cents:
             raise reader.error(f"segments.{name}", f"limit band of segment {name!r} is empty or negative.")
+    for key, share in (("lgd", policy.loss.lgd), ("ccf", policy.loss.ccf)):
+        if not 0 <= share <= 1:
+            raise reader.error(key, f"{key} is {share}; expected 0 to 1.")
     if policy.timers.dwell_days < 1:
         raise reader.error("dwell_days", "dwell_days must be at least 1, or one day could step a line twice.")
     if not 0 <= policy.holdout.share < 1:

@@ -88,6 +88,8 @@ def decide(
 
     Raises
     ------
+    ConfigError
+        A rule of the policy names a column that does not exist.
     WorkspaceError
         No champion, a date that is already decided, or one the data do not reach.
     IntegrityError
@@ -99,6 +101,7 @@ def decide(
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
         if policy is not None:
+            workspace.check_rules(policy, workspace.iteration(version).model.features)
             ledger.record_policy(policy.digest, policy.text)
         new = workspace.iteration(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)

@@ -13,6 +13,7 @@ from limitlens.data.calendar import (
     days,
     format_time,
     last_decision_dates,
+    midnight,
 )
 from limitlens.data.errors import WorkspaceError
 from limitlens.features.spine import book, lines_at, opened_between
@@ -53,7 +54,8 @@ def decision_dates(
             f"cannot decide as of {format_time(last)}: the data end at {format_time(known_until)}; deliver more first."
         )
     if as_of is None:
-        return days(decided_until + DAY if decided_until else last_decision_dates(last - DAY * 2)[-1], last)
+        first = midnight(decided_until) + DAY if decided_until else last_decision_dates(last - DAY * 2)[-1]
+        return days(first, last)
     if decided_until and as_of <= decided_until:
         raise WorkspaceError(
             f"decided up to {format_time(decided_until)}, and the ledger only grows; choose a later date."

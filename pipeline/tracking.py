@@ -44,10 +44,19 @@ def client(store: Path) -> "MlflowClient":
 
 
 def _experiment(mlflow: "MlflowClient", store: Path) -> str:
+    """The experiment that keeps its artifacts below this store; a store that was moved gets a new one.
+
+    MLflow records absolute addresses: without this, a copy of a workspace would write into the original.
+    """
+    location = (store / "artifacts").resolve().as_uri()
     found = mlflow.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
+    if found is None:
+        return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
+    if found.artifact_location == location:
         return str(found.experiment_id)
-    return str(mlflow.create_experiment(EXPERIMENT, artifact_location=(store / "artifacts").resolve().as_uri()))
+    name = f"{EXPERIMENT} moved to {store.resolve()}"
+    moved = mlflow.get_experiment_by_name(name)
+    return str(moved.experiment_id if moved else mlflow.create_experiment(name, artifact_location=location))
 
 
 @contextmanager
@@ -103,8 +112,10 @@ def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[s
 
 
 def attach(store: Path, run_id: str, path: Path) -> None:
-    """Store a file with a run."""
-    client(store).log_artifact(run_id, str(path))
+    """Store a file with a run; a run that was recorded before the store was moved stays as it is."""
+    mlflow = client(store)
+    if mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/"):
+        mlflow.log_artifact(run_id, str(path))
 
 
 def promote(store: Path, version: str) -> None:

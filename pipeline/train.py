@@ -64,9 +64,17 @@ def train(
     until : datetime, optional
         Use only what was known before.
     progress : callable
+
+    Raises
+    ------
+    ConfigError
+        A rule of the policy names a column that does not exist.
+    WorkspaceError
+        No label has matured, or another run is in progress.
     """
     with exclusive(workspace.root):
         table = build_training_table(workspace, settings, until, progress)
+        workspace.check_rules(policy, table.features)
         rows = table.part("train")
         progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
         model = _fit(table, rows, settings)

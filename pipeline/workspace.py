@@ -7,13 +7,14 @@ from pathlib import Path
 
 from limitlens.data.attributes import is_protected
 from limitlens.data.contracts import EVENT_SOURCES
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, IntegrityError
 from limitlens.data.events import EventStore
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
+from limitlens.features.line import line_column_names
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
-from limitlens.limits.policy import Policy, parse_policy, read_policy
+from limitlens.limits.policy import Policy, check_columns, parse_policy, read_policy
 from limitlens.models.default_risk import load_model
 from limitlens.models.settings import TrainSettings, read_settings
 
@@ -71,8 +72,28 @@ class Workspace:
         return Iteration(model, self.policy(policy_digest or registered.policy_digest), version, backtest)
 
     def policy(self, digest: str) -> Policy:
-        """A policy the ledger recorded."""
-        return parse_policy(self.ledger.policy_text(digest))
+        """A policy the ledger recorded.
+
+        Raises
+        ------
+        IntegrityError
+            Its text is not the one that was recorded.
+        """
+        policy = parse_policy(self.ledger.policy_text(digest))
+        if policy.digest != digest:
+            raise IntegrityError(f"{self.root}: policy {digest[:12]} is not the policy that was recorded; restore it.")
+        return policy
+
+    def check_rules(self, policy: Policy, features: FeatureSet) -> None:
+        """Refuse a policy whose rules name a column that no feature set and no attribute has.
+
+        Raises
+        ------
+        ConfigError
+            Names the rule, the column and the likely one.
+        """
+        shipped = {*CATALOGUE.columns, *line_column_names(CATALOGUE), *line_column_names(features), *features.columns}
+        check_columns(policy, shipped | {name for name, kind in features.attributes if kind != "text"})
 
 
 def default_policy() -> Policy:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 
@@ -17,15 +19,18 @@ from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.groups import mix, split_behaviour
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS
+from limitlens.models.explanation import shap_values
 from limitlens.pipeline.attribute import state_before
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
-from limitlens.pipeline.report import read_decisions, telling_account
+from limitlens.pipeline.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.train import train
 from limitlens.pipeline.why import render, why
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
 
@@ -140,6 +145,71 @@ def test_adverse_decisions_carry_at_most_four_reasons(small_workspace: Workspace
     current = small_workspace.ledger.current()
     adverse = current[current["action"].isin(["decrease", "freeze", "close"])]
     assert adverse["reasons"].map(len).between(1, 4).all()
+
+
+def test_groups_equal_an_enumeration_in_which_behaviour_steps_group_by_group(small_workspace: Workspace) -> None:
+    """Wherever behaviour stands in the 120 orders, its groups take its place in each of their own orders."""
+    current = small_workspace.ledger.current()
+    moved = current[(current["phi_behaviour"].fillna(0) != 0) & (current["as_of"] == current["as_of"].max())].head(60)
+    decisions = recorded_decisions(small_workspace).set_index(["account_id", "as_of"])
+    previous = decisions.loc[pd.MultiIndex.from_frame(moved[["account_id", "previous_as_of"]])].reset_index()
+    same = (previous["run_id"] == previous["run_id"].mode()[0]).to_numpy()
+    before = previous[same].reset_index(drop=True)
+    after = decisions.loc[pd.MultiIndex.from_frame(moved[["account_id", "as_of"]])].reset_index()[same]
+    after = after.reset_index(drop=True)
+    made_by = iterations(small_workspace, {before["run_id"].iloc[0], after["run_id"].iloc[0]})
+    sides = (made_by[before["run_id"].iloc[0]], made_by[after["run_id"].iloc[0]])
+    features, states = sides[1].model.features, (state_before(before), state_before(after))
+    moments = pd.DataFrame({"account_id": after["account_id"], "t0": before["as_of"], "t1": after["as_of"]})
+    c0, c1 = (rebuilt(small_workspace, sides[1], moments, *state) for state in (("t0", "t1"), ("t1", "t1")))
+    groups, phi, unit = split_behaviour(*sides, {features.digest: (c0, c1)}, *states)
+
+    total = dict.fromkeys(groups, 0)
+    limits = cache(lambda done, *point: decided_limits((0, *point), sides, [[mix(features, c0, c1, done)] * 2], states))
+    for order in sorted(set(permutations(("leg", "leg", "leg", "model", "policy", "state")))):
+        steps = order[: [i for i, step in enumerate(order) if step == "leg"][1]]
+        point = [int(axis in steps) for axis in ("model", "policy", "state")]
+        for inner in permutations(groups):
+            for k, group in enumerate(inner):
+                step = limits(frozenset(inner[: k + 1]), *point) - limits(frozenset(inner[:k]), *point)
+                total[group] = total[group] + step
+    assert len(after) >= 20
+    assert (phi != 0).any(axis=0).sum() >= 2
+    assert unit == 120 * 24
+    assert (np.column_stack([total[group] for group in groups]) == phi).all()
+    assert (phi.sum(axis=1) == 24 * moved["phi_behaviour"].to_numpy(np.int64)[same]).all()
+
+
+def test_shap_values_and_a_constant_sum_to_the_log_odds(small_workspace: Workspace) -> None:
+    iteration = small_workspace.iteration("2")
+    rows = recorded_decisions(small_workspace).tail(300).reset_index(drop=True)
+    moments = pd.DataFrame({"account_id": rows["account_id"], "t": rows["as_of"]})
+    table, state = rebuilt(small_workspace, iteration, moments, "t", "t"), state_before(rows)
+    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    pd_ = iteration.score(table, state)
+    rest = np.log(pd_ / (1 - pd_)) - shap_values(iteration.model, table, limit, age).sum(axis=1)
+    assert np.ptp(rest) < 1e-6
+
+
+def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_workspace: Workspace) -> None:
+    before = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
+    settings = replace(default_settings(), trees=5)
+    trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
+    promote(copied, "reviewer", NOW, trained.model_version)
+    write_report(copied, copied.root / "report.html", quiet)
+    assert (copied.root / copied.ledger.model(trained.model_version).folder / "model.json").is_file()
+    after = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
+    assert after == before
+
+
+def test_a_policy_changed_in_the_ledger_is_refused(copied: Workspace) -> None:
+    import sqlite3
+
+    with sqlite3.connect(copied.root / "ledger.sqlite") as connection:
+        connection.execute("UPDATE policies SET text = replace(text, 'dwell_days = 28', 'dwell_days = 29')")
+    connection.close()
+    with pytest.raises(IntegrityError, match="not the policy that was recorded"):
+        copied.iteration("1")
 
 
 def test_a_closed_line_is_never_decided_again(small_workspace: Workspace) -> None:

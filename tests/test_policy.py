@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from limitlens.data.errors import ConfigError
-from limitlens.limits.policy import parse_policy, read_policy
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.limits.policy import check_columns, parse_policy, read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.workspace import default_policy, default_settings
 
@@ -26,6 +27,9 @@ TEXT = default_policy().text
         ("at_least = 30 }", "at_least = 30, at_most = 40 }", r"has 2 of"),
         ('name = "base"', 'name = "base"\nname = "again"', r"not valid TOML.*line"),
         ("share = 0.02", "share = 1.5", r"holdout share is 1.5"),
+        ("lgd = 0.80", "lgd = 1.8", r"p.toml:\d+: lgd is 1.8; expected 0 to 1"),
+        ("ccf = 0.60", "ccf = -0.1", r"p.toml:\d+: ccf is -0.1; expected 0 to 1"),
+        ('reason = "new_device"', 'reason = "new_devise"', r"p.toml:\d+: unknown reason 'new_devise'.*'new_device'"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_the_line(old: str, new: str, message: str) -> None:
@@ -46,6 +50,12 @@ def test_a_huge_policy_file_is_refused_unread(tmp_path: Path) -> None:
         handle.truncate(1_000_000_000)
     with pytest.raises(ConfigError, match="1,000,000,000 bytes"):
         read_policy(path)
+
+
+def test_a_misspelt_column_is_refused_with_the_likely_one() -> None:
+    policy = parse_policy(TEXT.replace('column = "dpd_days"', 'column = "dpd_day"', 1))
+    with pytest.raises(ConfigError, match=r"rule 'past_due_30' names column 'dpd_day'.*'dpd_days'"):
+        check_columns(policy, set(CATALOGUE.columns))
 
 
 def test_a_segment_inherits_what_it_leaves_out() -> None:

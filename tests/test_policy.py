@@ -6,6 +6,7 @@ import pytest
 
 from limitlens.data.errors import ConfigError
 from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import line_column_names
 from limitlens.limits.policy import check_columns, parse_policy, read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.workspace import default_policy, default_settings
@@ -55,7 +56,7 @@ def test_a_huge_policy_file_is_refused_unread(tmp_path: Path) -> None:
 def test_a_misspelt_column_is_refused_with_the_likely_one() -> None:
     policy = parse_policy(TEXT.replace('column = "dpd_days"', 'column = "dpd_day"', 1))
     with pytest.raises(ConfigError, match=r"rule 'past_due_30' names column 'dpd_day'.*'dpd_days'"):
-        check_columns(policy, set(CATALOGUE.columns))
+        check_columns(policy, {*CATALOGUE.columns, *line_column_names(CATALOGUE)})
 
 
 def test_a_segment_inherits_what_it_leaves_out() -> None:

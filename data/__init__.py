@@ -3,6 +3,6 @@
 from limitlens.data.adapters import ADAPTERS, adapter
 from limitlens.data.check import LoadReport, check_events
 from limitlens.data.events import EventStore
-from limitlens.data.simulation import simulate
+from limitlens.data.world import simulate
 
 __all__ = ["ADAPTERS", "EventStore", "LoadReport", "adapter", "check_events", "simulate"]

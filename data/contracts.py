@@ -150,6 +150,13 @@ PAYMENT = Source(
             minimum=0,
             maximum=36_500,
         ),
+        Column(
+            "counterparty",
+            "string",
+            "who sent or received a transfer; shared ones show a network",
+            required=False,
+            nullable=True,
+        ),
         _RETRACTED,
     ),
     key=("event_id", "known_time"),

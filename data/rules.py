@@ -114,7 +114,8 @@ def _names_something(column: Column) -> bool:
     return column.dtype == "string" and (not column.nullable or column.name.endswith("_id"))
 
 
-def _cast(column: Column, is_text: bool) -> str:
+def cast_sql(column: Column, is_text: bool) -> str:
+    """SQL that reads a delivered value as its declared type, null where it is not of it; numbers as DOUBLE."""
     value = quoted(column.name)
     if column.dtype == "string":
         return f"NULLIF(CAST({value} AS VARCHAR), '')"
@@ -132,7 +133,7 @@ def _cast(column: Column, is_text: bool) -> str:
 
 def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str], is_text: bool) -> str:
     names = [*source.column_names(), *attributes]
-    casts = [f"{_cast(column, is_text)} AS {quoted(column.name)}" for column in source.columns]
+    casts = [f"{cast_sql(column, is_text)} AS {quoted(column.name)}" for column in source.columns]
     raw = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
     cases = "\n".join(f"WHEN {rule.broken} THEN {number}" for number, rule in enumerate(rules))
     return f"""

@@ -6,6 +6,8 @@ error and not a number.
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +37,43 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             write_page_checksum=True,
             store_schema=True,
         )
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def parquet_stream(schema: pa.Schema, path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table piece by piece, with the promise of :func:`write_parquet`; the pieces leave no trace in the bytes.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    path : Path
+
+    Yields
+    ------
+    callable
+        Takes the next piece, a table of the schema.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    waiting: list[pa.Table] = []
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+
+            def write(piece: pa.Table) -> None:
+                waiting.append(piece)
+                if sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+                    joined = pa.concat_tables(waiting)
+                    whole = len(joined) - len(joined) % ROW_GROUP_ROWS
+                    for start in range(0, whole, ROW_GROUP_ROWS):
+                        writer.write_table(joined.slice(start, ROW_GROUP_ROWS).combine_chunks(), ROW_GROUP_ROWS)
+                    waiting[:] = [joined.slice(whole).combine_chunks()]
+
+            yield write
+            if rest := pa.concat_tables([schema.empty_table(), *waiting]):
+                writer.write_table(rest.combine_chunks(), ROW_GROUP_ROWS)
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,8 +14,11 @@ from rich.table import Table
 from limitlens.data.adapters import adapter
 from limitlens.data.calendar import parse_time
 from limitlens.data.check import check_events
+from limitlens.data.corrupting import corrupt as corrupt_events
 from limitlens.data.errors import LimitlensError
-from limitlens.data.simulation import simulate as simulate_portfolio
+from limitlens.data.fault_operators import OPERATORS
+from limitlens.data.faults import Fault
+from limitlens.data.world import simulate as simulate_portfolio
 from limitlens.limits.policy import Policy, read_policy
 from limitlens.models.settings import TrainSettings, read_settings
 from limitlens.pipeline import demo as demo_job
@@ -121,6 +124,65 @@ def import_set(
         typer.echo(f"{source:<12} {rows:>12,} rows")
     for note in report.notes:
         typer.echo(f"note: {note}")
+    typer.echo(f"next: limitlens check {out}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, sign, value = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"{text!r} is not COLUMN=VALUE; expected something like channel=atm.")
+    return column, value
+
+
+_OPERATORS = "; ".join(f"{name}: {operator.meaning}" for name, operator in OPERATORS.items())
+
+
+@app.command()
+def corrupt(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with one folder a source.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the same tables with the fault in them.")],
+    fault: Annotated[str, typer.Option(help=f"{_OPERATORS}.")],
+    event_source: Annotated[str, typer.Option("--source", help="consumption, payment or device.")],
+    share: Annotated[float, typer.Option(help="Share of the accounts, or of the rows, that are hit.")] = 1.0,
+    by: Annotated[Literal["account", "row"], typer.Option(help="What the share counts.")] = "account",
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; give it again for more.")] = None,
+    only: Annotated[
+        list[Any] | None,
+        typer.Option(parser=_pair, metavar="COLUMN=VALUE", help="Only rows with this value; again: and with that."),
+    ] = None,
+    start: Annotated[
+        datetime | None, typer.Option("--from", parser=_time, help="Only rows known from then on.")
+    ] = None,
+    end: Annotated[datetime | None, typer.Option("--to", parser=_time, help="Only rows known before.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column that nulls, sentinel and category_recoded hit; default: the usual one.")
+    ] = None,
+    recall: Annotated[float, typer.Option(help="Share of the touched events that are repaired.")] = 1.0,
+    repair_days: Annotated[
+        float, typer.Option(help="Days from the end of the batch, or the row, to the repair.")
+    ] = 6.0,
+    seed: Annotated[int, typer.Option(help="Another seed hits others.")] = 0,
+) -> None:
+    """Copy event tables with a fault of the feed in them; OUT/truth names the touched rows. Several: call it again.
+
+    Example: limitlens corrupt events broken --fault unit_x100 --source consumption --share 0.1 --kind draw
+    """
+    chosen = Fault(
+        fault,
+        event_source,
+        share=share,
+        by=by,
+        kinds=tuple(kinds or ()),
+        only=tuple(only or ()),
+        start=start,
+        end=end,
+        column=column,
+        recall=recall,
+        repair_days=repair_days,
+        seed=seed,
+    )
+    for line in corrupt_events(source, out, [chosen], _progress).lines():
+        typer.echo(line)
     typer.echo(f"next: limitlens check {out}")
 
 

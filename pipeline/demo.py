@@ -1,14 +1,14 @@
 """The demo: the whole job on the simulated portfolio, with a release in the middle of the last month."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
 from limitlens.data.check import check_events
-from limitlens.data.simulation import simulate
-from limitlens.limits.policy import Policy, parse_policy
-from limitlens.models.settings import TrainSettings
+from limitlens.data.world import default_world, simulate
+from limitlens.limits.policy import parse_policy
 from limitlens.pipeline.decide import Decided, decide
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.replay import replay
@@ -18,14 +18,6 @@ from limitlens.pipeline.why import money, render, why
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 Say = Callable[[str], None]
-
-#: What the second policy changes: earlier cuts and freezes for everybody, an earlier review for students.
-_POLICY_CHANGES = (
-    ('name = "base"', 'name = "tightened"'),
-    ("decrease_above_pd = 0.180", "decrease_above_pd = 0.150"),
-    ("freeze_above_pd = 0.300", "freeze_above_pd = 0.260"),
-    ("review_above_pd = 0.100", "review_above_pd = 0.080"),
-)
 
 
 def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, show: Say) -> None:
@@ -63,37 +55,27 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
 def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say, show: Say) -> None:
     """Decide half of the last month with the first iteration and the other half with the second."""
     first_date = last_decision_dates(workspace.events.known_until())[0]
-    end, release = data_end(workspace.events.known_until()), first_date + DAY * 12
+    end, released = data_end(workspace.events.known_until()), first_date + DAY * 12
+    release = default_world().release
     settings, policy = default_settings(), default_policy()
     trained = train(
         workspace, settings, policy, developer="demo developer", until=add_months(first_date, -1), progress=progress
     )
     show(_quality(trained.validation))
     promote(workspace, "demo reviewer", now, trained.model_version)
-    before = decide(workspace, until=release, progress=progress)
+    before = decide(workspace, until=released, progress=progress)
     again = train(
         workspace,
-        _retrained(settings),
-        _tightened(policy),
+        replace(settings, seed=release.seed),
+        parse_policy(release.changed_policy(policy.text)),
         developer="demo developer",
-        until=release,
+        until=released,
         progress=progress,
     )
     promote(workspace, "demo reviewer", now, again.model_version)
-    show(f"\n{format_time(release)}: version {again.model_version} and policy 'tightened' are released.")
+    show(f"\n{format_time(released)}: version {again.model_version} and policy 'tightened' are released.")
     after = decide(workspace, until=end, progress=progress)
     show(_changes(before, after))
-
-
-def _retrained(settings: TrainSettings) -> TrainSettings:
-    return TrainSettings(**{**settings.to_dict(), "protected": settings.protected, "seed": settings.seed + 1})
-
-
-def _tightened(policy: Policy) -> Policy:
-    text = policy.text
-    for old, new in _POLICY_CHANGES:
-        text = text.replace(old, new, 1)
-    return parse_policy(text)
 
 
 def _quality(validation: dict[str, dict[str, float]]) -> str:

@@ -1,0 +1,237 @@
+"""The simulated portfolio as files: months pass, chunks of customers live them, their events are streamed out."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.calendar import DAY, add_months
+from limitlens.data.contracts import EVENT_SOURCES, SOURCES
+from limitlens.data.events import ARROW_TYPES
+from limitlens.data.faults import TOUCHED, Fault
+from limitlens.data.frames import to_arrow
+from limitlens.data.storage import parquet_stream, write_parquet
+from limitlens.data.world import truth
+from limitlens.data.world.chance import Chance, Floats, Ints
+from limitlens.data.world.feed import planned_faults, strike
+from limitlens.data.world.fortune import economy
+from limitlens.data.world.futures import default_probability
+from limitlens.data.world.lives import Lived, Lives, billed, born, lived
+from limitlens.data.world.people import CITIES, JOBS, SEGMENTS, People, draw_people
+from limitlens.data.world.rows import to_table
+from limitlens.data.world.scene import Month, Scene
+from limitlens.data.world.settings import WorldSettings, default_world
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+#: Customers lived at a time; any number gives the same bytes.
+CHUNK_ACCOUNTS = 50_000
+
+#: Futures drawn for the true PD of each line.
+FUTURES = 20
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """Rows written, by table, and episodes, by cause."""
+
+    rows: dict[str, int]
+    episodes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is the same for every chunk: chance, the world, its calendar, its economy."""
+
+    chance: Chance
+    world: WorldSettings
+    start: datetime
+    months: int
+    month_days: list[int]
+    economy: Floats
+    without: frozenset[str]
+
+    def scene(self, people: People, index: int) -> Scene:
+        first, end = self.month_days[index : index + 2]
+        month = Month(index, first, end - first, (self.start.month + index - 1) % 12 + 1)
+        return Scene(self.chance, self.world, people, month)
+
+
+@dataclass
+class _Chunk:
+    """Customers and where they stand; ``lives`` moves on from month to month."""
+
+    people: People
+    lives: Lives
+    default_day: Floats
+
+
+def simulate(
+    out: Path,
+    *,
+    accounts: int | Collection[int] = 6_000,
+    months: int = 18,
+    seed: int = 7,
+    start: datetime = START,
+    world: WorldSettings | None = None,
+    without: Collection[str] = (),
+    chunk_accounts: int = CHUNK_ACCOUNTS,
+    futures: int = FUTURES,
+    progress: Callable[[str], None],
+) -> SimulationReport:
+    """Write a portfolio as event tables, and its truth beside them under ``truth``.
+
+    Parameters
+    ----------
+    out : Path
+        Folder; gets ``accounts``, ``consumption``, ``payment``, ``device`` and ``truth``.
+    accounts : int or collection of int
+        The first so many customers of the world, or the customers of these numbers alone.
+    months, seed : int
+        Equal values give equal files, byte for byte.
+    start : datetime
+        First of a month.
+    world : WorldSettings, optional
+        Default: the one that ships with limitlens.
+    without : collection of str
+        Causes taken out at their root; every other random number stays as it was.
+    chunk_accounts : int
+        Customers held in memory at a time; changes no byte.
+    futures : int
+        Futures drawn for each true PD; 0 leaves the true PD out.
+    progress : callable
+        Told after each month.
+    """
+    setting = _setting(seed, world or default_world(), start, months, frozenset(without))
+    numbers = np.arange(accounts) if isinstance(accounts, int) else np.array(sorted(accounts))
+    chunks = [
+        _born(setting, numbers[first : first + chunk_accounts]) for first in range(0, len(numbers), chunk_accounts)
+    ]
+    counts = {"accounts": _write_accounts(out / "accounts" / "accounts.parquet", chunks, start)}
+    counts |= dict.fromkeys(EVENT_SOURCES, 0)
+    episodes: list[pd.DataFrame] = []
+    standings: list[truth.Standing] = []
+    faults = planned_faults(setting.world, seed=seed, start=start, months=months)
+    with ExitStack() as truths:
+        touch = {
+            source: truths.enter_context(parquet_stream(TOUCHED, out / "truth" / "faults" / f"{source}.parquet"))
+            for source in EVENT_SOURCES
+        }
+        for month in range(months):
+            with ExitStack() as stack:
+                write = {
+                    source: stack.enter_context(
+                        parquet_stream(_schema(source), out / source / f"{source}-{month + 1:02d}.parquet")
+                    )
+                    for source in EVENT_SOURCES
+                }
+                for chunk in chunks:
+                    if futures:
+                        standings.append(_standing(setting, chunk, month, futures))
+                    past = _pass(setting, chunk, month)
+                    episodes.append(truth.episode_rows(chunk.people, past.episodes, start))
+                    for source, table, touched in _delivered(setting, chunk.people, past, month, faults):
+                        write[source](table)
+                        touch[source](touched)
+                        counts[source] += len(table)
+            progress(f"month {month + 1} of {months}: {sum(counts.values()):,} rows so far")
+    for month in range(months, months + truth.HORIZON_MONTHS):
+        for chunk in chunks:
+            _pass(setting, chunk, month)
+    found = pd.concat(episodes).sort_values(["account_id", "begins", "cause"], ignore_index=True)
+    truth.write_truth(found, out / "truth" / "episodes.parquet")
+    if futures:
+        days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
+        table = truth.outcomes(standings, days, setting.month_days, start)
+        truth.write_truth(
+            table.sort_values(["account_id", "as_of"], ignore_index=True), out / "truth" / "outcomes.parquet"
+        )
+    return SimulationReport(counts, dict(sorted(Counter(found["cause"]).items())))
+
+
+def _setting(seed: int, world: WorldSettings, start: datetime, months: int, without: frozenset[str]) -> _Setting:
+    ahead = months + truth.HORIZON_MONTHS + 1
+    month_days = [(add_months(start, k) - start).days for k in range(ahead + 1)]
+    chance = Chance(seed)
+    return _Setting(chance, world, start, months, month_days, economy(chance, ahead), without)
+
+
+def _born(setting: _Setting, numbers: Ints) -> _Chunk:
+    opening_days = setting.month_days[: setting.months + 1]
+    people = draw_people(setting.chance, setting.world, numbers, opening_days)
+    lives = born(setting.chance, people, len(setting.month_days))
+    return _Chunk(people, lives, np.full(len(numbers), np.inf))
+
+
+def _pass(setting: _Setting, chunk: _Chunk, month: int) -> Lived:
+    """Let one month pass for a chunk."""
+    past = lived(
+        setting.scene(chunk.people, month),
+        chunk.lives,
+        economy_now=float(setting.economy[month]),
+        month_days=setting.month_days,
+        without=setting.without,
+    )
+    chunk.lives = past.lives
+    chunk.default_day = np.fmin(chunk.default_day, past.default_day)
+    return past
+
+
+def _standing(setting: _Setting, chunk: _Chunk, month: int, futures: int) -> truth.Standing:
+    first = setting.month_days[month]
+    open_ = chunk.people.opened_day < first
+    pd_ = default_probability(
+        [setting.scene(chunk.people, ahead) for ahead in range(month, month + truth.HORIZON_MONTHS)],
+        chunk.lives.fortune,
+        month_days=setting.month_days,
+        billed=billed(chunk.people, chunk.lives, first),
+        economy=setting.economy,
+        futures=futures,
+    )
+    return truth.standing(chunk.people, open_, pd_, month)
+
+
+def _delivered(
+    setting: _Setting, people: People, past: Lived, month: int, faults: list[Fault]
+) -> Iterator[tuple[str, pa.Table, pa.Table]]:
+    """Rows of each source as the lender receives them, and what the feed did to them."""
+    end = pa.scalar(setting.start + DAY * setting.month_days[setting.months], pa.timestamp("us", tz="UTC"))
+    for source in EVENT_SOURCES:
+        table = to_table(setting.scene(people, month), source, past.rows[source], setting.start)
+        struck = strike(table, source, faults)
+        yield source, struck.table.filter(pc.less(struck.table["known_time"], end)), struck.touched
+
+
+def _schema(source: str) -> pa.Schema:
+    return pa.schema([(column.name, ARROW_TYPES[column.dtype]) for column in SOURCES[source].columns])
+
+
+def _write_accounts(path: Path, chunks: list[_Chunk], start: datetime) -> int:
+    table = pa.concat_tables([to_arrow(_accounts(chunk.people, start)) for chunk in chunks])
+    write_parquet(table, path)
+    return len(table)
+
+
+def _accounts(people: People, start: datetime) -> pd.DataFrame:
+    opened = pd.Series(pd.Timestamp(start) + pd.to_timedelta(people.opened_day, unit="D")).dt.floor("s")
+    opened = opened.dt.as_unit("us")
+    return pd.DataFrame(
+        {
+            "account_id": people.names(),
+            "opened_at": opened,
+            "known_time": opened - pd.Timedelta(minutes=7),
+            "limit_cents": people.limit_cents,
+            "segment": np.array(SEGMENTS, object)[people.segment],
+            "home_city": np.array(CITIES, object)[people.city],
+            "employment": np.array(JOBS, object)[people.segment],
+            "age": people.age.astype(np.float64),
+            "sex": np.array(["female", "male"], object)[people.sex],
+        }
+    )

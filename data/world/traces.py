@@ -1,0 +1,179 @@
+"""What the planted causes leave in the feeds: draws, purchases, money passed on, sign-ins."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from limitlens.data.world.chance import Bools, Floats, Ints
+from limitlens.data.world.people import CATEGORIES, elsewhere
+from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
+from limitlens.data.world.scene import Scene
+
+#: Devices nobody saw before on the account.
+_STRANGE = 900
+_TRAVEL = CATEGORIES.index("travel")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a cause shows: how many draws and purchases, over how many days, and what comes with them.
+
+    ``quiet_days``: at most so long nothing is spent after the first sign-in. ``password``, ``passed_on``, ``night``,
+    ``away``: probabilities of a password change, of passing the draws on at once, of acting at night, of being in
+    another city. ``device``: a ``new`` phone of the customer's own, a ``strange`` one, or the ``usual`` one.
+    """
+
+    draws: tuple[int, int]
+    purchases: tuple[int, int]
+    days: float
+    quiet_days: float = 0.0
+    password: float = 0.0
+    passed_on: float = 0.0
+    night: float = 0.1
+    away: float = 0.0
+    device: str = "usual"
+
+
+_MANNERS = {
+    "burst_borrowing": Manner((5, 9), (0, 2), 4.0, passed_on=0.05),
+    "cash_out": Manner((6, 9), (0, 0), 1.4, passed_on=1.0, night=0.2, away=1.0, device="strange"),
+    "takeover": Manner(
+        (1, 5), (0, 3), 2.0, quiet_days=3.0, password=0.45, passed_on=0.45, night=0.4, away=0.75, device="strange"
+    ),
+    "ring_fraud": Manner((3, 6), (0, 1), 0.8, passed_on=0.9, night=0.3),
+    "innocent_device": Manner(
+        (0, 4), (1, 6), 6.0, quiet_days=1.0, password=0.35, passed_on=0.25, night=0.3, away=0.9, device="new"
+    ),
+    "holiday": Manner((0, 1), (6, 13), 7.0),
+}
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Rows that episodes add to each source."""
+
+    consumption: pd.DataFrame
+    payment: pd.DataFrame
+    device: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class _Struck:
+    """The n episodes of one cause in one month: whom they strike, when, how hard, and whether at night."""
+
+    scene: Scene
+    cause: str
+    manner: Manner
+    owner: Ints
+    day: Floats
+    strength: Floats
+
+    def luck(self, purpose: str, *keys: Ints) -> Floats:
+        """Uniform numbers, one an episode, or one for each of its ``keys``."""
+        return self.scene.chance.uniform(f"{self.cause} {purpose}", self.number, self.scene.month.index, *keys)
+
+    def of(self, rows: Ints) -> "_Struck":
+        """Episodes by their places, repeated or left out."""
+        return _Struck(self.scene, self.cause, self.manner, self.owner[rows], self.day[rows], self.strength[rows])
+
+    @property
+    def number(self) -> Ints:
+        return self.scene.number[self.owner]
+
+    @property
+    def night(self) -> Bools:
+        return np.asarray(self.luck("at night") < self.manner.night)
+
+    def count(self, bounds: tuple[int, int], purpose: str) -> Ints:
+        """How many there are of something: from the first bound to the second, equally likely."""
+        return bounds[0] + (self.luck(purpose) * (bounds[1] - bounds[0] + 1)).astype(np.int64)
+
+
+def traces(scene: Scene, found: pd.DataFrame, free_cents: Ints, phone: Ints) -> Traces:
+    """Events of the episodes of a month.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Episodes, as :func:`limitlens.data.world.causes.episodes` returns them.
+    free_cents : int64 array of shape (n,)
+        What ordinary spending left of the limit.
+    phone : int64 array of shape (n,)
+        Phone of each customer at the start of the month.
+    """
+    parts = []
+    for cause, manner in _MANNERS.items():
+        rows = found[found["cause"] == cause]
+        struck = _Struck(scene, cause, manner, *(rows[name].to_numpy() for name in ("owner", "day", "strength")))
+        spent = _spent(struck, free_cents)
+        parts.append((spent, _passed_on(struck, spent), _signed_in(struck, phone)))
+    return Traces(*(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True)))
+
+
+def _spent(struck: _Struck, free_cents: Ints) -> pd.DataFrame:
+    """Draws and purchases that share the money of each episode."""
+    begins = struck.day + struck.manner.quiet_days * struck.luck("is quiet")
+    draws = _some(struck, "draw", struck.count(struck.manner.draws, "draws"), begins)
+    buys = _some(struck, "purchase", struck.count(struck.manner.purchases, "purchases"), begins)
+    atm = 0.6 if struck.cause == "innocent_device" else 0.3
+    draws = draws.assign(category=CASH, channel=np.where(draws["luck"] < atm, "atm", "app"))
+    buys = buys.assign(category=_TRAVEL, channel=np.where(buys["luck"] < atm, "pos", "online"))
+    rows = pd.concat([draws, buys.assign(weight=0.4 * buys["weight"])], ignore_index=True)
+    share = rows["weight"] / rows.groupby("episode")["weight"].transform("sum")
+    money = struck.strength * free_cents[struck.owner]
+    rows["amount_cents"] = whole_cents((share * money[rows["episode"]]).to_numpy(np.float64))
+    return rows[rows["amount_cents"] > 0].drop(columns=["weight", "luck"])
+
+
+def _some(struck: _Struck, kind: str, counts: Ints, begins: Floats) -> pd.DataFrame:
+    which, place = repeated(np.arange(len(counts)), counts)
+    each = struck.of(which)
+    day = begins[which] + 0.1 + struck.manner.days * each.luck(f"{kind} day", place)
+    rows = rows_of(f"{struck.cause}-{kind}", each.owner, place, _by_night(each, kind, day, place), kind)
+    return rows.assign(episode=which, weight=0.5 + each.luck(f"{kind} weight", place), luck=each.luck("where", place))
+
+
+def _by_night(each: _Struck, purpose: str, day: Floats, place: Ints) -> Floats:
+    """The same day at night, for episodes of the night that have begun by then."""
+    late = np.floor(day) + hours(each.luck(f"{purpose} hour", place), night=True)
+    moved: Floats = np.where(each.night & (late > each.day), late, day)
+    return moved
+
+
+def _passed_on(struck: _Struck, spent: pd.DataFrame) -> pd.DataFrame:
+    """Draws sent on to somebody: an investment platform, a mule, the partner at home."""
+    drawn = spent[spent["kind"] == "draw"]
+    drawn = drawn[struck.luck("passes on")[drawn["episode"]] < struck.manner.passed_on]
+    each = struck.of(drawn["episode"].to_numpy(np.int64))
+    whom = {
+        "cash_out": [f"platform-{k % 40}" for k in each.number],
+        "ring_fraud": [f"mule-{k}" for k in struck.scene.people.ring[each.owner]],
+    }.get(struck.cause, [f"person-{k % 50_000}" for k in each.number])
+    sent: pd.DataFrame = drawn[["owner", "place"]].assign(
+        day=drawn["day"] + 0.005 + 0.035 * each.luck("passes on day", drawn["place"].to_numpy()),
+        stream=f"{struck.cause}-send",
+        kind="transfer_out",
+        amount_cents=whole_cents(0.9 * drawn["amount_cents"].to_numpy(np.float64)),
+        counterparty=whom,
+    )
+    return sent
+
+
+def _signed_in(struck: _Struck, phone: Ints) -> pd.DataFrame:
+    """Sign-ins that come with an episode; the first stands at its beginning."""
+    people, owner = struck.scene.people, struck.owner
+    which, place = repeated(np.arange(len(owner)), struck.count((2, 5), "sign-ins"))
+    each = struck.of(which)
+    span = np.where(place == 0, 0.0, struck.manner.days + struck.manner.quiet_days)
+    day = each.day + 0.01 + span * each.luck("sign-in day", place)
+    device = phone[owner] + {"usual": 0, "new": 1, "strange": _STRANGE}[struck.manner.device]
+    device = np.where(people.ring[owner] >= 0, -1 - people.ring[owner], device)
+    there = elsewhere(struck.scene.chance, people.city[owner], f"{struck.cause} city", struck.number)
+    city = np.where(struck.luck("away") < struck.manner.away, there, people.city[owner])
+    rows = rows_of(f"{struck.cause}-login", each.owner, place, _by_night(each, "sign-in", day, place), "login")
+    rows = rows.assign(device=device[which], city=city[which])
+    reset = rows[(place == 0) & (each.luck("password") < struck.manner.password)]
+    reset = reset.assign(stream=f"{struck.cause}-password", kind="password_change", day=reset["day"] + 0.003)
+    signed: pd.DataFrame = pd.concat([rows, reset], ignore_index=True)
+    return signed

@@ -1,0 +1,201 @@
+"""The simulated world: the same for a seed however it is cut, within its contract, and true to what it plants."""
+
+import hashlib
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import poisson
+
+from limitlens.data.check import check_events
+from limitlens.data.errors import ConfigError
+from limitlens.data.events import EventStore
+from limitlens.data.storage import ROW_GROUP_ROWS, parquet_stream
+from limitlens.data.world import default_world, read_world, simulate
+from limitlens.data.world.chance import Chance
+from tests.test_imports import FILES, ROOT, imported
+
+SOURCES = ("accounts", "consumption", "payment", "device")
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(folder.rglob("*.parquet"))
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def rows_of(folder: Path, source: str, accounts: Collection[str]) -> pd.DataFrame:
+    rows = pd.read_parquet(folder / source)
+    return rows[rows["account_id"].isin(accounts)].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("portfolio")
+    simulate(out, accounts=1_200, months=8, seed=3, futures=10, progress=quiet)
+    return out
+
+
+@pytest.fixture(scope="module")
+def episodes(portfolio: Path) -> pd.DataFrame:
+    return pd.read_parquet(portfolio / "truth" / "episodes.parquet")
+
+
+def test_two_chunk_sizes_give_the_same_bytes(portfolio: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, accounts=1_200, months=8, seed=3, futures=10, chunk_accounts=331, progress=quiet)
+    assert digests(tmp_path) == digests(portfolio)
+
+
+def test_another_seed_is_another_world(portfolio: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, accounts=60, months=8, seed=4, futures=0, progress=quiet)
+    some = [f"A{k:06d}" for k in range(1, 61)]
+    for source in SOURCES:
+        assert not rows_of(tmp_path, source, some).equals(rows_of(portfolio, source, some))
+
+
+@pytest.mark.parametrize("piece", [70_000, 131_072, 400_000])
+def test_a_stream_of_pieces_has_the_bytes_of_its_whole(tmp_path: Path, piece: int) -> None:
+    table = pa.table(
+        {"n": np.arange(2 * ROW_GROUP_ROWS + 5), "s": [f"t{k % 97}" for k in range(2 * ROW_GROUP_ROWS + 5)]}
+    )
+    for name, size in (("whole", len(table)), ("pieces", piece)):
+        with parquet_stream(table.schema, tmp_path / name) as write:
+            for start in range(0, len(table), size):
+                write(table.slice(start, size))
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+    assert pq.read_table(tmp_path / "pieces").equals(table)
+
+
+def test_a_customer_lives_the_same_life_in_a_portfolio_of_any_size(portfolio: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, accounts=[17, 800], months=8, seed=3, futures=0, progress=quiet)
+    two = ["A000018", "A000801"]
+    for source in SOURCES:
+        pd.testing.assert_frame_equal(rows_of(tmp_path, source, two), rows_of(portfolio, source, two))
+
+
+@pytest.mark.parametrize("cause", ["burst_borrowing", "innocent_device", "salary_delay"])
+def test_a_cause_taken_out_leaves_every_line_it_did_not_strike_as_it_was(
+    portfolio: Path, episodes: pd.DataFrame, tmp_path: Path, cause: str
+) -> None:
+    simulate(tmp_path, accounts=1_200, months=8, seed=3, futures=0, without=[cause], progress=quiet)
+    struck = set(episodes.loc[episodes["cause"] == cause, "account_id"])
+    spared = {f"A{k:06d}" for k in range(1, 1_201)} - struck
+    assert struck
+    for source in SOURCES:
+        pd.testing.assert_frame_equal(rows_of(tmp_path, source, spared), rows_of(portfolio, source, spared))
+    assert not rows_of(tmp_path, "payment", struck).equals(rows_of(portfolio, "payment", struck))
+
+
+def test_every_row_passes_the_contract(portfolio: Path, tmp_path: Path) -> None:
+    report = check_events(portfolio, EventStore(tmp_path / "work"), progress=quiet)
+    assert not report.quarantine
+    assert all(count.accepted == count.rows_in > 0 for name, count in report.sources.items() if name != "outcomes")
+
+
+def test_the_two_day_case_is_planted_in_the_last_month(portfolio: Path, episodes: pd.DataFrame) -> None:
+    last = episodes[(episodes["cause"] == "cash_out") & (episodes["begins"].dt.month == 8)]
+    assert len(last) >= 6
+    draws = rows_of(portfolio, "consumption", last["account_id"]).query("kind == 'draw'")
+    assert (draws.drop_duplicates("event_id").groupby("account_id").size() >= 6).sum() >= 6
+
+
+def test_causes_strike_at_about_their_rates(portfolio: Path, episodes: pd.DataFrame) -> None:
+    counts = episodes["cause"].value_counts()
+    for cause in ("holiday", "innocent_device"):
+        expected = default_world().causes[cause].rate * 1_200 * 0.75 * 8
+        assert 0.6 * expected < counts[cause] < 1.4 * expected
+
+
+def test_the_true_pd_is_the_share_that_defaults(portfolio: Path) -> None:
+    truth = pd.read_parquet(portfolio / "truth" / "outcomes.parquet")
+    truth = truth[truth["as_of"] >= pd.Timestamp("2025-05-01", tz="UTC")]
+    assert truth["true_pd"].mean() == pytest.approx(truth["bad"].mean(), rel=0.3)
+    high = truth["true_pd"] >= 0.3
+    assert truth.loc[high, "bad"].mean() > 0.3 > 5 * truth.loc[~high, "bad"].mean()
+
+
+def test_the_label_from_the_events_is_the_outcome_of_the_truth(portfolio: Path, tmp_path: Path) -> None:
+    from limitlens.data.calendar import parse_time
+    from limitlens.features.spine import book
+    from limitlens.models.labels import computed_labels
+
+    simulate(tmp_path / "events", accounts=700, months=10, seed=3, futures=1, progress=quiet)
+    store = EventStore(tmp_path / "work")
+    check_events(tmp_path / "events", store)
+    as_of = parse_time("2025-04-01")
+    labels = computed_labels(
+        book([as_of], store.relations()), store.relations(), known_by=parse_time("2025-11-01"), horizon_months=6
+    )
+    truth = pd.read_parquet(tmp_path / "events" / "truth" / "outcomes.parquet")
+    both = labels.merge(truth, on=["account_id", "as_of"], suffixes=("_seen", "_true"))
+    assert len(both) > 400
+    assert both["bad_true"].sum() > 10
+    assert (both["bad_seen"] == both["bad_true"]).mean() > 0.99
+
+
+def test_rows_arrive_late_and_some_are_corrected(portfolio: Path) -> None:
+    rows = pq.read_table(portfolio / "payment").to_pandas()
+    lag = rows["known_time"] - rows["event_time"]
+    assert 0.005 < (lag.dt.days >= 3).mean() < 0.2
+    assert 0.002 < rows["event_id"].duplicated().mean() < 0.03
+
+
+def test_the_truth_names_every_row_the_feed_touched(portfolio: Path) -> None:
+    touched = pd.read_parquet(portfolio / "truth" / "faults")
+    rows = pd.read_parquet(portfolio / "consumption")
+    changed = rows.groupby("event_id")["amount_cents"].nunique().loc[lambda n: n > 1].index
+    assert len(changed) > 20
+    assert set(changed) <= set(touched["event_id"])
+
+
+def test_nothing_downstream_knows_of_the_truth() -> None:
+    rooms = [p for p in FILES if p.relative_to(ROOT).parts[0] != "data"]
+    readers = [p.name for p in rooms if re.search(r"\btruth\b|\bepisodes\b", p.read_text(encoding="utf-8"))]
+    assert readers == ["cli.py"]  # its help says what `corrupt` writes
+    users = {p.name for p in rooms if any("limitlens.data.world" in name for name in imported(p))}
+    assert users == {"cli.py", "demo.py"}
+    assert not [p for p in FILES if any(name.startswith("benchmarks") for name in imported(p))]
+
+
+def test_the_true_causes_are_found_without_the_attribution() -> None:
+    banned = ("attribution", "lattice", "entries", "groups", "attribute")
+    for name in ("truth.py", "proving.py"):
+        modules = {m for m in imported(ROOT / "benchmarks" / name) if m.startswith("limitlens")}
+        assert not [m for m in modules if m.split(".")[-1] in banned]
+
+
+def test_chance_is_uniform_poisson_and_its_own_for_every_key() -> None:
+    drawn = Chance(1).uniform("x", np.arange(200_000))
+    assert abs(drawn.mean() - 0.5) < 0.003
+    assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.01
+    assert abs(np.corrcoef(drawn, Chance(1).uniform("y", np.arange(200_000)))[0, 1]) < 0.01
+    counts = Chance(1).poisson(np.full(200_000, 2.5), "n", np.arange(200_000))
+    expected = poisson.pmf(np.arange(8), 2.5)
+    assert np.abs(np.bincount(counts, minlength=8)[:8] / 200_000 - expected).max() < 0.005
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[causes.holiday]", "[causes.hollyday]", "did you mean 'holiday'"),
+        ("rate = 0.030", "rate = 30", "expected 0 to 1"),
+        ("severity = 0.90", "severity = true", "expected float"),
+        ("seed = 2", "sede = 2", "did you mean 'seed'"),
+        ("seed = 2", "", "lacks a key"),
+        ("[release]", "[release", "not valid TOML"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_mend(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = (ROOT / "conf" / "world.toml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "world.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_world(tmp_path / "world.toml")

@@ -222,7 +222,7 @@ def shown(tables: list[pd.DataFrame]) -> pd.DataFrame:
     mean, spread = (stacked.groupby(level=1, sort=False).agg(how) for how in ("mean", np.ptp))
     text = mean.map(lambda v: f"{v:.3f}") + spread.map(lambda v: f" ±{v / 2:.3f}")
     total = stacked.xs("cases", level=1).sum()
-    text.loc["cases"] = [f"{total[c]:,.0f}" if c in total and total[c] == total[c] else "" for c in text.columns]
+    text.loc["cases"] = [f"{total[c]:,.0f}" if c != "average" else "" for c in text.columns]
     return text
 
 

@@ -52,9 +52,8 @@ class Standings:
         """Share of each bucket (rows) that is in each bucket a month later (columns)."""
         later = self.rows.assign(as_of=self.rows["as_of"] - pd.offsets.MonthBegin(1))
         pairs = self.rows.merge(later, on=["account_id", "as_of"], suffixes=("", "_next"))
-        return pd.crosstab(pairs["bucket"], pairs["bucket_next"], normalize="index").reindex(
-            index=BUCKETS, columns=BUCKETS, fill_value=0.0
-        )
+        found = pd.crosstab(pairs["bucket"], pairs["bucket_next"], normalize="index")
+        return found.reindex(columns=BUCKETS, fill_value=0.0).reindex(BUCKETS)
 
 
 def standings(relations: Mapping[str, str], as_ofs: list[datetime]) -> Standings:
@@ -79,13 +78,17 @@ def facts(found: Standings, bad: np.ndarray, auc: float) -> dict[str, str]:
         "lines past due": f"{past_due.mean():.1%}",
         "lines 30 or more days past due": f"{rows['bucket'].isin(BUCKETS[2:]).mean():.1%}",
         "current, past due a month later": f"{1 - rolls.loc['current', 'current']:.1%}",
-        "1-29, worse a month later": f"{rolls.loc['1-29', list(BUCKETS[2:])].sum():.0%}",
-        "30-59, worse a month later": f"{rolls.loc['30-59', list(BUCKETS[3:])].sum():.0%}",
-        "30-59, current a month later": f"{rolls.loc['30-59', 'current']:.0%}",
-        "60-89, worse a month later": f"{rolls.loc['60-89', '90+']:.0%}",
+        "1-29, worse a month later": _share(rolls.loc["1-29", list(BUCKETS[2:])]),
+        "1-29, current a month later": _share(rolls.loc["1-29", ["current"]]),
+        "30-59, worse a month later": _share(rolls.loc["30-59", list(BUCKETS[3:])]),
+        "60-89, worse a month later": _share(rolls.loc["60-89", ["90+"]]),
         "bad, by the set's own label": f"{bad.mean():.1%}",
         "AUC of the standard model": f"{auc:.3f}",
     }
+
+
+def _share(shares: pd.Series) -> str:
+    return "-" if shares.isna().any() else f"{shares.sum():.0%}"
 
 
 def real(name: str, data: Path, folder: Path) -> tuple[Standings, dict[str, str]]:
@@ -163,14 +166,18 @@ def ordinary_phones(events: Path) -> pd.DataFrame:
 
 
 def vintages(found: Standings) -> pd.DataFrame:
-    """Share of the lines of each opening quarter that was ever 90 days past due, by months on book."""
+    """Share of the lines of each opening quarter that was ever 90 days past due, by months on book.
+
+    A point counts as long as nine in ten of the quarter's lines are old enough for it.
+    """
     rows = found.rows[found.rows["opened_at"] >= START]
     age = ((rows["as_of"] - rows["opened_at"]).dt.days // 30).clip(upper=15)
     quarter = rows["opened_at"].dt.tz_convert(None).dt.to_period("Q").astype(str)
     rows = rows.assign(age=age, quarter=quarter, bad=rows["bucket"] == "90+").sort_values("as_of")
     rows["ever"] = rows.groupby("account_id")["bad"].cummax()
     curves = rows.pivot_table(index="age", columns="quarter", values="ever", aggfunc=["mean", "size"])
-    return curves["mean"].where(curves["size"] >= 100)
+    whole = curves["size"] >= 0.9 * curves["size"].max()
+    return curves["mean"].where(whole).loc[:, whole.sum() > 4]
 
 
 def draw(sets: Mapping[str, Standings], path: Path) -> None:
@@ -214,12 +221,12 @@ def main() -> None:
         for name in ("taiwan", "superlender"):
             sets[name], table[name] = real(name, given.data, folder / name)
         print(pd.DataFrame(table).to_string())
-        print("\\nroll rates of the simulated world: where a bucket (row) is a month later")
+        print("\nroll rates of the simulated world: where a bucket (row) is a month later")
         print(ours.rolls().map("{:.1%}".format).to_string())
         episodes = pd.read_parquet(folder / "simulated" / "events" / "truth" / "episodes.parquet")
         phones = ordinary_phones(folder / "simulated" / "events")
         single = trap(workspace, pd.concat([episodes, phones], ignore_index=True))
-        print(f"\\ntakeover or innocent, by one feature, among lines with a new device: {single.attrs['counts']}")
+        print(f"\ntakeover or innocent, by one feature, among lines with a new device: {single.attrs['counts']}")
         print(single.head(5).round(3).to_string())
         print(f"best against every innocent: {single['against every innocent'].max():.3f}")
     if given.plot:

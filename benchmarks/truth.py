@@ -4,9 +4,16 @@ Nothing here uses the attribution, its lattice or its data states. A cause is ta
 letting every customer repeat the month before the first decision, data by never running the operators of the feed,
 model and policy by not releasing them, state by deciding again with the state before the first decision; and a planted
 cause (a burst, a takeover, a late batch) by simulating the same world without it.
+
+`python -m benchmarks.truth OUT [--accounts N] [--seed S]` writes one row for each limit change and cause.
 """
 
-from dataclasses import dataclass
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +27,12 @@ from benchmarks.proving import (
     Ground,
     Iterations,
     decide_mixed,
+    decide_twice,
     features_at,
     repeated_store,
+    train_both,
 )
+from limitlens.data.world.settings import CAUSES, PlannedFault, WorldSettings
 from limitlens.limits.state import next_state, state_at
 
 PLAYERS = ("behaviour", "data", "model", "policy", "state")
@@ -109,3 +119,103 @@ def _state_after(iterations: Iterations, table: pd.DataFrame, old: Bools, state:
     at0 = pd.Series(pd.Timestamp(T0), state.index).dt.as_unit("us")
     at1 = pd.Series(pd.Timestamp(T1), state.index).dt.as_unit("us")
     return state_at(next_state(state, decided, at0), at1)
+
+
+def planted_causes(ground: Ground, iterations: Iterations, decided: Decided) -> pd.DataFrame:
+    """Which planted causes, and which faults of the feed, were necessary or sufficient for each change.
+
+    Necessary: the same world without it, decided twice again, has no change. Sufficient: the world in which nothing
+    else strikes (ordinary life goes on), under the old model, policy and state, has the same change.
+
+    Returns
+    -------
+    DataFrame with ``account_id, cause, necessary, sufficient``
+        One row for each change and each cause that struck the account within 90 days before the second decision.
+    """
+    struck = _struck(ground)
+    struck = struck[struck["account_id"].isin(decided.accounts)]
+    parts = [_tried(ground, iterations, decided, str(cause), rows) for cause, rows in struck.groupby("cause")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _struck(ground: Ground) -> pd.DataFrame:
+    """Accounts by planted cause: ``account_id, cause``."""
+    truth = ground.folder / f"delivered-{ground.recall}" / "events" / "truth"
+    episodes = pd.read_parquet(truth / "episodes.parquet")
+    recent = episodes[(episodes["begins"] < T1) & (episodes["ends"] >= T1 - timedelta(days=90))]
+    touched = pd.read_parquet(truth / "faults")
+    touched = touched[touched["known_time"].between(T1 - timedelta(days=90), T1)].rename(columns={"fault": "cause"})
+    swings = {fault.name for fault in ground.world.faults if fault.before_months}
+    both = pd.concat([recent, touched[touched["cause"].isin(swings)]])
+    return both[["account_id", "cause"]].drop_duplicates()
+
+
+def _tried(ground: Ground, iterations: Iterations, decided: Decided, cause: str, struck: pd.DataFrame) -> pd.DataFrame:
+    mine = decided.rows(decided.accounts.isin(struck["account_id"]).to_numpy())
+    number = mine.accounts.str.slice(1).astype(int).to_numpy() - 1
+    every = frozenset(CAUSES)
+    worlds = {
+        "without": (_faults(ground.world, lambda fault: fault.name != cause), every & {cause}),
+        "alone": (_faults(ground.world, lambda fault: fault.name == cause), every - {cause}),
+    }
+    found = {}
+    for name, (world, without) in worlds.items():
+        store = ground.store(f"{name}-{cause}", world, accounts=number, without=without)
+        x0, x1 = (features_at(store, mine.accounts, when, when) for when in (T0, T1))
+        old = np.zeros(len(number), bool)
+        before = decide_mixed(iterations, x0, old, old, mine.state0)[0]
+        if name == "without":
+            state1 = _state_after(iterations, x0, old, mine.state0)
+            after = decide_mixed(iterations, x1, mine.model, mine.policy, state1)[0]
+        else:
+            after = decide_mixed(iterations, x1, old, old, mine.state0)[0]
+        found[name] = after - before
+    change = mine.limit1 - mine.limit0
+    return pd.DataFrame(
+        {
+            "account_id": mine.accounts,
+            "cause": cause,
+            "necessary": found["without"] == 0,
+            "sufficient": found["alone"] == change,
+        }
+    )
+
+
+def _faults(world: WorldSettings, strikes: Callable[[PlannedFault], bool]) -> WorldSettings:
+    """The world in which only some faults strike; the others keep their place, and with it their luck."""
+    return replace(world, faults=tuple(f if strikes(f) else replace(f, share=0.0) for f in world.faults))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="Parquet file")
+    parser.add_argument("--accounts", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        ground = Ground(given.seed, given.accounts, Path(folder))
+        iterations = train_both(ground)
+        decided = decide_twice(ground, iterations, print)
+        decided = decided.rows(decided.limit0 != decided.limit1)
+        truth = true_causes(ground, iterations, decided)
+        players = [
+            pd.DataFrame(
+                {
+                    "account_id": decided.accounts,
+                    "cause": player,
+                    "necessary": truth.necessary[player],
+                    "sufficient": truth.sufficient[player],
+                }
+            )
+            for player in PLAYERS
+        ]
+        found = pd.concat([*players, planted_causes(ground, iterations, decided)], ignore_index=True)
+    found.sort_values(["account_id", "cause"]).to_parquet(given.out, index=False)
+    counts = found.groupby("cause", sort=False)[["necessary", "sufficient"]].agg(["size", "sum"])
+    counts = counts.droplevel(0, axis=1).iloc[:, [0, 1, 3]].set_axis(["changes", "necessary", "sufficient"], axis=1)
+    print(f"{len(decided.accounts):,} changes of {given.accounts:,} lines, seed {given.seed}")
+    print(counts.to_string())
+
+
+if __name__ == "__main__":
+    main()

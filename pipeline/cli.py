@@ -18,6 +18,7 @@ from limitlens.data.corrupting import corrupt as corrupt_events
 from limitlens.data.errors import LimitlensError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.faults import Fault
+from limitlens.data.world import FUTURES, read_world
 from limitlens.data.world import simulate as simulate_portfolio
 from limitlens.limits.policy import Policy, read_policy
 from limitlens.models.settings import TrainSettings, read_settings
@@ -98,14 +99,32 @@ def simulate(
     accounts: Annotated[int, typer.Option(min=1, help="Lines to simulate.")] = 6_000,
     months: Annotated[int, typer.Option(min=2, help="Months of history.")] = 18,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files, byte for byte.")] = 7,
+    world: Annotated[
+        Path | None, typer.Option(help="Causes, faults and their rates (TOML); default: conf/world.toml.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A cause that does not strike, such as takeover; may be repeated.")
+    ] = None,
+    futures: Annotated[int, typer.Option(min=0, help="Futures drawn for each true PD; 0: no true PD.")] = FUTURES,
 ) -> None:
-    """Write a simulated portfolio as event tables.
+    """Write a simulated portfolio as event tables, and what truly happened beside them under OUT/truth.
 
     Example: limitlens simulate events --accounts 6000 --months 18 --seed 7
     """
-    report = simulate_portfolio(out, accounts=accounts, months=months, seed=seed, progress=_progress)
+    report = simulate_portfolio(
+        out,
+        accounts=accounts,
+        months=months,
+        seed=seed,
+        world=read_world(world) if world else None,
+        without=without or (),
+        futures=futures,
+        progress=_progress,
+    )
     for name, rows in report.rows.items():
-        typer.echo(f"{name:<12} {rows:>12,} rows")
+        typer.echo(f"{name:<16} {rows:>12,} rows")
+    for cause, count in report.episodes.items():
+        typer.echo(f"{cause:<16} {count:>12,} episodes")
     typer.echo(f"next: limitlens check {out}")
 
 

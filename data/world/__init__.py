@@ -6,6 +6,6 @@ one month and one purpose, so a cause can be taken out at its root and everythin
 """
 
 from limitlens.data.world.settings import WorldSettings, default_world, read_world
-from limitlens.data.world.simulation import START, SimulationReport, simulate
+from limitlens.data.world.simulation import FUTURES, START, SimulationReport, simulate
 
-__all__ = ["START", "SimulationReport", "WorldSettings", "default_world", "read_world", "simulate"]
+__all__ = ["FUTURES", "START", "SimulationReport", "WorldSettings", "default_world", "read_world", "simulate"]

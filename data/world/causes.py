@@ -14,6 +14,7 @@ from limitlens.data.world.chance import Bools, Floats, Ints
 from limitlens.data.world.fortune import DUE_DAY, Fortune, sigmoid
 from limitlens.data.world.people import FIXED, RING_DAYS
 from limitlens.data.world.scene import Scene
+from limitlens.data.world.settings import CAUSES
 
 #: How long an episode lasts; a month where it is not named.
 _DAYS = {
@@ -69,13 +70,13 @@ def episodes(
         "holiday": lambda: by_chance("holiday"),
         "salary_delay": lambda: wait_days > 0,
     }
-    living = fortune.gone_from > scene.month.index
+    living, calm = fortune.gone_from > scene.month.index, np.zeros(0, np.int64)
     parts = [
         _begin(scene, cause, np.flatnonzero(strikes[cause]() & living), wait_days)
         for cause in strikes
         if cause not in without
     ]
-    return pd.concat(parts, ignore_index=True)[_COLUMNS]
+    return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else _begin(scene, CAUSES[0], calm, wait_days)
 
 
 def _cash_outs(scene: Scene) -> Bools:

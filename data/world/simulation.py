@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from limitlens.data.calendar import DAY, add_months
 from limitlens.data.contracts import EVENT_SOURCES, SOURCES
+from limitlens.data.errors import ConfigError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.faults import TOUCHED, Fault
 from limitlens.data.frames import to_arrow
@@ -27,7 +28,7 @@ from limitlens.data.world.lives import Lived, Lives, billed, born, lived
 from limitlens.data.world.people import CITIES, JOBS, SEGMENTS, People, draw_people
 from limitlens.data.world.rows import to_table
 from limitlens.data.world.scene import Month, Scene
-from limitlens.data.world.settings import WorldSettings, default_world
+from limitlens.data.world.settings import CAUSES, WorldSettings, default_world
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -108,7 +109,14 @@ def simulate(
         Futures drawn for each true PD; 0 leaves the true PD out.
     progress : callable
         Told after each month.
+
+    Raises
+    ------
+    ConfigError
+        ``without`` names an unknown cause.
     """
+    if unknown := sorted(set(without) - set(CAUSES)):
+        raise ConfigError(f"unknown causes {unknown}; expected some of {', '.join(CAUSES)}.")
     setting = _setting(seed, world or default_world(), start, months, frozenset(without))
     numbers = np.arange(accounts) if isinstance(accounts, int) else np.array(sorted(accounts))
     chunks = [

@@ -251,7 +251,7 @@ def main() -> None:
     print(shown(found[given.recalls[0]]).to_string())
     one, several = np.mean(matters, axis=0)
     print(f"\na waterfall's answer depends on its order in {one:.1%} of all changes, {several:.1%} of those of several")
-    print("\nlimitlens by the share of touched rows that is ever repaired")
+    print("\nthe attribution by the share of touched rows that is ever repaired")
     print(pd.concat({f"{r:.0%}": shown(found[r]).loc[OURS] for r in given.recalls}, axis=1).T.to_string())
 
 

@@ -56,6 +56,10 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
 def test_every_package_is_listed_and_linked() -> None:
     import tomllib
 
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-    assert set(ROOMS) <= set(listed.values())
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(ROOMS) <= set(listed["package-dir"].values())
+    packages = {
+        f"limitlens.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in FILES if path.stem == "__init__"
+    }
+    assert packages <= set(listed["packages"])
     assert all((ROOT / "typings" / "limitlens" / room).resolve() == ROOT / room for room in ROOMS)

@@ -10,7 +10,7 @@ cause (a burst, a takeover, a late batch) by simulating the same world without i
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -121,11 +121,18 @@ def _state_after(iterations: Iterations, table: pd.DataFrame, old: Bools, state:
     return state_at(next_state(state, decided, at0), at1)
 
 
-def planted_causes(ground: Ground, iterations: Iterations, decided: Decided) -> pd.DataFrame:
+def planted_causes(
+    ground: Ground, iterations: Iterations, decided: Decided, *, causes: Collection[str] | None = None
+) -> pd.DataFrame:
     """Which planted causes, and which faults of the feed, were necessary or sufficient for each change.
 
     Necessary: the same world without it, decided twice again, has no change. Sufficient: the world in which nothing
     else strikes (ordinary life goes on), under the old model, policy and state, has the same change.
+
+    Parameters
+    ----------
+    causes : collection of str, optional
+        Only these; default: all that struck.
 
     Returns
     -------
@@ -133,7 +140,7 @@ def planted_causes(ground: Ground, iterations: Iterations, decided: Decided) -> 
         One row for each change and each cause that struck the account within 90 days before the second decision.
     """
     struck = _struck(ground)
-    struck = struck[struck["account_id"].isin(decided.accounts)]
+    struck = struck[struck["account_id"].isin(decided.accounts) & struck["cause"].isin(causes or struck["cause"])]
     parts = [_tried(ground, iterations, decided, str(cause), rows) for cause, rows in struck.groupby("cause")]
     return pd.concat(parts, ignore_index=True)
 

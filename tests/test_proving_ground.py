@@ -47,7 +47,8 @@ def test_the_attribution_blames_the_single_true_cause(judged: Judged) -> None:
 def test_a_planted_cause_can_be_necessary_and_mostly_is_not(ground: Ground, iterations: Iterations) -> None:
     decided = decide_twice(ground, iterations, quiet)
     changed = decided.rows(decided.limit0 != decided.limit1)
-    found = planted_causes(ground, iterations, changed)
+    found = planted_causes(ground, iterations, changed, causes=("holiday", "missing_batch"))
+    assert set(found["cause"]) == {"holiday", "missing_batch"}
     assert set(found["account_id"]) <= set(changed.accounts)
     assert not found.duplicated(["account_id", "cause"]).any()
     assert 0 < found["necessary"].mean() < 0.6

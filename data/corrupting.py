@@ -13,7 +13,7 @@ from limitlens.data.delivery import ENDINGS, ROW, DeliveredFile, Delivery, find_
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import ARROW_TYPES, quoted
-from limitlens.data.faults import TOUCHED, Fault, apply_fault
+from limitlens.data.faults import TOUCHED, Fault, apply_faults
 from limitlens.data.rules import cast_sql
 from limitlens.data.storage import parquet_stream, write_parquet
 
@@ -126,12 +126,10 @@ def _write(
                 if name not in struck:
                     shutil.copyfile(path, out / name / path.name)
                     continue
-                table = before = _read(path, delivery.name(path), SOURCES[name])
-                for fault in faults:
-                    if fault.source == name:
-                        corrupted = apply_fault(fault, table)
-                        table = corrupted.table
-                        tell(corrupted.touched)
+                before = _read(path, delivery.name(path), SOURCES[name])
+                corrupted = apply_faults(faults, name, before)
+                table = corrupted.table
+                tell(corrupted.touched)
                 stem = next(path.name.removesuffix(ending) for ending in ENDINGS if path.name.endswith(ending))
                 target = out / name / f"{stem}.parquet"
                 if target.exists():

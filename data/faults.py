@@ -5,7 +5,7 @@ md5 of their id, so the answer does not depend on files, order or chunks. A repa
 correction: a row with the same ``event_id`` and a later ``known_time``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -155,18 +155,58 @@ def apply_fault(fault: Fault, table: pa.Table) -> Corrupted:
     if operator.repair == "retract" and "retracted" not in table.column_names:
         table = table.append_column("retracted", pa.nulls(len(table), pa.bool_()))
     _expect_columns(fault, table)
+    if not _batch_meets(fault, table):
+        return Corrupted(_ordered(table), TOUCHED.empty_table())
     numbered = table.append_column("place", pa.array(np.arange(len(table))))
     versions = run_sql(_versions(fault, table.schema), {"events": numbered})
     spared = np.ones(len(table), bool)
     spared[versions["place"].to_numpy()] = False
     arrived = run_sql(" UNION ALL ".join(_arriving(fault, table.schema)), {"versions": versions})
     delivered = pa.concat_tables([table.filter(pa.array(spared)), arrived.cast(table.schema)])
-    first = ["account_id", "event_time", "event_id", "known_time"]
-    order = [*first, *(name for name in table.column_names if name not in first)]
     return Corrupted(
-        delivered.sort_by([(name, "ascending") for name in order]),
+        _ordered(delivered),
         run_sql(_truth(fault), {"versions": versions.filter(pc.field("hit"))}).cast(TOUCHED),
     )
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    first = ["account_id", "event_time", "event_id", "known_time"]
+    order = [*first, *(name for name in table.column_names if name not in first)]
+    return table.sort_by([(name, "ascending") for name in order])
+
+
+def _batch_meets(fault: Fault, table: pa.Table) -> bool:
+    """Whether the batch of a fault can hold any row; three queries are saved where it cannot."""
+    known = pc.min_max(table["known_time"])
+    if not known["min"].is_valid:
+        return False
+    starts = fault.start is None or known["max"].as_py() >= fault.start
+    return bool(starts and (fault.end is None or known["min"].as_py() < fault.end))
+
+
+def apply_faults(faults: Sequence[Fault], source: str, table: pa.Table) -> Corrupted:
+    """Let every fault of one source strike its rows, one after the other.
+
+    Parameters
+    ----------
+    faults : sequence of Fault
+        Those of other sources are passed over.
+    source : str
+    table : pyarrow.Table
+        As for :func:`apply_fault`.
+
+    Returns
+    -------
+    Corrupted
+        ``touched`` is ordered by account, event id, known time and fault.
+    """
+    touched = TOUCHED.empty_table()
+    for fault in faults:
+        if fault.source == source:
+            corrupted = apply_fault(fault, table)
+            table, touched = corrupted.table, pa.concat_tables([touched, corrupted.touched])
+    order = ("account_id", "event_id", "known_time", "fault", "repaired_at")
+    return Corrupted(table, touched.sort_by([(name, "ascending") for name in order]))
 
 
 def _expect_known(what: str, got: str, known: tuple[str, ...]) -> None:

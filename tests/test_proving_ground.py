@@ -1,10 +1,21 @@
 """The proving ground: true causes are found at the root, and the attribution finds the same ones."""
 
-import pytest
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
 
-from benchmarks.attribution import OURS, Judged, judge, scores
-from benchmarks.proving import Ground, Iterations, decide_twice, train_both
-from benchmarks.truth import PLAYERS, planted_causes
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.attribution import OURS, Judged, blamed, drop_one, judge, one_at_a_time, ours, scores, waterfall
+from benchmarks.proving import T0, T1, Ground, Iterations, decide_twice, features_at, repeated_store, train_both
+from benchmarks.truth import PLAYERS, Truth, planted_causes
+from limitlens.features.spine import book
 
 
 def quiet(_: str) -> None:
@@ -30,12 +41,52 @@ def test_every_player_is_the_single_cause_of_some_change(judged: Judged) -> None
     assert set(judged.truth.single.dropna()) == set(PLAYERS)
 
 
-def test_a_single_cause_is_necessary_and_sufficient_and_moves_the_whole_change(judged: Judged) -> None:
-    single = judged.truth.single.dropna()
-    for player in PLAYERS:
-        mine = single.index[single == player]
-        assert (judged.truth.without.loc[mine, player] == 0).all()
-        assert (judged.truth.alone.loc[mine, player] == judged.truth.change[mine]).all()
+def truth_of(without: list[int], alone: list[int], change: int) -> Truth:
+    return Truth(pd.DataFrame([without], columns=PLAYERS), pd.DataFrame([alone], columns=PLAYERS), np.array([change]))
+
+
+@pytest.mark.parametrize(
+    ("without", "alone", "single"),
+    [
+        ([0, 9, 9, 9, 9], [9, 0, 0, 0, 0], "behaviour"),
+        ([9, 9, 9, 9, 0], [0, 0, 0, 0, 9], "state"),
+        ([0, 0, 9, 9, 9], [9, 9, 0, 0, 0], None),  # two, each enough and each needed
+        ([0, 9, 9, 9, 9], [9, 4, 0, 0, 0], None),  # another would have done something
+        ([0, 9, 5, 9, 9], [9, 0, 0, 0, 0], None),  # another had a part in the amount
+        ([0, 9, 9, 9, 9], [4, 0, 0, 0, 0], None),  # not enough alone
+        ([3, 9, 9, 9, 9], [9, 0, 0, 0, 0], None),  # not needed
+    ],
+)
+def test_a_single_cause_is_all_there_was(without: list[int], alone: list[int], single: str | None) -> None:
+    found = truth_of(without, alone, 9).single[0]
+    assert found == single or (single is None and pd.isna(found))
+
+
+def test_a_repeated_life_has_the_features_of_the_first(tmp_path: Path) -> None:
+    world = Ground(1, 300, tmp_path).planned
+    calm = Ground(1, 300, tmp_path, planned=replace(world, faults=()))
+    accounts = book([T0], calm.clean.relations())["account_id"]
+    first = features_at(calm.clean, accounts, T0, T0)
+    again = features_at(repeated_store(calm, accounts), accounts, T1, T1)
+    times = ["as_of", "known_by"]
+    pd.testing.assert_frame_equal(first.drop(columns=times), again.drop(columns=times))
+
+
+@given(hnp.arrays(np.int64, (3, 4, 2, 2, 2), elements=st.integers(0, 10**9)))
+def test_the_attribution_is_the_mean_of_the_120_waterfalls(limit: npt.NDArray[np.int64]) -> None:
+    orders = sorted(set(permutations((*("leg",) * 3, "model", "policy", "state"))))
+    assert len(orders) == 120
+    assert ours(limit).equals(sum(waterfall(limit, order) for order in orders))
+
+
+def test_the_simple_methods_see_the_ends_they_look_at() -> None:
+    limit = np.zeros((1, 4, 2, 2, 2), np.int64)
+    limit[:, 2:, :, :, :] += 100  # behaviour
+    limit[:, :, 1, :, :] += 10  # model
+    limit[:, 3, 1, 1, :] += 1  # new data under new model and policy
+    assert one_at_a_time(limit).iloc[0].tolist() == [100, 0, 10, 0, 0]
+    assert drop_one(limit).iloc[0].tolist() == [100, 1, 11, 1, 0]
+    assert blamed(one_at_a_time(limit)).tolist() == ["behaviour"]
 
 
 def test_the_attribution_blames_the_single_true_cause(judged: Judged) -> None:

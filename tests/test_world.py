@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import poisson
 
 from limitlens.data.check import check_events
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import EventStore
 from limitlens.data.storage import ROW_GROUP_ROWS, parquet_stream
 from limitlens.data.world import default_world, read_world, simulate
@@ -92,6 +92,14 @@ def test_a_cause_taken_out_leaves_every_line_it_did_not_strike_as_it_was(
     for source in SOURCES:
         pd.testing.assert_frame_equal(rows_of(tmp_path, source, spared), rows_of(portfolio, source, spared))
     assert not rows_of(tmp_path, "payment", struck).equals(rows_of(portfolio, "payment", struck))
+
+
+def test_a_folder_with_months_of_another_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "payment").mkdir()
+    (tmp_path / "payment" / "payment-08.parquet").touch()
+    with pytest.raises(InputError, match=r"payment-08\.parquet: stands where the simulation writes"):
+        simulate(tmp_path, accounts=10, months=7, futures=0, progress=quiet)
+    assert not (tmp_path / "accounts").exists()
 
 
 def test_every_row_passes_the_contract(portfolio: Path, tmp_path: Path) -> None:
@@ -188,6 +196,7 @@ def test_chance_is_uniform_poisson_and_its_own_for_every_key() -> None:
         ("[causes.holiday]", "[causes.hollyday]", "did you mean 'holiday'"),
         ("rate = 0.030", "rate = 30", "expected 0 to 1"),
         ("severity = 0.90", "severity = true", "expected float"),
+        ("severity = 0.90", "severity = -0.90", "expected 0 or more"),
         ("seed = 2", "sede = 2", "did you mean 'seed'"),
         ("seed = 2", "", "lacks a key"),
         ("[release]", "[release", "not valid TOML"),
@@ -199,3 +208,17 @@ def test_wrong_settings_are_refused_with_the_mend(tmp_path: Path, old: str, new:
     (tmp_path / "world.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(said)):
         read_world(tmp_path / "world.toml")
+
+
+def test_a_cause_that_is_not_named_is_as_shipped(tmp_path: Path) -> None:
+    text = "[causes.holiday]\nrate = 0.5\nseverity = 0.1\n[release]\nseed = 1\npolicy_changes = []\n"
+    (tmp_path / "world.toml").write_text(text, encoding="utf-8")
+    found, shipped = read_world(tmp_path / "world.toml"), default_world()
+    assert found.causes["holiday"].rate == 0.5
+    assert {**found.causes, "holiday": None} == {**shipped.causes, "holiday": None}
+    assert found.faults == ()
+
+
+def test_a_policy_without_the_line_to_be_changed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the policy has no"):
+        default_world().release.changed_policy("name = 'another'")

@@ -1,13 +1,10 @@
 """The feed of the simulated world: which faults strike its rows, and when."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from limitlens.data.calendar import DAY, add_months
-from limitlens.data.faults import TOUCHED, Corrupted, Fault, apply_fault
+from limitlens.data.faults import Fault
 from limitlens.data.world.settings import PlannedFault, WorldSettings
 
 
@@ -48,22 +45,3 @@ def _planned(planned: PlannedFault, source: str, seed: int, start: datetime, mon
             repair_days=planned.repair_days,
             seed=seed,
         )
-
-
-def strike(table: pa.Table, source: str, faults: Sequence[Fault]) -> Corrupted:
-    """Rows of one source after every fault of that source, one after the other."""
-    touched = TOUCHED.empty_table()
-    for fault in faults:
-        if fault.source == source and _meets(fault, table):
-            corrupted = apply_fault(fault, table)
-            table, touched = corrupted.table, pa.concat_tables([touched, corrupted.touched])
-    order = [(name, "ascending") for name in ("account_id", "event_id", "known_time", "fault", "repaired_at")]
-    return Corrupted(table, touched.sort_by(order))
-
-
-def _meets(fault: Fault, table: pa.Table) -> bool:
-    """Whether any row can lie in the window of the fault."""
-    if fault.start is None or fault.end is None or not len(table):
-        return bool(len(table))
-    known = pc.min_max(table["known_time"]).as_py()
-    return bool(known["min"] < fault.end and known["max"] >= fault.start)

@@ -96,7 +96,7 @@ class WorldSettings:
 
 
 def read_world(path: Path) -> WorldSettings:
-    """Read the settings of a world.
+    """Read the settings of a world; a cause the file leaves out is as in ``conf/world.toml``.
 
     Raises
     ------
@@ -112,8 +112,10 @@ def read_world(path: Path) -> WorldSettings:
     _known(path, "the file", body, ("causes", "faults", "release"))
     causes = body.get("causes", {})
     _known(path, "[causes]", causes, CAUSES)
+    shipped = {} if set(causes) == set(CAUSES) else default_world().causes
+    named = {name: _read(path, f"[causes.{name}]", body, Cause) for name, body in causes.items()}
     return WorldSettings(
-        causes={name: _read(path, f"[causes.{name}]", causes.get(name, {}), Cause) for name in CAUSES},
+        causes={**shipped, **named},
         faults=tuple(_read(path, "[[faults]]", fault, PlannedFault) for fault in body.get("faults", [])),
         release=_read(path, "[release]", body.get("release", {}), Release),
     )
@@ -147,6 +149,8 @@ def _read(path: Path, where: str, body: Mapping[str, Any], into: type) -> Any:
         is_share = field.name in {"rate", "recall"} or field.name.endswith("share")
         if is_share and not 0 <= value <= 1:  # type: ignore[operator]
             raise ConfigError(f"{path}: {field.name} in {where} is {value}; expected 0 to 1.")
+        if field.name == "severity" and value < 0:  # type: ignore[operator]
+            raise ConfigError(f"{path}: severity in {where} is {value}; expected 0 or more.")
     return read
 
 

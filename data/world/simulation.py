@@ -1,7 +1,7 @@
 """The simulated portfolio as files: months pass, chunks of customers live them, their events are streamed out."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from limitlens.data.calendar import DAY, add_months
 from limitlens.data.contracts import EVENT_SOURCES, SOURCES
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
-from limitlens.data.faults import TOUCHED, Fault
+from limitlens.data.faults import TOUCHED, Fault, apply_faults
 from limitlens.data.frames import to_arrow
 from limitlens.data.storage import parquet_stream, write_parquet
 from limitlens.data.world import truth
 from limitlens.data.world.chance import Chance, Floats, Ints
-from limitlens.data.world.feed import planned_faults, strike
+from limitlens.data.world.feed import planned_faults
 from limitlens.data.world.fortune import economy
 from limitlens.data.world.futures import default_probability
 from limitlens.data.world.lives import Lived, Lives, billed, born, lived
@@ -114,54 +114,80 @@ def simulate(
     ------
     ConfigError
         ``without`` names an unknown cause.
+    InputError
+        ``out`` holds files of another run that this one would not replace.
     """
     if unknown := sorted(set(without) - set(CAUSES)):
         raise ConfigError(f"unknown causes {unknown}; expected some of {', '.join(CAUSES)}.")
+    _expect_no_other(out, months)
     setting = _setting(seed, world or default_world(), start, months, frozenset(without))
     numbers = np.arange(accounts) if isinstance(accounts, int) else np.array(sorted(accounts))
     chunks = [
         _born(setting, numbers[first : first + chunk_accounts]) for first in range(0, len(numbers), chunk_accounts)
     ]
     counts = {"accounts": _write_accounts(out / "accounts" / "accounts.parquet", chunks, start)}
+    episodes, standings = _write_months(setting, chunks, out, counts, futures=futures, progress=progress)
+    for month in range(months, months + truth.HORIZON_MONTHS):
+        for chunk in chunks:
+            _pass(setting, chunk, month)
+    truth.write_truth(episodes, out / "truth" / "episodes.parquet")
+    if futures:
+        days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
+        found = truth.outcomes(standings, days, setting.month_days, start)
+        truth.write_truth(found, out / "truth" / "outcomes.parquet")
+    return SimulationReport(counts, dict(sorted(Counter(episodes["cause"]).items())))
+
+
+def _expect_no_other(out: Path, months: int) -> None:
+    """Refuse a folder with files that this run would leave beside its own, and a check would read with them."""
+    expected = {"accounts.parquet", *(_file(source, month) for source in EVENT_SOURCES for month in range(months))}
+    for source in SOURCES:
+        for path in sorted((out / source).glob("*")):
+            if path.name not in expected and not path.name.startswith("."):
+                raise InputError(f"{path}: stands where the simulation writes; name an empty folder.")
+
+
+def _file(source: str, month: int) -> str:
+    return f"{source}-{month + 1:02d}.parquet"
+
+
+def _write_months(
+    setting: _Setting,
+    chunks: list[_Chunk],
+    out: Path,
+    counts: dict[str, int],
+    *,
+    futures: int,
+    progress: Callable[[str], None],
+) -> tuple[pd.DataFrame, list[truth.Standing]]:
+    """Let the months pass and write their events; count the rows; return the episodes and the standings."""
+    faults = planned_faults(setting.world, seed=setting.chance.seed, start=setting.start, months=setting.months)
     counts |= dict.fromkeys(EVENT_SOURCES, 0)
     episodes: list[pd.DataFrame] = []
     standings: list[truth.Standing] = []
-    faults = planned_faults(setting.world, seed=seed, start=start, months=months)
     with ExitStack() as truths:
-        touch = {
-            source: truths.enter_context(parquet_stream(TOUCHED, out / "truth" / "faults" / f"{source}.parquet"))
-            for source in EVENT_SOURCES
-        }
-        for month in range(months):
-            with ExitStack() as stack:
-                write = {
-                    source: stack.enter_context(
-                        parquet_stream(_schema(source), out / source / f"{source}-{month + 1:02d}.parquet")
-                    )
-                    for source in EVENT_SOURCES
-                }
+        touch = _streams(
+            truths, {source: (TOUCHED, out / "truth" / "faults" / f"{source}.parquet") for source in EVENT_SOURCES}
+        )
+        for month in range(setting.months):
+            with ExitStack() as files:
+                write = _streams(files, {s: (_schema(s), out / s / _file(s, month)) for s in EVENT_SOURCES})
                 for chunk in chunks:
                     if futures:
                         standings.append(_standing(setting, chunk, month, futures))
                     past = _pass(setting, chunk, month)
-                    episodes.append(truth.episode_rows(chunk.people, past.episodes, start))
+                    episodes.append(truth.episode_rows(chunk.people, past.episodes, setting.start))
                     for source, table, touched in _delivered(setting, chunk.people, past, month, faults):
                         write[source](table)
                         touch[source](touched)
                         counts[source] += len(table)
-            progress(f"month {month + 1} of {months}: {sum(counts.values()):,} rows so far")
-    for month in range(months, months + truth.HORIZON_MONTHS):
-        for chunk in chunks:
-            _pass(setting, chunk, month)
+            progress(f"month {month + 1} of {setting.months}: {sum(counts.values()):,} rows so far")
     found = pd.concat(episodes).sort_values(["account_id", "begins", "cause"], ignore_index=True)
-    truth.write_truth(found, out / "truth" / "episodes.parquet")
-    if futures:
-        days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
-        table = truth.outcomes(standings, days, setting.month_days, start)
-        truth.write_truth(
-            table.sort_values(["account_id", "as_of"], ignore_index=True), out / "truth" / "outcomes.parquet"
-        )
-    return SimulationReport(counts, dict(sorted(Counter(found["cause"]).items())))
+    return found, standings
+
+
+def _streams(stack: ExitStack, files: Mapping[str, tuple[pa.Schema, Path]]) -> dict[str, Callable[[pa.Table], None]]:
+    return {name: stack.enter_context(parquet_stream(schema, path)) for name, (schema, path) in files.items()}
 
 
 def _setting(seed: int, world: WorldSettings, start: datetime, months: int, without: frozenset[str]) -> _Setting:
@@ -213,7 +239,7 @@ def _delivered(
     end = pa.scalar(setting.start + DAY * setting.month_days[setting.months], pa.timestamp("us", tz="UTC"))
     for source in EVENT_SOURCES:
         table = to_table(setting.scene(people, month), source, past.rows[source], setting.start)
-        struck = strike(table, source, faults)
+        struck = apply_faults(faults, source, table)
         yield source, struck.table.filter(pc.less(struck.table["known_time"], end)), struck.touched
 
 

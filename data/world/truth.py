@@ -18,7 +18,7 @@ HORIZON_MONTHS = 6
 
 @dataclass(frozen=True)
 class Standing:
-    """Lines at one month start: the month's index and, for n lines, account, true PD and ability to pay."""
+    """Lines at one month start: the month's index and, for n lines, ``account_id`` and ``true_pd``."""
 
     month: int
     rows: pd.DataFrame
@@ -62,7 +62,8 @@ def outcomes(
         rows = stand.rows.assign(as_of=pd.Timestamp(start) + timedelta(days=first), bad=day <= end)
         found.append(rows[~(day <= first)])
     table = pd.concat(found, ignore_index=True)[["account_id", "as_of", "true_pd", "bad"]]
-    return table.assign(as_of=table["as_of"].dt.as_unit("us"))
+    table = table.assign(as_of=table["as_of"].dt.as_unit("us"))
+    return table.sort_values(["account_id", "as_of"], ignore_index=True)
 
 
 def write_truth(table: pd.DataFrame, path: Path) -> None:

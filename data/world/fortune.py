@@ -5,7 +5,7 @@ chain over the number of unpaid instalments, in which the weak enter more and le
 world as it happens and the futures that could have happened.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class Fortune:
     poor_until: Ints
     forgets_until: Ints
     gone_from: Ints
+
+    def some(self, chosen: Ints) -> "Fortune":
+        """The state of the customers at some places."""
+        return Fortune(**{part.name: getattr(self, part.name)[chosen] for part in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from limitlens.data.world.causes import consequences, episodes
-from limitlens.data.world.chance import Bools, Chance, Floats
+from limitlens.data.world.chance import Chance, Floats
 from limitlens.data.world.fortune import (
     DEFAULT_COUNT,
     Fortune,
@@ -28,7 +28,6 @@ def default_probability(
     fortune: Fortune,
     *,
     month_days: list[int],
-    billed: Bools,
     economy: Floats,
     futures: int,
 ) -> Floats:
@@ -37,11 +36,9 @@ def default_probability(
     Parameters
     ----------
     scenes : list of Scene
-        The months of the horizon, one after the other.
+        The months of the horizon, one after the other, of customers who owe something: each gets an instalment a month.
     fortune : Fortune
         State at the start of the first month; arrays of shape (n,).
-    billed : bool array of shape (n,)
-        Lines that will have instalments: those with a balance. The others are taken as safe.
     economy : float64 array
         The economy by month, taken as it came; what is drawn anew is the customer's own luck.
     futures : int
@@ -51,8 +48,8 @@ def default_probability(
     -------
     float64 array of shape (n,)
     """
-    calm = np.zeros(len(billed))
-    bad = np.zeros(len(billed))
+    calm, bad = np.zeros(len(fortune.unpaid)), np.zeros(len(fortune.unpaid))
+    billed = np.ones(len(fortune.unpaid), bool)
     for future in range(1, futures + 1):
         state, reached = fortune, fortune.unpaid >= DEFAULT_COUNT
         for scene in (replace(s, chance=Chance(s.chance.seed, future)) for s in scenes):
@@ -64,5 +61,5 @@ def default_probability(
             payment = pay(scene, state, able)
             reached |= defaults_in(state, payment, scene.month.index, month_days)[0]
             state = replace(state, unpaid=unpaid_after(state, payment, billed))
-        bad += reached & billed
+        bad += reached
     return bad / futures

@@ -1,6 +1,6 @@
 """Who the customers are: what stays with them as the months pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -55,6 +55,10 @@ class People:
     ring: Ints
     age: Ints
     sex: Ints
+
+    def some(self, chosen: Ints) -> "People":
+        """The customers at some places."""
+        return People(**{fact.name: getattr(self, fact.name)[chosen] for fact in fields(self)})
 
     def names(self) -> list[str]:
         """Account ids."""

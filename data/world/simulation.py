@@ -219,16 +219,18 @@ def _pass(setting: _Setting, chunk: _Chunk, month: int) -> Lived:
 
 
 def _standing(setting: _Setting, chunk: _Chunk, month: int, futures: int) -> truth.Standing:
+    """True PD of the lines open at a month start; one that owes nothing is taken as safe."""
     first = setting.month_days[month]
-    open_ = chunk.people.opened_day < first
-    pd_ = default_probability(
-        [setting.scene(chunk.people, ahead) for ahead in range(month, month + truth.HORIZON_MONTHS)],
-        chunk.lives.fortune,
+    owing = np.flatnonzero(billed(chunk.people, chunk.lives, first))
+    people, pd_ = chunk.people.some(owing), np.zeros(len(chunk.people.number))
+    pd_[owing] = default_probability(
+        [setting.scene(people, ahead) for ahead in range(month, month + truth.HORIZON_MONTHS)],
+        chunk.lives.fortune.some(owing),
         month_days=setting.month_days,
-        billed=billed(chunk.people, chunk.lives, first),
         economy=setting.economy,
         futures=futures,
     )
+    open_ = chunk.people.opened_day < first
     return truth.standing(chunk.people, open_, pd_, month)
 
 

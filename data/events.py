@@ -2,7 +2,7 @@
 
 ::
 
-    <root>/events/<source>/<load>.parquet   accepted rows, ordered by key
+    <root>/events/<source>/<load>.parquet   accepted rows, ordered by account and time
     <root>/protected/<load>.parquet         protected attributes of the accounts
     <root>/quarantine/<load>.parquet        rows held back, with the rule that held them
     <root>/loads/<load>.json                written last: names and sha256 of the files above, and the report
@@ -12,7 +12,7 @@ A file that no mark names does not exist for a reader, so a load is visible as a
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,10 +58,15 @@ QUARANTINE = pa.schema(
 )
 
 
+#: What the store adds to an event: its number, shared by its versions, and whether this is a later one of them.
+NUMBERED = (("event_no", pa.int64()), ("correction", pa.bool_()))
+
+
 def stored_schema(source: str) -> pa.Schema:
-    """Declared columns of a source as they are stored, and ``delivered_known_time``."""
+    """Declared columns of a source as they are stored, ``delivered_known_time`` and, for events, :data:`NUMBERED`."""
     declared = [(column.name, ARROW_TYPES[column.dtype]) for column in SOURCES[source].columns]
-    return pa.schema([*declared, ("delivered_known_time", UTC_TIME)])
+    numbered = NUMBERED if source in EVENT_SOURCES else ()
+    return pa.schema([*declared, ("delivered_known_time", UTC_TIME), *numbered])
 
 
 def quoted(name: str) -> str:
@@ -81,27 +86,40 @@ class EventStore:
 
     root: Path
 
-    def relation(self, source: str) -> str:
+    def relation(self, source: str, loads: Collection[str] | None = None) -> str:
         """SQL of every accepted row of a source.
 
         Parameters
         ----------
         source : str
             A name in :data:`limitlens.data.contracts.SOURCES`.
+        loads : collection of str, optional
+            Only rows that these loads brought.
 
         Returns
         -------
         str
-            A DuckDB SELECT with the contract's columns (nulls where an optional one was not delivered),
-            ``delivered_known_time`` and, for accounts, the attributes; no rows before the first load.
+            A DuckDB SELECT with the columns of :func:`stored_schema` (nulls where an optional one was not
+            delivered) and, for accounts, the attributes; no rows before the first load.
         """
         schema = stored_schema(source)
         attributes = self.attributes() if source == ACCOUNTS.name else {}
-        return _select(self._committed(f"events/{source}"), _with_attributes(schema, attributes))
+        paths = self._committed(f"events/{source}")
+        chosen = paths if loads is None else [path for path in paths if path.stem in loads]
+        return _select(chosen, _with_attributes(schema, attributes))
 
     def relations(self) -> dict[str, str]:
         """:meth:`relation` of every source, by name."""
         return {source: self.relation(source) for source in SOURCES}
+
+    def spark_relations(self) -> dict[str, str]:
+        """:meth:`relations` in Spark SQL, which reads the same files; without protected attributes."""
+        found = {}
+        for source in SOURCES:
+            attributes = self.attributes() if source == ACCOUNTS.name else {}
+            schema = _with_attributes(stored_schema(source), attributes)
+            found[source] = _spark_select(self._committed(f"events/{source}"), schema)
+        return found
 
     def present(self) -> tuple[str, ...]:
         """Sources of which at least one file was ever delivered, in the contract's order."""
@@ -248,3 +266,23 @@ def _select(paths: Sequence[Path], schema: pa.Schema) -> str:
         return f"SELECT {nulls} WHERE FALSE"
     files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     return f"SELECT {', '.join(map(quoted, schema.names))} FROM read_parquet([{files}], union_by_name = TRUE)"
+
+
+_SPARK_TYPES = {**_SQL_TYPES, pa.string(): "STRING", UTC_TIME: "TIMESTAMP"}
+
+
+def _spark_select(paths: Sequence[Path], schema: pa.Schema) -> str:
+    """Every file by its own branch: one that lacks an optional column has nulls there."""
+    if not paths:
+        nulls = ", ".join(f"CAST(NULL AS {_SPARK_TYPES[field.type]}) AS `{field.name}`" for field in schema)
+        return f"SELECT {nulls} WHERE FALSE"
+    return " UNION ALL ".join(_spark_branch(path.resolve(), schema) for path in paths)
+
+
+def _spark_branch(path: Path, schema: pa.Schema) -> str:
+    there = set(pq.read_schema(path).names)
+    columns = [
+        f"CAST({f'`{field.name}`' if field.name in there else 'NULL'} AS {_SPARK_TYPES[field.type]}) AS `{field.name}`"
+        for field in schema
+    ]
+    return f"SELECT {', '.join(columns)} FROM parquet.`{str(path).replace('`', '``')}`"

@@ -39,7 +39,8 @@ def settle(
     Returns
     -------
     accepted : pyarrow.Table
-        Ordered by key, with ``known_time`` (stamped) and ``delivered_known_time``; without file and row.
+        Ordered by account and time, with ``known_time`` (stamped), ``delivered_known_time`` and, for events,
+        ``event_no`` and ``correction``; without file and row.
     conflicts : pyarrow.Table
         ``delivered_file`` and the columns of a broken row.
     """
@@ -48,7 +49,26 @@ def settle(
     accepted = accepted.select([column for column in clean.column_names if column not in (FILE, ROW)])
     conflicts = settled.filter(pc.equal(settled["verdict"], "conflict"))
     held = broken_rows(conflicts, [Rule(source.key[0], CONFLICT, "verdict = 'conflict'")])
-    return _stamped(accepted, decided_until), held.append_column(FILE, conflicts[FILE])
+    stamped = _stamped(accepted, decided_until)
+    return run_sql(_ordered(source), {"accepted": stamped, "stored": stored}), held.append_column(FILE, conflicts[FILE])
+
+
+def _ordered(source: Source) -> str:
+    """Rows by account and time, so that a reader of some accounts skips the others; events get their number."""
+    if "event_id" not in source.key:
+        return f"SELECT * FROM accepted ORDER BY account_id, {', '.join(map(quoted, source.key))}"
+    return """
+    WITH placed AS (
+        SELECT *, ROW_NUMBER() OVER (ORDER BY account_id, event_time, event_id, known_time)
+            + (SELECT COALESCE(MAX(event_no), 0) FROM stored) AS place
+        FROM accepted
+    ),
+    repeated AS (SELECT event_id, MIN(place) AS event_no FROM placed GROUP BY event_id HAVING COUNT(*) > 1),
+    earlier AS (SELECT event_id, MIN(event_no) AS event_no FROM stored SEMI JOIN accepted USING (event_id) GROUP BY ALL)
+    SELECT placed.* EXCLUDE (place), COALESCE(earlier.event_no, repeated.event_no, place) AS event_no,
+        COALESCE(earlier.event_no, repeated.event_no, place) <> place AS correction
+    FROM placed LEFT JOIN repeated USING (event_id) LEFT JOIN earlier USING (event_id) ORDER BY place
+    """
 
 
 def _settling_sql(source: Source, columns: Sequence[str], stored_columns: Sequence[str]) -> str:

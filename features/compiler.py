@@ -1,30 +1,48 @@
-"""Declarations become one readable SQL query."""
+"""Declarations become one readable SQL query, for DuckDB or for Spark."""
 
+from collections.abc import Mapping
 from functools import cache
+from itertools import groupby
+from typing import Literal
 
 import sqlglot
 from sqlglot import exp
 
-from limitlens.features import rows
-from limitlens.features.declarations import ZERO_WHEN_EMPTY, Aggregate, FeatureSet
-from limitlens.features.rows import Clock
+from limitlens.features.declarations import OF_KEYS, ZERO_WHEN_EMPTY, Aggregate, FeatureSet
+from limitlens.features.keys import key_features
+from limitlens.features.periods import day_table, days_name, period_features
+from limitlens.features.rows import Clock, Scope, tables_for
+from limitlens.features.rows.network import members_of_all
+from limitlens.features.rows.seen import accounts
+from limitlens.features.tiles import latest_features, window_features
+
+Dialect = Literal["duckdb", "spark"]
+
+_ARREARS = ("dpd_days", "past_due_cents")
+_BALANCE = ("balance_cents", "balance_mean_90d_cents")
 
 
 @cache
-def compile_sql(features: FeatureSet, clock: Clock) -> str:
-    """Compile a feature set to one DuckDB query over the relations spine, accounts and its event sources.
+def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> str:
+    """Compile a feature set to one query over the relations spine, accounts and its event sources.
+
+    ``consumption``, ``payment`` and ``device`` need hold no more than the events of the spine's accounts. Features of
+    the network read what :func:`compile_links` gives or, with the spine's own times, ``every_payment`` and
+    ``every_device``: the events of all accounts.
 
     Parameters
     ----------
     features : FeatureSet
     clock : Clock
         Literal times (one as-of for the whole spine) or the spine's own columns.
+    dialect : {"duckdb", "spark"}
+        Engine that runs it.
 
     Returns
     -------
     str
-        SQL that returns ``account_id, as_of, known_by, segment``, the columns of the set in order (int64 for
-        counts and cents, float64 otherwise) and its attributes; one row for each row of the spine, ordered.
+        SQL that returns the key of the clock, ``segment``, the columns of the set in order (int64 for counts and
+        cents, float64 otherwise) and its attributes; one row for each row of the spine, ordered by the key.
 
     Raises
     ------
@@ -32,83 +50,81 @@ def compile_sql(features: FeatureSet, clock: Clock) -> str:
         The query uses a function sqlglot does not know, which it would pass on to any engine unchecked.
     """
     tables = ",\n".join(_tables(features, clock))
-    query = f"WITH {tables}\nSELECT {', '.join(_outer(features))} FROM joined ORDER BY account_id, as_of, known_by"
+    return _text(
+        f"WITH {tables}\nSELECT {', '.join(_outer(features, clock))} FROM joined ORDER BY {clock.key}", dialect
+    )
+
+
+@cache
+def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> Mapping[str, str]:
+    """Queries over all accounts that come before that of a literal clock: SQL by the relation it gives.
+
+    Returns
+    -------
+    mapping of str to str
+        Empty for a clock that reads the spine's columns: its one query looks at the accounts in question itself.
+    """
+    if clock.as_of_literal is None:
+        return {}
+    queries = members_of_all(dict.fromkeys(a.rows for a in features.aggregates), clock)
+    return {name: _text(query, dialect) for name, query in queries.items()}
+
+
+def _text(query: str, dialect: Dialect) -> str:
     tree = sqlglot.parse_one(query, read="duckdb")
     unknown = sorted({node.name for node in tree.find_all(exp.Anonymous)})
     if unknown:
         raise ValueError(f"The feature SQL calls {unknown}, but only functions sqlglot can translate are allowed.")
-    text: str = tree.sql(dialect="duckdb", pretty=True)
+    if dialect != "duckdb":
+        for table in tree.find_all(exp.CTE):
+            table.set("materialized", None)
+    text: str = tree.sql(dialect=dialect, pretty=True, max_text_width=120)
     return text
 
 
 def _tables(features: FeatureSet, clock: Clock) -> list[str]:
-    sources = features.sources
-    found = [rows.attributes(clock, [name for name, _ in features.attributes])]
-    found += [rows.seen(source, clock) for source in sources]
-    if "consumption" in sources:
-        found.append(rows.consumption_rows(clock, features.timezone))
-    if "payment" in sources:
-        found += [rows.payment_rows(clock), rows.arrears(clock)]
-    if "device" in sources:
-        found.append(rows.device_rows(clock, features.timezone))
-    if _has(features, "balance_cents"):
-        found.append(rows.balance(clock, with_payment="payment" in sources))
-    found += [_aggregated(features, source, clock) for source in sources]
-    return [*found, _joined(features, clock)]
+    scope = Scope(clock, features.timezone)
+    measured = _measured(features, clock)
+    names = {a.rows for a in features.aggregates}
+    names |= {"arrears"} if _has(features, _ARREARS) else set()
+    names |= {"balance"} if _has(features, _BALANCE) else set()
+    found = [accounts(scope, tuple(name for name, _ in features.attributes)), *tables_for(names, scope)]
+    periodic = sorted((a for a in features.aggregates if a.per), key=days_name)
+    found += [day_table(list(together), clock) for _, together in groupby(periodic, key=days_name)]
+    return [*found, *measured.values(), _joined(features, clock, list(measured))]
 
 
-def _has(features: FeatureSet, position: str) -> bool:
-    return any(p.name == position for p in features.positions)
+def _has(features: FeatureSet, names: tuple[str, ...]) -> bool:
+    return any(p.name in names for p in features.positions)
 
 
-def _aggregated(features: FeatureSet, source: str, clock: Clock) -> str:
-    columns = [
-        f"{_aggregate(a, window, clock)} AS {a.column_name(window)}"
-        for a in features.aggregates
-        if a.source == source
-        for window in a.windows
-    ]
-    listed = "".join(f",\n{column}" for column in columns)
-    return f"{source}_features AS (SELECT {clock.keys}{listed} FROM {source}_rows GROUP BY {clock.keys})"
+def _measured(features: FeatureSet, clock: Clock) -> dict[str, str]:
+    """SQL of every group of aggregates that is measured together, by the name of its result."""
+    plain = [a for a in features.aggregates if not a.per and a.how not in {*OF_KEYS, "last"}]
+    keyed = [a for a in features.aggregates if a.how in OF_KEYS]
+    found = {a.name: latest_features(a, clock) for a in features.aggregates if a.how == "last"}
+    found |= {a.name: period_features(a, clock) for a in features.aggregates if a.per}
+    for rows, together in groupby(sorted(plain, key=_rows), key=_rows):
+        found[rows] = window_features(list(together), clock)
+    for values, together in groupby(sorted(keyed, key=_values), key=_values):
+        name = "_".join(["values_of", *values])
+        found[name] = key_features(name, list(together), clock)
+    return found
 
 
-def _aggregate(declared: Aggregate, window: int, clock: Clock) -> str:
-    where = f" FILTER (WHERE {_condition(declared, window, clock)})"
-    column = declared.column
-    latest = f"DATE_DIFF('microsecond', MAX(event_time){where}, {_constant(clock)}) / 86400000000.0"
-    return {
-        "count": f"COUNT(*){where}",
-        "distinct": f"COUNT(DISTINCT {column}){where}",
-        "sum": f"CAST(SUM({column}){where} AS BIGINT)",
-        "mean": f"AVG({column}){where}",
-        "max": f"CAST(MAX({column}){where} AS DOUBLE)",
-        "min": f"CAST(MIN({column}){where} AS DOUBLE)",
-        "last": f"CAST(MAX({column}){where} AS DOUBLE)",
-        "days_since_last": latest,
-    }[declared.how]
+def _rows(declared: Aggregate) -> str:
+    return declared.rows
 
 
-def _constant(clock: Clock) -> str:
-    return clock.as_of if clock.as_of_literal else "ANY_VALUE(as_of)"
+def _values(declared: Aggregate) -> tuple[str, ...]:
+    return (declared.rows, *declared.kinds, *filter(None, [declared.only]), declared.column)
 
 
-def _condition(declared: Aggregate, window: int, clock: Clock) -> str:
-    parts = []
-    if window:
-        parts.append(f"event_time >= {clock.as_of} - INTERVAL '{window}' DAY")
-    if declared.kinds:
-        parts.append(f"kind IN ({', '.join(repr(kind) for kind in declared.kinds)})")
-    if declared.only:
-        parts.append(declared.only)
-    if declared.how == "last":
-        parts.append("recency = 1")
-    return " AND ".join(parts) or "TRUE"
-
-
-def _joined(features: FeatureSet, clock: Clock) -> str:
-    literal = clock.as_of_literal is not None
-    times = f"{clock.as_of} AS as_of, {clock.known_by} AS known_by" if literal else "as_of, known_by"
-    joins = " ".join(f"LEFT JOIN {table} USING ({clock.keys})" for table in _joined_tables(features))
+def _joined(features: FeatureSet, clock: Clock, measured: list[str]) -> str:
+    tables = ["account_rows", *(f"{name}_features" for name in measured)]
+    tables += ["computed_arrears", "delivered_arrears"] if _has(features, _ARREARS) else []
+    tables += ["stated", "flows"] if _has(features, _BALANCE) else []
+    joins = " ".join(f"LEFT JOIN {table} USING ({clock.key})" for table in tables)
     columns = [_position(p.name) for p in features.positions]
     columns += [
         f"COALESCE({name}, 0) AS {name}" if a.how in ZERO_WHEN_EMPTY else name
@@ -117,23 +133,17 @@ def _joined(features: FeatureSet, clock: Clock) -> str:
     ]
     listed = "".join(f",\n{column}" for column in columns)
     static = "".join(f", {_static(name, kind)}" for name, kind in features.attributes)
-    return f"joined AS (SELECT account_id, {times}, segment{listed}{static} FROM spine {joins})"
-
-
-def _joined_tables(features: FeatureSet) -> list[str]:
-    found = ["account_rows", *(f"{source}_features" for source in features.sources)]
-    if "payment" in features.sources:
-        found += ["computed_arrears", "delivered_arrears"]
-    if _has(features, "balance_cents"):
-        found += ["stated", "flows_since"]
-    return found
+    return f"joined AS (SELECT {clock.key}, segment{listed}{static} FROM spine {joins})"
 
 
 def _position(name: str) -> str:
+    balance = "COALESCE(stated_cents, 0) + COALESCE(flow_cents, 0)"
     return {
         "dpd_days": "COALESCE(delivered_dpd_days, computed_dpd_days, 0) AS dpd_days",
         "past_due_cents": "CAST(COALESCE(past_due_cents, 0) AS BIGINT) AS past_due_cents",
-        "balance_cents": "CAST(COALESCE(stated_cents, 0) + COALESCE(flow_cents, 0) AS BIGINT) AS balance_cents",
+        "balance_cents": f"CAST({balance} AS BIGINT) AS balance_cents",
+        "balance_mean_90d_cents": f"CAST({balance} AS DOUBLE)"
+        " - CAST(COALESCE(flow_cent_hours, 0) AS DOUBLE) / 2160 AS balance_mean_90d_cents",
     }[name]
 
 
@@ -141,11 +151,10 @@ def _static(name: str, kind: str) -> str:
     return f'"{name}"' if kind == "text" else f'CAST("{name}" AS DOUBLE) AS "{name}"'
 
 
-def _outer(features: FeatureSet) -> list[str]:
-    given = ["account_id", "as_of", "known_by", "segment"]
+def _outer(features: FeatureSet, clock: Clock) -> list[str]:
     measured = [name for name in features.columns if name not in {r.name for r in features.ratios}]
     ratios = [
         f"CASE WHEN {r.denominator} <> 0 THEN CAST({r.numerator} AS DOUBLE) / {r.denominator} END AS {r.name}"
         for r in features.ratios
     ]
-    return [*given, *measured, *ratios, *(f'"{name}"' for name, _ in features.attributes)]
+    return [clock.key, "segment", *measured, *ratios, *(f'"{name}"' for name, _ in features.attributes)]

@@ -2,56 +2,138 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-How = Literal["count", "sum", "mean", "max", "min", "distinct", "last", "days_since_last"]
+from limitlens.features.rows import ROW_SETS, Layer
+
+How = Literal[
+    "count",
+    "sum",
+    "mean",
+    "std",
+    "max",
+    "min",
+    "last",
+    "days_since_last",
+    "days_since_first",
+    "distinct",
+    "entropy",
+    "shift",
+]
 Monotone = Literal[-1, 0, 1]
 
 #: Aggregations whose value over no rows is 0; all others are null there.
 ZERO_WHEN_EMPTY = frozenset({"count", "sum", "distinct"})
 
+#: Aggregations over the values of a column; the key of a group rather than a number.
+OF_KEYS = frozenset({"distinct", "entropy", "shift"})
+
+#: ``shift`` compares a window with this many days.
+SHIFT_DAYS = 180
+
+_PERIODS: dict[int, Layer] = {1: "day", 7: "week", 30: "month"}
+_OVER_PERIODS = frozenset({"count", "max", "std"})
+
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A windowed aggregate over the rows of one source; one column for each window.
+    """A windowed aggregate over one set of rows; one column for each window.
 
     Parameters
     ----------
     name : str
         Stem of the column names: ``draw_count`` with window 7 is ``draw_count_7d``, with 0 ``draw_count_ever``.
-    source : str
-        ``consumption``, ``payment`` or ``device``.
+    rows : str
+        A name in :data:`limitlens.features.rows.ROW_SETS`.
     how : str
-        Aggregation; ``days_since_last`` and ``last`` look at the latest row by (event_time, event_id).
+        ``count``, ``sum``, ``mean``, ``std`` (of the population), ``max``, ``min``; ``last``: the latest value that is
+        not null, by time and, within one microsecond, by order of acceptance; ``days_since_last``,
+        ``days_since_first``: of the rows in the window; ``distinct``: how many values; ``entropy`` of the values
+        (Shannon 1948, in nats, to nine decimals); ``shift``: 1 − cosine of the counts by value in the window and in
+        the last 180 days, to nine decimals.
     windows : tuple of int
         Window lengths in days, counted back from the as-of time; 0 is the whole history.
     kinds : tuple of str
         Kinds of row that count; empty: all.
     column : str
-        Aggregated column; empty for ``count`` and ``days_since_last``.
+        Aggregated column; empty for ``count`` and the days.
     only : str
-        Boolean column of the source's enriched rows that must be true; empty: no condition.
+        Boolean column of the rows that must be true; empty: no condition.
+    per : {0, 1, 7, 30}
+        Length in days of the periods, counted back from the as-of time, over which ``count`` (periods with a row),
+        ``max`` and ``std`` (of the sum of ``column``, or of the number of rows; empty periods are zeros) are taken.
     unit, why : str
         Unit of the value; what it tells about risk.
     reason : str
         Code of the reason a customer is given when it counts against the account.
     monotone : {-1, 0, 1}
         Direction in which theory says default risk moves with it.
+
+    Raises
+    ------
+    ValueError
+        The rows do not exist or do not reach back a window, or the aggregation does not go with the other fields.
     """
 
     name: str
-    source: str
+    rows: str
     how: How
     windows: tuple[int, ...]
     kinds: tuple[str, ...] = ()
     column: str = ""
     only: str = ""
+    per: int = 0
     unit: str = "count"
     why: str = ""
     reason: str = ""
     monotone: Monotone = 0
+
+    def __post_init__(self) -> None:
+        wrong = self._wrong()
+        if wrong:
+            raise ValueError(f"feature {self.name}: {wrong}.")
+
+    def _wrong(self) -> str:
+        if self.rows not in ROW_SETS:
+            return f"no rows are called {self.rows!r}; expected one of {', '.join(ROW_SETS)}"
+        reach = ROW_SETS[self.rows].reach_days
+        if reach and not all(0 < window <= reach for window in self.windows):
+            return f"{self.rows} rows reach back {reach} days, got windows {self.windows}"
+        if self.per and (
+            self.per not in _PERIODS
+            or self.how not in _OVER_PERIODS
+            or any(w == 0 or w % self.per for w in self.windows)
+        ):
+            return "per takes 1, 7 or 30 with count, max or std, and windows that are whole periods"
+        if self.how == "shift" and not all(0 < window < SHIFT_DAYS for window in self.windows):
+            return f"shift compares with {SHIFT_DAYS} days, so its windows must be shorter, got {self.windows}"
+        if self.how == "last" and len(self.kinds) > 1:
+            return "last takes one kind of row"
+        if self._unsummed():
+            return f"{self.how} takes whole numbers, and {self.column} is a fraction"
+        counted = self.how in {"count", "days_since_last", "days_since_first"} or self.per
+        return "" if self.column or counted else f"{self.how} needs a column"
+
+    def _unsummed(self) -> bool:
+        return self.how in {"sum", "mean", "std"} and self.column in ROW_SETS[self.rows].fractions
+
+    @property
+    def source(self) -> str:
+        """Source whose behaviour it shows."""
+        return ROW_SETS[self.rows].source
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Sources it reads."""
+        return frozenset({self.source, *ROW_SETS[self.rows].needs})
+
+    @property
+    def layer(self) -> Layer:
+        """Layer of behaviour it shows."""
+        return _PERIODS[self.per] if self.per else ROW_SETS[self.rows].layer
 
     def column_name(self, window: int) -> str:
         """Name of the column for one window."""
@@ -78,19 +160,24 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Position:
-    """Where the account stands at the as-of time: ``dpd_days``, ``past_due_cents`` or ``balance_cents``."""
+    """Where the account stands at the as-of time."""
 
-    name: Literal["dpd_days", "past_due_cents", "balance_cents"]
+    name: Literal["dpd_days", "past_due_cents", "balance_cents", "balance_mean_90d_cents"]
     source: str
     unit: str
     why: str
     reason: str
     monotone: Monotone = 0
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Sources it reads: a balance knows what was paid."""
+        return frozenset({self.source, "payment"})
+
 
 @dataclass(frozen=True)
 class LineShare:
-    """A column of the table as a share of the limit in force; computed inside the decision, from its state."""
+    """A column of the table by the limit in force, or by days on book; computed inside the decision, from its state."""
 
     name: str
     column: str
@@ -98,7 +185,12 @@ class LineShare:
     why: str
     reason: str
     monotone: Monotone = 0
-    unit: str = "share of the limit"
+    by: Literal["limit", "age"] = "limit"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value."""
+        return "share of the limit" if self.by == "limit" else "per day on book"
 
 
 @dataclass(frozen=True)
@@ -134,20 +226,55 @@ class FeatureSet:
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Event sources that the declarations read."""
-        return tuple(sorted({a.source for a in self.aggregates} | {p.source for p in self.positions}))
+        found = [*(a.needs for a in self.aggregates), *(p.needs for p in self.positions)]
+        return tuple(sorted(frozenset().union(*found)))
 
     def for_sources(self, present: tuple[str, ...]) -> "FeatureSet":
         """The same set without the declarations whose source is absent."""
         kept = replace(
             self,
-            aggregates=tuple(a for a in self.aggregates if a.source in present),
-            positions=tuple(p for p in self.positions if p.source in present),
+            aggregates=tuple(a for a in self.aggregates if a.needs <= set(present)),
+            positions=tuple(p for p in self.positions if p.needs <= set(present)),
             ratios=(),
             shares=(),
         )
         ratios = tuple(r for r in self.ratios if {r.numerator, r.denominator} <= set(kept.columns))
         kept = replace(kept, ratios=ratios)
         return replace(kept, shares=tuple(s for s in self.shares if s.column in kept.columns))
+
+    def only(self, columns: Collection[str]) -> "FeatureSet":
+        """The same set with some of its columns and what they are ratios of.
+
+        Raises
+        ------
+        ValueError
+            A column is not in the set.
+
+        Examples
+        --------
+        >>> from limitlens.features.catalogue import CATALOGUE
+        >>> CATALOGUE.only(["draw_count_7d", "utilisation"]).columns
+        ('balance_cents', 'draw_count_7d')
+        """
+        if unknown := sorted(set(columns) - set(self.declaration_of)):
+            raise ValueError(f"no feature is called {', '.join(unknown)}; limitlens features lists them.")
+        ratios = tuple(r for r in self.ratios if r.name in columns)
+        shares = tuple(s for s in self.shares if s.name in columns)
+        wanted = {
+            *columns,
+            *(name for r in ratios for name in (r.numerator, r.denominator)),
+            *(s.column for s in shares),
+        }
+        trimmed = [
+            replace(a, windows=tuple(w for w in a.windows if a.column_name(w) in wanted)) for a in self.aggregates
+        ]
+        return replace(
+            self,
+            aggregates=tuple(a for a in trimmed if a.windows),
+            positions=tuple(p for p in self.positions if p.name in wanted),
+            ratios=ratios,
+            shares=shares,
+        )
 
     @cached_property
     def declaration_of(self) -> dict[str, Aggregate | Ratio | Position | LineShare]:

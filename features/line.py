@@ -1,4 +1,4 @@
-"""Columns of the line itself: its limit, its age, and what was done with it as a share of the limit.
+"""Columns of the line itself: its limit, its age, and what was done with it by limit or by age.
 
 They depend on the state of the line as well as on events, so they are computed where the state is known: inside
 the decision, and from the delivered limit when a model is trained. The feature table never holds them.
@@ -38,7 +38,7 @@ def line_columns(
     Returns
     -------
     DataFrame of float64, shape (n, 2 + number of shares), indexed like ``table``
-        A share is null where the limit is zero.
+        A share of the limit is null where it is zero; the first day on book counts as a whole one.
 
     Examples
     --------
@@ -50,6 +50,7 @@ def line_columns(
     """
     limit = np.where(limit_cents > 0, limit_cents.astype(np.float64), np.nan)
     columns = {"limit_cents": limit_cents.astype(np.float64), "line_age_days": line_age_days.astype(np.float64)}
+    days = np.maximum(line_age_days.astype(np.float64), 1.0)
     for share in features.shares:
-        columns[share.name] = table[share.column].to_numpy(np.float64) / limit
+        columns[share.name] = table[share.column].to_numpy(np.float64) / (limit if share.by == "limit" else days)
     return pd.DataFrame(columns, index=table.index)

@@ -7,8 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.engine import run_sql
-from limitlens.data.frames import to_arrow
-from limitlens.features.table import SPINE_SCHEMA
+from limitlens.features.table import spine_table
 
 _LINES = """
 WITH versions AS (
@@ -39,8 +38,8 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
     DataFrame with ``account_id, as_of, known_by, opened_at, limit_cents, segment``
         Only lines already known, opened and with a limit above zero; ordered by account and as-of.
     """
-    spine = to_arrow(points, SPINE_SCHEMA)
-    found: pd.DataFrame = run_sql(_LINES, {"accounts": events["accounts"], "spine": spine}).to_pandas()
+    relations = {"accounts": events["accounts"], "spine": spine_table(points)}
+    found: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
     return found
 
 

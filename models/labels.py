@@ -9,45 +9,51 @@ import pyarrow as pa
 from limitlens.data.calendar import add_months
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import to_arrow
-from limitlens.features import rows
-from limitlens.features.rows import Clock
-from limitlens.features.table import SPINE_SCHEMA
+from limitlens.features.rows import Clock, Scope, tables_for
+from limitlens.features.table import spine_table
 
 _TIME = "datetime64[us, UTC]"
 
-_POINTS = SPINE_SCHEMA.append(pa.field("horizon_end", pa.timestamp("us", tz="UTC")))
+_POINTS = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("as_of", pa.timestamp("us", tz="UTC")),
+        ("horizon_end", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+_SCOPE = Scope(Clock())
 
 _CHECKPOINTS = f"""
-WITH {rows.seen("payment", Clock())},
+WITH {", ".join(tables_for(["payment_seen"], _SCOPE))},
 dues AS (
-    SELECT account_id, as_of, known_by, COALESCE(instalment_id, event_id) AS instalment_id,
-        MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
+    SELECT line, account_id, known_by, instalment_id, MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
     FROM payment_seen WHERE kind = 'due'
-    GROUP BY account_id, as_of, known_by, COALESCE(instalment_id, event_id)
+    GROUP BY line, account_id, known_by, instalment_id
 ),
 repaid AS (
-    SELECT account_id, as_of, known_by, instalment_id,
-        SUM(CASE WHEN payment_seen.event_time < due_time + INTERVAL '{{dpd}}' DAY THEN amount_cents END) AS repaid_cents
-    FROM payment_seen JOIN dues USING (account_id, as_of, known_by, instalment_id)
-    WHERE kind = 'repayment' GROUP BY account_id, as_of, known_by, instalment_id
+    SELECT line, instalment_id,
+        SUM(CASE WHEN payment_seen.event_time < due_time + INTERVAL '<dpd>' DAY THEN amount_cents END) AS repaid_cents
+    FROM payment_seen JOIN dues USING (line, instalment_id)
+    WHERE kind = 'repayment' GROUP BY line, instalment_id
 ),
 moments AS (
-    SELECT account_id, known_by, due_time + INTERVAL '{{dpd}}' DAY AS moment
-    FROM dues LEFT JOIN repaid USING (account_id, as_of, known_by, instalment_id)
+    SELECT account_id, known_by, due_time + INTERVAL '<dpd>' DAY AS moment
+    FROM dues LEFT JOIN repaid USING (line, instalment_id)
     WHERE COALESCE(repaid_cents, 0) < due_cents
     UNION ALL
     SELECT account_id, known_by, event_time + INTERVAL '1 microsecond' AS moment
-    FROM payment_seen WHERE kind = 'status' AND dpd_days >= {{dpd}}
+    FROM payment_seen WHERE kind = 'status' AND dpd_days >= <dpd>
 )
 SELECT DISTINCT account_id, moment AS as_of, known_by FROM moments ORDER BY account_id, as_of
 """
 
 _REACHED = f"""
-WITH {rows.seen("payment", Clock())}, {rows.payment_rows(Clock())}, {rows.arrears(Clock())}
+WITH {", ".join(tables_for(["arrears"], _SCOPE))}
 SELECT account_id, as_of FROM spine
-LEFT JOIN computed_arrears USING (account_id, as_of, known_by)
-LEFT JOIN delivered_arrears USING (account_id, as_of, known_by)
-WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= {{dpd}}
+LEFT JOIN computed_arrears USING (line)
+LEFT JOIN delivered_arrears USING (line)
+WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= <dpd>
 """
 
 _LABEL = """
@@ -93,12 +99,17 @@ def computed_labels(
     matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
     relations = {"payment": events["payment"]}
     accounts = matured[["account_id"]].drop_duplicates().assign(as_of=known_by, known_by=known_by)
-    spine = to_arrow(accounts.astype({"as_of": _TIME, "known_by": _TIME}), SPINE_SCHEMA)
-    moments = run_sql(_CHECKPOINTS.format(dpd=default_dpd_days), {**relations, "spine": spine})
-    reached = run_sql(_REACHED.format(dpd=default_dpd_days), {**relations, "spine": moments})
+    moments = _run(_CHECKPOINTS, default_dpd_days, relations, accounts)
+    reached = to_arrow(_run(_REACHED, default_dpd_days, relations, moments))
     point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
     return labelled
+
+
+def _run(sql: str, dpd_days: int, relations: Mapping[str, pa.Table | str], points: pd.DataFrame) -> pd.DataFrame:
+    spine = spine_table(points.astype({"as_of": _TIME, "known_by": _TIME}))
+    found: pd.DataFrame = run_sql(sql.replace("<dpd>", str(dpd_days)), {**relations, "spine": spine}).to_pandas()
+    return found
 
 
 def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime | None = None) -> pd.DataFrame:

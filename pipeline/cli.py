@@ -3,29 +3,39 @@
 import getpass
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from limitlens.data.adapters import adapter
 from limitlens.data.calendar import parse_time
 from limitlens.data.check import check_events
 from limitlens.data.corrupting import corrupt as corrupt_events
+from limitlens.data.engine import MEMORY_LIMIT, limit_memory
 from limitlens.data.errors import LimitlensError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.faults import Fault
+from limitlens.data.spark import spark_sql
 from limitlens.data.world import FUTURES, read_world
 from limitlens.data.world import simulate as simulate_portfolio
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.listing import listed
+from limitlens.features.script import sql_script
+from limitlens.features.table import DUCKDB, Engine
 from limitlens.limits.policy import Policy, read_policy
 from limitlens.models.settings import TrainSettings, read_settings
 from limitlens.pipeline import demo as demo_job
 from limitlens.pipeline import replay as replaying
 from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.feature_tables import feature_table
 from limitlens.pipeline.promote import promote as promote_version
 from limitlens.pipeline.report import write_report
 from limitlens.pipeline.train import train as train_iteration
@@ -230,13 +240,26 @@ def build(
     workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
     config: ConfigOption = None,
     until: UntilOption = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=_time, help="Build only the features of the whole book at this time.")
+    ] = None,
+    engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="What computes the features.")] = "duckdb",
+    memory: Annotated[str, typer.Option(help="DuckDB spills to disk above it.")] = MEMORY_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Build the point-in-time training table: features, state and label at every matured month.
 
+    What stands there already is brought up to date: after a further load, only the lines it touched are computed.
+
     Example: limitlens build
     """
-    table = build_training_table(Workspace(workspace), _settings(config), until, _progress)
+    limit_memory(memory)
+    space, settings = Workspace(workspace), _settings(config)
+    with _engine(engine) as chosen:
+        if as_of:
+            _build_book(space, settings, as_of, chosen, as_json)
+            return
+        table = build_training_table(space, settings, until, _progress, engine=chosen)
     counts = table.rows.groupby(["as_of", "split"])["bad"].agg(["size", "sum"]).reset_index()
     body = [
         {"as_of": str(row["as_of"]), "split": row["split"], "rows": int(row["size"]), "bads": int(row["sum"])}
@@ -252,6 +275,62 @@ def build(
     if len(body) > 40:
         typer.echo(f"… and {len(body) - 40:,} more as-of times")
     typer.echo(f"{len(table.rows):,} rows × {len(table.features.columns)} features\nnext: limitlens train")
+
+
+@contextmanager
+def _engine(name: str) -> Iterator[Engine]:
+    if name == "duckdb":
+        yield DUCKDB
+        return
+    with spark_sql() as run:
+        yield Engine("spark", run)
+
+
+def _build_book(space: Workspace, settings: TrainSettings, as_of: datetime, engine: Engine, as_json: bool) -> None:
+    chosen = space.features(settings)
+    relations = space.events.spark_relations() if engine.dialect == "spark" else None
+    path = feature_table(space, chosen, as_of, relations=relations, engine=engine, progress=_progress)
+    if as_json:
+        _print_json({"features": len(chosen.columns), "digest": chosen.digest, "path": str(path)})
+        return
+    typer.echo(f"{len(chosen.columns)} features in {path}")
+
+
+@app.command()
+def features(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Only features that contain every word: draw, network, late_payments.")
+    ] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the query that computes them.")] = False,
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=_time, help="As-of time of the query; default: today.")
+    ] = None,
+    engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="Dialect of the query.")] = "duckdb",
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the features, or print the SQL that computes them; with a workspace it runs by hand as it is.
+
+    Example: limitlens features draw 30d --sql
+    """
+    found = [one for one in listed(CATALOGUE) if all(one.matches(word) for word in words or ())]
+    if not found:
+        raise LimitlensError(f"no feature contains {' and '.join(words or ())!r}; limitlens features lists all.")
+    if sql:
+        chosen = replace(CATALOGUE.only([one.name for one in found]), timezone=default_settings().timezone)
+        store = Workspace(workspace).events
+        relations = store.relations() if engine == "duckdb" and store.loads() else None
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        typer.echo(sql_script(chosen, as_of or today, relations=relations, dialect=engine), nl=False)
+        return
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    shown = Table(Column("feature", no_wrap=True), "layer", "measures", "unit", "why", box=None)
+    for one in found:
+        shown.add_row(one.name, one.layer, one.measures, one.unit, one.why)
+    _stdout.print(shown)
+    typer.echo(f"{len(found):,} of {len(listed(CATALOGUE)):,} features")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,10 +16,11 @@ from limitlens.data.frames import to_arrow
 from limitlens.data.storage import read_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
-from limitlens.features.table import build_table
+from limitlens.features.table import DUCKDB, Engine, build_table
 from limitlens.limits.state import first_state
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.settings import TrainSettings
+from limitlens.pipeline.feature_tables import feature_table
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -49,9 +50,14 @@ class TrainingTable:
 
 
 def build_training_table(
-    workspace: Workspace, settings: TrainSettings, until: datetime | None, progress: Callable[[str], None]
+    workspace: Workspace,
+    settings: TrainSettings,
+    until: datetime | None,
+    progress: Callable[[str], None],
+    *,
+    engine: Engine = DUCKDB,
 ) -> TrainingTable:
-    """Build the table, or what is missing of it; one file an as-of time, reused when nothing changed.
+    """Build the table, or what is missing of it; one file an as-of time, brought up to date after further loads.
 
     Parameters
     ----------
@@ -61,6 +67,8 @@ def build_training_table(
         Use only what was known before; default: everything.
     progress : callable
         Told what is being built.
+    engine : Engine
+        What computes the features of computed labels; delivered outcomes are few, DuckDB takes them.
 
     Raises
     ------
@@ -71,22 +79,60 @@ def build_training_table(
     features = workspace.features(settings)
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
-    folder = workspace.tables / _key(workspace, settings, features, end)
-    delivered = "outcomes" in workspace.events.present()
-    defaulted = None if delivered else settings.default_dpd_days
-    parts = []
+    if "outcomes" in workspace.events.present():
+        parts = _at_outcomes(workspace, features, labels, end=end, progress=progress)
+    else:
+        dpd = settings.default_dpd_days
+        parts = _at_months(workspace, features, labels, defaulted_dpd_days=dpd, engine=engine, progress=progress)
+    return TrainingTable(features, _split(pd.concat(parts, ignore_index=True)))
+
+
+def _at_months(
+    workspace: Workspace,
+    features: FeatureSet,
+    labels: pd.DataFrame,
+    *,
+    defaulted_dpd_days: int,
+    engine: Engine,
+    progress: Callable[[str], None],
+) -> Iterator[pd.DataFrame]:
+    """Rows of the book at month starts.
+
+    Lines already in default at the as-of time are left out: there is nothing left to predict.
+    """
+    spark = workspace.events.spark_relations() if engine.dialect == "spark" else None
+    for _, points in labels.groupby("as_of"):
+        as_of = points["as_of"].iloc[0]
+        path = feature_table(
+            workspace, features, as_of.to_pydatetime(), relations=spark, engine=engine, progress=progress
+        )
+        table = read_parquet(path).to_pandas()
+        lines = lines_at(points.assign(known_by=points["as_of"]), workspace.relations(features))
+        rows = _rows(lines.merge(table, how="left", validate="one_to_one"), lines, points)
+        yield rows[rows["dpd_days"] < defaulted_dpd_days]
+
+
+def _at_outcomes(
+    workspace: Workspace,
+    features: FeatureSet,
+    labels: pd.DataFrame,
+    *,
+    end: datetime,
+    progress: Callable[[str], None],
+) -> Iterator[pd.DataFrame]:
+    """Rows at the times of delivered outcomes, one file a month; the lender has said which lines count."""
+    folder, relations = workspace.tables / _key(workspace, features, end), workspace.relations(features)
     for month, points in labels.groupby(labels["as_of"].dt.strftime("%Y-%m")):
         path = folder / f"{month}.parquet"
         if not path.exists():
             progress(f"features of {month}: {len(points):,} lines")
-            write_parquet(to_arrow(_rows(features, points, relations, defaulted)), path)
-        parts.append(read_parquet(path).to_pandas())
-    return TrainingTable(features, _split(pd.concat(parts, ignore_index=True)))
+            lines = lines_at(points.assign(known_by=points["as_of"]), relations)
+            write_parquet(to_arrow(_rows(build_table(features, lines, relations), lines, points)), path)
+        yield read_parquet(path).to_pandas()
 
 
-def _key(workspace: Workspace, settings: TrainSettings, features: FeatureSet, end: datetime) -> str:
-    labels = (settings.horizon_months, settings.default_dpd_days)
-    parts = (workspace.events.digest(), features.digest, labels, end.isoformat())
+def _key(workspace: Workspace, features: FeatureSet, end: datetime) -> str:
+    parts = (workspace.events.digest(), features.digest, end.isoformat())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -127,20 +173,12 @@ def _first_event(relations: dict[str, str]) -> datetime:
     return first
 
 
-def _rows(
-    features: FeatureSet, points: pd.DataFrame, relations: dict[str, str], defaulted_dpd_days: int | None
-) -> pd.DataFrame:
-    """Features, state and label.
-
-    Where labels are computed, lines already in default at the as-of time are left out: there is nothing left to
-    predict. Where outcomes are delivered, the lender has said which lines count.
-    """
-    lines = lines_at(points.assign(known_by=points["as_of"]), relations)
-    table = build_table(features, lines, relations)
+def _rows(table: pd.DataFrame, lines: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """Features, state and label of lines; the table is aligned with them."""
     state = first_state(lines, np.zeros(len(lines), bool))[["opened_at", "limit_cents", "line_age_days"]]
     labels = lines[["account_id", "as_of"]].merge(points, on=["account_id", "as_of"], how="left", validate="one_to_one")
-    rows = pd.concat([table, state, labels[["bad", "label_end"]]], axis=1)
-    return rows[rows["dpd_days"] < defaulted_dpd_days] if defaulted_dpd_days else rows
+    features = table.drop(columns=[name for name in state if name in table])
+    return pd.concat([features, state, labels[["bad", "label_end"]]], axis=1)
 
 
 def _split(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from limitlens.pipeline.cli import app
 from limitlens.pipeline.workspace import default_policy
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 #: Fenced blocks and `spans`: where a page shows what to type.

@@ -59,8 +59,12 @@ def test_a_relation_has_every_column_of_the_contract(store: EventStore) -> None:
         **LOGIN,
         "device_id": "D1",
         "city": "Hangzhou",
+        "latitude_udeg": None,
+        "longitude_udeg": None,
         "retracted": None,
         "delivered_known_time": LOGIN["known_time"],
+        "event_no": 1,
+        "correction": False,
     }
 
 

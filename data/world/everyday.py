@@ -137,7 +137,7 @@ def _parties(kind: str, numbers: Ints) -> pd.Series:
 def sign_ins(scene: Scene, phone: Ints) -> tuple[pd.DataFrame, Ints]:
     """Sign-ins of the month, and the phone each customer has afterwards.
 
-    Some change their phone, some travel; the members of a ring use its phone now and then.
+    Some change their phone, some travel, some mistype; the members of a ring use its phone now and then.
     """
     chance, people, month = scene.chance, scene.people, scene.month
     every = (people.number, month.index)
@@ -156,5 +156,14 @@ def sign_ins(scene: Scene, phone: Ints) -> tuple[pd.DataFrame, Ints]:
     seen = seen.assign(city=np.where(away, trip[owner], people.city[owner]))
     chosen = np.flatnonzero(changes)
     switch = rows_of("phone", chosen, np.zeros(len(chosen), np.int64), change_day[chosen], "device_change")
-    rows = pd.concat([seen, switch.assign(device=phone[chosen] + 1, city=people.city[chosen])], ignore_index=True)
+    switch = switch.assign(device=phone[chosen] + 1, city=people.city[chosen])
+    mistyped = seen[chance.below(0.04, "mistyped", *keys)]
+    rows = pd.concat([seen, switch, failed(mistyped)], ignore_index=True)
     return rows[_open(people, rows)], phone + changes
+
+
+def failed(sign_ins_after: pd.DataFrame) -> pd.DataFrame:
+    """A failed sign-in a minute before each of some sign-ins."""
+    return sign_ins_after.assign(
+        stream=sign_ins_after["stream"] + "-failed", kind="login_failed", day=sign_ins_after["day"] - 1 / 1440
+    )

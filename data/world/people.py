@@ -10,6 +10,9 @@ from limitlens.data.world.settings import WorldSettings
 SEGMENTS = ("salaried", "self_employed", "student", "merchant")
 JOBS = ("employee", "self-employed", "in education", "shop owner")
 CITIES = tuple(f"city-{k:02d}" for k in range(1, 31))
+
+#: Where the cities lie: (latitude, longitude) in millionths of a degree, five rows of six, some 400 km apart.
+PLACES = tuple((24_000_000 + 3_500_000 * (k // 6), 101_000_000 + 4_000_000 * (k % 6)) for k in range(len(CITIES)))
 CATEGORIES = ("groceries", "fuel", "restaurants", "clothing", "electronics", "travel", "health", "utilities", "stock")
 
 _SEGMENT_BOUNDS = np.array([0.55, 0.75, 0.90])

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from limitlens.data.contracts import SOURCES
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.world.chance import Floats, Ints
-from limitlens.data.world.people import CATEGORIES, CITIES
+from limitlens.data.world.people import CATEGORIES, CITIES, PLACES
 from limitlens.data.world.scene import Scene
 
 #: Category of what is not bought.
@@ -83,6 +83,9 @@ def to_table(scene: Scene, source: str, rows: pd.DataFrame, start: datetime) -> 
     for name in ("channel", "counterparty"):
         if name in rows:
             columns[name] = _words(rows[name])
+    if "city" in rows:
+        latitude, longitude = np.array(PLACES, np.int64)[rows["city"].to_numpy(np.int64)].T
+        columns |= {"latitude_udeg": pa.array(latitude), "longitude_udeg": pa.array(longitude)}
     if "instalment" in rows:
         columns["instalment_id"] = _instalment_ids(rows["instalment"], account)
     if "device" in rows:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.world.chance import Bools, Floats, Ints
+from limitlens.data.world.everyday import failed
 from limitlens.data.world.people import CATEGORIES, elsewhere
 from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
 from limitlens.data.world.scene import Scene
@@ -19,9 +20,10 @@ _TRAVEL = CATEGORIES.index("travel")
 class Manner:
     """How a cause shows: how many draws and purchases, over how many days, and what comes with them.
 
-    ``quiet_days``: at most so long nothing is spent after the first sign-in. ``password``, ``passed_on``, ``night``,
-    ``away``: probabilities of a password change, of passing the draws on at once, of acting at night, of being in
-    another city. ``device``: a ``new`` phone of the customer's own, a ``strange`` one, or the ``usual`` one.
+    ``quiet_days``: at most so long nothing is spent after the first sign-in. ``password``, ``fails``, ``passed_on``,
+    ``night``, ``away``: probabilities of a password change, of a failed first sign-in, of passing the draws on at
+    once, of acting at night, of being in another city. ``device``: a ``new`` phone of the customer's own, a
+    ``strange`` one, or the ``usual`` one.
     """
 
     draws: tuple[int, int]
@@ -29,6 +31,7 @@ class Manner:
     days: float
     quiet_days: float = 0.0
     password: float = 0.0
+    fails: float = 0.04
     passed_on: float = 0.0
     night: float = 0.1
     away: float = 0.0
@@ -39,11 +42,29 @@ _MANNERS = {
     "burst_borrowing": Manner((5, 9), (0, 2), 4.0, passed_on=0.05),
     "cash_out": Manner((6, 9), (0, 0), 1.4, passed_on=1.0, night=0.2, away=1.0, device="strange"),
     "takeover": Manner(
-        (1, 5), (0, 3), 2.0, quiet_days=3.0, password=0.45, passed_on=0.45, night=0.4, away=0.75, device="strange"
+        (1, 5),
+        (0, 3),
+        2.0,
+        quiet_days=3.0,
+        password=0.45,
+        fails=0.35,
+        passed_on=0.45,
+        night=0.4,
+        away=0.75,
+        device="strange",
     ),
     "ring_fraud": Manner((3, 6), (0, 1), 0.8, passed_on=0.9, night=0.3),
     "innocent_device": Manner(
-        (0, 4), (1, 6), 6.0, quiet_days=1.0, password=0.35, passed_on=0.25, night=0.3, away=0.9, device="new"
+        (0, 4),
+        (1, 6),
+        6.0,
+        quiet_days=1.0,
+        password=0.35,
+        fails=0.30,
+        passed_on=0.25,
+        night=0.3,
+        away=0.9,
+        device="new",
     ),
     "holiday": Manner((0, 1), (6, 13), 7.0),
 }
@@ -175,5 +196,6 @@ def _signed_in(struck: _Struck, phone: Ints) -> pd.DataFrame:
     rows = rows.assign(device=device[which], city=city[which])
     reset = rows[(place == 0) & (each.luck("password") < struck.manner.password)]
     reset = reset.assign(stream=f"{struck.cause}-password", kind="password_change", day=reset["day"] + 0.003)
-    signed: pd.DataFrame = pd.concat([rows, reset], ignore_index=True)
+    mistyped = rows[(place == 0) & (each.luck("fails") < struck.manner.fails)]
+    signed: pd.DataFrame = pd.concat([rows, reset, failed(mistyped)], ignore_index=True)
     return signed

@@ -1,0 +1,174 @@
+"""Tables of the book: brought up to date they are the full build, on Spark they are those of DuckDB, by hand too."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from limitlens.data.check import check_events
+from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.spark import spark_sql
+from limitlens.data.world import simulate
+from limitlens.features import table as feature_room
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.declarations import FeatureSet
+from limitlens.features.feature_page import feature_page
+from limitlens.features.listing import listed
+from limitlens.features.script import sql_script
+from limitlens.features.spine import book
+from limitlens.features.table import Engine, build_table, table_parts
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.workspace import Workspace
+
+AS_OF = datetime(2025, 7, 1, tzinfo=UTC)
+KEYS = ["account_id", "as_of", "known_by"]
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("events") / "all"
+    simulate(folder, accounts=500, months=8, seed=3, futures=0, progress=quiet)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(events: Path) -> Workspace:
+    space = Workspace(events.parent / "work")
+    check_events(events, space.events)
+    return space
+
+
+@pytest.fixture(scope="module")
+def lines(workspace: Workspace) -> pd.DataFrame:
+    return book([AS_OF], workspace.events.relations())[KEYS]
+
+
+def deliver(events: Path, out: Path, share: slice) -> Path:
+    """A part of the rows of every source; the accounts whole."""
+    shutil.copytree(events / "accounts", out / "accounts")
+    for source in EVENT_SOURCES:
+        rows = pq.ParquetDataset(events / source).read()
+        (out / source).mkdir()
+        chosen = np.random.default_rng(5).permutation(len(rows))[share]
+        pq.write_table(rows.take(pa.array(np.sort(chosen))), out / source / "part.parquet")
+    return out
+
+
+def built(space: Workspace, said: list[str]) -> bytes:
+    return feature_table(space, CATALOGUE, AS_OF, progress=said.append).read_bytes()
+
+
+def test_a_table_brought_up_to_date_is_byte_for_byte_the_full_build(events: Path, tmp_path: Path) -> None:
+    space, said = Workspace(tmp_path / "work"), list[str]()
+    check_events(deliver(events, tmp_path / "first", slice(25, None)), space.events)
+    first = built(space, said)
+    check_events(deliver(events, tmp_path / "late", slice(0, 25)), space.events)
+    mended = built(space, said)
+    shutil.rmtree(space.root / "features")
+    assert first != mended == built(space, said)
+    computed = [int(text.split(": ")[1].split(" of ")[0]) for text in said]
+    assert 0 < computed[1] < computed[0] == computed[2]
+
+
+def test_a_load_of_what_became_known_later_computes_nothing(events: Path, tmp_path: Path) -> None:
+    space, said = Workspace(tmp_path / "work"), list[str]()
+    check_events(deliver(events, tmp_path / "first", slice(None)), space.events)
+    first = built(space, said)
+    later = events.parent / "later"
+    shutil.copytree(tmp_path / "first" / "accounts", later / "accounts")
+    row = pq.read_table(tmp_path / "first" / "device" / "part.parquet").slice(0, 1)
+    after = pa.array([AS_OF], row.schema.field("known_time").type)
+    row = row.set_column(row.schema.get_field_index("known_time"), row.schema.field("known_time"), after)
+    (later / "device").mkdir()
+    pq.write_table(row, later / "device" / "later.parquet")
+    check_events(later, space.events)
+    assert built(space, said) == first
+    assert len(said) == 1
+
+
+def test_parts_of_the_book_make_the_whole_table(
+    workspace: Workspace, lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relations = workspace.events.relations()
+    whole = pa.concat_tables(table_parts(CATALOGUE, lines, relations))
+    monkeypatch.setattr(feature_room, "LITERAL_ROWS", 100)
+    monkeypatch.setattr(feature_room, "PART_EVENTS", 1)
+    parts = list(table_parts(CATALOGUE, lines, relations))
+    assert len(parts) > 3
+    assert pa.concat_tables(parts).equals(whole)
+
+
+def test_the_printed_query_runs_by_hand_and_gives_the_table(workspace: Workspace, lines: pd.DataFrame) -> None:
+    chosen = CATALOGUE.only(["draw_count_30d", "device_ring_max_ever", "payee_ring_max_90d", "dpd_days", "draw_growth"])
+    relations = workspace.events.relations()
+    script = sql_script(chosen, AS_OF, relations=relations)
+    with duckdb.connect() as connection:
+        found = connection.sql(script).to_arrow_table()
+    expected = pa.concat_tables(table_parts(chosen, lines, relations))
+    there = found.filter(pc.is_in(found["account_id"], expected["account_id"]))
+    assert there.select(chosen.columns).equals(expected.select(chosen.columns))
+
+
+@pytest.fixture(scope="module")
+def spark(workspace: Workspace) -> Iterator[Engine]:
+    with spark_sql() as run:
+        yield Engine("spark", run)
+
+
+def assert_engines_agree(spark: Engine, workspace: Workspace, points: pd.DataFrame, chosen: FeatureSet) -> None:
+    expected = build_table(chosen, points, workspace.events.relations())
+    found = build_table(chosen, points, workspace.events.spark_relations(), engine=spark)
+    whole = expected.select_dtypes("int64").columns
+    pd.testing.assert_frame_equal(found[whole], expected[whole])
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_duckdb_and_spark_give_the_same_table_at_one_moment(
+    spark: Engine, workspace: Workspace, lines: pd.DataFrame
+) -> None:
+    assert_engines_agree(spark, workspace, lines, CATALOGUE)
+
+
+def test_duckdb_and_spark_give_the_same_table_at_many_moments(
+    spark: Engine, workspace: Workspace, lines: pd.DataFrame
+) -> None:
+    hours = pd.to_timedelta(np.arange(len(lines)) % 40, unit="h")
+    assert_engines_agree(spark, workspace, lines.assign(as_of=lines["as_of"] - hours), CATALOGUE)
+
+
+def test_the_page_of_the_features_is_current() -> None:
+    page = Path(__file__).parents[1] / "docs" / "features.md"
+    mend = "python -m limitlens.features.feature_page > docs/features.md"
+    assert page.read_text(encoding="utf-8") == feature_page(), f"out of date; run {mend}"
+
+
+def test_every_feature_is_listed_with_unit_reason_and_why() -> None:
+    found = listed(CATALOGUE)
+    assert len(found) >= 150
+    assert all(one.unit and one.why and one.reason and one.measures for one in found)
+
+
+def test_the_value_of_every_feature_stands_in_its_table() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "feature-value.md").read_text(encoding="utf-8")
+    told = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert told == {one.name for one in listed(CATALOGUE)}
+
+
+def test_the_command_lists_features_that_contain_every_word() -> None:
+    said = CliRunner().invoke(app, ["features", "ring", "payee", "--json"])
+    assert '"name": "payee_ring_max_90d"' in said.stdout
+    assert "device_ring" not in said.stdout

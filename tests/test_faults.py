@@ -29,7 +29,8 @@ Row = dict[str, Any]
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
 EVER = datetime(2100, 1, 1, tzinfo=UTC)
-SCHEMA = pa.schema([field for field in stored_schema("consumption") if field.name != "delivered_known_time"])
+STORE_ADDS = {"delivered_known_time", "event_no", "correction"}
+SCHEMA = pa.schema([field for field in stored_schema("consumption") if field.name not in STORE_ADDS])
 
 
 def purchase(number: int = 1, **changes: Any) -> Row:

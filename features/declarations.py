@@ -112,13 +112,13 @@ class Aggregate:
             return f"shift compares with {SHIFT_DAYS} days, so its windows must be shorter, got {self.windows}"
         if self.how == "last" and len(self.kinds) > 1:
             return "last takes one kind of row"
-        if self._unsummed():
+        return self._wrong_column()
+
+    def _wrong_column(self) -> str:
+        if self.how in {"sum", "mean", "std"} and self.column in ROW_SETS[self.rows].fractions:
             return f"{self.how} takes whole numbers, and {self.column} is a fraction"
         counted = self.how in {"count", "days_since_last", "days_since_first"} or self.per
         return "" if self.column or counted else f"{self.how} needs a column"
-
-    def _unsummed(self) -> bool:
-        return self.how in {"sum", "mean", "std"} and self.column in ROW_SETS[self.rows].fractions
 
     @property
     def source(self) -> str:

@@ -94,7 +94,8 @@ def instalment(scope: Scope) -> str:
         FROM instalment_states
     ),
     instalment_rows AS (
-        SELECT *, CASE WHEN NOT open_days IS NULL THEN 'missed' WHEN lateness_days > 0 THEN 'late' ELSE 'met' END AS kind,
+        SELECT *,
+            CASE WHEN NOT open_days IS NULL THEN 'missed' WHEN lateness_days > 0 THEN 'late' ELSE 'met' END AS kind,
             COALESCE(open_days, lateness_days) AS days_late,
             NOT settled_time IS NULL AND paid_cents = due_cents AS exact
         FROM instalment_placed WHERE event_time < {clock.as_of}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from limitlens.features.declarations import SHIFT_DAYS, Aggregate
 from limitlens.features.rows.clock import Clock
+from limitlens.features.tiles import conditions
 
 
 def key_features(name: str, declared: Sequence[Aggregate], clock: Clock) -> str:
@@ -17,20 +18,16 @@ def key_features(name: str, declared: Sequence[Aggregate], clock: Clock) -> str:
     clock : Clock
     """
     first = declared[0]
-    conditions = [f"NOT {first.column} IS NULL"]
-    if first.kinds:
-        conditions.append(f"kind IN ({', '.join(repr(kind) for kind in first.kinds)})")
-    if first.only:
-        conditions.append(first.only)
+    chosen = [f"NOT {first.column} IS NULL", *conditions(first)]
     windows = {window for a in declared for window in a.windows}
     windows |= {SHIFT_DAYS} if any(a.how == "shift" for a in declared) else set()
     if 0 not in windows:
-        conditions.append(f"event_time >= {clock.since(max(windows))}")
+        chosen.append(f"event_time >= {clock.since(max(windows))}")
     counts = [f"{_count(window, clock)} AS {_name(window)}" for window in sorted(windows)]
     columns = [f"{_feature(a, window)} AS {a.column_name(window)}" for a in declared for window in a.windows]
     return f"""{name}_keys AS (
         SELECT {clock.key}, {first.column}, {", ".join(counts)}
-        FROM {first.rows}_rows WHERE {" AND ".join(conditions)} GROUP BY {clock.key}, {first.column}
+        FROM {first.rows}_rows WHERE {" AND ".join(chosen)} GROUP BY {clock.key}, {first.column}
     ),
     {name}_features AS (SELECT {clock.key}, {", ".join(columns)} FROM {name}_keys GROUP BY {clock.key})"""
 

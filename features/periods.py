@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from limitlens.features.declarations import Aggregate
 from limitlens.features.rows.clock import Clock, microseconds_between
-from limitlens.features.tiles import std
+from limitlens.features.tiles import conditions, std
 
 
 def day_table(declared: Sequence[Aggregate], clock: Clock) -> str:
@@ -20,17 +20,14 @@ def day_table(declared: Sequence[Aggregate], clock: Clock) -> str:
     clock : Clock
     """
     first = declared[0]
-    conditions = [f"event_time >= {clock.since(max(window for a in declared for window in a.windows))}"]
-    if first.kinds:
-        conditions.append(f"kind IN ({', '.join(repr(kind) for kind in first.kinds)})")
-    if first.only:
-        conditions.append(first.only)
+    longest = max(window for a in declared for window in a.windows)
+    chosen = [f"event_time >= {clock.since(longest)}", *conditions(first)]
     age = microseconds_between("event_time", clock.as_of)
     day = f"CAST(FLOOR(CAST({age} - 1 AS DOUBLE) / 86400000000) AS BIGINT)"
     amounts = dict.fromkeys(f"CAST({_amount(a)} AS BIGINT) AS {_amount_name(a)}" for a in declared)
     return f"""{days_name(first)} AS (
         SELECT {clock.key}, {day} AS day, {", ".join(amounts)}
-        FROM {first.rows}_rows WHERE {" AND ".join(conditions)} GROUP BY {clock.key}, {day}
+        FROM {first.rows}_rows WHERE {" AND ".join(chosen)} GROUP BY {clock.key}, {day}
     )"""
 
 

@@ -34,7 +34,7 @@ def window_features(declared: Sequence[Aggregate], clock: Clock) -> str:
 
 def latest_features(declared: Aggregate, clock: Clock) -> str:
     """SQL of ``<name>_features`` for one ``last``: the latest value that is not null."""
-    conditions = [f"NOT {declared.column} IS NULL", *_conditions(declared)]
+    chosen = [f"NOT {declared.column} IS NULL", *conditions(declared)]
     order = "{'event_time': event_time, 'event_order': event_order}"
     columns = [
         f"CAST(ARG_MAX({declared.column}, {order}){_within(window, clock)} AS DOUBLE) AS {declared.column_name(window)}"
@@ -42,7 +42,7 @@ def latest_features(declared: Aggregate, clock: Clock) -> str:
     ]
     return f"""{declared.name}_features AS (
         SELECT {clock.key}, {", ".join(columns)} FROM {declared.rows}_rows
-        WHERE {" AND ".join(conditions)} GROUP BY {clock.key}
+        WHERE {" AND ".join(chosen)} GROUP BY {clock.key}
     )"""
 
 
@@ -50,7 +50,8 @@ def _within(window: int, clock: Clock) -> str:
     return f" FILTER (WHERE event_time >= {clock.since(window)})" if window else ""
 
 
-def _conditions(declared: Aggregate) -> list[str]:
+def conditions(declared: Aggregate) -> list[str]:
+    """SQL of what rows must be to count for an aggregate: of its kinds, and ``only``."""
     kinds = [f"kind IN ({', '.join(repr(kind) for kind in declared.kinds)})"] if declared.kinds else []
     return [*kinds, *filter(None, [declared.only])]
 
@@ -87,9 +88,9 @@ def _measure(declared: Aggregate, part: str) -> str:
 
 def _feature(declared: Aggregate, window: int, clock: Clock) -> str:
     """SQL of one column over the tiles of an account."""
-    conditions = [f"window_days <= {window}"] if window else []
-    conditions += _conditions(declared)[:1] if declared.kinds else []
-    where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    chosen = [f"window_days <= {window}"] if window else []
+    chosen += conditions(declared)[:1] if declared.kinds else []
+    where = f" FILTER (WHERE {' AND '.join(chosen)})" if chosen else ""
     names = list(_measures(declared))
     first, last = names[0], names[-1]
     if declared.how == "std":

@@ -1,7 +1,7 @@
 """The rows that features count: what was visible at a moment, and what each row says in its context.
 
 Every function returns the SQL of one or more common table expressions; :data:`ROW_SETS` says what each set of rows
-is, and in which order the expressions it needs have to stand.
+is, :data:`TABLES` in which order the expressions it needs have to stand.
 """
 
 from collections.abc import Callable, Iterable

@@ -67,6 +67,7 @@ def instalment(scope: Scope) -> str:
     """
     clock = scope.clock
     each = f"{clock.key}, instalment_id"
+    # Only where more was paid than was due can repayments have gone on after the one that settled it.
     return f"""overpaid AS (
         SELECT {each}, due_cents FROM instalments WHERE paid_cents > due_cents OR due_cents = 0
     ),

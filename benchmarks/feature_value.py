@@ -75,7 +75,7 @@ def worth(features: FeatureSet, rows: pd.DataFrame) -> Worth:
 
 def _gain(features: FeatureSet, rows: pd.DataFrame, limit: np.ndarray, age: np.ndarray, bad: np.ndarray) -> dict:
     model = train_model(features, rows, limit, age, bad, settings=default_settings(), labels_end="")
-    gain = model.parsed[0].feature_importance("gain")
+    gain = np.mean([member.booster.feature_importance("gain") for member in model.book.members], axis=0)
     return dict(zip(model.columns, gain / gain.sum(), strict=True))
 
 

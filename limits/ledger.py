@@ -69,6 +69,10 @@ CREATE TABLE IF NOT EXISTS models (
 CREATE TABLE IF NOT EXISTS promotions (
     id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
     promoted_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promotion_reasons (
+    promotion INTEGER PRIMARY KEY REFERENCES promotions (id), approver TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS withdrawals (
+    model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
 """
 
 
@@ -94,6 +98,18 @@ class RegisteredModel:
     folder: str
     mlflow_run_id: str
     developer: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A version that became the champion: by whom, how (see :meth:`Ledger.record_promotion`), when, and why."""
+
+    model_version: str
+    reviewer: str
+    kind: str
+    promoted_at: str
+    approver: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -269,19 +285,61 @@ class Ledger:
             raise WorkspaceError(f"model version {version!r} does not exist; expected one of {sorted(found)}.")
         return found[version]
 
-    def record_promotion(self, version: str, reviewer: str, kind: str, promoted_at: datetime) -> None:
-        """Note who promoted which version, and whether it was the first (``bootstrap``) or a ``review``."""
+    def record_promotion(
+        self,
+        version: str,
+        reviewer: str,
+        kind: str,
+        promoted_at: datetime,
+        *,
+        approver: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Note who promoted which version and how.
+
+        Parameters
+        ----------
+        kind : str
+            ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
+        approver, reason : str, optional
+            Who let an override or rollback pass, and why.
+        """
         with self._connect() as connection:
-            connection.execute(
+            found = connection.execute(
                 "INSERT INTO promotions (model_version, reviewer, kind, promoted_at) VALUES (?, ?, ?, ?)",
                 [version, reviewer, kind, promoted_at.isoformat()],
             )
+            if approver and reason:
+                connection.execute(
+                    "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [found.lastrowid, approver, reason]
+                )
+
+    def promotions(self) -> list[Promotion]:
+        """Every promotion, in order: the champion is that of the last."""
+        sql = """
+        SELECT model_version, reviewer, kind, promoted_at, COALESCE(approver, ''), COALESCE(reason, '')
+        FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id
+        """
+        with self._connect() as connection:
+            return [Promotion(*row) for row in connection.execute(sql)]
 
     def champion(self) -> str | None:
         """Version of the model promoted last, or None before the first promotion."""
+        promotions = self.promotions()
+        return promotions[-1].model_version if promotions else None
+
+    def record_withdrawal(self, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:
+        """Note that a version may not score any more; its old decisions can still be replayed."""
         with self._connect() as connection:
-            row = connection.execute("SELECT model_version FROM promotions ORDER BY id DESC LIMIT 1").fetchone()
-        return str(row[0]) if row else None
+            connection.execute(
+                "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?)",
+                [version, actor, reason, withdrawn_at.isoformat()],
+            )
+
+    def withdrawn(self) -> dict[str, str]:
+        """Reason of every withdrawn version."""
+        with self._connect() as connection:
+            return dict(connection.execute("SELECT model_version, reason FROM withdrawals").fetchall())
 
     def last_mlflow_run(self) -> str | None:
         """Id of the MLflow run that recorded the last decisions."""

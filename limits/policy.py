@@ -69,6 +69,21 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a new iteration may move through itself alone, as shares of lines, and who may let it move more.
+
+    ``segment_min_lines``: good lines a segment needs to be judged by itself.
+    """
+
+    moved_share: float
+    good_newly_cut_share: float
+    segment_good_newly_cut_share: float
+    segment_min_lines: int
+    newly_closed_early_share: float
+    approver: str
+
+
+@dataclass(frozen=True)
 class CutOffs:
     """Cut-offs on PD and limit band of one segment."""
 
@@ -114,6 +129,7 @@ class Policy:
     timers: Timers
     new_lines: NewLines
     holdout: Holdout
+    release: Budget
     segments: Mapping[str, CutOffs]
     rules: tuple[Rule, ...]
     text: str
@@ -122,7 +138,7 @@ class Policy:
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain: dict[str, Any] = {"name": self.name, "rules": [asdict(rule) for rule in self.rules]}
-        for part in (self.loss, self.steps, self.timers, self.new_lines, self.holdout):
+        for part in (self.loss, self.steps, self.timers, self.new_lines, self.holdout, self.release):
             plain[type(part).__name__] = asdict(part)
         plain["segments"] = {name: asdict(cut) for name, cut in self.segments.items()}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -171,6 +187,7 @@ def parse_policy(text: str, source: str = "policy") -> Policy:
         timers=reader.section(body, "timers", Timers),
         new_lines=reader.section(body, "new_lines", NewLines),
         holdout=reader.section(body, "holdout", Holdout),
+        release=reader.section(body, "release", Budget),
         segments=_segments(body.get("segments", {}), reader),
         rules=tuple(_rule(rule, reader) for rule in body.get("rules", [])),
         text=text,
@@ -294,6 +311,9 @@ def _check(policy: Policy, reader: _Reader) -> None:
         raise reader.error("share", f"the holdout share is {policy.holdout.share}; expected 0 up to 1.")
     if not 0 < policy.steps.decrease_share <= 1 or policy.steps.increase_share < 0 or policy.steps.rounding_cents < 1:
         raise reader.error("[steps]", "steps must be positive shares and the rounding at least 1 cent.")
+    for key, share in asdict(policy.release).items():
+        if key.endswith("_share") and not 0 <= share <= 1:
+            raise reader.error(key, f"{key} is {share}; expected 0 to 1.")
     names = [rule.name for rule in policy.rules]
     if len(set(names)) < len(names):
         raise reader.error("[[rules]]", f"rule names repeat: {sorted(names)}.")

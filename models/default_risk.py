@@ -1,35 +1,45 @@
-"""The default-risk model: LightGBM scores, calibrated to a probability of default (PD).
+"""The default-risk model: a scorer for lines with history, one for new lines, one feature set, one interface.
 
-A model is plain text: boosters as LightGBM text, everything else as JSON that holds the sha256 of each booster.
-Nothing is ever unpickled, and no booster is parsed before its hash is checked.
+A model is plain text: members as LightGBM text, everything else as JSON that holds the sha256 of each member. Nothing
+is ever unpickled, and no member is parsed before its hash is checked.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from limitlens.data.contracts import contract_digest
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import write_text
 from limitlens.features.declarations import FeatureSet
-from limitlens.features.line import line_column_names, line_columns
+from limitlens.models.calibration import Calibration, to_pd
+from limitlens.models.classifier import DefaultRiskClassifier
+from limitlens.models.inputs import (
+    Categories,
+    find_categories,
+    fold_of,
+    model_columns,
+    model_inputs,
+    monotone_directions,
+    text_columns,
+)
+from limitlens.models.scorer import Member, Scorer
 from limitlens.models.settings import TrainSettings
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
-#: A text attribute keeps this many of its values; rarer ones count as missing.
-MAX_CATEGORIES = 100
+#: New lines have a scorer of their own from so many bad ones on; with fewer it would know less than the one for all.
+NEW_LINE_BADS = 200
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,10 @@ class DefaultRiskModel:
         The feature table the model reads.
     categories : mapping of str to tuple of str
         Values of each text attribute, in the order of their codes; anything else is missing.
-    boosters : tuple of str
-        LightGBM text: the model itself, then one for each fold, trained without the accounts of that fold.
-    intercept, slope : float
-        Platt calibration: PD = 1 / (1 + exp(-(intercept + slope * score))).
+    book : Scorer
+        Trained on every line.
+    new_lines : Scorer or None
+        Trained on lines younger than ``settings.new_line_days``, and scores them; None: too few of them went bad.
     settings : TrainSettings
     contract : str
         Digest of the data contract the training data passed.
@@ -54,10 +64,9 @@ class DefaultRiskModel:
     """
 
     features: FeatureSet
-    categories: Mapping[str, tuple[str, ...]]
-    boosters: tuple[str, ...]
-    intercept: float
-    slope: float
+    categories: Categories
+    book: Scorer
+    new_lines: Scorer | None
     settings: TrainSettings
     contract: str
     labels_end: str
@@ -68,18 +77,32 @@ class DefaultRiskModel:
         return model_columns(self.features)
 
     @cached_property
-    def parsed(self) -> tuple[lgb.Booster, ...]:
-        """The boosters, ready to predict."""
-        return tuple(lgb.Booster(model_str=text) for text in self.boosters)
+    def scorers(self) -> dict[str, Scorer]:
+        """Scorers by name: ``book`` and, if there is one, ``new_lines``."""
+        return {"book": self.book} | ({"new_lines": self.new_lines} if self.new_lines else {})
+
+    def routed(self, line_age_days: IntArray) -> Iterator[tuple[Scorer, IntArray]]:
+        """Each scorer with the positions of the lines it scores."""
+        new = (line_age_days < self.settings.new_line_days) & (self.new_lines is not None)
+        for scorer, rows in ((self.book, ~new), (self.new_lines, new)):
+            if scorer is not None and rows.any():
+                yield scorer, np.flatnonzero(rows)
+
+    def inputs(self, table: pd.DataFrame, limit_cents: IntArray, line_age_days: IntArray) -> FloatArray:
+        """What the members read; see :func:`limitlens.models.inputs.model_inputs`."""
+        return model_inputs(self.features, self.categories, table, limit_cents, line_age_days)
+
+    def fold(self, account_ids: pd.Series) -> IntArray:
+        """Fold of each account."""
+        return fold_of(account_ids, self.settings.folds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the boosters, which stand in it by their sha256."""
+        """Everything but the members, which stand in it by their sha256."""
         return {
-            "format": 1,
+            "format": 2,
             "features": self.features.to_dict(),
             "categories": {name: list(values) for name, values in self.categories.items()},
-            "boosters": [hashlib.sha256(text.encode()).hexdigest() for text in self.boosters],
-            "calibration": {"method": "platt", "intercept": self.intercept, "slope": self.slope},
+            "scorers": {name: scorer.to_dict() for name, scorer in self.scorers.items()},
             "settings": self.settings.to_dict(),
             "contract": self.contract,
             "labels_end": self.labels_end,
@@ -87,58 +110,8 @@ class DefaultRiskModel:
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over the boosters, calibration, feature set, contract and settings."""
+        """Sha256 over members, calibrations, feature set, contract and settings."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-
-def model_columns(features: FeatureSet) -> tuple[str, ...]:
-    """Inputs of a model over a feature set: its columns, those of the line, the attributes, the segment."""
-    return (*features.columns, *line_column_names(features), *(name for name, _ in features.attributes), "segment")
-
-
-def _text_columns(features: FeatureSet) -> list[str]:
-    return [*(name for name, kind in features.attributes if kind == "text"), "segment"]
-
-
-def find_categories(features: FeatureSet, table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The most frequent values of each text column, sorted."""
-    return {
-        name: tuple(sorted(table[name].value_counts().sort_index().nlargest(MAX_CATEGORIES).index))
-        for name in _text_columns(features)
-    }
-
-
-def model_inputs(
-    features: FeatureSet,
-    categories: Mapping[str, tuple[str, ...]],
-    table: pd.DataFrame,
-    limit_cents: IntArray,
-    line_age_days: IntArray,
-) -> FloatArray:
-    """Inputs as a matrix, columns found by name, text as codes.
-
-    Parameters
-    ----------
-    table : DataFrame of shape (n, ...)
-        Feature table of the set, columns in any order.
-    limit_cents, line_age_days : int64 arrays of shape (n,)
-
-    Returns
-    -------
-    float64 array of shape (n, len(model_columns(features)))
-    """
-    line = line_columns(features, table, limit_cents, line_age_days)
-    columns = {name: table[name] for name in features.columns} | dict(line.items())
-    columns |= {name: table[name] for name, _ in features.attributes}
-    for name, values in categories.items():
-        codes = pd.Categorical(table[name], categories=list(values)).codes
-        columns[name] = pd.Series(np.where(codes < 0, np.nan, codes.astype(np.float64)), index=table.index)
-    return np.column_stack([columns[name].to_numpy(np.float64) for name in model_columns(features)])
-
-
-def fold_of(account_ids: pd.Series, folds: int) -> IntArray:
-    """Fold of each account: a hash of its id, so that it never depends on who else is in the table."""
-    return np.array([int(hashlib.sha256(str(a).encode()).hexdigest()[:8], 16) % folds for a in account_ids], np.int64)
 
 
 def train_model(
@@ -146,74 +119,79 @@ def train_model(
     table: pd.DataFrame,
     limit_cents: IntArray,
     line_age_days: IntArray,
-    bad: npt.NDArray[np.bool_],
+    bad: BoolArray,
     *,
     settings: TrainSettings,
     labels_end: str,
+    champion: DefaultRiskModel | None = None,
 ) -> DefaultRiskModel:
-    """Train the model, one booster more a fold, and a Platt calibration on the out-of-fold scores.
+    """Train the members that are not carried over from the champion, and calibrate.
 
     Parameters
     ----------
     table : DataFrame of shape (n, ...)
-        Feature table of ``features`` at the training as-of times.
+        Feature table of ``features`` at the training as-of times; its latest as-of time says when to stop.
     limit_cents, line_age_days : int64 arrays of shape (n,)
         State of each line then.
     bad : bool array of shape (n,)
     settings : TrainSettings
     labels_end : str
         ISO time until which the labels look.
+    champion : DefaultRiskModel, optional
+        Its newest members stay, if it reads the same features and predicts the same; see :func:`can_carry`.
     """
-    categories = find_categories(features, table)
+    old = champion if champion and can_carry(champion, features, settings) else None
+    categories = find_categories(features, table, old.categories if old else None)
     inputs = model_inputs(features, categories, table, limit_cents, line_age_days)
     fold = fold_of(table["account_id"], settings.folds)
-    kept = [np.ones(len(bad), bool), *(fold != k for k in range(settings.folds))]
-    boosters = tuple(_fit(features, inputs[rows], bad[rows], settings) for rows in kept)
-    scores = np.empty(len(bad))
-    for k in range(settings.folds):
-        held = fold == k
-        if held.any():
-            scores[held] = lgb.Booster(model_str=boosters[k + 1]).predict(inputs[held], raw_score=True)
-    platt = LogisticRegression(C=np.inf).fit(scores.reshape(-1, 1), bad)
+    period = table["as_of"].to_numpy()
+    names = model_columns(features)
+    classifier = DefaultRiskClassifier(
+        **settings.classifier_parameters(),
+        monotone=monotone_directions(features),
+        categorical=[names.index(name) for name in text_columns(features)],
+    )
+
+    def scorer(rows: BoolArray, before: Scorer | None) -> Scorer:
+        return classifier.fit(inputs[rows], bad[rows], fold=fold[rows], period=period[rows], champion=before).scorer_
+
+    new = line_age_days < settings.new_line_days
     return DefaultRiskModel(
         features=features,
         categories=categories,
-        boosters=boosters,
-        intercept=float(platt.intercept_[0]),
-        slope=float(platt.coef_[0, 0]),
+        book=scorer(np.ones(len(bad), bool), old.book if old else None),
+        new_lines=scorer(new, old.new_lines if old else None) if bad[new].sum() >= NEW_LINE_BADS else None,
         settings=settings,
         contract=contract_digest(),
         labels_end=labels_end,
     )
 
 
-def _fit(features: FeatureSet, inputs: FloatArray, bad: npt.NDArray[np.bool_], settings: TrainSettings) -> str:
-    names = list(model_columns(features))
-    declared = features.declaration_of
-    monotone = [declared[name].monotone if name in declared else 0 for name in names]
-    data = lgb.Dataset(
-        inputs,
-        bad.astype(np.float64),
-        feature_name=names,
-        categorical_feature=[names.index(name) for name in _text_columns(features)],
-        params={"verbose": -1},
+def can_carry(champion: DefaultRiskModel, features: FeatureSet, settings: TrainSettings) -> bool:
+    """Whether members of a champion mean the same in a model of these features and settings."""
+    same = ("horizon_months", "default_dpd_days", "folds", "new_line_days")
+    return champion.features == features and all(
+        getattr(champion.settings, name) == getattr(settings, name) for name in same
     )
-    parameters = {**settings.lightgbm_parameters(), "monotone_constraints": monotone}
-    text: str = lgb.train(parameters, data, num_boost_round=settings.trees).model_to_string()
-    return text
 
 
-def predict_scores(
-    model: DefaultRiskModel, inputs: FloatArray, account_ids: pd.Series, *, out_of_fold: bool
+def predict_log_odds(
+    model: DefaultRiskModel,
+    table: pd.DataFrame,
+    limit_cents: IntArray,
+    line_age_days: IntArray,
+    *,
+    out_of_fold: bool = False,
 ) -> FloatArray:
-    """Raw log-odds of each row; out of fold, each account is scored by the booster that never saw it."""
-    if not out_of_fold:
-        return np.asarray(model.parsed[0].predict(inputs, raw_score=True), np.float64)
-    fold = fold_of(account_ids, model.settings.folds)
-    scores = np.empty(len(inputs))
-    for k in np.unique(fold):
-        scores[fold == k] = model.parsed[k + 1].predict(inputs[fold == k], raw_score=True)
-    return scores
+    """Calibrated log-odds of default of each row; parameters as in :func:`predict_pd`."""
+    if not len(table):
+        return np.empty(0)
+    inputs = model.inputs(table, limit_cents, line_age_days)
+    fold = model.fold(table["account_id"]) if out_of_fold else None
+    found = np.empty(len(table))
+    for scorer, rows in model.routed(line_age_days):
+        found[rows] = scorer.log_odds(inputs[rows], fold[rows] if fold is not None else None)
+    return found
 
 
 def predict_pd(
@@ -233,24 +211,20 @@ def predict_pd(
         Feature table of ``model.features``.
     limit_cents, line_age_days : int64 arrays of shape (n,)
     out_of_fold : bool
-        Score each account by the booster trained without it: for backtests.
+        Score each account by the members trained without it: for backtests.
 
     Returns
     -------
     float64 array of shape (n,), in (0, 1)
     """
-    if not len(table):
-        return np.empty(0)
-    inputs = model_inputs(model.features, model.categories, table, limit_cents, line_age_days)
-    scores = predict_scores(model, inputs, table["account_id"], out_of_fold=out_of_fold)
-    calibrated: FloatArray = 1.0 / (1.0 + np.exp(-(model.intercept + model.slope * scores)))
-    return calibrated
+    return to_pd(predict_log_odds(model, table, limit_cents, line_age_days, out_of_fold=out_of_fold))
 
 
 def save_model(model: DefaultRiskModel, folder: Path) -> None:
-    """Write ``booster-0.txt`` … and ``model.json``, the latter last."""
-    for k, text in enumerate(model.boosters):
-        write_text(text, folder / f"booster-{k}.txt")
+    """Write ``book-0.txt`` …, ``new_lines-0.txt`` … and ``model.json``, the latter last."""
+    for name, scorer in model.scorers.items():
+        for k, member in enumerate(scorer.members):
+            write_text(member.text, folder / f"{name}-{k}.txt")
     write_text(json.dumps(model.to_dict(), indent=1, sort_keys=True), folder / "model.json")
 
 
@@ -264,29 +238,35 @@ def load_model(folder: Path, *, digest: str) -> DefaultRiskModel:
     """
     try:
         body = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        texts = tuple((folder / f"booster-{k}.txt").read_text(encoding="utf-8") for k in range(len(body["boosters"])))
+        scorers = {name: _scorer(folder, name, one) for name, one in body["scorers"].items()}
+        model = _from_dict(body, scorers)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{folder}: the model cannot be read ({error}); train again or restore the file."
         ) from error
-    for k, text in enumerate(texts):
-        if hashlib.sha256(text.encode()).hexdigest() != body["boosters"][k]:
-            raise IntegrityError(f"{folder / f'booster-{k}.txt'}: not the file that was recorded (sha256 differs).")
-    model = _from_dict(body, texts)
     if model.digest != digest:
         raise IntegrityError(f"{folder / 'model.json'}: digest {model.digest[:12]}, expected {digest[:12]}.")
     return model
 
 
-def _from_dict(body: dict[str, Any], boosters: tuple[str, ...]) -> DefaultRiskModel:
-    settings = {**body["settings"], "protected": tuple(body["settings"]["protected"])}
+def _scorer(folder: Path, name: str, body: dict[str, Any]) -> Scorer:
+    members = []
+    for k, recorded in enumerate(body["members"]):
+        path = folder / f"{name}-{k}.txt"
+        member = Member(path.read_text(encoding="utf-8"), recorded["fold"], recorded["turn"])
+        if member.sha256 != recorded["sha256"]:
+            raise IntegrityError(f"{path}: not the file that was recorded (sha256 differs); restore it.")
+        members.append(member)
+    return Scorer(tuple(members), Calibration.from_dict(body["calibration"]))
+
+
+def _from_dict(body: dict[str, Any], scorers: dict[str, Scorer]) -> DefaultRiskModel:
     return DefaultRiskModel(
         features=FeatureSet.from_dict(body["features"]),
         categories={name: tuple(values) for name, values in body["categories"].items()},
-        boosters=boosters,
-        intercept=body["calibration"]["intercept"],
-        slope=body["calibration"]["slope"],
-        settings=TrainSettings(**settings),
+        book=scorers["book"],
+        new_lines=scorers.get("new_lines"),
+        settings=TrainSettings.from_dict(body["settings"]),
         contract=body["contract"],
         labels_end=body["labels_end"],
     )

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from limitlens.models.default_risk import DefaultRiskModel, fold_of, model_inputs
+from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.reasons import MAX_REASONS
+from limitlens.models.scorer import Scorer
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -34,28 +36,44 @@ def shap_values(
         Feature table of the model.
     limit_cents, line_age_days : int64 arrays of shape (n,)
     out_of_fold : bool
-        Explain the booster that never saw the account.
+        Explain the members that never saw the account.
 
     Returns
     -------
     DataFrame of float64, shape (n, number of model columns)
         A positive value raises the PD. Rows and the base value sum to the log-odds of the PD.
     """
-    inputs = model_inputs(model.features, model.categories, table, limit_cents, line_age_days)
-    booster = fold_of(table["account_id"], model.settings.folds) + 1 if out_of_fold else np.zeros(len(table), np.int64)
-    values = np.zeros(inputs.shape)
-    for k in np.unique(booster):
-        rows = booster == k
-        values[rows] = _tree_shap(model.parsed[k], inputs[rows])
-    return pd.DataFrame(values * model.slope, columns=list(model.columns), index=table.index)
+    inputs = model.inputs(table, limit_cents, line_age_days)
+    fold = model.fold(table["account_id"]) if out_of_fold else None
+    values = np.empty(inputs.shape)
+    for scorer, rows in model.routed(line_age_days):
+        values[rows] = _scorer_shap(scorer, inputs[rows], fold[rows] if fold is not None else None)
+    return pd.DataFrame(values, columns=list(model.columns), index=table.index)
 
 
-def _tree_shap(booster: lgb.Booster, inputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _scorer_shap(scorer: Scorer, inputs: FloatArray, fold: IntArray | None) -> FloatArray:
+    """SHAP values of the mean of the members, stretched as the calibration stretches their sum."""
+    values, base = np.empty(inputs.shape), np.empty(len(inputs))
+    for k in [None] if fold is None else np.unique(fold):
+        rows = np.ones(len(inputs), bool) if fold is None else fold == k
+        found = [_tree_shap(m.booster, inputs[rows]) for m in scorer.members if k is None or m.fold == k]
+        values[rows] = np.mean([shap for shap, _ in found], axis=0)
+        base[rows] = np.mean([expected for _, expected in found])
+    raw = values.sum(axis=1)
+    calibrated = scorer.calibration.log_odds(base + raw) - scorer.calibration.log_odds(base)
+    stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
+    found_values: FloatArray = values * stretch[:, None]
+    return found_values
+
+
+def _tree_shap(booster: lgb.Booster, inputs: FloatArray) -> tuple[FloatArray, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shap 0.51 warns about its own plots and about the shape it returns
         import shap  # noqa: PLC0415 (compiles for seconds; only explanations need it)
 
-        return np.asarray(shap.TreeExplainer(booster).shap_values(inputs), np.float64)
+        explainer = shap.TreeExplainer(booster)
+        values = np.asarray(explainer.shap_values(inputs), np.float64)
+        return values, float(np.ravel(explainer.expected_value)[-1])
 
 
 def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence[Sequence[str]]) -> list[list[str]]:

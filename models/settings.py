@@ -19,36 +19,33 @@ class TrainSettings:
     default_dpd_days: int = 90
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
+    new_line_days: int = 90
     seed: int = 1
     folds: int = 5
-    trees: int = 200
+    rounds: int = 2
+    carried_rounds: int = 1
+    trees: int = 400
+    patience: int = 30
     leaves: int = 15
+    bins: int = 63
     learning_rate: float = 0.05
     min_rows_per_leaf: int = 50
     feature_share: float = 0.6
     row_share: float = 0.8
     l2: float = 5.0
 
-    def lightgbm_parameters(self) -> dict[str, Any]:
-        """Parameters for LightGBM; deterministic for any thread count."""
-        return {
-            "objective": "binary",
-            "num_leaves": self.leaves,
-            "learning_rate": self.learning_rate,
-            "min_data_in_leaf": self.min_rows_per_leaf,
-            "feature_fraction": self.feature_share,
-            "bagging_fraction": self.row_share,
-            "bagging_freq": 1,
-            "lambda_l2": self.l2,
-            "seed": self.seed,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
-        }
+    def classifier_parameters(self) -> dict[str, Any]:
+        """Those that :class:`limitlens.models.classifier.DefaultRiskClassifier` takes."""
+        return {name: getattr(self, name) for name in _SECTIONS["model"] if name != "new_line_days"}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and MLflow parameters."""
         return {**asdict(self), "protected": list(self.protected)}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> "TrainSettings":
+        """The settings :meth:`to_dict` wrote."""
+        return cls(**{**body, "protected": tuple(body["protected"])})
 
 
 _SECTIONS = {

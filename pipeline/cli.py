@@ -33,10 +33,15 @@ from limitlens.limits.policy import Policy, read_policy
 from limitlens.models.settings import TrainSettings, read_settings
 from limitlens.pipeline import demo as demo_job
 from limitlens.pipeline import replay as replaying
+from limitlens.pipeline.compare import Compared
+from limitlens.pipeline.compare import compare as compare_versions
 from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
 from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.promote import Override
 from limitlens.pipeline.promote import promote as promote_version
+from limitlens.pipeline.promote import rollback as roll_back
+from limitlens.pipeline.promote import withdraw as withdraw_version
 from limitlens.pipeline.report import write_report
 from limitlens.pipeline.train import train as train_iteration
 from limitlens.pipeline.training_table import build_training_table
@@ -375,22 +380,124 @@ def _validation_table(validation: dict[str, Any]) -> Table:
     return shown
 
 
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+
+
 @app.command()
 def promote(
     version: Annotated[str | None, typer.Argument(help="Model version; default: the one trained last.")] = None,
     reviewer: Annotated[str | None, typer.Option(help="Who reviewed it; not the developer.")] = None,
+    override_by: Annotated[
+        str | None, typer.Option(help="Who lets it move more than the budget of the policy; the policy says who may.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why the budget is overridden; it is recorded.")] = None,
     workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version the champion; the first one of a workspace is recorded as bootstrap.
+    """Make a version the champion, unless it would move more than the policy allows.
+
+    The first version of a workspace is recorded as bootstrap. A later one is compared with the champion on the whole
+    book, as limitlens compare shows it.
 
     Example: limitlens promote 2 --reviewer "Chen Wei"
     """
-    chosen, kind = promote_version(Workspace(workspace), reviewer, datetime.now(UTC), version)
+    if (override_by is None) != (reason is None):
+        raise LimitlensError("an override needs both --override-by NAME and --reason TEXT.")
+    override = Override(override_by, reason) if override_by and reason else None
+    chosen, kind = promote_version(
+        Workspace(workspace), reviewer, datetime.now(UTC), version, override=override, progress=_progress
+    )
     if as_json:
         _print_json({"model_version": chosen, "kind": kind})
         return
     typer.echo(f"version {chosen} is @champion ({kind})\nnext: limitlens decide")
+
+
+@app.command()
+def rollback(
+    reviewer: Annotated[str, typer.Option(help="Who decides it.")],
+    reason: ReasonOption,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+) -> None:
+    """Make the champion before this one the champion again.
+
+    Example: limitlens rollback --reviewer "Chen Wei" --reason "closes good students"
+    """
+    version = roll_back(Workspace(workspace), reviewer, reason, datetime.now(UTC))
+    typer.echo(f"version {version} is @champion again\nnext: limitlens decide")
+
+
+@app.command()
+def withdraw(
+    version: Annotated[str, typer.Argument(help="Model version.")],
+    reason: ReasonOption,
+    actor: Annotated[
+        str | None, typer.Option("--by", help="Who withdraws it; default: the user of the machine.")
+    ] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+) -> None:
+    """Take a version out of use: nothing is scored, decided or promoted with it any more.
+
+    Example: limitlens withdraw 2 --reason "trained on a doubled feed"
+    """
+    space = Workspace(workspace)
+    withdraw_version(space, version, actor or getpass.getuser(), reason, datetime.now(UTC))
+    typer.echo(f"version {version} is withdrawn")
+    if space.ledger.champion() == version:
+        typer.echo("it is the champion; next: limitlens rollback --reviewer NAME --reason TEXT")
+
+
+@app.command()
+def compare(
+    old: Annotated[str, typer.Argument(help="Model version.")],
+    new: Annotated[str, typer.Argument(help="Model version.")],
+    policy: Annotated[Path | None, typer.Option(help="Policy file in place of the new version's.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide the whole book under two versions: whose limits move, who is newly cut, was it right, and what drives it.
+
+    Nothing is recorded. The exit code is 3 when the budget of the old version's policy is exceeded.
+
+    Example: limitlens compare 1 2
+    """
+    compared = compare_versions(Workspace(workspace), old, new, policy=_policy(policy), progress=_progress)
+    if as_json:
+        _print_json(compared.to_dict())
+    else:
+        _show_comparison(compared)
+    if compared.breaches:
+        raise typer.Exit(3)
+
+
+def _show_comparison(compared: Compared) -> None:
+    today, matured = f"{compared.today:%Y-%m-%d}", f"{compared.matured:%Y-%m-%d}"
+    shown = Table(
+        "segment", "lines", "moved", "raised", "cut", "closed early", "good", "newly cut", "no longer", box=None
+    )
+    for name, row in compared.comparison.segments.iterrows():
+        moved = f"{row['moved']:,} ({row['moved_share']:.1%})"
+        cut = f"{row['good_newly_cut']:,} ({row['good_newly_cut_share']:.2%})"
+        raised, lowered = (money(int(row[f"{way}_cents"]), signed=True) for way in ("raised", "cut"))
+        counts = [f"{row[name]:,}" for name in ("newly_closed_early", "good")]
+        shown.add_row(
+            str(name), f"{row['lines']:,}", moved, raised, lowered, *counts, cut, f"{row['good_no_longer_cut']:,}"
+        )
+    _stdout.print(f"limits of {today} under version {compared.new} instead of {compared.old}; good lines of {matured}")
+    _stdout.print(shown)
+    swaps = Table(f"cut at {matured} by", "lines", "good", "bad", box=None)
+    for name, row in compared.comparison.swaps.iterrows():
+        swaps.add_row(str(name), *(f"{value:,}" for value in row))
+    _stdout.print(swaps)
+    by = compared.comparison.moved_by
+    typer.echo(f"limits moved by the model alone {by['model']:,}, by the policy alone {by['policy']:,}")
+    if len(compared.drivers):
+        driving = ", ".join(f"{row.feature} {row.mean_change:+.3f}" for row in compared.drivers.head(6).itertuples())
+        typer.echo(f"what moves them, in log-odds: {driving}")
+    for breach in compared.breaches:
+        typer.echo(f"over the budget: {breach}")
+    if compared.breaches:
+        typer.echo(f"only the {compared.approver} may promote it all the same")
 
 
 @app.command()

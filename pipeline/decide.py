@@ -21,19 +21,14 @@ from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Run
 from limitlens.limits.policy import ADVERSE, Policy
-from limitlens.limits.state import (
-    first_state,
-    in_holdout,
-    next_state,
-    pack_state,
-    state_at,
-)
+from limitlens.limits.state import pack_state
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline import tracking
 from limitlens.pipeline.attribute import attribute_changes, state_before, unpacked
 from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.replay import iterations
+from limitlens.pipeline.states import states_before
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
@@ -103,7 +98,7 @@ def decide(
         if policy is not None:
             workspace.check_rules(policy, workspace.iteration(version).model.features)
             ledger.record_policy(policy.digest, policy.text)
-        new = workspace.iteration(version, policy.digest if policy else None)
+        new = workspace.scoring(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)
         dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)
         steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
@@ -150,7 +145,7 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
 
 def _decide_lines(lines: pd.DataFrame, latest: pd.DataFrame, new: Iteration, tables: Tables, run: Run) -> pd.DataFrame:
     """Decide the lines that are not closed; columns of the ledger, the state before as ``state.*``."""
-    state = _states(lines, latest, new.policy)
+    state = states_before(lines, latest, new.policy)
     state = state[~state["closed"]]
     lines = lines.loc[state.index].reset_index(drop=True)
     state = state.reset_index(drop=True)
@@ -167,24 +162,6 @@ def _decide_lines(lines: pd.DataFrame, latest: pd.DataFrame, new: Iteration, tab
         ],
         axis=1,
     ).assign(run_id=run.run_id, model_version=run.model_version, policy_digest=run.policy_digest)
-
-
-def _states(lines: pd.DataFrame, latest: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """State of each line before its decision: from its last one, else as it was taken over."""
-    known = lines["account_id"].isin(latest["account_id"])
-    fresh = lines[~known]
-    first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
-    if not known.any():
-        return first
-    carried = _carried(pd.DataFrame(latest.set_index("account_id").loc[lines.loc[known, "account_id"]]), lines[known])
-    return pd.concat([first, carried]).loc[lines.index] if len(first) else carried
-
-
-def _carried(last: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """State after the last decision of each line, with its days counted up to this one."""
-    last = last.reset_index()
-    state = state_at(next_state(state_before(last), last, last["as_of"]), lines["as_of"].reset_index(drop=True))
-    return state.set_index(lines.index)
 
 
 def _reasons(new: Iteration, table: pd.DataFrame, state: pd.DataFrame, decisions: pd.DataFrame) -> list[list[str]]:

@@ -62,7 +62,7 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say
         workspace, settings, policy, developer="demo developer", until=add_months(first_date, -1), progress=progress
     )
     show(_quality(trained.validation))
-    promote(workspace, "demo reviewer", now, trained.model_version)
+    promote(workspace, "demo reviewer", now, trained.model_version, progress=progress)
     before = decide(workspace, until=released, progress=progress)
     again = train(
         workspace,
@@ -72,7 +72,7 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say
         until=released,
         progress=progress,
     )
-    promote(workspace, "demo reviewer", now, again.model_version)
+    promote(workspace, "demo reviewer", now, again.model_version, until=released, progress=progress)
     show(f"\n{format_time(released)}: version {again.model_version} and policy 'tightened' are released.")
     after = decide(workspace, until=end, progress=progress)
     show(_changes(before, after))

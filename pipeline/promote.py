@@ -1,17 +1,40 @@
-"""Promote: a reviewer, who is not the developer, makes a version the champion."""
+"""Promote: a reviewer, who is not the developer, makes a version the champion, if it does not move too many limits."""
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
+from limitlens.limits.ledger import RegisteredModel
 from limitlens.pipeline import tracking
+from limitlens.pipeline.compare import Compared, compare
 from limitlens.pipeline.workspace import Workspace
 
 
+@dataclass(frozen=True)
+class Override:
+    """Who lets a version pass above the budget, and why."""
+
+    approver: str
+    reason: str
+
+
 def promote(
-    workspace: Workspace, reviewer: str | None, promoted_at: datetime, version: str | None = None
+    workspace: Workspace,
+    reviewer: str | None,
+    promoted_at: datetime,
+    version: str | None = None,
+    *,
+    override: Override | None = None,
+    until: datetime | None = None,
+    progress: Callable[[str], None],
 ) -> tuple[str, str]:
     """Make a version the champion and record who did it.
+
+    A version that replaces a champion is compared with it first: over the budget of the champion's policy it is
+    refused. The comparison is stored with the MLflow run of the version.
 
     Parameters
     ----------
@@ -21,28 +44,102 @@ def promote(
     promoted_at : datetime
     version : str, optional
         Default: the version trained last.
+    override : Override, optional
+        Promote above the budget.
+    until : datetime, optional
+        Compare with nothing but what was known before.
+    progress : callable
 
     Returns
     -------
     (str, str)
-        The version, and ``bootstrap`` for the first promotion of a workspace, else ``review``.
+        The version, and ``bootstrap`` for the first promotion of a workspace, ``review``, or ``override``.
 
     Raises
     ------
     WorkspaceError
-        Nothing was trained, the version does not exist, no reviewer is named, or the developer is the reviewer.
+        Nothing was trained, the version does not exist or was withdrawn, no reviewer is named, the developer is the
+        reviewer, or the budget is exceeded.
     """
     with exclusive(workspace.root):
         models = workspace.ledger.models()
         if not models:
             raise WorkspaceError("nothing has been trained yet; run limitlens train first.")
         chosen = workspace.ledger.model(version) if version else models[-1]
-        kind = "review" if workspace.ledger.champion() else "bootstrap"
-        if kind == "review":
+        workspace.scoring(chosen.model_version)
+        champion = workspace.ledger.champion()
+        kind = "review" if champion else "bootstrap"
+        if champion:
             _check_reviewer(reviewer, chosen.developer)
+            compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
+            kind = _judged(workspace, compared, chosen, override)
         tracking.promote(workspace.mlflow, chosen.model_version)
-        workspace.ledger.record_promotion(chosen.model_version, reviewer or chosen.developer, kind, promoted_at)
+        workspace.ledger.record_promotion(
+            chosen.model_version,
+            reviewer or chosen.developer,
+            kind,
+            promoted_at,
+            approver=override.approver if override and kind == "override" else None,
+            reason=override.reason if override and kind == "override" else None,
+        )
     return chosen.model_version, kind
+
+
+def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, override: Override | None) -> str:
+    """Kind of the promotion, if it may go on."""
+    tracking.attach_text(workspace.mlflow, chosen.mlflow_run_id, json.dumps(compared.to_dict(), indent=1), "gate.json")
+    if not compared.breaches:
+        return "review"
+    if override is None:
+        raise WorkspaceError(_refusal(compared))
+    if compared.approver != override.approver.strip():
+        raise WorkspaceError(
+            f"only the {compared.approver} may promote above the budget; got --override-by {override.approver!r}."
+        )
+    return "override"
+
+
+def _refusal(compared: Compared) -> str:
+    return (
+        f"version {compared.new} moves more than the budget of the champion's policy allows: "
+        f"{'; '.join(map(str, compared.breaches))}. See limitlens compare {compared.old} {compared.new}; "
+        f"the {compared.approver} may override it with --override-by {compared.approver!r} --reason TEXT."
+    )
+
+
+def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: datetime) -> str:
+    """Make the champion before this one the champion again; returns its version.
+
+    Raises
+    ------
+    WorkspaceError
+        There was none, or all of them were withdrawn.
+    """
+    with exclusive(workspace.root):
+        withdrawn, champion = workspace.ledger.withdrawn(), workspace.ledger.champion()
+        earlier = [p.model_version for p in workspace.ledger.promotions()]
+        usable = [version for version in earlier if version != champion and version not in withdrawn]
+        if not usable:
+            raise WorkspaceError("no earlier champion to go back to; train another version and promote it.")
+        workspace.scoring(usable[-1])
+        tracking.promote(workspace.mlflow, usable[-1])
+        workspace.ledger.record_promotion(
+            usable[-1], reviewer, "rollback", promoted_at, approver=reviewer, reason=reason
+        )
+    return usable[-1]
+
+
+def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:
+    """Take a version out of use; nothing can be scored, decided or promoted with it any more.
+
+    Raises
+    ------
+    WorkspaceError
+        The version does not exist.
+    """
+    with exclusive(workspace.root):
+        workspace.ledger.model(version)
+        workspace.ledger.record_withdrawal(version, actor, reason, withdrawn_at)
 
 
 def _check_reviewer(reviewer: str | None, developer: str) -> None:

@@ -118,6 +118,13 @@ def attach(store: Path, run_id: str, path: Path) -> None:
         mlflow.log_artifact(run_id, str(path))
 
 
+def attach_text(store: Path, run_id: str, text: str, name: str) -> None:
+    """:func:`attach` a text under a name."""
+    mlflow = client(store)
+    if mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/"):
+        mlflow.log_text(run_id, text, name)
+
+
 def promote(store: Path, version: str) -> None:
     """Point ``@champion`` at a version.
 

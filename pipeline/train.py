@@ -18,7 +18,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import RegisteredModel
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import first_state
-from limitlens.models.default_risk import DefaultRiskModel, fold_of, predict_pd, save_model, train_model
+from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model, train_model
 from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
 from limitlens.models.settings import TrainSettings
@@ -76,17 +76,25 @@ def train(
         table = build_training_table(workspace, settings, until, progress)
         workspace.check_rules(policy, table.features)
         rows = table.part("train")
+        champion = _champion(workspace)
         progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
-        model = _fit(table, rows, settings)
+        model = _fit(table, rows, settings, champion)
         progress("validating")
         validation = _validate(model, table, policy)
-        return _record(workspace, model, policy, validation, developer)
+        return register(workspace, model, policy, validation, developer)
 
 
-def _fit(table: TrainingTable, rows: pd.DataFrame, settings: TrainSettings) -> DefaultRiskModel:
+def _champion(workspace: Workspace) -> DefaultRiskModel | None:
+    version = workspace.ledger.champion()
+    return workspace.iteration(version).model if version else None
+
+
+def _fit(
+    table: TrainingTable, rows: pd.DataFrame, settings: TrainSettings, champion: DefaultRiskModel | None
+) -> DefaultRiskModel:
     limit, age, bad = _columns(rows)
     end = rows["label_end"].max().isoformat()
-    return train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end)
+    return train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
 
 
 def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -114,7 +122,7 @@ def _validate(model: DefaultRiskModel, table: TrainingTable, policy: Policy) -> 
 def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
     limit, age, bad = _columns(rows)
     pd_ = predict_pd(model, rows, limit, age, out_of_fold=True)
-    fold = fold_of(rows["account_id"], model.settings.folds)
+    fold = model.fold(rows["account_id"])
     return [
         measure(bad[fold == k], pd_[fold == k]).to_dict()
         for k in range(model.settings.folds)
@@ -147,9 +155,10 @@ def _false_positives(
     return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
 
 
-def _record(
+def register(
     workspace: Workspace, model: DefaultRiskModel, policy: Policy, validation: dict[str, Any], developer: str
 ) -> Trained:
+    """Record a validated model with a policy as an MLflow run, and register it as challenger."""
     digests = {
         "limitlens.contract": model.contract,
         "limitlens.features": model.features.digest,

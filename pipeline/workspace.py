@@ -7,7 +7,7 @@ from pathlib import Path
 
 from limitlens.data.attributes import is_protected
 from limitlens.data.contracts import EVENT_SOURCES
-from limitlens.data.errors import ConfigError, IntegrityError
+from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
@@ -70,6 +70,20 @@ class Workspace:
         registered = self.ledger.model(version)
         model = load_model(self.root / registered.folder, digest=registered.model_digest)
         return Iteration(model, self.policy(policy_digest or registered.policy_digest), version, backtest)
+
+    def scoring(self, version: str, policy_digest: str | None = None) -> Iteration:
+        """:meth:`iteration` to score with: not a withdrawn one.
+
+        Raises
+        ------
+        WorkspaceError
+            The version was withdrawn.
+        """
+        if reason := self.ledger.withdrawn().get(version):
+            raise WorkspaceError(
+                f"version {version} was withdrawn ({reason}); run limitlens rollback, or name another."
+            )
+        return self.iteration(version, policy_digest)
 
     def policy(self, digest: str) -> Policy:
         """A policy the ledger recorded.

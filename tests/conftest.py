@@ -56,7 +56,7 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
     train(workspace, default_settings(), default_policy(), developer="developer", progress=_quiet)
-    promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC))
+    promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), progress=_quiet)
     decide(workspace, progress=_quiet)
     return workspace
 

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,15 @@ from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
+from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.groups import mix, split_behaviour
-from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS
 from limitlens.models.explanation import shap_values
 from limitlens.pipeline.attribute import state_before
 from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import promote
+from limitlens.pipeline.promote import Override, promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
 from limitlens.pipeline.train import train
@@ -33,6 +33,7 @@ from limitlens.pipeline.why import render, why
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
+PASS = Override("head of credit risk", "the test is about something else")
 
 
 def quiet(_: str) -> None:
@@ -53,10 +54,9 @@ def test_every_cause_moves_some_limit_in_the_demo(small_workspace: Workspace) ->
     assert all((current[f"phi_{player}"].fillna(0) != 0).any() for player in PLAYERS)
 
 
-def rebuilt(workspace: Workspace, iteration: Iteration, rows: pd.DataFrame, as_of: str, known_by: str) -> pd.DataFrame:
+def rebuilt(workspace: Workspace, features: FeatureSet, rows: pd.DataFrame, as_of: str, known_by: str) -> pd.DataFrame:
     """One data state, built afresh from the events."""
     spine = pd.DataFrame({"account_id": rows["account_id"], "as_of": rows[as_of], "known_by": rows[known_by]})
-    features = iteration.model.features
     return build_table(features, spine, workspace.relations(features)).reset_index(drop=True)
 
 
@@ -74,7 +74,11 @@ def test_shares_equal_an_enumeration_over_a_thousand_physically_rebuilt_accounts
         sides = (made_by[str(run_id)], made_by[after["run_id"].iloc[0]])
         moments = pd.DataFrame({"account_id": after["account_id"], "t0": before["as_of"], "t1": after["as_of"]})
         chain = [("t0", "t0"), ("t0", "t1"), ("t1", "t1"), ("t1", "t1")]
-        tables = [[rebuilt(small_workspace, side, moments, *state) for side in sides] for state in chain]
+        built = {
+            (state, features): rebuilt(small_workspace, features, moments, *state)
+            for state, features in product(dict.fromkeys(chain), {side.model.features for side in sides})
+        }
+        tables = [[built[state, side.model.features] for side in sides] for state in chain]
         states = (state_before(before), state_before(after))
 
         values = {point: decided_limits(point, sides, tables, states) for point in np.ndindex(4, 2, 2, 2)}
@@ -161,7 +165,9 @@ def test_groups_equal_an_enumeration_in_which_behaviour_steps_group_by_group(sma
     sides = (made_by[before["run_id"].iloc[0]], made_by[after["run_id"].iloc[0]])
     features, states = sides[1].model.features, (state_before(before), state_before(after))
     moments = pd.DataFrame({"account_id": after["account_id"], "t0": before["as_of"], "t1": after["as_of"]})
-    c0, c1 = (rebuilt(small_workspace, sides[1], moments, *state) for state in (("t0", "t1"), ("t1", "t1")))
+    c0, c1 = (
+        rebuilt(small_workspace, sides[1].model.features, moments, *state) for state in (("t0", "t1"), ("t1", "t1"))
+    )
     groups, phi, unit = split_behaviour(*sides, {features.digest: (c0, c1)}, *states)
 
     total = dict.fromkeys(groups, 0)
@@ -184,7 +190,7 @@ def test_shap_values_and_a_constant_sum_to_the_log_odds(small_workspace: Workspa
     iteration = small_workspace.iteration("2")
     rows = recorded_decisions(small_workspace).tail(300).reset_index(drop=True)
     moments = pd.DataFrame({"account_id": rows["account_id"], "t": rows["as_of"]})
-    table, state = rebuilt(small_workspace, iteration, moments, "t", "t"), state_before(rows)
+    table, state = rebuilt(small_workspace, iteration.model.features, moments, "t", "t"), state_before(rows)
     limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
     pd_ = iteration.score(table, state)
     rest = np.log(pd_ / (1 - pd_)) - shap_values(iteration.model, table, limit, age).sum(axis=1)
@@ -195,7 +201,7 @@ def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_w
     before = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
     settings = replace(default_settings(), trees=5)
     trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
-    promote(copied, "reviewer", NOW, trained.model_version)
+    promote(copied, "reviewer", NOW, trained.model_version, override=PASS, progress=quiet)
     write_report(copied, copied.root / "report.html", quiet)
     assert (copied.root / copied.ledger.model(trained.model_version).folder / "model.json").is_file()
     after = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
@@ -243,9 +249,9 @@ def test_an_edited_decision_is_found(copied: Workspace) -> None:
 
 def test_an_edited_model_is_refused_before_lightgbm_reads_it(copied: Workspace) -> None:
     registered = copied.ledger.models()[-1]
-    path = copied.root / registered.folder / "booster-0.txt"
+    path = copied.root / registered.folder / "book-0.txt"
     path.write_text(path.read_text()[:-2_000])
-    with pytest.raises(IntegrityError, match=r"booster-0\.txt: not the file that was recorded"):
+    with pytest.raises(IntegrityError, match=r"book-0\.txt: not the file that was recorded"):
         copied.iteration(registered.model_version)
 
 
@@ -299,9 +305,9 @@ def test_a_decided_date_is_not_decided_again(copied: Workspace) -> None:
 
 def test_the_developer_cannot_review(copied: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="somebody else has to review"):
-        promote(copied, "demo developer", NOW)
+        promote(copied, "demo developer", NOW, progress=quiet)
     with pytest.raises(WorkspaceError, match="give --reviewer NAME"):
-        promote(copied, None, NOW)
+        promote(copied, None, NOW, progress=quiet)
 
 
 def test_every_run_names_its_mlflow_run(small_workspace: Workspace) -> None:

@@ -1,0 +1,230 @@
+"""The classifier: how members are trained, as a scikit-learn estimator.
+
+What makes a retrained model close other lines is mostly chance in training. Against it: many members on different
+accounts, their mean; and, when a champion is there, its newest members stay in while the oldest are replaced.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from limitlens.models.calibration import choose_calibration
+from limitlens.models.scorer import Member, Scorer, unseen_scores
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+    """LightGBM members, averaged and calibrated.
+
+    Parameters
+    ----------
+    folds : int
+        Accounts are dealt to folds; each member is trained without one of them.
+    rounds : int
+        Members for each fold.
+    carried_rounds : int
+        How many of the champion's newest rounds stay, when there is a champion; fewer than ``rounds``.
+    trees : int
+        At most; fewer when the held-out accounts of the latest period say so.
+    patience : int
+        Trees without gain on them before training stops.
+    leaves, bins, learning_rate, min_rows_per_leaf, feature_share, row_share, l2
+        As LightGBM's ``num_leaves``, ``max_bin``, ``learning_rate``, ``min_data_in_leaf``, ``feature_fraction``,
+        ``bagging_fraction``, ``lambda_l2``.
+    seed : int
+    monotone : sequence of {-1, 0, 1}, optional
+        For each column the direction in which the PD may move.
+    categorical : sequence of int
+        Columns that hold codes.
+
+    Attributes
+    ----------
+    scorer_ : Scorer
+    trees_ : int
+        Trees of the members trained here.
+    classes_ : array of shape (2,)
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = X[:, 0] + rng.normal(size=400) > 0
+    >>> model = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, trees=20).fit(X, y)
+    >>> model.predict_proba(X).shape, len(model.scorer_.members)
+    ((400, 2), 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        folds: int = 5,
+        rounds: int = 2,
+        carried_rounds: int = 1,
+        trees: int = 400,
+        patience: int = 30,
+        leaves: int = 15,
+        bins: int = 63,
+        learning_rate: float = 0.05,
+        min_rows_per_leaf: int = 50,
+        feature_share: float = 0.6,
+        row_share: float = 0.8,
+        l2: float = 5.0,
+        seed: int = 1,
+        monotone: Sequence[int] | None = None,
+        categorical: Sequence[int] = (),
+    ) -> None:
+        self.folds = folds
+        self.rounds = rounds
+        self.carried_rounds = carried_rounds
+        self.trees = trees
+        self.patience = patience
+        self.leaves = leaves
+        self.bins = bins
+        self.learning_rate = learning_rate
+        self.min_rows_per_leaf = min_rows_per_leaf
+        self.feature_share = feature_share
+        self.row_share = row_share
+        self.l2 = l2
+        self.seed = seed
+        self.monotone = monotone
+        self.categorical = categorical
+
+    def fit(
+        self,
+        X: Any,  # noqa: N803 - scikit-learn's name; anything that becomes a matrix
+        y: Any,
+        *,
+        fold: IntArray | None = None,
+        period: npt.NDArray[Any] | None = None,
+        champion: Scorer | None = None,
+    ) -> Self:
+        """Train the members that are not carried over, and calibrate all of them together.
+
+        Parameters
+        ----------
+        X : array of shape (n, columns)
+            Missing values are NaN.
+        y : array of shape (n,)
+            Two classes; the greater one is bad.
+        fold : int64 array of shape (n,), optional
+            Fold of the account of each row, below ``folds``; default: rows in turn.
+        period : array of shape (n,), optional
+            When each row was observed; the latest rows say when to stop, and which calibration. Default: one period.
+        champion : Scorer, optional
+            Of the same columns and folds.
+
+        Raises
+        ------
+        ValueError
+            Not two classes, or fewer rounds than would be carried.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")  # noqa: N806
+        if (kind := type_of_target(y, input_name="y", raise_unknown=True)) != "binary":
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        self.classes_ = np.unique(y)
+        if len(self.classes_) != 2:
+            raise ValueError(f"Got {len(self.classes_)} class, but expected 2 classes: good and bad.")
+        if not 0 <= self.carried_rounds < self.rounds:
+            raise ValueError(
+                f"Got carried_rounds={self.carried_rounds}, but expected at least 0 and below {self.rounds}."
+            )
+        bad: BoolArray = y == self.classes_[1]
+        fold = np.arange(len(bad)) % self.folds if fold is None else fold
+        latest = np.ones(len(bad), bool) if period is None else np.asarray(period) == np.max(period)
+        carried = champion.members[-self.carried_rounds * self.folds :] if champion and self.carried_rounds else ()
+        begun = carried[-1].turn + 1 if carried else 0
+        turns = range(begun, begun + self.rounds - len(carried) // self.folds)
+        members = (*carried, *self._train(X, bad, fold, latest, turns))
+        scores = unseen_scores(members, X, fold)
+        judged = fold == 0 if latest.all() else latest
+        self.scorer_ = Scorer(members, choose_calibration(scores, bad, judged))
+        return self
+
+    def _train(
+        self, inputs: FloatArray, bad: BoolArray, fold: IntArray, latest: BoolArray, turns: range
+    ) -> list[Member]:
+        """Members of some turns; the first turn finds out how many trees are enough."""
+        options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
+        data = lgb.Dataset(inputs, bad.astype(np.float64), free_raw_data=False, **options)
+        dealt = [(np.flatnonzero(fold != k), _watched(fold == k, latest)) for k in range(self.folds)]
+        stop = lgb.early_stopping(self.patience, verbose=False)
+        first = self._turn(data, dealt, turns[0], self.trees, [stop])
+        self.trees_ = max(first.best_iteration, 1)
+        found = [first, *(self._turn(data, dealt, turn, self.trees_, []) for turn in turns[1:])]
+        return [
+            Member(booster.model_to_string(num_iteration=self.trees_), k, turn)
+            for turn, dealt_again in zip(turns, found, strict=True)
+            for k, booster in enumerate(dealt_again.boosters)
+        ]
+
+    def _turn(
+        self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
+    ) -> lgb.CVBooster:
+        """One member for each fold."""
+        parameters = self._parameters(self.seed * 1_000 + turn)
+        found = lgb.cv(parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True)
+        booster: lgb.CVBooster = found["cvbooster"]
+        return booster
+
+    def _parameters(self, seed: int) -> dict[str, Any]:
+        """Parameters for LightGBM; the result is the same for any number of threads."""
+        found = {
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "num_leaves": self.leaves,
+            "max_bin": self.bins,
+            "learning_rate": self.learning_rate,
+            "min_data_in_leaf": self.min_rows_per_leaf,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "lambda_l2": self.l2,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        return found | ({"monotone_constraints": list(self.monotone)} if self.monotone is not None else {})
+
+    def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
+        """Calibrated log-odds of bad, of shape (n,)."""
+        check_is_fitted(self)
+        return self.scorer_.log_odds(
+            validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
+        )
+
+    def predict_proba(self, X: Any) -> FloatArray:  # noqa: N803
+        """Probability of good and of bad, of shape (n, 2)."""
+        check_is_fitted(self)
+        bad = self.scorer_.pd(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False))
+        return np.column_stack([1 - bad, bad])
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+        """The more probable class."""
+        bad = self.predict_proba(X)[:, 1] > 0.5
+        found: npt.NDArray[Any] = self.classes_[bad.astype(int)]
+        return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _watched(held_out: BoolArray, latest: BoolArray) -> IntArray:
+    """Rows that say when to stop: the latest of the fold; in a tiny set any of it, or at least one."""
+    for rows in (held_out & latest, held_out, latest):
+        if rows.any():
+            return np.flatnonzero(rows)
+    return np.zeros(1, np.int64)

@@ -1,0 +1,83 @@
+"""What a model reads: the columns of a feature set, those of the line and the attributes, as one matrix."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.features.declarations import FeatureSet
+from limitlens.features.line import line_column_names, line_columns
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: Values of each text column, in the order of their codes; anything else is missing.
+Categories = Mapping[str, tuple[str, ...]]
+
+#: A text attribute keeps this many of its values; rarer ones count as missing.
+MAX_CATEGORIES = 100
+
+
+def model_columns(features: FeatureSet) -> tuple[str, ...]:
+    """Inputs of a model over a feature set: its columns, those of the line, the attributes, the segment."""
+    return (*features.columns, *line_column_names(features), *(name for name, _ in features.attributes), "segment")
+
+
+def text_columns(features: FeatureSet) -> list[str]:
+    """Inputs that are codes of a text."""
+    return [*(name for name, kind in features.attributes if kind == "text"), "segment"]
+
+
+def monotone_directions(features: FeatureSet) -> list[int]:
+    """For each input 1 if the PD may only rise with it, -1 if only fall, else 0; as the catalogue declares."""
+    declared = features.declaration_of
+    return [declared[name].monotone if name in declared else 0 for name in model_columns(features)]
+
+
+def find_categories(features: FeatureSet, table: pd.DataFrame, known: Categories | None = None) -> Categories:
+    """The most frequent values of each text column, sorted; values known before keep their codes.
+
+    Examples
+    --------
+    >>> from limitlens.features.catalogue import CATALOGUE
+    >>> table = pd.DataFrame({"segment": ["b", "c", "a", "a"]})
+    >>> find_categories(CATALOGUE, table, {"segment": ("c",)})
+    {'segment': ('c', 'a', 'b')}
+    """
+    found = {}
+    for name in text_columns(features):
+        before = (known or {}).get(name, ())
+        counts = table[name].value_counts().sort_index().drop(labels=list(before), errors="ignore")
+        found[name] = (*before, *sorted(counts.nlargest(MAX_CATEGORIES - len(before)).index))
+    return found
+
+
+def model_inputs(
+    features: FeatureSet, categories: Categories, table: pd.DataFrame, limit_cents: IntArray, line_age_days: IntArray
+) -> FloatArray:
+    """Inputs as a matrix, columns found by name, text as codes.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n, ...)
+        Feature table of the set, columns in any order.
+    limit_cents, line_age_days : int64 arrays of shape (n,)
+
+    Returns
+    -------
+    float64 array of shape (n, len(model_columns(features)))
+    """
+    line = line_columns(features, table, limit_cents, line_age_days)
+    columns = {name: table[name] for name in features.columns} | dict(line.items())
+    columns |= {name: table[name] for name, _ in features.attributes}
+    for name, values in categories.items():
+        codes = pd.Categorical(table[name], categories=list(values)).codes
+        columns[name] = pd.Series(np.where(codes < 0, np.nan, codes.astype(np.float64)), index=table.index)
+    return np.column_stack([columns[name].to_numpy(np.float64) for name in model_columns(features)])
+
+
+def fold_of(account_ids: pd.Series, folds: int) -> IntArray:
+    """Fold of each account: a hash of its id, so that it never depends on who else is in the table."""
+    return np.array([int(hashlib.sha256(str(a).encode()).hexdigest()[:8], 16) % folds for a in account_ids], np.int64)

@@ -88,6 +88,40 @@ def calibration_table(bad: BoolArray, pd_: FloatArray, bins: int = 10) -> pd.Dat
     )
 
 
+def tail_table(
+    bad: BoolArray, pd_: FloatArray, shares: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+) -> pd.DataFrame:
+    """What lies in the riskiest share of the rows: where a policy acts.
+
+    Returns
+    -------
+    DataFrame with ``share, rows, bads, observed_share, expected_share, lift, caught_share``
+        ``lift``: share of bads by that of all rows; ``caught_share``: of all bads.
+
+    Examples
+    --------
+    >>> tail_table(np.array([False, False, False, True]), np.array([0.1, 0.1, 0.2, 0.7]), (0.25,))["lift"].tolist()
+    [4.0]
+    """
+    order = np.argsort(-pd_, kind="stable")
+    found = []
+    for share in shares:
+        chosen = order[: max(1, round(len(order) * share))]
+        bads = int(bad[chosen].sum())
+        found.append(
+            {
+                "share": share,
+                "rows": len(chosen),
+                "bads": bads,
+                "observed_share": bads / len(chosen),
+                "expected_share": float(pd_[chosen].mean()),
+                "lift": bads / len(chosen) / float(bad.mean()),
+                "caught_share": bads / int(bad.sum()),
+            }
+        )
+    return pd.DataFrame(found)
+
+
 def paired_auc_gain(bad: BoolArray, better: FloatArray, base: FloatArray) -> tuple[float, float, float]:
     """AUC of one model less that of another on the same rows, with its 95% interval.
 

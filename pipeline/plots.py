@@ -188,3 +188,29 @@ def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
         _rows(axes, [row["feature"] for row in rows])
         figure.legend(ncols=2, frameon=False, loc="outside upper left")
         return _svg(figure, "contrast")
+
+
+def importance(weight: pd.Series) -> str:
+    """Mean absolute push of each feature on the log-odds, the strongest on top."""
+    with _drawing(7.4, 0.28 * len(weight) + 0.6) as (figure, axes):
+        axes.barh(range(len(weight)), weight.to_numpy(), height=0.62, color=COLOURS["behaviour"])
+        axes.set_xlabel("mean absolute push on the log-odds of default")
+        _rows(axes, [str(name) for name in weight.index])
+        return _svg(figure, "importance")
+
+
+def dependence(values: pd.Series, push: pd.Series, name: str) -> str:
+    """Push of one feature on the log-odds against its value; lines without a value stand at the left edge."""
+    known = values.dropna()
+    left = known.min() - 0.06 * (known.max() - known.min() or 1) if len(known) else 0.0
+    with _drawing(4.9, 3.0) as (figure, axes):
+        axes.axhline(0, color=_LINE, linewidth=1)
+        missing = values.isna().to_numpy()
+        shown = values.fillna(left)
+        points: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 4, "alpha": 0.5, "rasterized": True}
+        axes.plot(shown[~missing], push[~missing], color=COLOURS["behaviour"], **points)
+        if missing.any():
+            axes.plot(shown[missing], push[missing], color=_GOOD, label="no value", **points)
+            axes.legend(frameon=False)
+        axes.set(xlabel=name, ylabel="push")
+        return _svg(figure, f"dependence-{name}")

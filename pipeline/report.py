@@ -3,19 +3,18 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.storage import write_text
 from limitlens.pipeline import plots, report_tables, tracking
-from limitlens.pipeline.why import VERBS, money, value, why
+from limitlens.pipeline.page import render
+from limitlens.pipeline.why import VERBS, money, why
 from limitlens.pipeline.workspace import Workspace
 
 #: What the columns say that are no declared features.
@@ -49,26 +48,10 @@ def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None
     """
     decisions = read_decisions(workspace)
     progress(f"writing the report of {len(decisions):,} decisions")
-    write_text(render_report(report_context(workspace, decisions)), out)
+    write_text(render("report.html.j2", report_context(workspace, decisions)), out)
     if run_id := workspace.ledger.last_mlflow_run():
         tracking.attach(workspace.mlflow, run_id, out)
     return out
-
-
-def render_report(context: dict[str, Any]) -> str:
-    """The page; what is filled in is escaped, except the plots."""
-    folder = files("limitlens.pipeline") / "templates"
-    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {
-        "money": money,
-        "signed": lambda cents: money(cents, signed=True),
-        "value": value,
-        "count": lambda number: f"{number:,}",
-        "push": lambda number: f"{number:+.3f}".replace("-", "−"),
-        "percent": lambda share: f"{share:.2%}",
-    }
-    return environment.get_template("report.html.j2").render(context)
 
 
 def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +23,9 @@ from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
 from limitlens.models.settings import TrainSettings
 from limitlens.models.validation import calibration_table, measure
-from limitlens.pipeline import plots, tracking
+from limitlens.pipeline import tracking
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.validation_report import Judged, judge, render_validation
 from limitlens.pipeline.workspace import Workspace
 
 #: SHAP of at most this many flagged accounts goes into the false-positive contrast.
@@ -80,8 +81,9 @@ def train(
         progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
         model = _fit(table, rows, settings, champion)
         progress("validating")
-        validation = _validate(model, table, policy)
-        return register(workspace, model, policy, validation, developer)
+        judged = judge(model, table)
+        report = render_validation(judged, policy, developer, progress)
+        return register(workspace, model, policy, _validate(judged, policy), developer, report=report)
 
 
 def _champion(workspace: Workspace) -> DefaultRiskModel | None:
@@ -101,21 +103,17 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
-def _validate(model: DefaultRiskModel, table: TrainingTable, policy: Policy) -> dict[str, Any]:
+def _validate(judged: Judged, policy: Policy) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
-    rows, train_rows = table.part("test") if table.out_of_time else table.part("train"), table.part("train")
-    out_of_fold = not table.out_of_time
-    limit, age, bad = _columns(rows)
-    pd_ = predict_pd(model, rows, limit, age, out_of_fold=out_of_fold)
-    folds = _fold_metrics(model, train_rows)
+    model, train_rows = judged.model, judged.table.part("train")
     return {
-        "kind": "out of time" if table.out_of_time else "cross-validated",
-        "as_of": sorted({t.isoformat() for t in rows["as_of"]})[-1],
-        "metrics": measure(bad, pd_).to_dict(),
-        "folds": folds,
+        "kind": "cross-validated" if judged.out_of_fold else "out of time",
+        "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
+        "metrics": measure(judged.bad, judged.pd_).to_dict(),
+        "folds": _fold_metrics(model, train_rows),
         "train": {"rows": len(train_rows), "bads": int(train_rows["bad"].sum()), "labels_end": model.labels_end},
-        "calibration": calibration_table(bad, pd_).to_dict("list"),
-        "false_positives": _false_positives(model, rows, policy, pd_, out_of_fold=out_of_fold),
+        "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
+        "false_positives": _false_positives(model, judged.rows, policy, judged.pd_, out_of_fold=judged.out_of_fold),
     }
 
 
@@ -156,7 +154,13 @@ def _false_positives(
 
 
 def register(
-    workspace: Workspace, model: DefaultRiskModel, policy: Policy, validation: dict[str, Any], developer: str
+    workspace: Workspace,
+    model: DefaultRiskModel,
+    policy: Policy,
+    validation: dict[str, Any],
+    developer: str,
+    *,
+    report: Mapping[str, str],
 ) -> Trained:
     """Record a validated model with a policy as an MLflow run, and register it as challenger."""
     digests = {
@@ -173,7 +177,8 @@ def register(
             save_model(model, folder)
             write_text(policy.text, folder / "policy.toml")
             write_text(json.dumps(validation, indent=1), folder / "validation.json")
-            write_text(plots.calibration(validation), folder / "calibration.svg")
+            for name, text in report.items():
+                write_text(text, folder / name)
             mlflow.log_artifacts(run_id, str(folder), "model")
         version, local = tracking.register(mlflow, run_id, "model", digests)
         workspace.ledger.record_policy(policy.digest, policy.text)

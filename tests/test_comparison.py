@@ -98,7 +98,7 @@ def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     path = workspace.root / workspace.ledger.model(version).folder / "validation.json"
 
     validation = json.loads(path.read_text(encoding="utf-8"))
-    return register(workspace, changed, iteration.policy, validation, "a developer").model_version
+    return register(workspace, changed, iteration.policy, validation, "a developer", report={}).model_version
 
 
 def raised(scorer: Scorer) -> Scorer:

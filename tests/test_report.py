@@ -9,6 +9,7 @@ import pytest
 
 from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline import plots, report, report_tables
+from limitlens.pipeline.page import render
 from limitlens.pipeline.workspace import Workspace
 
 EVIL = "<script>alert(1)</script>"
@@ -72,7 +73,7 @@ def test_markup_in_names_is_escaped(context: dict[str, Any]) -> None:
     plot = plots.contrast([feature])
     model = {**context["model"], "contrast": [feature], "contrast_plot": plot}
     actions = {**context["actions"], "segments": [EVIL]}
-    rendered = report.render_report({**context, "model": model, "actions": actions})
+    rendered = render("report.html.j2", {**context, "model": model, "actions": actions})
     assert "<script" not in rendered
     assert rendered.count("&lt;script&gt;") == 3
 

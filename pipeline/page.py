@@ -1,0 +1,37 @@
+"""Pages from templates: what is filled in is escaped, except the plots."""
+
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from limitlens.pipeline.why import money, value
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill in a template of this package; a name that is missing is an error.
+
+    Parameters
+    ----------
+    template : str
+        File below ``templates``; a page in HTML is escaped.
+    context : dict
+    """
+    folder = files("limitlens.pipeline") / "templates"
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=template.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=template.endswith(".md.j2"),
+    )
+    environment.filters |= {
+        "money": money,
+        "signed": lambda cents: money(cents, signed=True),
+        "value": value,
+        "count": lambda number: f"{number:,}",
+        "push": lambda number: f"{number:+.3f}".replace("-", "−"),
+        "percent": lambda share: f"{share:.2%}",
+    }
+    return environment.get_template(template).render(context)

@@ -1,0 +1,65 @@
+"""The validation report and its figures: stability, monotonicity, the tail."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from limitlens.models.calibration import calibration_by
+from limitlens.models.monotonicity import monotonicity
+from limitlens.models.stability import stability
+from limitlens.models.validation import tail_table
+from limitlens.pipeline.workspace import Workspace
+
+
+@pytest.mark.parametrize("rows", [60, 500, 5_000])
+def test_without_a_change_the_critical_value_is_rarely_exceeded_whatever_the_number_of_rows(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    found = [stability(rng.normal(size=rows), rng.normal(size=2 * rows), level=0.95).moved for _ in range(400)]
+    assert np.mean(found) < 0.08
+
+
+def test_the_psi_is_the_sum_over_the_bins() -> None:
+    before, after = np.array([1.0, 1, 2, 2, np.nan, np.nan]), np.array([1.0, 2, 2, 2, np.nan, np.nan])
+    p, q = np.array([2.5, 2.5, 2.5]) / 7.5, np.array([1.5, 3.5, 2.5]) / 7.5
+    assert stability(before, after, bins=2).psi == pytest.approx(((q - p) * np.log(q / p)).sum())
+
+
+def test_the_tail_counts_the_riskiest_rows() -> None:
+    rng = np.random.default_rng(1)
+    pd_, bad = rng.random(1_000), rng.random(1_000) < 0.2
+    row = tail_table(bad, pd_, (0.05,)).iloc[0]
+    riskiest = sorted(zip(pd_, bad, strict=True), reverse=True)[:50]
+    assert row["bads"] == sum(b for _, b in riskiest)
+    assert row["lift"] == pytest.approx(row["bads"] / 50 / bad.mean())
+
+
+def test_each_group_has_its_own_observed_and_expected_bads() -> None:
+    bad, pd_ = np.array([True, False, False, True]), np.array([0.5, 0.1, 0.2, 0.4])
+    found = calibration_by(pd.Series(["b", "a", "b", "b"], index=[9, 8, 7, 6]), bad, pd_).set_index("group")
+    assert found.loc["b", ["rows", "bads"]].tolist() == [3, 2]
+    assert found.loc["b", "ratio"] == pytest.approx(2 / 1.1)
+
+
+def test_a_model_that_breaks_a_declared_direction_is_found(small_workspace: Workspace) -> None:
+    """The shipped model keeps every direction; read the other way round, its features break them."""
+    model = small_workspace.iteration("2").model
+    rng = np.random.default_rng(0)
+    inputs = rng.choice([0.0, 1, 5, 40, 1_000], size=(20, len(model.columns)))
+    assert (monotonicity(model, inputs)["worst_step"] <= 1e-9).all()
+    aggregates = tuple(replace(a, monotone=-a.monotone) for a in model.features.aggregates)
+    ratios = tuple(replace(r, monotone=-r.monotone) for r in model.features.ratios)
+    turned = replace(model, features=replace(model.features, aggregates=aggregates, ratios=ratios))
+    assert monotonicity(turned, inputs)["worst_step"].max() > 0.001
+
+
+def test_the_report_of_a_version_is_whole_and_reads_without_a_network(small_workspace: Workspace) -> None:
+    folder = small_workspace.root / small_workspace.ledger.model("2").folder
+    page, text = ((folder / f"validation.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles == re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert len(titles) >= 12
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", page.replace("xlink:href", "href"))
+    assert re.search(r"\| lines \| [\d,]+ \|", text)

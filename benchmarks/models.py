@@ -159,16 +159,20 @@ def gmsc(data: Path, *, without: tuple[str, ...] = ("age",)) -> Set:
 
 
 def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolArray | None = None) -> Set:
-    """The model inputs of a training table."""
+    """The model inputs of a training table that take more than one value."""
     categories = find_categories(table.features, rows)
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    names = model_columns(table.features)
+    names, texts = model_columns(table.features), text_columns(table.features)
+    inputs = model_inputs(table.features, categories, rows, limit, age)
+    # Some peers refuse a column without a value; one that never changes teaches nobody anything.
+    kept = [k for k in range(len(names)) if np.unique(inputs[:, k]).size > 1]
+    directions = monotone_directions(table.features)
     return Set(
         name,
-        model_inputs(table.features, categories, rows, limit, age),
+        inputs[:, kept],
         rows["bad"].to_numpy(bool),
-        tuple(names.index(text) for text in text_columns(table.features)),
-        tuple(monotone_directions(table.features)),
+        tuple(place for place, k in enumerate(kept) if names[k] in texts),
+        tuple(directions[k] for k in kept),
         rows["as_of"].to_numpy() if test is not None else None,
         test,
     )

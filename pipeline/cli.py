@@ -38,11 +38,13 @@ from limitlens.pipeline.compare import compare as compare_versions
 from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
 from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.iterations import iteration_named, iterations_of, repeat
 from limitlens.pipeline.promote import Override
 from limitlens.pipeline.promote import promote as promote_version
 from limitlens.pipeline.promote import rollback as roll_back
 from limitlens.pipeline.promote import withdraw as withdraw_version
 from limitlens.pipeline.report import write_report
+from limitlens.pipeline.score import score as score_book
 from limitlens.pipeline.train import train as train_iteration
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.why import money, render
@@ -498,6 +500,95 @@ def _show_comparison(compared: Compared) -> None:
         typer.echo(f"over the budget: {breach}")
     if compared.breaches:
         typer.echo(f"only the {compared.approver} may promote it all the same")
+
+
+iterations_app = typer.Typer(
+    help="List versions with what each changed; show one; train one again from its record.", invoke_without_command=True
+)
+app.add_typer(iterations_app, name="iterations")
+
+
+@iterations_app.callback()
+def iterations(
+    context: typer.Context, workspace: WorkspaceOption = _DEFAULT_WORKSPACE, as_json: JsonOption = False
+) -> None:
+    """List every version: what it changed, who promoted it, how many limits it moved.
+
+    Example: limitlens iterations
+    """
+    if context.invoked_subcommand:
+        return
+    found = iterations_of(Workspace(workspace))
+    if as_json:
+        _print_json([asdict(row) for row in found])
+        return
+    shown = Table("version", Column("status", no_wrap=True), "changed", "decisions", "limits it moved", box=None)
+    for row in found:
+        moved = f"{row.changes:,} ({money(row.model_cents + row.policy_cents, signed=True)})"
+        shown.add_row(row.model_version, row.status, ", ".join(row.changed), f"{row.decisions:,}", moved)
+    _stdout.print(shown)
+
+
+@iterations_app.command("show")
+def show_iteration(
+    name: Annotated[str, typer.Argument(metavar="VERSION", help="Model version, or MLflow run that trained it.")],
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one version, with the limits that it moved.
+
+    Example: limitlens iterations show 2
+    """
+    row = iteration_named(Workspace(workspace), name)
+    if as_json:
+        _print_json(asdict(row))
+        return
+    typer.echo(f"version {row.model_version} {f'({row.status}) ' if row.status else ''}by {row.developer}")
+    typer.echo(f"  MLflow run   {row.mlflow_run_id}")
+    typer.echo(f"  changed      {', '.join(row.changed) or 'nothing before it'}")
+    for promotion in row.promotions:
+        typer.echo(f"  promoted     {promotion}")
+    typer.echo(f"  decisions    {row.decisions:,}")
+    typer.echo(f"  limits moved {row.changes:,}")
+    typer.echo(f"    model      {money(row.model_cents, signed=True)}")
+    typer.echo(f"    policy     {money(row.policy_cents, signed=True)}")
+
+
+@iterations_app.command("repeat")
+def repeat_iteration(
+    name: Annotated[str, typer.Argument(metavar="VERSION", help="Model version, or MLflow run that trained it.")],
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+) -> None:
+    """Train a version again from its MLflow record, and compare the models character by character.
+
+    Nothing is recorded. The exit code is 3 when they differ.
+
+    Example: limitlens iterations repeat 2
+    """
+    if not repeat(Workspace(workspace), name, _progress):
+        typer.echo(f"the model is not the one of {name}: another LightGBM, or other hardware?")
+        raise typer.Exit(3)
+    typer.echo("the same model, to the last character")
+
+
+@app.command()
+def score(
+    as_of: Annotated[datetime, typer.Option(parser=_time, help="Moment at which the book is scored.")],
+    out: Annotated[Path, typer.Option(help="Parquet file for the scores.")] = Path("scores.parquet"),
+    model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the PD of every line of the book, from file to file in bounded memory; nothing is decided.
+
+    Example: limitlens score --as-of 2026-07-01 --out scores.parquet
+    """
+    scored = score_book(Workspace(workspace), as_of, out, model_version=model, progress=_progress)
+    if as_json:
+        _print_json(asdict(scored))
+        return
+    how = ", out of fold: the training labels reach past this date" if scored.backtest else ""
+    typer.echo(f"{scored.rows:,} lines scored by version {scored.model_version}{how}, in {out}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -89,6 +90,37 @@ def log_values(
         metrics=[Metric(name, float(value), 0, 0) for name, value in metrics.items()],
         params=[Param(name, str(value)[:_MAX_PARAMETER]) for name, value in parameters.items()],
     )
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training run was given beside its settings, which stand in the model.
+
+    Parameters
+    ----------
+    events : str
+        Digest of the accepted events.
+    until : str
+        ISO time before which they were known; empty: all of them.
+    champion : str
+        Version whose members stayed; empty: none.
+    """
+
+    events: str
+    until: str
+    champion: str
+
+
+def record_training(mlflow: "MlflowClient", run_id: str, record: TrainingRecord) -> None:
+    """Note on a run what it needs to be repeated."""
+    for name, value in asdict(record).items():
+        mlflow.set_tag(run_id, f"limitlens.train.{name}", value)
+
+
+def training_record(store: Path, run_id: str) -> TrainingRecord:
+    """What :func:`record_training` noted."""
+    tags = client(store).get_run(run_id).data.tags
+    return TrainingRecord(**{name: tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion")})
 
 
 def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[str, str]) -> tuple[str, Path]:

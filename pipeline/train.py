@@ -74,29 +74,45 @@ def train(
         No label has matured, or another run is in progress.
     """
     with exclusive(workspace.root):
-        table = build_training_table(workspace, settings, until, progress)
-        workspace.check_rules(policy, table.features)
-        rows = table.part("train")
-        champion = _champion(workspace)
-        progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
-        model = _fit(table, rows, settings, champion)
+        champion = workspace.ledger.champion()
+        before = workspace.iteration(champion).model if champion else None
+        features = workspace.features(settings)
+        workspace.check_rules(policy, features)
+        model, table = fit_iteration(workspace, settings, until, before, progress)
         progress("validating")
         judged = judge(model, table)
         report = render_validation(judged, policy, developer, progress)
-        return register(workspace, model, policy, _validate(judged, policy), developer, report=report)
+        record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
+        validation = _validate(judged, policy)
+        return register(workspace, model, policy, validation, developer, report=report, record=record)
 
 
-def _champion(workspace: Workspace) -> DefaultRiskModel | None:
-    version = workspace.ledger.champion()
-    return workspace.iteration(version).model if version else None
+def fit_iteration(
+    workspace: Workspace,
+    settings: TrainSettings,
+    until: datetime | None,
+    champion: DefaultRiskModel | None,
+    progress: Callable[[str], None],
+) -> tuple[DefaultRiskModel, TrainingTable]:
+    """Build the training table and train a model on it; the same inputs give the same text.
 
-
-def _fit(
-    table: TrainingTable, rows: pd.DataFrame, settings: TrainSettings, champion: DefaultRiskModel | None
-) -> DefaultRiskModel:
+    Parameters
+    ----------
+    workspace : Workspace
+    settings : TrainSettings
+    until : datetime, optional
+        Use only what was known before.
+    champion : DefaultRiskModel, optional
+        Whose newest members stay.
+    progress : callable
+    """
+    table = build_training_table(workspace, settings, until, progress)
+    rows = table.part("train")
+    progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     limit, age, bad = _columns(rows)
     end = rows["label_end"].max().isoformat()
-    return train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
+    model = train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
+    return model, table
 
 
 def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -161,6 +177,7 @@ def register(
     developer: str,
     *,
     report: Mapping[str, str],
+    record: tracking.TrainingRecord,
 ) -> Trained:
     """Record a validated model with a policy as an MLflow run, and register it as challenger."""
     digests = {
@@ -172,6 +189,7 @@ def register(
     with tracking.recorded_run(workspace.mlflow, "train", digests) as (mlflow, run_id):
         metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
         tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
+        tracking.record_training(mlflow, run_id, record)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
             save_model(model, folder)

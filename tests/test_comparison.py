@@ -21,6 +21,7 @@ from limitlens.models.scorer import Scorer
 from limitlens.pipeline.compare import compare
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import Override, promote, rollback, withdraw
+from limitlens.pipeline.tracking import TrainingRecord
 from limitlens.pipeline.train import register
 from limitlens.pipeline.workspace import Workspace, default_policy
 
@@ -98,7 +99,9 @@ def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     path = workspace.root / workspace.ledger.model(version).folder / "validation.json"
 
     validation = json.loads(path.read_text(encoding="utf-8"))
-    return register(workspace, changed, iteration.policy, validation, "a developer", report={}).model_version
+    record = TrainingRecord("", "", "")
+    found = register(workspace, changed, iteration.policy, validation, "a developer", report={}, record=record)
+    return found.model_version
 
 
 def raised(scorer: Scorer) -> Scorer:

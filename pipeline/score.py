@@ -1,0 +1,114 @@
+"""Score: the PD of every line of the book at one moment, from file to file in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limitlens.data.calendar import format_time
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.storage import parquet_stream
+from limitlens.features.spine import book
+from limitlens.limits.iteration import Iteration
+from limitlens.pipeline.attribute import unpacked
+from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.states import states_before
+from limitlens.pipeline.workspace import Workspace
+
+SCORES = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("as_of", pa.timestamp("us", tz="UTC")),
+        ("pd", pa.float64()),
+        ("model_version", pa.string()),
+    ]
+)
+
+#: Rows scored at once.
+BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many lines were scored, by which version, and whether out of fold (before its labels end)."""
+
+    rows: int
+    model_version: str
+    backtest: bool
+    path: Path
+
+
+def score(
+    workspace: Workspace,
+    as_of: datetime,
+    out: Path,
+    *,
+    model_version: str | None = None,
+    progress: Callable[[str], None],
+) -> Scored:
+    """Score the whole book and write a Parquet file; nothing is decided or recorded in the ledger.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : datetime
+    out : Path
+        File of schema :data:`SCORES`, ordered by account; it appears when it is whole.
+    model_version : str, optional
+        Default: the champion.
+    progress : callable
+
+    Raises
+    ------
+    WorkspaceError
+        No champion, or the version was withdrawn.
+    IntegrityError
+        A file of the model is not the one recorded.
+    """
+    version = model_version or workspace.ledger.champion()
+    if version is None:
+        raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
+    found = workspace.scoring(version)
+    backtest = as_of < datetime.fromisoformat(found.model.labels_end)
+    iteration = Iteration(found.model, found.policy, version, backtest)
+    path = feature_table(workspace, iteration.model.features, as_of, progress=progress)
+    lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
+    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), iteration.policy)
+    state = state.set_index(pd.Index(lines["account_id"]))
+    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
+    rows = 0
+    with parquet_stream(SCORES, out) as write:
+        for piece in scored_batches(iteration, path, state):
+            write(piece)
+            rows += len(piece)
+    return Scored(rows, version, backtest, out)
+
+
+def scored_batches(iteration: Iteration, features: Path, state: pd.DataFrame) -> Iterator[pa.Table]:
+    """Score a feature file batch by batch.
+
+    Parameters
+    ----------
+    iteration : Iteration
+    features : Path
+        Feature table of the model, as :func:`limitlens.pipeline.feature_tables.feature_table` writes it.
+    state : DataFrame indexed by account
+        State of every line in it.
+
+    Yields
+    ------
+    pyarrow.Table
+        Of schema :data:`SCORES`.
+    """
+    for batch in pq.ParquetFile(features, page_checksum_verification=True).iter_batches(BATCH_ROWS):
+        table = batch.to_pandas()
+        mine = state.loc[table["account_id"]].reset_index(drop=True)
+        pd_ = iteration.score(table, mine)
+        version = pa.array(np.full(len(pd_), iteration.model_version))
+        columns = [batch["account_id"], batch["as_of"], pa.array(pd_), version]
+        yield pa.table(columns, names=SCORES.names).cast(SCORES)

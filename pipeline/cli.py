@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Column, Table
@@ -39,6 +40,7 @@ from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
 from limitlens.pipeline.feature_tables import feature_table
 from limitlens.pipeline.iterations import iteration_named, iterations_of, repeat
+from limitlens.pipeline.label_report import ROLL_MONTHS, write_label_report
 from limitlens.pipeline.promote import Override
 from limitlens.pipeline.promote import promote as promote_version
 from limitlens.pipeline.promote import rollback as roll_back
@@ -338,6 +340,30 @@ def features(
         shown.add_row(one.name, one.layer, one.measures, one.unit, one.why)
     _stdout.print(shown)
     typer.echo(f"{len(found):,} of {len(listed(CATALOGUE)):,} features")
+
+
+@app.command()
+def labels(
+    out: Annotated[Path | None, typer.Option(help="HTML file; default: labels.html in the workspace.")] = None,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Justify the label: roll rates between buckets of days past due, and vintage curves, as tables and plots.
+
+    Example: limitlens labels --out labels.html
+    """
+    path = out or workspace / "labels.html"
+    rolls, vintages = write_label_report(Workspace(workspace), _settings(config), path, _progress)
+    if as_json:
+        _print_json({"roll_rates": rolls.reset_index().to_dict("records"), "vintages": vintages.to_dict()})
+        return
+    shown = Table(f"days past due, and {ROLL_MONTHS} months later", "lines", *rolls.columns[:-1], box=None)
+    for name, row in rolls.iterrows():
+        shares = ["–" if pd.isna(value) else f"{value:.1%}" for value in row.iloc[:-1]]
+        shown.add_row(str(name), f"{row['lines']:,.0f}", *shares)
+    _stdout.print(shown)
+    typer.echo(f"open {path}")
 
 
 @app.command()

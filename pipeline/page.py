@@ -1,11 +1,24 @@
 """Pages from templates: what is filled in is escaped, except the plots."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from limitlens.pipeline.why import money, value
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: a heading, what it says in words, a table of text, plots by caption."""
+
+    title: str
+    text: str
+    table: pd.DataFrame | None = None
+    plots: Sequence[tuple[str, str]] = ()
 
 
 def render(template: str, context: dict[str, Any]) -> str:

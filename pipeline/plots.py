@@ -214,3 +214,15 @@ def dependence(values: pd.Series, push: pd.Series, name: str) -> str:
             axes.legend(frameon=False)
         axes.set(xlabel=name, ylabel="push")
         return _svg(figure, f"dependence-{name}")
+
+
+def vintages(curves: pd.DataFrame) -> str:
+    """Share gone bad by age in months, a line a vintage, the older ones paler."""
+    with _drawing(7.4, 3.8) as (figure, axes):
+        for place, name in enumerate(curves):
+            strength = 0.25 + 0.75 * (place + 1) / len(curves.columns)
+            axes.plot(curves.index, curves[name], color=COLOURS["behaviour"], alpha=strength, linewidth=1.5, label=name)
+        axes.set(xlabel="months since opening", ylabel="share gone bad", ylim=(0, None))
+        axes.yaxis.set_major_formatter("{x:.1%}")
+        axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves.columns) // 9)
+        return _svg(figure, "vintages")

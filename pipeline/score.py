@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import format_time
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import parquet_stream
 from limitlens.features.spine import book
 from limitlens.limits.iteration import Iteration
@@ -79,17 +79,18 @@ def score(
     path = feature_table(workspace, iteration.model.features, as_of, progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
     state = states_before(lines, unpacked(workspace.ledger.last_decisions()), iteration.policy)
-    state = state.set_index(pd.Index(lines["account_id"]))
     progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
     rows = 0
     with parquet_stream(SCORES, out) as write:
-        for piece in scored_batches(iteration, path, state):
+        for piece in scored_batches(iteration, path, lines["account_id"], state):
             write(piece)
             rows += len(piece)
     return Scored(rows, version, backtest, out)
 
 
-def scored_batches(iteration: Iteration, features: Path, state: pd.DataFrame) -> Iterator[pa.Table]:
+def scored_batches(
+    iteration: Iteration, features: Path, accounts: pd.Series, state: pd.DataFrame
+) -> Iterator[pa.Table]:
     """Score a feature file batch by batch.
 
     Parameters
@@ -97,17 +98,28 @@ def scored_batches(iteration: Iteration, features: Path, state: pd.DataFrame) ->
     iteration : Iteration
     features : Path
         Feature table of the model, as :func:`limitlens.pipeline.feature_tables.feature_table` writes it.
-    state : DataFrame indexed by account
-        State of every line in it.
+    accounts : Series of str
+        Account of every line in it, in its order.
+    state : DataFrame
+        State of every line, in the same order.
 
     Yields
     ------
     pyarrow.Table
         Of schema :data:`SCORES`.
+
+    Raises
+    ------
+    IntegrityError
+        The file holds other accounts.
     """
+    start = 0
     for batch in pq.ParquetFile(features, page_checksum_verification=True).iter_batches(BATCH_ROWS):
         table = batch.to_pandas()
-        mine = state.loc[table["account_id"]].reset_index(drop=True)
+        rows = slice(start, start := start + len(table))
+        if not np.array_equal(table["account_id"], accounts.iloc[rows]):
+            raise IntegrityError(f"{features}: not the lines of the book; delete the file, it is built again.")
+        mine = state.iloc[rows].reset_index(drop=True)
         pd_ = iteration.score(table, mine)
         version = pa.array(np.full(len(pd_), iteration.model_version))
         columns = [batch["account_id"], batch["as_of"], pa.array(pd_), version]

@@ -146,7 +146,7 @@ def _labels(
     """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed."""
     if "outcomes" in workspace.events.present():
         return delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
-    months = matured_months(_first_event(relations), end, settings.horizon_months)
+    months = matured_months(first_payment(relations), end, settings.horizon_months)
     if not months:
         raise WorkspaceError(
             f"no label has matured by {format_time(end)}: a horizon of {settings.horizon_months} months needs as many "
@@ -163,7 +163,14 @@ def _labels(
     return labels.assign(label_end=labels["as_of"].map(ends))
 
 
-def _first_event(relations: dict[str, str]) -> datetime:
+def first_payment(relations: dict[str, str]) -> datetime:
+    """Time of the first event of payment.
+
+    Raises
+    ------
+    WorkspaceError
+        There is none.
+    """
     found = run_sql("SELECT MIN(event_time) AS first FROM payment", {"payment": relations["payment"]})
     first: datetime | None = found.column("first").to_pylist()[0]
     if first is None:

@@ -4,7 +4,7 @@ It is made from the training table and the model alone, on rows the model has no
 exists, else out of fold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import calibration_table, measure, paired_auc_gain, tail_table
 from limitlens.pipeline import plots
-from limitlens.pipeline.page import render
+from limitlens.pipeline.page import Section, render
 from limitlens.pipeline.training_table import TrainingTable
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,16 +32,6 @@ _SWEPT = 60
 
 #: Features shown one by one.
 _SHOWN = 15
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section: a heading, what it says in words, a table of text, plots by caption."""
-
-    title: str
-    text: str
-    table: pd.DataFrame | None = None
-    plots: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,7 @@ def render_validation(
     model, found = judged.model, measure(judged.bad, judged.pd_)
     how = "out of fold" if judged.out_of_fold else "out of time"
     context = {
+        "title": "Validation of a default-risk model",
         "lead": f"AUC {found.auc:.3f}, KS {found.ks:.3f}, observed by expected bads "
         f"{found.observed_share / found.expected_share:.2f}, on {found.rows:,} lines {how}.",
         "head": {
@@ -100,9 +91,9 @@ def render_validation(
             "Labels until": model.labels_end[:10],
         },
         "sections": validation_sections(judged, progress),
-        "developer": developer,
+        "signers": {"developer": developer, "reviewer, who is not the developer": ""},
     }
-    return {f"validation.{kind}": render(f"validation.{kind}.j2", context) for kind in ("html", "md")}
+    return {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
 
 
 def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list[Section]:

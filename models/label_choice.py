@@ -1,0 +1,69 @@
+"""Does the label mean what it should? Roll rates say how many days past due are beyond return, vintages when to look.
+
+Roll rate: of the lines in a bucket of days past due, the share that is at least so far past due some months later.
+Vintage curve: of the lines opened in a quarter, the share that has gone bad by their age in months. See Siddiqi,
+Intelligent Credit Scoring (2017), chapter 4.
+"""
+
+import pandas as pd
+
+#: Buckets of days past due: lowest of each, and its name.
+BUCKETS = {0: "current", 1: "1-29", 30: "30-59", 60: "60-89", 90: "90+"}
+
+
+def bucket_of(dpd_days: pd.Series) -> pd.Series:
+    """Name of the bucket of each value.
+
+    Examples
+    --------
+    >>> bucket_of(pd.Series([0, 29, 30, 400])).tolist()
+    ['current', '1-29', '30-59', '90+']
+    """
+    return pd.cut(dpd_days, [*BUCKETS, float("inf")], right=False, labels=list(BUCKETS.values()))
+
+
+def roll_rates(dpd: pd.DataFrame, months: int = 3) -> pd.DataFrame:
+    """Where the lines of each bucket are some months later.
+
+    Parameters
+    ----------
+    dpd : DataFrame with ``account_id, month`` (int64, consecutive), ``dpd_days``
+        Days past due of every line at every month start.
+    months : int
+
+    Returns
+    -------
+    DataFrame indexed by bucket, one column a bucket (shares of a row sum to 1) and ``lines``
+        Lines that are not in the book any more are left out.
+    """
+    later = dpd[["account_id", "month", "dpd_days"]].assign(month=dpd["month"] - months)
+    both = dpd.merge(later, on=["account_id", "month"], suffixes=("", "_later"))
+    counts = pd.crosstab(bucket_of(both["dpd_days"]), bucket_of(both["dpd_days_later"]), dropna=False)
+    counts = counts.reindex(index=list(BUCKETS.values()), columns=list(BUCKETS.values()), fill_value=0)
+    lines = counts.sum(axis=1)
+    shares = counts.div(lines.where(lines > 0), axis=0)
+    shares.index.name, shares.columns.name = "bucket", None
+    return shares.assign(lines=lines)
+
+
+def vintage_curve(dpd: pd.DataFrame, bad_dpd_days: int) -> pd.DataFrame:
+    """Share of the lines of each vintage that was ever so far past due by their age.
+
+    Parameters
+    ----------
+    dpd : DataFrame with ``account_id, vintage`` (str), ``age_months`` (int64), ``dpd_days``
+        As in :func:`roll_rates`, with the quarter in which the line was opened and its age then.
+    bad_dpd_days : int
+
+    Returns
+    -------
+    DataFrame indexed by age in months, one column a vintage
+        Null where a vintage was not seen from its start or not seen that long.
+    """
+    ordered = dpd.sort_values(["account_id", "age_months"])
+    bad = (ordered["dpd_days"] >= bad_dpd_days).groupby(ordered["account_id"]).cummax()
+    table = ordered.assign(bad=bad)
+    whole = table.groupby("vintage")["age_months"].transform("min") <= 1
+    found = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="mean")
+    seen = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="size")
+    return found.where(seen >= seen.max() * 0.9)

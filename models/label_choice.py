@@ -63,7 +63,8 @@ def vintage_curve(dpd: pd.DataFrame, bad_dpd_days: int) -> pd.DataFrame:
     ordered = dpd.sort_values(["account_id", "age_months"])
     bad = (ordered["dpd_days"] >= bad_dpd_days).groupby(ordered["account_id"]).cummax()
     table = ordered.assign(bad=bad)
-    whole = table.groupby("vintage")["age_months"].transform("min") <= 1
+    first = table.groupby("account_id")["age_months"].transform("min")
+    whole = (first <= 1).groupby(table["vintage"]).transform("mean") > 0.95
     found = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="mean")
     seen = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="size")
     return found.where(seen >= seen.max() * 0.9)

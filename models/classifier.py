@@ -4,7 +4,7 @@ What makes a retrained model close other lines is mostly chance in training. Aga
 accounts, their mean; and, when a champion is there, its newest members stay in while the oldest are replaced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import lightgbm as lgb
@@ -140,7 +140,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             )
         bad: BoolArray = y == self.classes_[1]
         fold = np.arange(len(bad)) % self.folds if fold is None else fold
-        latest = np.ones(len(bad), bool) if period is None else np.asarray(period) == np.max(period)
+        latest = _latest(len(bad), period)
         carried = champion.members[-self.carried_rounds * self.folds :] if champion and self.carried_rounds else ()
         begun = carried[-1].turn + 1 if carried else 0
         turns = range(begun, begun + self.rounds - len(carried) // self.folds)
@@ -154,27 +154,56 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self, inputs: FloatArray, bad: BoolArray, fold: IntArray, latest: BoolArray, turns: range
     ) -> list[Member]:
         """Members of some turns; the first turn finds out how many trees are enough."""
-        options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
-        data = lgb.Dataset(inputs, bad.astype(np.float64), free_raw_data=False, **options)
-        dealt = [(np.flatnonzero(fold != k), _watched(fold == k, latest)) for k in range(self.folds)]
-        stop = lgb.early_stopping(self.patience, verbose=False)
-        first = self._turn(data, dealt, turns[0], self.trees, [stop])
-        self.trees_ = max(first.best_iteration, 1)
+        data, dealt = self._dealt(inputs, bad, fold, latest)
+        first = self._turn(data, dealt, turns[0], self.trees, [self._stop()])
+        self.trees_ = max(first["cvbooster"].best_iteration, 1)
         found = [first, *(self._turn(data, dealt, turn, self.trees_, []) for turn in turns[1:])]
         return [
             Member(booster.model_to_string(num_iteration=self.trees_), k, turn)
             for turn, dealt_again in zip(turns, found, strict=True)
-            for k, booster in enumerate(dealt_again.boosters)
+            for k, booster in enumerate(dealt_again["cvbooster"].boosters)
         ]
+
+    def held_out_loss(
+        self,
+        inputs: FloatArray,
+        bad: BoolArray,
+        *,
+        fold: IntArray,
+        period: npt.NDArray[Any] | None = None,
+        callbacks: Sequence[Callable[[lgb.callback.CallbackEnv], None]] = (),
+    ) -> float:
+        """Mean log loss of one round of members on the accounts each has not seen, in the latest period.
+
+        Parameters
+        ----------
+        inputs, bad, fold, period
+            As in :meth:`fit`.
+        callbacks : sequence of callable
+            Called by LightGBM after every tree.
+        """
+        data, dealt = self._dealt(inputs, bad, fold, _latest(len(bad), period))
+        found = self._turn(data, dealt, 0, self.trees, [self._stop(), *callbacks])
+        return float(found["valid binary_logloss-mean"][-1])
+
+    def _dealt(
+        self, inputs: FloatArray, bad: BoolArray, fold: IntArray, latest: BoolArray
+    ) -> tuple[lgb.Dataset, list[tuple[IntArray, IntArray]]]:
+        """The binned rows, and for each fold those it trains on and those that watch."""
+        options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
+        data = lgb.Dataset(inputs, bad.astype(np.float64), free_raw_data=False, **options)
+        return data, [(np.flatnonzero(fold != k), _watched(fold == k, latest)) for k in range(self.folds)]
+
+    def _stop(self) -> Any:
+        return lgb.early_stopping(self.patience, verbose=False)
 
     def _turn(
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
-    ) -> lgb.CVBooster:
-        """One member for each fold."""
+    ) -> dict[str, Any]:
+        """One member for each fold, and their mean losses."""
         parameters = self._parameters(self.seed * 1_000 + turn)
-        found = lgb.cv(parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True)
-        booster: lgb.CVBooster = found["cvbooster"]
-        return booster
+        found: dict[str, Any] = lgb.cv(parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True)
+        return found
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         """Parameters for LightGBM; the result is the same for any number of threads."""
@@ -220,6 +249,11 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _latest(rows: int, period: npt.NDArray[Any] | None) -> BoolArray:
+    """Rows of the latest period."""
+    return np.ones(rows, bool) if period is None else np.asarray(period) == np.max(period)
 
 
 def _watched(held_out: BoolArray, latest: BoolArray) -> IntArray:

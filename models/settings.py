@@ -1,5 +1,6 @@
 """Training settings: read from TOML, checked key by key, recorded with every iteration."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -41,6 +42,15 @@ class TrainSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and MLflow parameters."""
         return {**asdict(self), "protected": list(self.protected)}
+
+    def to_toml(self) -> str:
+        """The text :func:`read_settings` reads."""
+        values = self.to_dict()
+        sections = [
+            "\n".join([f"[{name}]", *(f"{key} = {json.dumps(values[key])}" for key in keys)])
+            for name, keys in _SECTIONS.items()
+        ]
+        return "\n\n".join(sections) + "\n"
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "TrainSettings":

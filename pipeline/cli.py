@@ -394,6 +394,30 @@ def train(
     typer.echo(f"version {trained.model_version} is @challenger\nnext: limitlens promote --reviewer NAME")
 
 
+@app.command()
+def tune(
+    out: Annotated[Path, typer.Option(help="TOML file for the best settings.")] = Path("tuned.toml"),
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all; a study that was interrupted goes on.")] = 30,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    config: ConfigOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the settings of the model: by log loss on accounts it has not seen, in the latest month.
+
+    Example: limitlens tune --trials 30 --out tuned.toml
+    """
+    from limitlens.pipeline.tune import tune as tune_settings  # noqa: PLC0415 - the search is slow to import
+
+    tuned = tune_settings(Workspace(workspace), _settings(config), trials, out, until=until, progress=_progress)
+    if as_json:
+        _print_json(asdict(tuned))
+        return
+    typer.echo(f"{tuned.trials:,} trials, {tuned.pruned:,} of them ended early; settings in {out}")
+    typer.echo(f"log loss {tuned.loss:.5f}, with the settings it began with {tuned.first_loss:.5f}")
+    typer.echo(f"next: limitlens train --config {out}")
+
+
 def _validation_table(validation: dict[str, Any]) -> Table:
     metrics = validation["metrics"]
     shown = Table(validation["kind"], "", box=None)

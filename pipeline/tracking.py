@@ -92,6 +92,16 @@ def log_values(
     )
 
 
+def log_child(
+    mlflow: "MlflowClient", parent: str, name: str, parameters: Mapping[str, Any], metrics: Mapping[str, float]
+) -> None:
+    """Record a finished run below another one."""
+    experiment = mlflow.get_run(parent).info.experiment_id
+    child = mlflow.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": parent}).info.run_id
+    log_values(mlflow, child, parameters, metrics)
+    mlflow.set_terminated(child, "FINISHED")
+
+
 @dataclass(frozen=True)
 class TrainingRecord:
     """What a training run was given beside its settings, which stand in the model.

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limitlens.data.calendar import format_time
+from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import parquet_stream
 from limitlens.features.spine import book
@@ -66,13 +66,18 @@ def score(
     Raises
     ------
     WorkspaceError
-        No champion, or the version was withdrawn.
+        No champion, the version was withdrawn, or the data do not reach the moment.
     IntegrityError
         A file of the model is not the one recorded.
     """
     version = model_version or workspace.ledger.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
+    known_until = workspace.events.known_until()
+    if as_of > data_end(known_until):
+        raise WorkspaceError(
+            f"cannot score as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
+        )
     found = workspace.scoring(version)
     backtest = as_of < datetime.fromisoformat(found.model.labels_end)
     iteration = Iteration(found.model, found.policy, version, backtest)

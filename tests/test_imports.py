@@ -10,6 +10,7 @@ ROOMS = ("data", "features", "models", "limits", "pipeline")
 DOORS = {
     "duckdb": "data/engine.py",
     "mlflow": "pipeline/tracking.py",
+    "optuna": "pipeline/tune.py",
     "shap": "models/explanation.py",
     "sqlite3": "limits/ledger.py",
     "typer": "pipeline/cli.py",

@@ -77,6 +77,11 @@ def test_scores_are_the_pds_of_the_decisions_whatever_the_batches(
     assert np.array_equal(pds[both].to_numpy(), kept.loc[both, "pd"].to_numpy())
 
 
+def test_a_moment_the_data_do_not_reach_is_not_scored(small_workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="cannot score as of 2027-01-01: the data end at"):
+        score(small_workspace, datetime(2027, 1, 1, tzinfo=UTC), tmp_path / "out.parquet", progress=quiet)
+
+
 def test_without_a_champion_nothing_is_scored(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="no champion to score with"):
         score(Workspace(tmp_path), datetime(2026, 1, 1, tzinfo=UTC), tmp_path / "out.parquet", progress=quiet)

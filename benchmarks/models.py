@@ -53,12 +53,13 @@ CLOSED_SHARE = 0.05
 class Set:
     """Lines to learn from: inputs of shape (n, columns), which went bad, and what is known of the columns.
 
-    ``test``: rows of a fixed split out of time; None: folds.
+    ``account``: whose row each is, as a number; ``test``: rows of a fixed split out of time; None: folds.
     """
 
     name: str
     inputs: FloatArray
     bad: BoolArray
+    account: npt.NDArray[np.int64]
     categorical: tuple[int, ...] = ()
     monotone: tuple[int, ...] | None = None
     period: npt.NDArray[Any] | None = None
@@ -74,7 +75,7 @@ def ours(data: Set, rows: npt.NDArray[np.int64], seed: int, champion: Scorer | N
     settings = {**default_settings().classifier_parameters(), "seed": seed}
     model = DefaultRiskClassifier(**settings, monotone=data.monotone, categorical=data.categorical)
     period = data.period[rows] if data.period is not None else None
-    fold = rows % settings["folds"]
+    fold = data.account[rows] % settings["folds"]
     return model.fit(data.inputs[rows], data.bad[rows], fold=fold, period=period, champion=champion)
 
 
@@ -155,7 +156,7 @@ def gmsc(data: Path, *, without: tuple[str, ...] = ("age",)) -> Set:
     """Give Me Some Credit; without the age, which is protected."""
     rows = pd.read_csv(data / "gmsc" / "cs-training.csv.gz", index_col=0).drop(columns=list(without))
     bad = rows.pop("SeriousDlqin2yrs").to_numpy(bool)
-    return Set("gmsc" if without else "gmsc, with age", rows.to_numpy(np.float64), bad)
+    return Set("gmsc" if without else "gmsc, with age", rows.to_numpy(np.float64), bad, np.arange(len(bad)))
 
 
 def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolArray | None = None) -> Set:
@@ -171,6 +172,7 @@ def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolAr
         name,
         inputs[:, kept],
         rows["bad"].to_numpy(bool),
+        pd.factorize(rows["account_id"])[0],
         tuple(place for place, k in enumerate(kept) if names[k] in texts),
         tuple(directions[k] for k in kept),
         rows["as_of"].to_numpy() if test is not None else None,

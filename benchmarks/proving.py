@@ -42,7 +42,7 @@ WORLD = Path(__file__).with_name("attribution.toml")
 #: The shipped policy moves too few limits for a benchmark; this one raises more and reacts to smaller changes of PD.
 ACTIVE_POLICY = (
     ('name = "base"', 'name = "active"'),
-    ("increase_below_pd = 0.010", "increase_below_pd = 0.020"),
+    ("increase_below_pd = 0.010", "increase_below_pd = 0.026"),
     ("dead_band_log_odds = 0.20", "dead_band_log_odds = 0.05"),
     ("cool_off_days = 90", "cool_off_days = 60"),
 )

@@ -320,7 +320,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, help="a simulated portfolio, checked in")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
-    parser.add_argument("--sets", nargs="+", default=list(_SETS), choices=_SETS)
+    parser.add_argument("--sets", nargs="*", default=list(_SETS), choices=_SETS)
     parser.add_argument("--repeats", type=int, default=3, help="of the churn; 0: none")
     given = parser.parse_args()
     ways = {name: WAYS[name] for name in given.ways}
@@ -339,12 +339,11 @@ def main() -> None:
     if given.workspace:
         table, data = simulated(given.workspace)
         _print_set(data, ways, given.seeds)
+        print("\nchurn on the simulated portfolio, on its last book")
+        print(churn_a_month_later(table, ways, given.seeds).to_string())
     if given.repeats:
         print(f"\nchurn on gmsc: closed lines that change, of the riskiest {CLOSED_SHARE:.0%}; in brackets the AUC")
         print(churn_on_identical_lines(gmsc(given.data), given.repeats, ways).to_string())
-        if given.workspace:
-            print("\nchurn on the simulated portfolio")
-            print(churn_a_month_later(table, ways, given.seeds).to_string())
 
 
 def _in_time(name: str, data: Path, folder: Path) -> Set:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
-	@echo "make test   set up, then lint, type-check and test everything (about ten minutes)"
+	@echo "make test   set up, then lint, type-check and test everything (about thirteen minutes)"
 	@echo "make clean  remove the environment and the demo"
 
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """Does the label mean what it should? Roll rates say how many days past due are beyond return, vintages when to look.
 
-Roll rate: of the lines in a bucket of days past due, the share that is at least so far past due some months later.
+Roll rate: of the lines in a bucket of days past due, the share that is in each bucket some months later.
 Vintage curve: of the lines opened in a quarter, the share that has gone bad by their age in months. See Siddiqi,
 Intelligent Credit Scoring (2017), chapter 4.
 """

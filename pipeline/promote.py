@@ -1,13 +1,13 @@
 """Promote: a reviewer, who is not the developer, makes a version the champion, if it does not move too many limits."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
-from limitlens.limits.ledger import RegisteredModel
+from limitlens.limits.ledger import Promotion, RegisteredModel
 from limitlens.pipeline import tracking
 from limitlens.pipeline.compare import Compared, compare
 from limitlens.pipeline.workspace import Workspace
@@ -116,9 +116,8 @@ def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: date
         There was none, or all of them were withdrawn.
     """
     with exclusive(workspace.root):
-        withdrawn, champion = workspace.ledger.withdrawn(), workspace.ledger.champion()
-        earlier = [p.model_version for p in workspace.ledger.promotions()]
-        usable = [version for version in earlier if version != champion and version not in withdrawn]
+        withdrawn = workspace.ledger.withdrawn()
+        usable = [version for version in _champions(workspace.ledger.promotions())[:-1] if version not in withdrawn]
         if not usable:
             raise WorkspaceError("no earlier champion to go back to; train another version and promote it.")
         workspace.scoring(usable[-1])
@@ -127,6 +126,17 @@ def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: date
             usable[-1], reviewer, "rollback", promoted_at, approver=reviewer, reason=reason
         )
     return usable[-1]
+
+
+def _champions(promotions: Sequence[Promotion]) -> list[str]:
+    """Champions in order, the present one last; what was rolled back is forgotten, so the next goes further back."""
+    found: list[str] = []
+    for promotion in promotions:
+        if promotion.kind == "rollback":
+            found = found[: found.index(promotion.model_version)]
+        found = [version for version in found if version != promotion.model_version]
+        found.append(promotion.model_version)
+    return found
 
 
 def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:

@@ -75,6 +75,8 @@ def train(
     """
     with exclusive(workspace.root):
         champion = workspace.ledger.champion()
+        if champion in workspace.ledger.withdrawn():  # nothing of it may go on scoring in another version
+            champion = None
         before = workspace.iteration(champion).model if champion else None
         features = workspace.features(settings)
         workspace.check_rules(policy, features)

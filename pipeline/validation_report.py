@@ -105,7 +105,7 @@ def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list
     progress : callable
     """
     progress("explaining the model for the validation report")
-    sections = [
+    return [
         _data(judged),
         _ranking(judged),
         _tail(judged),
@@ -119,7 +119,6 @@ def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list
         _sensitivity(judged),
         _limits_of_use(judged),
     ]
-    return [section for section in sections if section is not None]
 
 
 def _data(judged: Judged) -> Section:
@@ -225,7 +224,7 @@ def _ages(rows: pd.DataFrame) -> pd.Series:
     return pd.cut(rows["line_age_days"], [-1, 89, 180, 365, np.inf], labels=names).astype(str)
 
 
-def _vintages(judged: Judged) -> Section | None:
+def _vintages(judged: Judged) -> Section:
     quarter = judged.rows["opened_at"].dt.tz_localize(None).dt.to_period("Q").astype(str)
     few = quarter.map(quarter.value_counts()) < 100
     return _groups("By vintage", "opened in", quarter.where(~few, "quarters with under 100 lines"), judged)

@@ -22,10 +22,11 @@ from limitlens.pipeline.compare import compare
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import Override, promote, rollback, withdraw
 from limitlens.pipeline.tracking import TrainingRecord
-from limitlens.pipeline.train import register
-from limitlens.pipeline.workspace import Workspace, default_policy
+from limitlens.pipeline.train import register, train
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
+PASS = Override("head of credit risk", "the test is about something else")
 
 
 def quiet(_: str) -> None:
@@ -136,6 +137,25 @@ def test_a_good_challenger_passes_and_rollback_brings_the_champion_back(copied: 
     assert promote(copied, "reviewer", NOW, version, progress=quiet) == (version, "review")
     assert rollback(copied, "reviewer", "a complaint", NOW) == before == copied.ledger.champion()
     assert copied.ledger.promotions()[-1].kind == "rollback"
+
+
+def test_rollback_after_rollback_goes_further_back(copied: Workspace) -> None:
+    third = challenger(copied, lambda scorer: scorer)
+    promote(copied, "reviewer", NOW, third, progress=quiet)
+    assert [rollback(copied, "reviewer", "a complaint", NOW) for _ in range(2)] == ["2", "1"]
+    with pytest.raises(WorkspaceError, match="no earlier champion to go back to"):
+        rollback(copied, "reviewer", "a complaint", NOW)
+    assert promote(copied, "reviewer", NOW, third, override=PASS, progress=quiet)[0] == third
+    assert rollback(copied, "reviewer", "a complaint", NOW) == "1"
+
+
+def test_no_member_of_a_withdrawn_champion_stays_in_a_retrained_model(copied: Workspace) -> None:
+    champion = str(copied.ledger.champion())
+    old = {member.text for member in copied.iteration(champion).model.book.members}
+    withdraw(copied, champion, "reviewer", "trained on a doubled feed", NOW)
+    few = replace(default_settings(), trees=3)
+    trained = train(copied, few, default_policy(), developer="a developer", progress=quiet)
+    assert not old & {member.text for member in copied.iteration(trained.model_version).model.book.members}
 
 
 def test_a_withdrawn_version_neither_decides_nor_is_promoted(copied: Workspace) -> None:

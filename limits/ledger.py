@@ -6,10 +6,8 @@ written again, byte for byte, when the run is repeated.
 """
 
 import hashlib
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, write_parquet
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.database import Connection, connect
 from limitlens.limits.state import STATE_TYPE
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -57,24 +56,6 @@ ATTRIBUTIONS = pa.schema(
     ]
 )
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS runs (
-    run_id TEXT PRIMARY KEY, as_of TEXT NOT NULL, model_version TEXT NOT NULL, model_digest TEXT NOT NULL,
-    policy_digest TEXT NOT NULL, backtest INTEGER NOT NULL, decisions TEXT NOT NULL, decisions_sha256 TEXT NOT NULL,
-    attributions TEXT NOT NULL, attributions_sha256 TEXT NOT NULL, head TEXT NOT NULL, mlflow_run_id TEXT);
-CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS models (
-    model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
-    mlflow_run_id TEXT NOT NULL, developer TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS promotions (
-    id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
-    promoted_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS promotion_reasons (
-    promotion INTEGER PRIMARY KEY REFERENCES promotions (id), approver TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS withdrawals (
-    model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
-"""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -89,51 +70,14 @@ class Run:
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
-    """A model version: digests, its folder below the workspace, the MLflow run and the person that made it."""
-
-    model_version: str
-    model_digest: str
-    policy_digest: str
-    folder: str
-    mlflow_run_id: str
-    developer: str
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """A version that became the champion: by whom, how (see :meth:`Ledger.record_promotion`), when, and why."""
-
-    model_version: str
-    reviewer: str
-    kind: str
-    promoted_at: str
-    approver: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Ledger:
     """The ledger of one workspace folder."""
 
     workspace: Path
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        self.workspace.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.workspace / "ledger.sqlite")
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_TABLES)
-            with connection:
-                yield connection
-        finally:
-            connection.close()
-
     def runs(self) -> list[Run]:
         """Every recorded run, in the order of recording."""
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             found = connection.execute(
                 "SELECT run_id, as_of, model_version, model_digest, policy_digest, backtest FROM runs ORDER BY rowid"
             ).fetchall()
@@ -165,7 +109,7 @@ class Ledger:
         for path, table in zip(paths, (decisions, attributions), strict=True):
             write_parquet(table, self.workspace / path)
         hashes = [file_sha256(self.workspace / path) for path in paths]
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             known = connection.execute(
                 "SELECT decisions_sha256, attributions_sha256 FROM runs WHERE run_id = ?", [run.run_id]
             ).fetchone()
@@ -175,22 +119,17 @@ class Ledger:
                         f"run {run.run_id[:12]}: recorded before with other content; run ledger checks."
                     )
                 return
-            head = _chain(self._head(connection), hashes)
+            head = _chain(_head(connection), hashes)
             connection.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
                 [run.run_id, run.as_of.isoformat(), run.model_version, run.model_digest, run.policy_digest,
                  int(run.backtest), str(paths[0]), hashes[0], str(paths[1]), hashes[1], head],
             )  # fmt: skip
 
-    @staticmethod
-    def _head(connection: sqlite3.Connection) -> str:
-        row = connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
-        return row[0] if row else ""
-
     def head(self) -> str:
         """Hash of the whole chain; empty before the first run."""
-        with self._connect() as connection:
-            return self._head(connection)
+        with connect(self.workspace) as connection:
+            return _head(connection)
 
     def verify(self) -> int:
         """Check every file and every link; return the number of runs.
@@ -200,7 +139,7 @@ class Ledger:
         IntegrityError
             Names the first file that is missing or not the one recorded, or the first broken link.
         """
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             found = connection.execute(
                 "SELECT decisions, decisions_sha256, attributions, attributions_sha256, head FROM runs ORDER BY rowid"
             ).fetchall()
@@ -217,7 +156,7 @@ class Ledger:
 
     def relation(self, table: str) -> str:
         """SQL over the recorded files of ``decisions`` or ``attributions``; empty but typed before the first run."""
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             paths = [row[0] for row in connection.execute(f"SELECT {table} FROM runs ORDER BY rowid")]
         if not paths:
             raise WorkspaceError(f"{self.workspace}: nothing has been decided yet; run limitlens decide first.")
@@ -255,101 +194,15 @@ class Ledger:
         """
         return run_sql(sql, {"decisions": self.relation("decisions")})
 
-    def record_policy(self, digest: str, text: str) -> None:
-        """Keep the text of a policy, so that its decisions can be replayed."""
-        with self._connect() as connection:
-            connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
-
-    def policy_text(self, digest: str) -> str:
-        """Text of a recorded policy."""
-        with self._connect() as connection:
-            row = connection.execute("SELECT text FROM policies WHERE policy_digest = ?", [digest]).fetchone()
-        if row is None:
-            raise WorkspaceError(f"policy {digest[:12]} is not in the ledger of {self.workspace}.")
-        return str(row[0])
-
-    def record_model(self, model: RegisteredModel) -> None:
-        """Keep where a registered model version lies and which digest it has."""
-        with self._connect() as connection:
-            connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
-
-    def models(self) -> list[RegisteredModel]:
-        """Every registered model version, oldest first."""
-        with self._connect() as connection:
-            return [RegisteredModel(*row) for row in connection.execute("SELECT * FROM models ORDER BY rowid")]
-
-    def model(self, version: str) -> RegisteredModel:
-        """One registered model version."""
-        found = {model.model_version: model for model in self.models()}
-        if version not in found:
-            raise WorkspaceError(f"model version {version!r} does not exist; expected one of {sorted(found)}.")
-        return found[version]
-
-    def record_promotion(
-        self,
-        version: str,
-        reviewer: str,
-        kind: str,
-        promoted_at: datetime,
-        *,
-        approver: str | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Note who promoted which version and how.
-
-        Parameters
-        ----------
-        kind : str
-            ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
-        approver, reason : str, optional
-            Who let an override or rollback pass, and why.
-        """
-        with self._connect() as connection:
-            found = connection.execute(
-                "INSERT INTO promotions (model_version, reviewer, kind, promoted_at) VALUES (?, ?, ?, ?)",
-                [version, reviewer, kind, promoted_at.isoformat()],
-            )
-            if approver and reason:
-                connection.execute(
-                    "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [found.lastrowid, approver, reason]
-                )
-
-    def promotions(self) -> list[Promotion]:
-        """Every promotion, in order: the champion is that of the last."""
-        sql = """
-        SELECT model_version, reviewer, kind, promoted_at, COALESCE(approver, ''), COALESCE(reason, '')
-        FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id
-        """
-        with self._connect() as connection:
-            return [Promotion(*row) for row in connection.execute(sql)]
-
-    def champion(self) -> str | None:
-        """Version of the model promoted last, or None before the first promotion."""
-        promotions = self.promotions()
-        return promotions[-1].model_version if promotions else None
-
-    def record_withdrawal(self, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:
-        """Note that a version may not score any more; its old decisions can still be replayed."""
-        with self._connect() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?)",
-                [version, actor, reason, withdrawn_at.isoformat()],
-            )
-
-    def withdrawn(self) -> dict[str, str]:
-        """Reason of every withdrawn version."""
-        with self._connect() as connection:
-            return dict(connection.execute("SELECT model_version, reason FROM withdrawals").fetchall())
-
     def last_mlflow_run(self) -> str | None:
         """Id of the MLflow run that recorded the last decisions."""
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             row = connection.execute("SELECT mlflow_run_id FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
         return row[0] if row else None
 
     def link_mlflow(self, run_ids: Sequence[str], mlflow_run_id: str) -> None:
         """Name the MLflow run that recorded these runs; ids of MLflow stand nowhere else."""
-        with self._connect() as connection:
+        with connect(self.workspace) as connection:
             connection.executemany(
                 "UPDATE runs SET mlflow_run_id = ? WHERE run_id = ?", [(mlflow_run_id, run_id) for run_id in run_ids]
             )
@@ -357,3 +210,8 @@ class Ledger:
 
 def _chain(head: str, hashes: Sequence[str]) -> str:
     return hashlib.sha256(":".join((head, *hashes)).encode()).hexdigest()
+
+
+def _head(connection: Connection) -> str:
+    row = connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
+    return row[0] if row else ""

@@ -90,14 +90,14 @@ def decide(
     IntegrityError
         A recorded limit cannot be reproduced; nothing of that date is recorded.
     """
-    ledger = workspace.ledger
+    ledger, registry = workspace.ledger, workspace.registry
     with exclusive(workspace.root):
-        version = model_version or ledger.champion()
+        version = model_version or registry.champion()
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
         if policy is not None:
             workspace.check_rules(policy, workspace.iteration(version).model.features)
-            ledger.record_policy(policy.digest, policy.text)
+            registry.record_policy(policy.digest, policy.text)
         new = workspace.scoring(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)
         dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)

@@ -7,7 +7,7 @@ from typing import Any
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.ledger import RegisteredModel
+from limitlens.limits.registry import RegisteredModel
 from limitlens.pipeline import tracking
 from limitlens.pipeline.train import fit_iteration
 from limitlens.pipeline.workspace import Workspace
@@ -54,9 +54,9 @@ class IterationRow:
 
 def iterations_of(workspace: Workspace) -> list[IterationRow]:
     """Every version, oldest first."""
-    ledger = workspace.ledger
-    models, promotions, withdrawn = ledger.models(), ledger.promotions(), ledger.withdrawn()
-    champion = ledger.champion()
+    registry = workspace.registry
+    models, promotions, withdrawn = registry.models(), registry.promotions(), registry.withdrawn()
+    champion = registry.champion()
     caused, decided = _caused(workspace), _decided(workspace)
     found = []
     for before, model in zip([None, *models[:-1]], models, strict=True):
@@ -165,4 +165,4 @@ def repeat(workspace: Workspace, name: str, progress: Callable[[str], None]) -> 
     until = datetime.fromisoformat(recorded.until) if recorded.until else None
     champion = workspace.iteration(recorded.champion).model if recorded.champion else None
     model, _ = fit_iteration(workspace, settings, until, champion, progress)
-    return model.digest == workspace.ledger.model(row.model_version).model_digest
+    return model.digest == workspace.registry.model(row.model_version).model_digest

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
-from limitlens.limits.ledger import Promotion, RegisteredModel
+from limitlens.limits.registry import Promotion, RegisteredModel
 from limitlens.pipeline import tracking
 from limitlens.pipeline.compare import Compared, compare
 from limitlens.pipeline.workspace import Workspace
@@ -62,19 +62,19 @@ def promote(
         reviewer, or the budget is exceeded.
     """
     with exclusive(workspace.root):
-        models = workspace.ledger.models()
+        models = workspace.registry.models()
         if not models:
             raise WorkspaceError("nothing has been trained yet; run limitlens train first.")
-        chosen = workspace.ledger.model(version) if version else models[-1]
+        chosen = workspace.registry.model(version) if version else models[-1]
         workspace.scoring(chosen.model_version)
-        champion = workspace.ledger.champion()
+        champion = workspace.registry.champion()
         kind = "review" if champion else "bootstrap"
         if champion:
             _check_reviewer(reviewer, chosen.developer)
             compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
             kind = _judged(workspace, compared, chosen, override)
         tracking.promote(workspace.mlflow, chosen.model_version)
-        workspace.ledger.record_promotion(
+        workspace.registry.record_promotion(
             chosen.model_version,
             reviewer or chosen.developer,
             kind,
@@ -116,13 +116,13 @@ def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: date
         There was none, or all of them were withdrawn.
     """
     with exclusive(workspace.root):
-        withdrawn = workspace.ledger.withdrawn()
-        usable = [version for version in _champions(workspace.ledger.promotions())[:-1] if version not in withdrawn]
+        withdrawn = workspace.registry.withdrawn()
+        usable = [version for version in _champions(workspace.registry.promotions())[:-1] if version not in withdrawn]
         if not usable:
             raise WorkspaceError("no earlier champion to go back to; train another version and promote it.")
         workspace.scoring(usable[-1])
         tracking.promote(workspace.mlflow, usable[-1])
-        workspace.ledger.record_promotion(
+        workspace.registry.record_promotion(
             usable[-1], reviewer, "rollback", promoted_at, approver=reviewer, reason=reason
         )
     return usable[-1]
@@ -148,8 +148,8 @@ def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdr
         The version does not exist.
     """
     with exclusive(workspace.root):
-        workspace.ledger.model(version)
-        workspace.ledger.record_withdrawal(version, actor, reason, withdrawn_at)
+        workspace.registry.model(version)
+        workspace.registry.record_withdrawal(version, actor, reason, withdrawn_at)
 
 
 def _check_reviewer(reviewer: str | None, developer: str) -> None:

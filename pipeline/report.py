@@ -161,7 +161,7 @@ def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.
 def _model(workspace: Workspace) -> dict[str, Any]:
     """Validation of the version that decided last, and its false positives beside its true ones."""
     version = workspace.ledger.runs()[-1].model_version
-    path = workspace.root / workspace.ledger.model(version).folder / "validation.json"
+    path = workspace.root / workspace.registry.model(version).folder / "validation.json"
     validation = json.loads(path.read_text(encoding="utf-8"))
     declared = workspace.iteration(version).model.features.declaration_of
     meaning = _LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}

@@ -70,7 +70,7 @@ def score(
     IntegrityError
         A file of the model is not the one recorded.
     """
-    version = model_version or workspace.ledger.champion()
+    version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
     known_until = workspace.events.known_until()

@@ -15,8 +15,8 @@ from limitlens.data.lock import exclusive
 from limitlens.data.storage import write_text
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.ledger import RegisteredModel
 from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.registry import RegisteredModel
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model, train_model
 from limitlens.models.explanation import shap_values
@@ -74,8 +74,8 @@ def train(
         No label has matured, or another run is in progress.
     """
     with exclusive(workspace.root):
-        champion = workspace.ledger.champion()
-        if champion in workspace.ledger.withdrawn():  # nothing of it may go on scoring in another version
+        champion = workspace.registry.champion()
+        if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
             champion = None
         before = workspace.iteration(champion).model if champion else None
         features = workspace.features(settings)
@@ -201,9 +201,9 @@ def register(
                 write_text(text, folder / name)
             mlflow.log_artifacts(run_id, str(folder), "model")
         version, local = tracking.register(mlflow, run_id, "model", digests)
-        workspace.ledger.record_policy(policy.digest, policy.text)
+        workspace.registry.record_policy(policy.digest, policy.text)
         folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
-        workspace.ledger.record_model(
+        workspace.registry.record_model(
             RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
         )
     return Trained(version, model.digest, policy.digest, run_id, validation)

@@ -15,6 +15,7 @@ from limitlens.features.line import line_column_names
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy, check_columns, parse_policy, read_policy
+from limitlens.limits.registry import Registry
 from limitlens.models.default_risk import load_model
 from limitlens.models.settings import TrainSettings, read_settings
 
@@ -34,8 +35,13 @@ class Workspace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Decisions, attributions, runs, promotions."""
+        """Decisions, attributions, runs."""
         return Ledger(self.root)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Models, policies, promotions, withdrawals."""
+        return Registry(self.root)
 
     @property
     def tables(self) -> Path:
@@ -67,7 +73,7 @@ class Workspace:
 
     def iteration(self, version: str, policy_digest: str | None = None, *, backtest: bool = False) -> Iteration:
         """A registered model with the policy it was released with, or another recorded one."""
-        registered = self.ledger.model(version)
+        registered = self.registry.model(version)
         model = load_model(self.root / registered.folder, digest=registered.model_digest)
         return Iteration(model, self.policy(policy_digest or registered.policy_digest), version, backtest)
 
@@ -79,7 +85,7 @@ class Workspace:
         WorkspaceError
             The version was withdrawn.
         """
-        if reason := self.ledger.withdrawn().get(version):
+        if reason := self.registry.withdrawn().get(version):
             raise WorkspaceError(
                 f"version {version} was withdrawn ({reason}); run limitlens rollback, or name another."
             )
@@ -93,7 +99,7 @@ class Workspace:
         IntegrityError
             Its text is not the one that was recorded.
         """
-        policy = parse_policy(self.ledger.policy_text(digest))
+        policy = parse_policy(self.registry.policy_text(digest))
         if policy.digest != digest:
             raise IntegrityError(f"{self.root}: policy {digest[:12]} is not the policy that was recorded; restore it.")
         return policy

@@ -92,12 +92,12 @@ def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
 
 def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     """A registered version: the champion's model, each scorer changed."""
-    version = workspace.ledger.champion()
+    version = workspace.registry.champion()
     assert version is not None
     iteration = workspace.iteration(version)
     model: DefaultRiskModel = iteration.model
     changed = replace(model, book=change(model.book), new_lines=change(model.new_lines) if model.new_lines else None)
-    path = workspace.root / workspace.ledger.model(version).folder / "validation.json"
+    path = workspace.root / workspace.registry.model(version).folder / "validation.json"
 
     validation = json.loads(path.read_text(encoding="utf-8"))
     record = TrainingRecord("", "", "")
@@ -113,10 +113,10 @@ def raised(scorer: Scorer) -> Scorer:
 
 def test_a_challenger_that_ranks_as_well_but_cuts_good_customers_is_refused_by_segment(copied: Workspace) -> None:
     version = challenger(copied, raised)
-    champion = str(copied.ledger.champion())
+    champion = str(copied.registry.champion())
     with pytest.raises(WorkspaceError, match=r"good customers newly cut in segment \w+: \d+\.\d+%, allowed 2\.00%"):
         promote(copied, "reviewer", NOW, version, progress=quiet)
-    assert copied.ledger.champion() == champion
+    assert copied.registry.champion() == champion
     share = compare(copied, champion, version, progress=quiet).comparison.segments.loc["all", "good_newly_cut_share"]
     assert share > 0.03
 
@@ -127,16 +127,16 @@ def test_only_who_the_policy_names_lets_it_pass_and_that_is_recorded(copied: Wor
         promote(copied, "reviewer", NOW, version, override=Override("intern", "hurry"), progress=quiet)
     override = Override("head of credit risk", "loss event of June")
     assert promote(copied, "reviewer", NOW, version, override=override, progress=quiet) == (version, "override")
-    last = copied.ledger.promotions()[-1]
+    last = copied.registry.promotions()[-1]
     assert (last.approver, last.reason) == ("head of credit risk", "loss event of June")
 
 
 def test_a_good_challenger_passes_and_rollback_brings_the_champion_back(copied: Workspace) -> None:
-    before = str(copied.ledger.champion())
+    before = str(copied.registry.champion())
     version = challenger(copied, lambda scorer: scorer)
     assert promote(copied, "reviewer", NOW, version, progress=quiet) == (version, "review")
-    assert rollback(copied, "reviewer", "a complaint", NOW) == before == copied.ledger.champion()
-    assert copied.ledger.promotions()[-1].kind == "rollback"
+    assert rollback(copied, "reviewer", "a complaint", NOW) == before == copied.registry.champion()
+    assert copied.registry.promotions()[-1].kind == "rollback"
 
 
 def test_rollback_after_rollback_goes_further_back(copied: Workspace) -> None:
@@ -150,7 +150,7 @@ def test_rollback_after_rollback_goes_further_back(copied: Workspace) -> None:
 
 
 def test_no_member_of_a_withdrawn_champion_stays_in_a_retrained_model(copied: Workspace) -> None:
-    champion = str(copied.ledger.champion())
+    champion = str(copied.registry.champion())
     old = {member.text for member in copied.iteration(champion).model.book.members}
     withdraw(copied, champion, "reviewer", "trained on a doubled feed", NOW)
     few = replace(default_settings(), trees=3)
@@ -159,7 +159,7 @@ def test_no_member_of_a_withdrawn_champion_stays_in_a_retrained_model(copied: Wo
 
 
 def test_a_withdrawn_version_neither_decides_nor_is_promoted(copied: Workspace) -> None:
-    champion = str(copied.ledger.champion())
+    champion = str(copied.registry.champion())
     withdraw(copied, champion, "reviewer", "trained on a doubled feed", NOW)
     with pytest.raises(WorkspaceError, match=r"version \d+ was withdrawn \(trained on a doubled feed\)"):
         decide(copied, progress=quiet)

@@ -12,8 +12,8 @@ DOORS = {
     "mlflow": "pipeline/tracking.py",
     "optuna": "pipeline/tune.py",
     "shap": "models/explanation.py",
-    "sqlite3": "limits/ledger.py",
-    "typer": "pipeline/cli.py",
+    "sqlite3": "limits/database.py",
+    "typer": "pipeline/cli/",
     "sqlglot": "features/compiler.py",
 }
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))
@@ -39,12 +39,14 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
 @pytest.mark.parametrize("library", DOORS)
 def test_a_heavy_library_has_one_door(library: str) -> None:
     users = [str(p.relative_to(ROOT)) for p in FILES if {n.split(".")[0] for n in imported(p)} & {library}]
-    assert users == [DOORS[library]]
+    assert users
+    assert all(user.startswith(DOORS[library]) for user in users)
 
 
 def test_nothing_below_the_command_line_reads_the_clock() -> None:
     readers = [str(p.relative_to(ROOT)) for p in FILES if "now(" in p.read_text(encoding="utf-8")]
-    assert readers == ["pipeline/cli.py"]
+    assert readers
+    assert all(reader.startswith("pipeline/cli/") for reader in readers)
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:

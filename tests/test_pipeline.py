@@ -203,7 +203,7 @@ def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_w
     trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
     promote(copied, "reviewer", NOW, trained.model_version, override=PASS, progress=quiet)
     write_report(copied, copied.root / "report.html", quiet)
-    assert (copied.root / copied.ledger.model(trained.model_version).folder / "model.json").is_file()
+    assert (copied.root / copied.registry.model(trained.model_version).folder / "model.json").is_file()
     after = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
     assert after == before
 
@@ -248,7 +248,7 @@ def test_an_edited_decision_is_found(copied: Workspace) -> None:
 
 
 def test_an_edited_model_is_refused_before_lightgbm_reads_it(copied: Workspace) -> None:
-    registered = copied.ledger.models()[-1]
+    registered = copied.registry.models()[-1]
     path = copied.root / registered.folder / "book-0.txt"
     path.write_text(path.read_text()[:-2_000])
     with pytest.raises(IntegrityError, match=r"book-0\.txt: not the file that was recorded"):
@@ -323,7 +323,7 @@ def test_every_run_names_its_mlflow_run(small_workspace: Workspace) -> None:
     assert all(mlflow.get_run(run_id).info.status == "FINISHED" for run_id in ids)
     assert (
         mlflow.get_model_version_by_alias("limitlens-default-risk", "champion").run_id
-        == small_workspace.ledger.model("2").mlflow_run_id
+        == small_workspace.registry.model("2").mlflow_run_id
     )
 
 

@@ -56,7 +56,7 @@ def test_a_model_that_breaks_a_declared_direction_is_found(small_workspace: Work
 
 
 def test_the_report_of_a_version_is_whole_and_reads_without_a_network(small_workspace: Workspace) -> None:
-    folder = small_workspace.root / small_workspace.ledger.model("2").folder
+    folder = small_workspace.root / small_workspace.registry.model("2").folder
     page, text = ((folder / f"validation.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == re.findall(r"^## (.*)$", text, re.MULTILINE)

@@ -1,0 +1,43 @@
+"""The SQLite file of a workspace: runs, policies, models, promotions. The one door to SQLite."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, as_of TEXT NOT NULL, model_version TEXT NOT NULL, model_digest TEXT NOT NULL,
+    policy_digest TEXT NOT NULL, backtest INTEGER NOT NULL, decisions TEXT NOT NULL, decisions_sha256 TEXT NOT NULL,
+    attributions TEXT NOT NULL, attributions_sha256 TEXT NOT NULL, head TEXT NOT NULL, mlflow_run_id TEXT);
+CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS models (
+    model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
+    mlflow_run_id TEXT NOT NULL, developer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promotions (
+    id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
+    promoted_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promotion_reasons (
+    promotion INTEGER PRIMARY KEY REFERENCES promotions (id), approver TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS withdrawals (
+    model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
+"""
+
+
+__all__ = ["Connection", "connect"]
+
+
+@contextmanager
+def connect(workspace: Path) -> Iterator[Connection]:
+    """One transaction on the file of a workspace: committed at the end, rolled back on an error."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(workspace / "ledger.sqlite")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(_TABLES)
+        with connection:
+            yield connection
+    finally:
+        connection.close()

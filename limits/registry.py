@@ -1,0 +1,125 @@
+"""The registry: which models and policies there are, who promoted or withdrew a version, and why; it only grows."""
+
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from limitlens.data.errors import WorkspaceError
+from limitlens.limits.database import connect
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model version: digests, its folder below the workspace, the MLflow run and the person that made it."""
+
+    model_version: str
+    model_digest: str
+    policy_digest: str
+    folder: str
+    mlflow_run_id: str
+    developer: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A version that became the champion: by whom, how (see :meth:`Registry.record_promotion`), when, and why."""
+
+    model_version: str
+    reviewer: str
+    kind: str
+    promoted_at: str
+    approver: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registry of one workspace folder."""
+
+    workspace: Path
+
+    def record_policy(self, digest: str, text: str) -> None:
+        """Keep the text of a policy, so that its decisions can be replayed."""
+        with connect(self.workspace) as connection:
+            connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
+
+    def policy_text(self, digest: str) -> str:
+        """Text of a recorded policy."""
+        with connect(self.workspace) as connection:
+            row = connection.execute("SELECT text FROM policies WHERE policy_digest = ?", [digest]).fetchone()
+        if row is None:
+            raise WorkspaceError(f"policy {digest[:12]} is not in the registry of {self.workspace}.")
+        return str(row[0])
+
+    def record_model(self, model: RegisteredModel) -> None:
+        """Keep where a registered model version lies and which digest it has."""
+        with connect(self.workspace) as connection:
+            connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model version, oldest first."""
+        with connect(self.workspace) as connection:
+            return [RegisteredModel(*row) for row in connection.execute("SELECT * FROM models ORDER BY rowid")]
+
+    def model(self, version: str) -> RegisteredModel:
+        """One registered model version."""
+        found = {model.model_version: model for model in self.models()}
+        if version not in found:
+            raise WorkspaceError(f"model version {version!r} does not exist; expected one of {sorted(found)}.")
+        return found[version]
+
+    def record_promotion(
+        self,
+        version: str,
+        reviewer: str,
+        kind: str,
+        promoted_at: datetime,
+        *,
+        approver: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Note who promoted which version and how.
+
+        Parameters
+        ----------
+        kind : str
+            ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
+        approver, reason : str, optional
+            Who let an override or rollback pass, and why.
+        """
+        with connect(self.workspace) as connection:
+            found = connection.execute(
+                "INSERT INTO promotions (model_version, reviewer, kind, promoted_at) VALUES (?, ?, ?, ?)",
+                [version, reviewer, kind, promoted_at.isoformat()],
+            )
+            if approver and reason:
+                connection.execute(
+                    "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [found.lastrowid, approver, reason]
+                )
+
+    def promotions(self) -> list[Promotion]:
+        """Every promotion, in order: the champion is that of the last."""
+        sql = """
+        SELECT model_version, reviewer, kind, promoted_at, COALESCE(approver, ''), COALESCE(reason, '')
+        FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id
+        """
+        with connect(self.workspace) as connection:
+            return [Promotion(*row) for row in connection.execute(sql)]
+
+    def champion(self) -> str | None:
+        """Version of the model promoted last, or None before the first promotion."""
+        promotions = self.promotions()
+        return promotions[-1].model_version if promotions else None
+
+    def record_withdrawal(self, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:
+        """Note that a version may not score any more; its old decisions can still be replayed."""
+        with connect(self.workspace) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?)",
+                [version, actor, reason, withdrawn_at.isoformat()],
+            )
+
+    def withdrawn(self) -> dict[str, str]:
+        """Reason of every withdrawn version."""
+        with connect(self.workspace) as connection:
+            return dict(connection.execute("SELECT model_version, reason FROM withdrawals").fetchall())

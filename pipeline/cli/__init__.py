@@ -1,0 +1,18 @@
+"""The command line; the one room that reads the clock and prints."""
+
+import sys
+
+from limitlens.data.errors import LimitlensError
+from limitlens.pipeline.cli import data, ledger, limits, models
+from limitlens.pipeline.cli.common import app, stderr
+
+__all__ = ["app", "data", "ledger", "limits", "main", "models"]
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend becomes one line and exit code 1."""
+    try:
+        app()
+    except LimitlensError as error:
+        stderr.print(f"[bold red]error[/bold red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,273 @@
+"""Commands about events and feature tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Column, Table
+
+from limitlens.data.adapters import adapter
+from limitlens.data.check import check_events
+from limitlens.data.corrupting import corrupt as corrupt_events
+from limitlens.data.engine import MEMORY_LIMIT, limit_memory
+from limitlens.data.errors import LimitlensError
+from limitlens.data.fault_operators import OPERATORS
+from limitlens.data.faults import Fault
+from limitlens.data.spark import spark_sql
+from limitlens.data.world import FUTURES, read_world
+from limitlens.data.world import simulate as simulate_portfolio
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.listing import listed
+from limitlens.features.script import sql_script
+from limitlens.features.table import DUCKDB, Engine
+from limitlens.models.settings import TrainSettings
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    ConfigOption,
+    JsonOption,
+    UntilOption,
+    WorkspaceOption,
+    app,
+    moment,
+    print_json,
+    progress,
+    settings_in,
+    stdout,
+)
+from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.workspace import Workspace, default_settings
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
+    accounts: Annotated[int, typer.Option(min=1, help="Lines to simulate.")] = 6_000,
+    months: Annotated[int, typer.Option(min=2, help="Months of history.")] = 18,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files, byte for byte.")] = 7,
+    world: Annotated[
+        Path | None, typer.Option(help="Causes, faults and their rates (TOML); default: conf/world.toml.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A cause that does not strike, such as takeover; may be repeated.")
+    ] = None,
+    futures: Annotated[int, typer.Option(min=0, help="Futures drawn for each true PD; 0: no true PD.")] = FUTURES,
+) -> None:
+    """Write a simulated portfolio as event tables, and what truly happened beside them under OUT/truth.
+
+    Example: limitlens simulate events --accounts 6000 --months 18 --seed 7
+    """
+    report = simulate_portfolio(
+        out,
+        accounts=accounts,
+        months=months,
+        seed=seed,
+        world=read_world(world) if world else None,
+        without=without or (),
+        futures=futures,
+        progress=progress,
+    )
+    for name, rows in report.rows.items():
+        typer.echo(f"{name:<16} {rows:>12,} rows")
+    for cause, count in report.episodes.items():
+        typer.echo(f"{cause:<16} {count:>12,} episodes")
+    typer.echo(f"next: limitlens check {out}")
+
+
+@app.command("import")
+def import_set(
+    name: Annotated[str, typer.Argument(help="taiwan or superlender.")],
+    src: Annotated[Path, typer.Argument(help="Folder with the files of the set.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
+) -> None:
+    """Turn a public data set into event tables.
+
+    Example: limitlens import taiwan data/taiwan taiwan-events
+    """
+    report = adapter(name)(src, out)
+    for source, rows in report.rows.items():
+        typer.echo(f"{source:<12} {rows:>12,} rows")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"next: limitlens check {out}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, sign, value = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"{text!r} is not COLUMN=VALUE; expected something like channel=atm.")
+    return column, value
+
+
+_OPERATORS = "; ".join(f"{name}: {operator.meaning}" for name, operator in OPERATORS.items())
+
+
+@app.command()
+def corrupt(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with one folder a source.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the same tables with the fault in them.")],
+    fault: Annotated[str, typer.Option(help=f"{_OPERATORS}.")],
+    event_source: Annotated[str, typer.Option("--source", help="consumption, payment or device.")],
+    share: Annotated[float, typer.Option(help="Share of the accounts, or of the rows, that are hit.")] = 1.0,
+    by: Annotated[Literal["account", "row"], typer.Option(help="What the share counts.")] = "account",
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; give it again for more.")] = None,
+    only: Annotated[
+        list[Any] | None,
+        typer.Option(parser=_pair, metavar="COLUMN=VALUE", help="Only rows with this value; again: and with that."),
+    ] = None,
+    start: Annotated[
+        datetime | None, typer.Option("--from", parser=moment, help="Only rows known from then on.")
+    ] = None,
+    end: Annotated[datetime | None, typer.Option("--to", parser=moment, help="Only rows known before.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column that nulls, sentinel and category_recoded hit; default: the usual one.")
+    ] = None,
+    recall: Annotated[float, typer.Option(help="Share of the touched events that are repaired.")] = 1.0,
+    repair_days: Annotated[
+        float, typer.Option(help="Days from the end of the batch, or the row, to the repair.")
+    ] = 6.0,
+    seed: Annotated[int, typer.Option(help="Another seed hits others.")] = 0,
+) -> None:
+    """Copy event tables with a fault of the feed in them; OUT/truth names the touched rows. Several: call it again.
+
+    Example: limitlens corrupt events broken --fault unit_x100 --source consumption --share 0.1 --kind draw
+    """
+    chosen = Fault(
+        fault,
+        event_source,
+        share=share,
+        by=by,
+        kinds=tuple(kinds or ()),
+        only=tuple(only or ()),
+        start=start,
+        end=end,
+        column=column,
+        recall=recall,
+        repair_days=repair_days,
+        seed=seed,
+    )
+    for line in corrupt_events(source, out, [chosen], progress).lines():
+        typer.echo(line)
+    typer.echo(f"next: limitlens check {out}")
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one folder a source.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
+
+    Example: limitlens check events
+    """
+    space = Workspace(workspace)
+    report = check_events(source, space.events, decided_until=space.ledger.decided_until(), progress=progress)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    for line in report.lines():
+        typer.echo(line)
+    typer.echo("next: limitlens build")
+
+
+@app.command()
+def build(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    config: ConfigOption = None,
+    until: UntilOption = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=moment, help="Build only the features of the whole book at this time.")
+    ] = None,
+    engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="What computes the features.")] = "duckdb",
+    memory: Annotated[str, typer.Option(help="DuckDB spills to disk above it.")] = MEMORY_LIMIT,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the point-in-time training table: features, state and label at every matured month.
+
+    What stands there already is brought up to date: after a further load, only the lines it touched are computed.
+
+    Example: limitlens build
+    """
+    limit_memory(memory)
+    space, settings = Workspace(workspace), settings_in(config)
+    with _engine(engine) as chosen:
+        if as_of:
+            _build_book(space, settings, as_of, chosen, as_json)
+            return
+        table = build_training_table(space, settings, until, progress, engine=chosen)
+    counts = table.rows.groupby(["as_of", "split"])["bad"].agg(["size", "sum"]).reset_index()
+    body = [
+        {"as_of": str(row["as_of"]), "split": row["split"], "rows": int(row["size"]), "bads": int(row["sum"])}
+        for row in counts.to_dict("records")
+    ]
+    if as_json:
+        print_json({"features": len(table.features.columns), "digest": table.features.digest, "as_ofs": body})
+        return
+    shown = Table("as of", "split", "lines", "bads", box=None)
+    for row in body[:40]:
+        shown.add_row(row["as_of"][:10], row["split"], f"{row['rows']:,}", f"{row['bads']:,}")
+    stdout.print(shown)
+    if len(body) > 40:
+        typer.echo(f"… and {len(body) - 40:,} more as-of times")
+    typer.echo(f"{len(table.rows):,} rows × {len(table.features.columns)} features\nnext: limitlens train")
+
+
+@contextmanager
+def _engine(name: str) -> Iterator[Engine]:
+    if name == "duckdb":
+        yield DUCKDB
+        return
+    with spark_sql() as run:
+        yield Engine("spark", run)
+
+
+def _build_book(space: Workspace, settings: TrainSettings, as_of: datetime, engine: Engine, as_json: bool) -> None:
+    chosen = space.features(settings)
+    relations = space.events.spark_relations() if engine.dialect == "spark" else None
+    path = feature_table(space, chosen, as_of, relations=relations, engine=engine, progress=progress)
+    if as_json:
+        print_json({"features": len(chosen.columns), "digest": chosen.digest, "path": str(path)})
+        return
+    typer.echo(f"{len(chosen.columns)} features in {path}")
+
+
+@app.command()
+def features(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Only features that contain every word: draw, network, late_payments.")
+    ] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the query that computes them.")] = False,
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=moment, help="As-of time of the query; default: today.")
+    ] = None,
+    engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="Dialect of the query.")] = "duckdb",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the features, or print the SQL that computes them; with a workspace it runs by hand as it is.
+
+    Example: limitlens features draw 30d --sql
+    """
+    found = [one for one in listed(CATALOGUE) if all(one.matches(word) for word in words or ())]
+    if not found:
+        raise LimitlensError(f"no feature contains {' and '.join(words or ())!r}; limitlens features lists all.")
+    if sql:
+        chosen = replace(CATALOGUE.only([one.name for one in found]), timezone=default_settings().timezone)
+        store = Workspace(workspace).events
+        relations = store.relations() if engine == "duckdb" and store.loads() else None
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        typer.echo(sql_script(chosen, as_of or today, relations=relations, dialect=engine), nl=False)
+        return
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    shown = Table(Column("feature", no_wrap=True), "layer", "measures", "unit", "why", box=None)
+    for one in found:
+        shown.add_row(one.name, one.layer, one.measures, one.unit, one.why)
+    stdout.print(shown)
+    typer.echo(f"{len(found):,} of {len(listed(CATALOGUE)):,} features")

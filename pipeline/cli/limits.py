@@ -1,0 +1,120 @@
+"""Commands about decisions and why they came out as they did."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limitlens.pipeline import demo as demo_job
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    PolicyOption,
+    WorkspaceOption,
+    app,
+    moment,
+    policy_in,
+    print_json,
+    progress,
+)
+from limitlens.pipeline.decide import Decided
+from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.report import write_report
+from limitlens.pipeline.why import money, render
+from limitlens.pipeline.why import why as explain
+from limitlens.pipeline.workspace import Workspace
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for the simulated events, the workspace and the report.")] = Path(
+        "demo"
+    ),
+    accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 6_000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+) -> None:
+    """Run the whole job on a simulated portfolio: events in, limit changes explained out.
+
+    Example: limitlens demo
+    """
+    demo_job.run(out, accounts=accounts, seed=seed, now=datetime.now(UTC), progress=progress, show=typer.echo)
+
+
+@app.command()
+def decide(
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=moment, help="Decide the whole book at this time only.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(parser=moment, help="Last date of the calendar.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
+    policy: PolicyOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide limits and attribute every change; default: up to the last month start the data reach.
+
+    The book is decided at month starts, lines under a week old daily. The first call begins at the last month
+    start but one.
+
+    Example: limitlens decide --as-of 2026-07-01
+    """
+    decided = decide_limits(
+        Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=policy_in(policy), progress=progress
+    )
+    if as_json:
+        print_json(vars(decided))
+        return
+    for line in decision_lines(decided):
+        typer.echo(line)
+    typer.echo("next: limitlens why ACCOUNT, limitlens report")
+
+
+def decision_lines(decided: Decided) -> list[str]:
+    """What a call decided, for a terminal."""
+    if not decided.decisions:
+        return ["nothing to decide: every date the data reach is decided already"]
+    lines = [
+        f"{decided.decisions:,} decisions at {len(decided.dates)} dates, {decided.dates[0]} to {decided.dates[-1]}, "
+        f"by version {decided.model_version} and policy {decided.policy_digest[:8]}"
+        f"{', as a backtest' if decided.backtest else ''}",
+        "  ".join(f"{action} {count:,}" for action, count in sorted(decided.actions.items())),
+        f"{decided.changed:,} limits changed, {decided.changed - decided.split:,} of them at first decisions",
+        f"{decided.attributed:,} attributed, {decided.split:,} limits changed since the one before, by cause:",
+    ]
+    lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
+    lines += [f"note: rule {name} cannot fire: its source is absent" for name in decided.inactive_rules]
+    return lines
+
+
+@app.command()
+def why(
+    account: Annotated[str, typer.Argument(help="Account id.")],
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=moment, help="Time of the decision; default: the last that mattered.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a limit changed, to the cent; the answer is replayed from the events first.
+
+    Example: limitlens why A004242 --as-of 2026-06-14
+    """
+    answer = explain(Workspace(workspace), account, as_of)
+    if as_json:
+        print_json(answer.to_dict())
+    else:
+        typer.echo(render(answer))
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="HTML file; default: report.html in the workspace.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Write the report: one HTML file with plots, readable without a network.
+
+    Example: limitlens report --out report.html
+    """
+    path = write_report(Workspace(workspace), out or workspace / "report.html", progress)
+    typer.echo(f"open {path}")

@@ -18,12 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.frames import to_arrow
 from limitlens.data.storage import file_sha256, write_parquet, write_text
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
@@ -157,6 +159,36 @@ class EventStore:
             ``account_id``, ``known_time``, ``delivered_known_time`` and the attributes.
         """
         return run_sql(self._protected())
+
+    def protected_at(self, points: pd.DataFrame) -> pd.DataFrame:
+        """Protected attributes of accounts as they were known at a time; for fairness tests only.
+
+        Parameters
+        ----------
+        points : DataFrame with ``account_id, as_of``
+
+        Returns
+        -------
+        DataFrame of the attributes, indexed and ordered like ``points``; missing where nothing was known
+        """
+        names = sorted(self.protected_attributes())
+        if not names:
+            return pd.DataFrame(index=points.index)
+        sql = f"""
+        SELECT point.row, {", ".join(f"protected.{quoted(name)}" for name in names)}
+        FROM points AS point LEFT JOIN protected
+            ON protected.account_id = point.account_id AND protected.known_time < point.as_of
+        QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY point.row ORDER BY protected.known_time DESC, protected.delivered_known_time DESC
+        ) = 1
+        ORDER BY point.row
+        """
+        rows = to_arrow(
+            points[["account_id", "as_of"]].assign(row=range(len(points))),
+            pa.schema([("account_id", pa.string()), ("as_of", pa.timestamp("us", tz="UTC")), ("row", pa.int64())]),
+        )
+        found: pd.DataFrame = run_sql(sql, {"points": rows, "protected": self._protected()}).to_pandas()
+        return found.drop(columns="row").set_index(points.index)
 
     def versions(self, source: str) -> str:
         """SQL like :meth:`relation`, with the protected attributes too: what a delivery is compared to."""

@@ -13,11 +13,8 @@ import pandas as pd
 
 from limitlens.data.lock import exclusive
 from limitlens.data.storage import write_text
-from limitlens.features.line import LINE_FACTS
-from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
-from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model, train_model
 from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
@@ -82,10 +79,10 @@ def train(
         workspace.check_rules(policy, features)
         model, table = fit_iteration(workspace, settings, until, before, progress)
         progress("validating")
-        judged = judge(model, table)
+        judged = judge(model, policy, table, workspace)
         report = render_validation(judged, policy, developer, progress)
         record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
-        validation = _validate(judged, policy)
+        validation = _validate(judged)
         return register(workspace, model, policy, validation, developer, report=report, record=record)
 
 
@@ -121,7 +118,7 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
-def _validate(judged: Judged, policy: Policy) -> dict[str, Any]:
+def _validate(judged: Judged) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.part("train")
     return {
@@ -131,7 +128,7 @@ def _validate(judged: Judged, policy: Policy) -> dict[str, Any]:
         "folds": _fold_metrics(model, train_rows),
         "train": {"rows": len(train_rows), "bads": int(train_rows["bad"].sum()), "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
-        "false_positives": _false_positives(model, judged.rows, policy, judged.pd_, out_of_fold=judged.out_of_fold),
+        "false_positives": _false_positives(judged),
     }
 
 
@@ -146,15 +143,9 @@ def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame) -> list[dict[str,
     ]
 
 
-def _false_positives(
-    model: DefaultRiskModel, rows: pd.DataFrame, policy: Policy, pd_: Any, *, out_of_fold: bool
-) -> dict[str, Any]:
-    """Decide the validation rows on paper; contrast the flagged good with the flagged bad."""
-    iteration = Iteration(model, policy, "", backtest=out_of_fold)
-    state = first_state(rows, np.zeros(len(rows), bool))
-    table = rows.drop(columns=list(LINE_FACTS))
-    flagged = iteration.rules(table, pd_, state)["action"].isin(ADVERSE).to_numpy()
-    bad = rows["bad"].to_numpy(bool)
+def _false_positives(judged: Judged) -> dict[str, Any]:
+    """Contrast the good lines that would be cut with the bad ones."""
+    model, rows, bad, flagged = judged.model, judged.rows, judged.bad, judged.cut
     counts = {
         "flagged": int(flagged.sum()),
         "false_positives": int((flagged & ~bad).sum()),
@@ -166,7 +157,7 @@ def _false_positives(
     if not len(chosen):
         return {**counts, "contrast": []}
     limit, age, _ = _columns(rows.iloc[chosen])
-    shap = shap_values(model, rows.iloc[chosen], limit, age, out_of_fold=out_of_fold)
+    shap = shap_values(model, rows.iloc[chosen], limit, age, out_of_fold=judged.out_of_fold)
     reasons = {name: d.reason for name, d in model.features.declaration_of.items()}
     return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
 

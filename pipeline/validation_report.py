@@ -12,16 +12,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.features.line import LINE_FACTS
-from limitlens.limits.policy import Policy
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.state import first_state
 from limitlens.models.calibration import calibration_by, calibration_line
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.models.explanation import shap_values
+from limitlens.models.fairness import Fairness, fairness
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import calibration_table, measure, paired_auc_gain, tail_table
 from limitlens.pipeline import plots
 from limitlens.pipeline.page import Section, render
 from limitlens.pipeline.training_table import TrainingTable
+from limitlens.pipeline.workspace import Workspace
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -36,13 +40,18 @@ _SHOWN = 15
 
 @dataclass(frozen=True)
 class Judged:
-    """The rows a model is judged on, with their PDs, and the rows it learned from."""
+    """The rows a model is judged on, with their PDs, what the policy would do, and the rows it learned from.
+
+    ``cut``: adverse action on paper. ``protected``: protected attributes of the rows, for fairness only.
+    """
 
     model: DefaultRiskModel
     table: TrainingTable
     rows: pd.DataFrame
     bad: BoolArray
     pd_: FloatArray
+    cut: BoolArray
+    protected: pd.DataFrame
     out_of_fold: bool
 
     def columns(self, rows: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -54,12 +63,32 @@ class Judged:
         return self.rows.sample(min(size, len(self.rows)), random_state=1).reset_index(drop=True)
 
 
-def judge(model: DefaultRiskModel, table: TrainingTable) -> Judged:
-    """Score the rows the model is judged on."""
+def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspace: Workspace) -> Judged:
+    """Score the rows the model is judged on, and decide them on paper.
+
+    Parameters
+    ----------
+    model : DefaultRiskModel
+    policy : Policy
+    table : TrainingTable
+    workspace : Workspace
+        Holds the protected attributes.
+    """
     rows = table.part("test" if table.out_of_time else "train")
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
     pd_ = predict_pd(model, rows, limit, age, out_of_fold=not table.out_of_time)
-    return Judged(model, table, rows, rows["bad"].to_numpy(bool), pd_, not table.out_of_time)
+    state = first_state(rows, np.zeros(len(rows), bool))
+    decided = Iteration(model, policy, "").rules(rows.drop(columns=list(LINE_FACTS)), pd_, state)
+    return Judged(
+        model=model,
+        table=table,
+        rows=rows,
+        bad=rows["bad"].to_numpy(bool),
+        pd_=pd_,
+        cut=decided["action"].isin(ADVERSE).to_numpy(),
+        protected=workspace.events.protected_at(rows),
+        out_of_fold=not table.out_of_time,
+    )
 
 
 def render_validation(
@@ -117,6 +146,7 @@ def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list
         *_explained(judged),
         _monotone(judged),
         _sensitivity(judged),
+        *_fairness(judged),
         _limits_of_use(judged),
     ]
 
@@ -320,6 +350,35 @@ def _sensitivity(judged: Judged) -> Section:
         "source that is absent at training is left out of the model; one that stops later has to be held back upstream."
     )
     return Section("Sensitivity to a missing source", text, pd.DataFrame(lines))
+
+
+def _fairness(judged: Judged) -> list[Section]:
+    """One section for each protected attribute that was delivered."""
+    values = judged.protected
+    return [_fair(str(name), fairness(values[name], judged.bad, judged.pd_, judged.cut)) for name in values]
+
+
+def _fair(name: str, found: Fairness) -> Section:
+    groups = found.groups.reset_index()
+    table = pd.DataFrame(
+        {
+            name: groups["group"],
+            "lines": groups["rows"].map("{:,.0f}".format),
+            "bad": groups["bad_share"].map("{:.2%}".format),
+            "expected": groups["mean_pd"].map("{:.2%}".format),
+            "cut": groups["cut_share"].map("{:.2%}".format),
+            "of the good": groups["good_cut_share"].map("{:.2%}".format),
+            "of the bad": groups["bad_cut_share"].map("{:.2%}".format),
+        }
+    )
+    text = (
+        f"How the policy would treat these lines by {name}, which no model reads unless it is switched on. Share that "
+        f"is not cut, smallest group by largest: {found.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
+        "(four-fifths rule). Largest difference between groups in the share of good lines cut, or of bad lines cut: "
+        f"{found.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
+        "the good lines first."
+    )
+    return Section(f"Fairness: {name}", text, table)
 
 
 def _limits_of_use(judged: Judged) -> Section:

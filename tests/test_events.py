@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,6 +86,16 @@ def test_protected_attributes_stand_apart(store: EventStore) -> None:
     assert store.protected().select(["account_id", "known_time", "Gender"]).to_pylist() == [
         {"account_id": "A1", "known_time": T0, "Gender": "f"}
     ]
+
+
+def test_a_protected_attribute_is_that_known_before_the_moment(store: EventStore) -> None:
+    load(store, account(1, gender="f"))
+    load(store, account(1, gender="m", known_time=T0 + timedelta(days=1)))
+    days = pd.Series([0, 1, 2, 2], index=[7, 5, 3, 1])
+    points = pd.DataFrame({"account_id": ["A1", "A1", "A1", "A9"], "as_of": T0 + pd.to_timedelta(days, unit="D")})
+    found = store.protected_at(points)["gender"]
+    assert found.index.tolist() == [7, 5, 3, 1]
+    assert found.astype(object).where(found.notna(), None).tolist() == [None, "f", "m", None]
 
 
 def test_a_protected_attribute_counts_when_versions_are_compared(store: EventStore) -> None:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("data", "features", "models", "limits", "pipeline")
 DOORS = {
     "duckdb": "data/engine.py",
+    "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
     "optuna": "pipeline/tune.py",
     "shap": "models/explanation.py",

@@ -37,6 +37,13 @@ def test_no_protected_attribute_is_a_feature(real_workspace: Workspace) -> None:
     assert real_workspace.events.protected_attributes()
 
 
+def test_the_validation_report_has_a_section_for_each_protected_attribute(real_workspace: Workspace) -> None:
+    folder = real_workspace.root / real_workspace.registry.model("1").folder
+    page = (folder / "validation.md").read_text(encoding="utf-8")
+    told = {name for name in real_workspace.events.protected_attributes() if f"## Fairness: {name}\n" in page}
+    assert told == set(real_workspace.events.protected_attributes())
+
+
 def test_an_absent_source_is_said_and_its_rules_rest(real_workspace: Workspace) -> None:
     assert "device" not in real_workspace.events.present()
     assert "device" not in real_workspace.iteration("1").model.features.sources

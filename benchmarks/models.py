@@ -25,7 +25,9 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
+import optuna
 import pandas as pd
+from scipy.special import logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -41,12 +43,16 @@ from limitlens.models.inputs import find_categories, model_columns, model_inputs
 from limitlens.models.scorer import Scorer
 from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.tune import SPACE
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 CLOSED_SHARE = 0.05
+
+#: A score that moves by less, in log-odds, counts as the old one.
+DEAD_BAND = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,15 @@ class Set:
 Way = Callable[[Set, npt.NDArray[np.int64], int], Callable[[FloatArray], FloatArray]]
 
 
-def ours(data: Set, rows: npt.NDArray[np.int64], seed: int, champion: Scorer | None = None) -> DefaultRiskClassifier:
-    """The shipped settings."""
-    settings = {**default_settings().classifier_parameters(), "seed": seed}
+def ours(
+    data: Set,
+    rows: npt.NDArray[np.int64],
+    seed: int,
+    champion: Scorer | None = None,
+    found: Mapping[str, Any] | None = None,
+) -> DefaultRiskClassifier:
+    """The shipped settings, or those a search found."""
+    settings = {**default_settings().classifier_parameters(), **(found or {}), "seed": seed}
     model = DefaultRiskClassifier(**settings, monotone=data.monotone, categorical=data.categorical)
     period = data.period[rows] if data.period is not None else None
     fold = data.account[rows] % settings["folds"]
@@ -81,6 +93,37 @@ def ours(data: Set, rows: npt.NDArray[np.int64], seed: int, champion: Scorer | N
 
 def _ours(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
     return ours(data, rows, seed).scorer_.pd
+
+
+#: Trials of the search inside a training fold.
+TRIALS = 12
+
+_found: dict[tuple[str, bytes], dict[str, Any]] = {}
+
+
+def _tuned(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
+    """The settings of a search that saw the training rows alone; one search a fold, whatever the seed."""
+    key = (data.name, rows.tobytes())
+    if key not in _found:
+        _found[key] = _search(data, rows)
+    return ours(data, rows, seed, found=_found[key]).scorer_.pd
+
+
+def _search(data: Set, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    settings = default_settings().classifier_parameters()
+    fold = data.account[rows] % settings["folds"]
+    period = data.period[rows] if data.period is not None else None
+
+    def loss(trial: optuna.Trial) -> float:
+        chosen = {**settings, **{name: suggest(trial) for name, suggest in SPACE.items()}}
+        model = DefaultRiskClassifier(**chosen, monotone=data.monotone, categorical=data.categorical)
+        return model.held_out_loss(data.inputs[rows], data.bad[rows], fold=fold, period=period)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
+    study.enqueue_trial({name: settings[name] for name in SPACE})
+    study.optimize(loss, n_trials=TRIALS)
+    return study.best_params
 
 
 def _peer(build: Callable[[Set, int], Any]) -> Way:
@@ -130,6 +173,7 @@ def _ebm(_: Set, seed: int) -> Any:
 
 WAYS: dict[str, Way] = {
     "limitlens": _ours,
+    "limitlens, tuned": _tuned,
     "LightGBM": _peer(lambda _, seed: lgb.LGBMClassifier(random_state=seed, verbose=-1)),
     "LightGBM, 200 x 15": _peer(
         lambda _, seed: lgb.LGBMClassifier(
@@ -267,12 +311,48 @@ def churn_on_identical_lines(data: Set, repeats: int, ways: Mapping[str, Way]) -
             for k, (what, chosen) in enumerate(changed.items()):
                 new = way(data, chosen, seed + 1 + k)(data.inputs[test])
                 rows.append((name, what, churn(old, new), _auc_change(data.bad[test], old, new)))
-        champion = ours(data, train, seed)
-        old = champion.scorer_.pd(data.inputs[test])
         for k, (what, chosen) in enumerate(changed.items()):
-            new = ours(data, chosen, seed + 1 + k, champion.scorer_).scorer_.pd(data.inputs[test])
-            rows.append(("limitlens, with the champion", what, churn(old, new), _auc_change(data.bad[test], old, new)))
+            rows += [(name, what, *moves) for name, moves in _with_champion(data, (train, chosen), test, seed + k)]
     return _shown(rows)
+
+
+def _with_champion(
+    data: Set, chosen: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], test: npt.NDArray[np.int64], seed: int
+) -> list[tuple[str, tuple[float, float]]]:
+    """What lowers the churn when the scores or members of the champion are at hand."""
+    first, second = chosen
+    champion = ours(data, first, seed)
+    scorer, inputs, bad = champion.scorer_, data.inputs[test], data.bad[test]
+    old, plain = scorer.pd(inputs), ours(data, second, seed + 1).scorer_.pd(inputs)
+    near = np.abs(logit(plain) - logit(old)) < DEAD_BAND
+    taught = _distilled(data, second, seed + 1, scorer.pd(data.inputs[second]))(inputs)
+    ways = {
+        "limitlens, with the champion": (old, ours(data, second, seed + 1, scorer).scorer_.pd(inputs)),
+        "limitlens, dead band of 0.2": (old, np.where(near, old, plain)),
+        "limitlens, then LightGBM taught half-way by it": (old, taught),
+    }
+    return [(name, (churn(*pair), _auc_change(bad, *pair))) for name, pair in ways.items()]
+
+
+def _distilled(
+    data: Set, rows: npt.NDArray[np.int64], seed: int, taught: FloatArray
+) -> Callable[[FloatArray], FloatArray]:
+    """LightGBM that learns the mean of the outcome and the champion's PD (Hinton, Vinyals & Dean 2015)."""
+    target = (data.bad[rows] + taught) / 2
+    table = lgb.Dataset(data.inputs[rows], target, categorical_feature=list(data.categorical), params={"verbose": -1})
+    parameters = {
+        "objective": "cross_entropy",
+        "num_leaves": 15,
+        "learning_rate": 0.05,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "feature_fraction": 0.6,
+        "lambda_l2": 5.0,
+        "seed": seed,
+        "verbose": -1,
+    }
+    booster = lgb.train(parameters, table, 200)
+    return lambda inputs: np.asarray(booster.predict(inputs), np.float64)
 
 
 def churn_a_month_later(table: TrainingTable, ways: Mapping[str, Way], seeds: list[int]) -> pd.DataFrame:
@@ -289,11 +369,7 @@ def churn_a_month_later(table: TrainingTable, ways: Mapping[str, Way], seeds: li
         for name, way in ways.items():
             old, new = (way(both, chosen, seed + k)(both.inputs[test]) for k, chosen in enumerate((earlier, later)))
             rows.append((name, "a month later", churn(old, new), _auc_change(both.bad[test], old, new)))
-        champion = ours(both, earlier, seed)
-        old = champion.scorer_.pd(both.inputs[test])
-        new = ours(both, later, seed + 1, champion.scorer_).scorer_.pd(both.inputs[test])
-        change = _auc_change(both.bad[test], old, new)
-        rows.append(("limitlens, with the champion", "a month later", churn(old, new), change))
+        rows += [(name, "a month later", *moves) for name, moves in _with_champion(both, (earlier, later), test, seed)]
     return _shown(rows)
 
 

@@ -87,7 +87,7 @@ def tune(
             load_if_exists=True,
         )
         if not study.trials:
-            study.enqueue_trial({name: getattr(settings, name) for name in _SPACE})
+            study.enqueue_trial({name: getattr(settings, name) for name in SPACE})
         with tracking.recorded_run(workspace.mlflow, "tune", {"limitlens.study": key}) as (mlflow, parent):
 
             def record(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -114,7 +114,7 @@ def tune(
 
 
 #: What is searched: a suggestion by name.
-_SPACE: dict[str, Callable[[Trial], int | float]] = {
+SPACE: dict[str, Callable[[Trial], int | float]] = {
     "leaves": lambda trial: trial.suggest_int("leaves", 4, 63, log=True),
     "min_rows_per_leaf": lambda trial: trial.suggest_int("min_rows_per_leaf", 20, 500, log=True),
     "feature_share": lambda trial: trial.suggest_float("feature_share", 0.2, 1.0),
@@ -140,7 +140,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        suggested: dict[str, Any] = {name: suggest(trial) for name, suggest in _SPACE.items()}
+        suggested: dict[str, Any] = {name: suggest(trial) for name, suggest in SPACE.items()}
         tried = replace(settings, **suggested)
         parameters = tried.classifier_parameters()
         model = DefaultRiskClassifier(**parameters, monotone=directions, categorical=categorical)
@@ -156,6 +156,6 @@ def _best(study: optuna.Study) -> float:
 
 def _key(workspace: Workspace, table: TrainingTable, settings: TrainSettings, until: datetime | None) -> str:
     """A study is of the same events, features and other settings."""
-    others: dict[str, Any] = {name: value for name, value in settings.to_dict().items() if name not in _SPACE}
+    others: dict[str, Any] = {name: value for name, value in settings.to_dict().items() if name not in SPACE}
     parts = (workspace.events.digest(), table.features.digest, others, until.isoformat() if until else "")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

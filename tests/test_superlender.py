@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.case_superlender import agreement, read_loans, three_columns
 from limitlens.data.contracts import PROTECTED, SOURCES
 from limitlens.data.errors import InputError
 from limitlens.data.superlender import import_superlender
@@ -182,3 +183,26 @@ def test_real_labels_see_the_application_and_not_the_loan_itself(real: Path) -> 
     assert (versions["known_time"] < versions["as_of"]).all()
     assert len(own) == 2 * len(labels)
     assert (own["known_time"] >= own["as_of"]).all()
+
+
+def test_the_case_study_reads_every_raise_and_cut_of_the_lender(real_data: Path) -> None:
+    counts = read_loans(real_data / "superlender")["theirs"].value_counts()
+    assert counts.to_dict() == {"kept": 16_051, "raised": 5_564, "cut": 1_033}
+
+
+def test_the_case_study_counts_agreement_and_credit_by_hand() -> None:
+    rows = pd.DataFrame(
+        {
+            "theirs": ["raised", "cut", "kept", "kept"],
+            "ours": ["raise", "raise", "review", "cut"],
+            "bad": [False, False, True, True],
+            "before_cents": [100, 200, 100, 400],
+            "amount_cents": [150, 100, 100, 400],
+            "our_cents": [120, 240, 100, 200],
+        }
+    )
+    assert agreement(rows) == 0.5
+    found = three_columns(rows)
+    assert found.loc["credit of good customers"].tolist() == ["−16.7%", "+20.0%"]
+    assert found.loc["credit of bad customers"].tolist() == ["+0.0%", "−40.0%"]
+    assert found.loc["bad customers cut"].tolist() == ["0 (0.0% of the cut)", "1 (100.0% of the cut)"]

@@ -1,6 +1,7 @@
 """Does the label mean what it should? Roll rates say how many days past due are beyond return, vintages when to look.
 
 Roll rate: of the lines in a bucket of days past due, the share that is in each bucket some months later.
+Early signs: what a new line tells before it can have gone bad.
 Vintage curve: of the lines opened in a quarter, the share that has gone bad by their age in months. See Siddiqi,
 Intelligent Credit Scoring (2017), chapter 4.
 """
@@ -68,3 +69,43 @@ def vintage_curve(dpd: pd.DataFrame, bad_dpd_days: int) -> pd.DataFrame:
     found = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="mean")
     seen = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="size")
     return found.where(seen >= seen.max() * 0.9)
+
+
+#: Early signs of a new line: so many days past due, within so many months of its opening.
+EARLY_SIGNS = {
+    "past due within 2 months": (1, 2),
+    "30 or more days past due within 3 months": (30, 3),
+}
+
+
+def early_signs(dpd: pd.DataFrame, bad_dpd_days: int, by_months: int) -> pd.DataFrame:
+    """What the first months of a line say about whether it goes bad.
+
+    Parameters
+    ----------
+    dpd : DataFrame
+        As in :func:`vintage_curve`.
+    bad_dpd_days : int
+    by_months : int
+        Age at which it is known whether a line went bad; only lines seen from their start until then count.
+
+    Returns
+    -------
+    DataFrame indexed by the sign, last ``any line``
+        ``lines`` with the sign, ``bad_share`` of them, ``caught_share`` of all bad lines that had it.
+    """
+    ages = dpd.groupby("account_id")["age_months"].agg(["min", "max"])
+    whole = dpd[dpd["account_id"].isin(ages.index[(ages["min"] <= 1) & (ages["max"] >= by_months)])]
+    whole = whole[whole["age_months"] <= by_months]
+    bad = whole.groupby("account_id")["dpd_days"].max() >= bad_dpd_days
+    rows = {}
+    for name, (days, months) in EARLY_SIGNS.items():
+        shown = whole[(whole["age_months"] <= months) & (whole["dpd_days"] >= days)]["account_id"].unique()
+        rows[name] = _sign(bad[bad.index.isin(shown)], bad)
+    rows["any line"] = _sign(bad, bad)
+    return pd.DataFrame(rows).T.astype({"lines": int})
+
+
+def _sign(bad: pd.Series, every: pd.Series) -> dict[str, float]:
+    caught = bad.sum() / every.sum() if every.any() else float("nan")
+    return {"lines": len(bad), "bad_share": bad.mean() if len(bad) else float("nan"), "caught_share": caught}

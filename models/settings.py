@@ -18,6 +18,7 @@ class TrainSettings:
 
     horizon_months: int = 6
     default_dpd_days: int = 90
+    indeterminate_dpd_days: int = 0
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     new_line_days: int = 90
@@ -59,9 +60,9 @@ class TrainSettings:
 
 
 _SECTIONS = {
-    "labels": ("horizon_months", "default_dpd_days"),
+    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days"),
     "features": ("timezone", "protected"),
-    "model": tuple(f.name for f in fields(TrainSettings))[4:],
+    "model": tuple(f.name for f in fields(TrainSettings))[5:],
 }
 
 

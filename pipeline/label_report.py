@@ -10,12 +10,15 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.storage import write_text
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
-from limitlens.models.label_choice import BUCKETS, roll_rates, vintage_curve
+from limitlens.models.label_choice import BUCKETS, early_signs, roll_rates, vintage_curve
 from limitlens.models.settings import TrainSettings
 from limitlens.pipeline import plots
 from limitlens.pipeline.page import Section, render
 from limitlens.pipeline.training_table import first_payment
 from limitlens.pipeline.workspace import Workspace
+
+#: Months after which an early sign is judged, beyond the horizon.
+_EARLY_MONTHS = 3
 
 #: Months between the two looks of a roll rate.
 ROLL_MONTHS = 3
@@ -73,7 +76,7 @@ def write_label_report(
             "title": "Choice of the label",
             "lead": f"Bad: {settings.default_dpd_days} or more days past due within {settings.horizon_months} months.",
             "head": {"Data digest": workspace.events.digest()[:16], "Lines": f"{dpd['account_id'].nunique():,}"},
-            "sections": [_rolls(rolls), _vintages(vintages, settings)],
+            "sections": [_rolls(rolls), _vintages(vintages, settings), _early(dpd, settings)],
             "signers": {},
         },
     )
@@ -82,7 +85,7 @@ def write_label_report(
 
 
 def _rolls(rolls: pd.DataFrame) -> Section:
-    shares = {name: rolls[name].map(lambda v: "–" if pd.isna(v) else f"{v:.1%}") for name in BUCKETS.values()}
+    shares = {name: rolls[name].map(_percent) for name in BUCKETS.values()}
     table = pd.DataFrame({"days past due": rolls.index, "lines": rolls["lines"].map("{:,}".format), **shares})
     back = {name: rolls.loc[name, ["current", "1-29"]].sum() for name in ("30-59", "60-89", "90+")}
     told = ", ".join(f"{share:.0%} of those at {name}" for name, share in back.items())
@@ -101,3 +104,25 @@ def _vintages(vintages: pd.DataFrame, settings: TrainSettings) -> Section:
     )
     picture = ("share gone bad, by months since opening", plots.vintages(vintages))
     return Section("Vintages", text, None, [picture])
+
+
+def _early(dpd: pd.DataFrame, settings: TrainSettings) -> Section:
+    by_months = settings.horizon_months + _EARLY_MONTHS
+    found = early_signs(dpd, settings.default_dpd_days, by_months)
+    table = pd.DataFrame(
+        {
+            "sign": found.index,
+            "lines": found["lines"].map("{:,}".format),
+            f"bad by month {by_months}": found["bad_share"].map(_percent),
+            "of all bad lines": found["caught_share"].map(_percent),
+        }
+    )
+    text = (
+        "What the first months of a new line say. A sign that foretells most of the bad lines is a label of its own "
+        "for young portfolios: set horizon_months and default_dpd_days to it."
+    )
+    return Section("Early signs", text, table)
+
+
+def _percent(share: float) -> str:
+    return "–" if pd.isna(share) else f"{share:.1%}"

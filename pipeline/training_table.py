@@ -23,6 +23,8 @@ from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.feature_tables import feature_table
 from limitlens.pipeline.workspace import Workspace
 
+_KEY = ["account_id", "as_of"]
+
 
 @dataclass(frozen=True)
 class TrainingTable:
@@ -33,7 +35,7 @@ class TrainingTable:
     features : FeatureSet
     rows : DataFrame
         Feature columns, ``opened_at, limit_cents, line_age_days, bad, label_end, split``; split is ``train``,
-        ``test`` (out of time) or ``unused`` (labels that would reach past the test date).
+        ``test`` (out of time), ``unused`` (labels that would reach past the test date) or ``indeterminate``.
     """
 
     features: FeatureSet
@@ -84,7 +86,8 @@ def build_training_table(
     else:
         dpd = settings.default_dpd_days
         parts = _at_months(workspace, features, labels, defaulted_dpd_days=dpd, engine=engine, progress=progress)
-    return TrainingTable(features, _split(pd.concat(parts, ignore_index=True)))
+    rows = pd.concat(parts, ignore_index=True).merge(labels[[*_KEY, "indeterminate"]], on=_KEY, validate="one_to_one")
+    return TrainingTable(features, _split(rows).drop(columns="indeterminate"))
 
 
 def _at_months(
@@ -145,22 +148,31 @@ def _labels(
 ) -> pd.DataFrame:
     """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed."""
     if "outcomes" in workspace.events.present():
-        return delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
+        delivered = delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
+        return delivered.assign(indeterminate=False)
     months = matured_months(first_payment(relations), end, settings.horizon_months)
     if not months:
         raise WorkspaceError(
             f"no label has matured by {format_time(end)}: a horizon of {settings.horizon_months} months needs as many "
             "months of payments after the first; deliver more history or lower [labels] horizon_months."
         )
-    labels = computed_labels(
-        book(months, relations),
-        relations,
-        known_by=end,
-        horizon_months=settings.horizon_months,
-        default_dpd_days=settings.default_dpd_days,
-    )
+    points = book(months, relations)
+    labels = _reached(points, relations, settings.default_dpd_days, settings, end)
+    labels["indeterminate"] = False
+    if settings.indeterminate_dpd_days:
+        late = _reached(points, relations, settings.indeterminate_dpd_days, settings, end)
+        labels["indeterminate"] = late["bad"] & ~labels["bad"]
     ends = {pd.Timestamp(t): pd.Timestamp(add_months(t, settings.horizon_months)) for t in months}
     return labels.assign(label_end=labels["as_of"].map(ends))
+
+
+def _reached(
+    points: pd.DataFrame, relations: dict[str, str], dpd_days: int, settings: TrainSettings, end: datetime
+) -> pd.DataFrame:
+    """Whether each point reaches so many days past due within the horizon."""
+    return computed_labels(
+        points, relations, known_by=end, horizon_months=settings.horizon_months, default_dpd_days=dpd_days
+    )
 
 
 def first_payment(relations: dict[str, str]) -> datetime:
@@ -189,9 +201,14 @@ def _rows(table: pd.DataFrame, lines: pd.DataFrame, points: pd.DataFrame) -> pd.
 
 
 def _split(rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold out the last as-of time, and every label that would reach past it; with one cross-section, nothing."""
+    """Hold out the last as-of time, and every label that would reach past it; with one cross-section, nothing.
+
+    Indeterminate rows are judged like the others, but not learned from.
+    """
     last = rows["as_of"].max()
-    train = rows["label_end"] <= last
-    if not train.any():
-        return rows.assign(split="train")
-    return rows.assign(split=np.where(train, "train", np.where(rows["as_of"] == last, "test", "unused")))
+    early = rows["label_end"] <= last
+    train = early & ~rows["indeterminate"]
+    if not early.any():
+        return rows.assign(split=np.where(rows["indeterminate"], "indeterminate", "train"))
+    out_of_time = np.where(rows["as_of"] == last, "test", "unused")
+    return rows.assign(split=np.where(train, "train", np.where(early, "indeterminate", out_of_time)))

@@ -34,6 +34,13 @@ BoolArray = npt.NDArray[np.bool_]
 _SAMPLE = 1_000
 _SWEPT = 60
 
+#: What the rows of a split are used for, where its name does not say it.
+_USES = {
+    "test": "validation",
+    "unused": "nothing: its labels reach too far",
+    "indeterminate": "nothing: neither good nor bad",
+}
+
 #: Features shown one by one.
 _SHOWN = 15
 
@@ -159,7 +166,7 @@ def _data(judged: Judged) -> Section:
     table = pd.DataFrame(
         {
             "as of": counts["as_of"].dt.strftime("%Y-%m-%d"),
-            "used for": counts["split"].replace({"test": "validation", "unused": "nothing: its labels reach too far"}),
+            "used for": counts["split"].replace(_USES),
             "lines": counts["size"].map("{:,}".format),
             "bad": counts["sum"].map("{:,}".format),
             "bad share": (counts["sum"] / counts["size"]).map("{:.2%}".format),

@@ -1,5 +1,6 @@
 """The choice of the label: roll rates and vintages against a count by hand, and the page that shows them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limitlens.models.label_choice import BUCKETS, bucket_of, roll_rates, vintage_curve
+from limitlens.models.label_choice import BUCKETS, bucket_of, early_signs, roll_rates, vintage_curve
 from limitlens.pipeline.label_report import write_label_report
+from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 
@@ -49,3 +51,24 @@ def test_the_page_shows_both(small_workspace: Workspace, tmp_path: Path) -> None
     assert "<svg" in page
     assert rolls.loc["90+", "90+"] > rolls.loc["30-59", "90+"] > rolls.loc["current", "90+"]
     assert len(vintages.columns) >= 3
+
+
+def test_early_signs_are_counted_on_lines_seen_from_their_start() -> None:
+    ages = {"A": [5, 40, 95, 95], "B": [5, 0, 0, 0], "C": [0, 0, 0, 95], "D": [0, 0, 0, 0], "short": [40, 95]}
+    rows = [(name, "2025Q1", age, days) for name, seen in ages.items() for age, days in enumerate(seen, 1)]
+    rows += [("late", "2024Q1", age, 95) for age in range(3, 9)]
+    found = early_signs(pd.DataFrame(rows, columns=["account_id", "vintage", "age_months", "dpd_days"]), 90, 4)
+    assert found.to_numpy().tolist() == [[2, 0.5, 0.5], [1, 1.0, 0.5], [4, 0.5, 1.0]]
+
+
+def test_indeterminate_lines_are_judged_but_not_learned_from(small_workspace: Workspace) -> None:
+    def table(days: int) -> pd.DataFrame:
+        chosen = replace(default_settings(), indeterminate_dpd_days=days)
+        return build_training_table(small_workspace, chosen, None, lambda _: None).rows
+
+    plain, without = table(0), table(30)
+    left_out = (without["split"] == "indeterminate").to_numpy()
+    assert left_out.sum() > 50
+    assert set(plain.loc[left_out, "split"]) == {"train"}
+    assert not without.loc[left_out, "bad"].any()
+    pd.testing.assert_frame_equal(plain[~left_out], without[~left_out])

@@ -98,7 +98,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     middle, spread = median(taken), f"{min(taken):.3f} to {max(taken):.3f}"
     print(
-        f"decide          {given.rows / middle:>12,.0f} accounts/s  median of {given.runs} runs {middle:.3f} s ({spread})"
+        f"decide          {given.rows / middle:>12,.0f} accounts/s  median of {given.runs}: {middle:.3f} s ({spread})"
     )
     print(f"                peak {peak / 1e6:.2f} GB, of it {before / 1e6:.2f} before the first run")
     alone = SAMPLE / one_by_one(book, policy)

@@ -1,7 +1,7 @@
 """The decision: a pure function of features, PD, state and policy. The same input gives the same limit, to the cent."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
+from limitlens.limits.policy import ACTIONS, Condition, Policy, Rule
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -21,17 +21,36 @@ _KEEP, _REVIEW = _CODE["keep"], _CODE["review"]
 #: Rows decided at a time: their working arrays stay in the cache of a core, and several cores work side by side.
 CHUNK_ROWS = 1 << 15
 
-#: Bits of a fired mask below the code of what PD asked for: one a rule.
-_PD_BIT = MAX_RULES = 60
+#: What was asked for, in the bits of one number: one for each rule, one for the opening, then the code of PD.
+_OPENING_BIT, _PD_BIT = 59, 60
+
+#: What is told when a line was opened above the band of its segment.
+OPENING_ABOVE_BAND = "opening_above_band"
+
+#: Columns of :class:`CutOffs` and :class:`Opening` that a line is decided by.
+_CUTS = (
+    "increase_below_pd",
+    "review_above_pd",
+    "decrease_above_pd",
+    "freeze_above_pd",
+    "close_above_pd",
+    "min_limit_cents",
+    "max_limit_cents",
+    "max_monthly_inflows",
+)
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines to decide, as arrays of shape (n,); ``kind`` is the place of the segment in ``cuts``."""
+    """The lines to decide, as arrays of shape (n,); a monthly inflow that is not known is infinite.
+
+    ``kind`` is the place of the segment in the arrays of ``cuts``.
+    """
 
     pd: FloatArray
     limit_cents: IntArray
     balance_cents: IntArray
+    inflow_cents: FloatArray
     can_draw: BoolArray
     closed: BoolArray
     holdout: BoolArray
@@ -40,15 +59,15 @@ class _Lines:
     days_since_change: IntArray
     days_since_adverse: IntArray
     kind: IntArray
-    cuts: Sequence[CutOffs]
+    cuts: Mapping[str, npt.NDArray[np.int64 | np.float64]]
 
     def rows(self, rows: slice) -> "_Lines":
         """Some of the lines."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)[:-1]})
 
-    def cut(self, name: str) -> npt.NDArray[np.float64 | np.int64]:
+    def cut(self, name: str) -> npt.NDArray[np.int64 | np.float64]:
         """One value of each line's segment."""
-        return np.array([getattr(cut, name) for cut in self.cuts])[self.kind]
+        return self.cuts[name][self.kind]
 
 
 def avoidable_loss_cents(pd_: FloatArray, limit_cents: IntArray, balance_cents: IntArray, policy: Policy) -> FloatArray:
@@ -79,7 +98,7 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         with the same fired rules share one list.
     """
     lines = _lines(table, pd_, state, policy)
-    named = {condition.column for rule in policy.rules for condition in rule.when}
+    named = {condition.column for rule in policy.evidence for condition in rule.when}
     columns = {name: table[name].to_numpy(np.float64) for name in named & set(table.columns)}
     code, limit = np.empty(len(table), np.int8), np.empty(len(table), np.int64)
     can_draw, asked = np.empty(len(table), bool), np.empty(len(table), np.int64)
@@ -107,17 +126,25 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
 
 
 def inactive_rules(policy: Policy, columns: set[str]) -> list[str]:
-    """Names of the rules that cannot fire because a column they need does not exist (its source is absent)."""
-    return [rule.name for rule in policy.rules if any(c.column not in columns for c in rule.when)]
+    """Names of the rules that cannot fire because a column they need does not exist (its source is absent).
+
+    The affordability band is named as ``affordability``.
+    """
+    needs = {rule.name: {condition.column for condition in rule.when} for rule in policy.evidence}
+    needs["affordability"] = {policy.affordability.inflow_column, policy.affordability.seen_column}
+    return [name for name, needed in needs.items() if not needed <= columns]
 
 
 def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Policy) -> _Lines:
     balance = table["balance_cents"].to_numpy(np.int64) if "balance_cents" in table else np.zeros(len(table), np.int64)
     kind, segments = pd.factorize(table["segment"])
+    names = (*segments, "default")  # a missing segment has kind -1
+    cuts = {key: np.array([getattr(policy.cut_offs(name), key) for name in names]) for key in _CUTS}
     return _Lines(
         pd=pd_,
         limit_cents=state["limit_cents"].to_numpy(np.int64),
         balance_cents=balance,
+        inflow_cents=_monthly_inflow(table, policy),
         can_draw=state["can_draw"].to_numpy(bool),
         closed=state["closed"].to_numpy(bool),
         holdout=state["holdout"].to_numpy(bool),
@@ -126,8 +153,16 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         days_since_change=state["days_since_change"].to_numpy(np.int64),
         days_since_adverse=state["days_since_adverse"].to_numpy(np.int64),
         kind=kind,
-        cuts=[policy.cut_offs(name) for name in (*segments, "default")],  # a missing segment has kind -1
+        cuts=cuts | {"opening": np.array([policy.opening_of(name).max_limit_cents for name in names])},
     )
+
+
+def _monthly_inflow(table: pd.DataFrame, policy: Policy) -> FloatArray:
+    known = policy.affordability
+    if not {known.inflow_column, known.seen_column} <= set(table.columns):
+        return np.full(len(table), np.inf)
+    inflow, seen = (table[name].to_numpy(np.float64) for name in (known.inflow_column, known.seen_column))
+    return np.where(np.isnan(inflow) | np.isnan(seen), np.inf, inflow / known.inflow_months)
 
 
 def _decide(
@@ -135,8 +170,10 @@ def _decide(
 ) -> tuple[IntArray, IntArray, BoolArray, IntArray]:
     """Action codes, limits, whether the line may draw, and what was asked for as bits, of some lines."""
     wanted = _by_pd(lines, policy)
-    code, asked = wanted, wanted << _PD_BIT
-    for bit, rule in enumerate(policy.rules):
+    opened_above = ~lines.closed & (lines.age_days < 1) & (lines.limit_cents > lines.cut("opening"))
+    code = np.where(opened_above, np.maximum(wanted, _REVIEW), wanted)
+    asked = (wanted << _PD_BIT) | (opened_above.astype(np.int64) << _OPENING_BIT)
+    for bit, rule in enumerate(policy.evidence):
         fires = _fires(rule, columns, lines, policy)
         code = np.where(fires, np.maximum(code, _CODE[rule.action]), code)
         asked |= fires.astype(np.int64) << bit
@@ -210,8 +247,10 @@ def _lowered(lines: _Lines, policy: Policy) -> IntArray:
 
 
 def _raised(lines: _Lines, policy: Policy) -> IntArray:
-    step = _rounded(lines.limit_cents * (1 + policy.steps.increase_share), policy)
-    return np.maximum(np.minimum(step, lines.cut("max_limit_cents")), lines.limit_cents)
+    share = lines.limit_cents * (1 + policy.steps.increase_share)
+    step = _rounded(np.minimum(share, lines.limit_cents + policy.steps.max_increase_cents), policy)
+    affordable = np.minimum(lines.inflow_cents * lines.cut("max_monthly_inflows"), lines.cut("max_limit_cents"))
+    return np.maximum(np.minimum(step, _rounded(affordable, policy)), lines.limit_cents)
 
 
 def _rounded(cents: npt.NDArray[np.floating], policy: Policy) -> IntArray:
@@ -225,6 +264,7 @@ def _told(asked: IntArray, policy: Policy) -> npt.NDArray[np.object_]:
     names = np.empty(len(masks), object)
     for i, mask in enumerate(masks):
         wanted = ACTIONS[mask >> _PD_BIT]
-        names[i] = [rule.name for bit, rule in enumerate(policy.rules) if mask >> bit & 1]
+        names[i] = [rule.name for bit, rule in enumerate(policy.evidence) if mask >> bit & 1]
+        names[i] += [OPENING_ABOVE_BAND] if mask >> _OPENING_BIT & 1 else []
         names[i] += [] if wanted == "keep" else [f"pd_{wanted}"]
     return names[place]

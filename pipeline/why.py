@@ -183,7 +183,7 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     push = (shap_values(new.model, c1, limit, age) - shap_values(new.model, c0, limit, age)).iloc[0].abs()
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
-    fired = {c.column for r in new.policy.rules if r.name in set(change["fired_rules"].iloc[0]) for c in r.when}
+    fired = {c.column for r in new.policy.evidence if r.name in set(change["fired_rules"].iloc[0]) for c in r.when}
     declared = features.declaration_of
     ordered = sorted((n for n in push.index if n in declared), key=lambda n: (n not in fired, -push[n], n))
     found: dict[str, tuple[Fact, ...]] = {}

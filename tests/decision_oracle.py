@@ -1,10 +1,10 @@
 """The decision on one line, in plain Python as docs/policy.md tells it: slow, obvious, and written apart."""
 
-from collections.abc import Mapping
-from math import floor, isnan, log
+from collections.abc import Mapping, Sequence
+from math import floor, inf, isnan, log, nan
 from typing import Any
 
-from limitlens.limits.policy import Policy
+from limitlens.limits.policy import Condition, Policy
 
 SEVERITY = ["increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close"]
 HOLDS = {
@@ -19,7 +19,17 @@ Line = Mapping[str, Any]
 
 def decide_one(line: Line, policy: Policy) -> tuple[str, int, bool, list[str]]:
     """Action, limit, whether the line may draw, and what was asked for, of one line."""
-    asked = {rule.name: rule.action for rule in policy.rules if fires(rule, line, policy)}
+    asked = {rule.name: rule.action for rule in policy.rules if fires(rule.when, line, policy, rule.new_lines)}
+    for one in policy.disqualifiers:
+        if line["line_age_days"] == 0 and fires(one.when, line, policy, True):
+            asked[one.name] = "review"
+    for bucket in policy.delinquency:
+        to_days = inf if bucket.to_days is None else bucket.to_days
+        if not line["closed"] and bucket.from_days <= line.get("dpd_days", 0) <= to_days:
+            asked[f"past_due_{bucket.from_days}"] = bucket.action
+    opening = policy.opening.get(line["segment"], policy.opening["default"])
+    if not line["closed"] and line["line_age_days"] == 0 and line["limit_cents"] > opening.max_limit_cents:
+        asked["opening_above_band"] = "review"
     by_pd = asked_by_pd(line, policy)
     if by_pd != "keep":
         asked[f"pd_{by_pd}"] = by_pd
@@ -62,10 +72,10 @@ def inside_dead_band(line: Line, policy: Policy) -> bool:
     return abs(now - then) < policy.timers.dead_band_log_odds
 
 
-def fires(rule: Any, line: Line, policy: Policy) -> bool:
-    if line["closed"] or (line["line_age_days"] < policy.new_lines.protected_days and not rule.new_lines):
+def fires(when: Sequence[Condition], line: Line, policy: Policy, new_lines: bool) -> bool:
+    if line["closed"] or (line["line_age_days"] < policy.new_lines.protected_days and not new_lines):
         return False
-    return all(c.column in line and HOLDS[c.operator](line[c.column], c.value) for c in rule.when)
+    return all(c.column in line and HOLDS[c.operator](line[c.column], c.value) for c in when)
 
 
 def carried_out(action: str, line: Line, policy: Policy) -> tuple[str, int, bool]:
@@ -93,8 +103,13 @@ def lowered(line: Line, policy: Policy) -> int:
 
 
 def raised(line: Line, policy: Policy) -> int:
-    step = rounded(line["limit_cents"] * (1 + policy.steps.increase_share), policy)
-    return max(min(step, policy.cut_offs(line["segment"]).max_limit_cents), line["limit_cents"])
+    before, cut = line["limit_cents"], policy.cut_offs(line["segment"])
+    step = min(before * (1 + policy.steps.increase_share), before + policy.steps.max_increase_cents)
+    bounds = [rounded(step, policy), cut.max_limit_cents]
+    inflow = line.get(policy.affordability.inflow_column, nan)
+    if not isnan(inflow) and not isnan(line.get(policy.affordability.seen_column, nan)):
+        bounds.append(rounded(inflow / policy.affordability.inflow_months * cut.max_monthly_inflows, policy))
+    return max(min(bounds), before)
 
 
 def rounded(cents: float, policy: Policy) -> int:

@@ -65,7 +65,7 @@ def test_every_dependency_has_its_line() -> None:
 
 def test_every_feature_and_rule_has_a_reason_in_both_languages() -> None:
     codes = {declared.reason for declared in CATALOGUE.declaration_of.values()}
-    codes |= {rule.reason for rule in default_policy().rules}
+    codes |= {rule.reason for rule in default_policy().evidence}
     assert codes <= set(REASONS)
     assert all(english and chinese for english, chinese in REASONS.values())
 

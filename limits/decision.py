@@ -200,12 +200,13 @@ def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
 
 
 def _inside_dead_band(lines: _Lines, policy: Policy) -> BoolArray:
-    moved = np.abs(_log_odds(lines.pd) - _log_odds(lines.pd_ref))
+    moved = np.abs(log_odds(lines.pd) - log_odds(lines.pd_ref))
     inside: BoolArray = moved < policy.timers.dead_band_log_odds
     return inside
 
 
-def _log_odds(pd_: FloatArray) -> FloatArray:
+def log_odds(pd_: FloatArray) -> FloatArray:
+    """Log-odds of a PD; those of 0 and 1 are far, but finite."""
     clipped = np.clip(pd_, 1e-12, 1 - 1e-12)
     odds: FloatArray = np.log(clipped / (1 - clipped))
     return odds

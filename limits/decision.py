@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from limitlens.limits.policy import ACTIONS, Condition, Policy, Rule
+from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -26,18 +26,6 @@ _OPENING_BIT, _PD_BIT = 59, 60
 
 #: What is told when a line was opened above the band of its segment.
 OPENING_ABOVE_BAND = "opening_above_band"
-
-#: Columns of :class:`CutOffs` and :class:`Opening` that a line is decided by.
-_CUTS = (
-    "increase_below_pd",
-    "review_above_pd",
-    "decrease_above_pd",
-    "freeze_above_pd",
-    "close_above_pd",
-    "min_limit_cents",
-    "max_limit_cents",
-    "max_monthly_inflows",
-)
 
 
 @dataclass(frozen=True)
@@ -139,7 +127,8 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
     balance = table["balance_cents"].to_numpy(np.int64) if "balance_cents" in table else np.zeros(len(table), np.int64)
     kind, segments = pd.factorize(table["segment"])
     names = (*segments, "default")  # a missing segment has kind -1
-    cuts = {key: np.array([getattr(policy.cut_offs(name), key) for name in names]) for key in _CUTS}
+    of = [policy.cut_offs(name) for name in names]
+    cuts = {field.name: np.array([getattr(cut, field.name) for cut in of]) for field in fields(CutOffs)}
     return _Lines(
         pd=pd_,
         limit_cents=state["limit_cents"].to_numpy(np.int64),
@@ -215,16 +204,17 @@ def log_odds(pd_: FloatArray) -> FloatArray:
 def _fires(rule: Rule, columns: Mapping[str, FloatArray], lines: _Lines, policy: Policy) -> BoolArray:
     if any(condition.column not in columns for condition in rule.when):
         return np.zeros(len(lines.pd), bool)
-    holds = ~lines.closed
+    fires = ~lines.closed
     for condition in rule.when:
-        holds &= _holds(condition, columns[condition.column])
-    return holds if rule.new_lines else holds & (lines.age_days >= policy.new_lines.protected_days)
+        fires &= holds(condition, columns[condition.column])
+    return fires if rule.new_lines else fires & (lines.age_days >= policy.new_lines.protected_days)
 
 
-def _holds(condition: Condition, values: FloatArray) -> BoolArray:
+def holds(condition: Condition, values: FloatArray) -> BoolArray:
+    """Where a condition of a rule holds; a missing value never does."""
     compare = {"at_least": np.greater_equal, "at_most": np.less_equal, "above": np.greater, "below": np.less}
-    holds: BoolArray = compare[condition.operator](values, condition.value)
-    return holds
+    found: BoolArray = compare[condition.operator](values, condition.value)
+    return found
 
 
 def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray, IntArray, BoolArray]:

@@ -39,6 +39,7 @@ from limitlens.models.reasons import REASONS
 __all__ = [
     "ACTIONS",
     "ADVERSE",
+    "SECTIONS",
     "Budget",
     "Condition",
     "CutOffs",
@@ -55,7 +56,7 @@ _Part = TypeVar("_Part")
 _MAX_BYTES = 1_000_000
 
 #: Tables with one value a key, and the class each becomes.
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "loss": Loss,
     "steps": Steps,
     "affordability": Affordability,
@@ -162,7 +163,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
     reader = Reader(text, source)
     known = [field.name for field in fields(Policy) if field.name != "text"]
     reader.table(body, (), known, ["name"])
-    sections = {name: reader.section(body, (name,), into) for name, into in _SECTIONS.items()}
+    sections = {name: reader.section(body, (name,), into) for name, into in SECTIONS.items()}
     policy = Policy(
         name=reader.value(body, (), "name", str),
         **sections,
@@ -197,7 +198,9 @@ def check_columns(policy: Policy, columns: Collection[str]) -> None:
     for where, column in named:
         if column not in columns:
             likely = get_close_matches(column, columns, 1)
-            mend = f"did you mean {likely[0]!r}?" if likely else "use a numeric column of the catalogue."
+            mend = (
+                f"did you mean {likely[0]!r}?" if likely else "use a column of the catalogue, or a numeric attribute."
+            )
             raise ConfigError(f"policy {policy.name}: {where} names column {column!r}; {mend}")
 
 

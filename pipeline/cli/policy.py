@@ -4,18 +4,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.table import Table
 
 from limitlens.data.errors import ConfigError
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
-from limitlens.limits.policy import Policy, read_policy
+from limitlens.limits.opening import qualify as qualify_applications
+from limitlens.limits.policy import SECTIONS, Policy, read_policy
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    PolicyOption,
     WorkspaceOption,
     app,
+    policy_in,
     print_json,
     progress,
     stdout,
@@ -41,9 +45,6 @@ _HEADS = {
     "max_limit_cents": "most",
     "max_monthly_inflows": "inflows",
 }
-
-#: Sections shown as a list of values.
-_SECTIONS = ("loss", "steps", "affordability", "timers", "new_lines", "reviews", "holdout", "release")
 
 
 @policy_app.command()
@@ -97,7 +98,7 @@ def show(
     typer.echo("\nDelinquency: past due")
     for bucket in policy.delinquency:
         typer.echo(f"  {bucket_in_words(bucket)}")
-    for section in _SECTIONS:
+    for section in SECTIONS:
         typer.echo(f"\n{section}")
         for key, value in asdict(getattr(policy, section)).items():
             typer.echo(f"  {key:<30} {in_words(key, value)}")
@@ -160,3 +161,33 @@ def _named(name: str, space: Workspace | None) -> Policy:
         if found:
             raise ConfigError(f"{len(found)} recorded policies begin with {name!r}; give more of the digest.")
     return read_policy(Path(name))
+
+
+@app.command()
+def qualify(
+    applications: Annotated[Path, typer.Argument(help="CSV or Parquet file with a segment, attributes, a request.")],
+    out: Annotated[Path, typer.Option(help="CSV file for the answers.")] = Path("qualified.csv"),
+    policy: PolicyOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Decide applications by the opening table of the policy: who qualifies, and with which limit.
+
+    Example: limitlens qualify applications.csv --out qualified.csv
+    """
+    chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()
+    asked = _applications(applications)
+    answers = qualify_applications(asked, chosen)
+    told = answers.assign(fired_rules=[" ".join(fired) for fired in answers["fired_rules"]])
+    pd.concat([asked, told], axis=1).to_csv(out, index=False)
+    typer.echo(f"{len(asked):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")
+
+
+def _applications(path: Path) -> pd.DataFrame:
+    try:
+        read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
+        found: pd.DataFrame = read(path).convert_dtypes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); expected a CSV or Parquet file.") from error
+    if "segment" not in found:
+        raise ConfigError(f"{path}: column 'segment' is missing; add it.")
+    return found

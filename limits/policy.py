@@ -271,5 +271,4 @@ def _condition(raw: Any, path: KeyPath, reader: Reader) -> Condition:
     given = [operator for operator in OPERATORS if operator in body]
     if len(given) != 1:
         raise reader.error(path, f"the condition has {len(given)} of {list(OPERATORS)}; expected one.")
-    value = float(reader.value(body, path, given[0], float))
-    return Condition(reader.value(body, path, "column", str), given[0], value)
+    return Condition(reader.value(body, path, "column", str), given[0], reader.value(body, path, given[0], float))

@@ -29,6 +29,8 @@ def load_toml(text: str, source: str) -> dict[str, Any]:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(text.splitlines())
         raise ConfigError(f"{source}:{line}: not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: brackets within brackets, too deep to be a policy.") from error
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Reader:
             raise self.error(where, f"{key} in {said(path)} is {found!r}; expected {expected.__name__}.")
         if isinstance(found, int | float) and not (math.isfinite(found) and abs(found) <= LARGEST):
             raise self.error(where, f"{key} in {said(path)} is {found!r}; expected at most {LARGEST:,} either way.")
-        return found
+        return float(found) if expected is float else found
 
 
 def said(path: Path) -> str:

@@ -86,6 +86,18 @@ def line_of(text: str, part: str) -> int:
     return text[: text.index(part)].count("\n") + 1
 
 
+@pytest.mark.parametrize("text", ["a = " + "[" * 400_000, "[[rules]]\n" * 90_000, 'name = """\n', "\x00", "name = 1"])
+def test_a_file_that_is_no_policy_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^p\.toml") as refused:
+        parse_policy(text, "p.toml")
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_numbers_and_fractions_are_the_same_value() -> None:
+    whole = parse_policy(TEXT.replace("max_monthly_inflows = 4.0", "max_monthly_inflows = 4"))
+    assert whole.digest == default_policy().digest
+
+
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match=r"section \[segments.default\] is missing"):
         parse_policy(TEXT.replace("[segments.default]", "[segments.other]"), "p.toml")

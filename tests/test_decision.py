@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.limits.decision import CHUNK_ROWS, decide, inactive_rules
@@ -33,6 +33,7 @@ def test_random_policies_are_valid(policy: Policy) -> None:
     check_policy(policy, Reader("", "random"))
 
 
+@settings(max_examples=600)
 @given(LINES, policies())
 def test_every_line_is_decided_as_plain_python_would(rows: list[Row], policy: Policy) -> None:
     table, pd_, state = book_of(rows)
@@ -137,11 +138,16 @@ def test_inside_the_dead_band_the_last_decision_stands(pd_: float, action: str) 
     assert decided(narrow, pd=pd_, pd_ref=0.28, days_since_change=60, adverse=True)["action"] == action
 
 
+@pytest.mark.parametrize(("days", "action"), [(89, "keep"), (90, "increase")])
+def test_a_raise_waits_until_the_cool_off_is_over(days: int, action: str) -> None:
+    assert decided(BASE, pd=0.001, days_since_change=days, adverse=True)["action"] == action
+
+
 @pytest.mark.parametrize(
     ("line", "limit_cents"),
     [
         ({}, 12_000_00),  # the step
-        ({"transfer_in_sum_90d": 8_550_00}, 11_400_00),  # four average months of inflow
+        ({"transfer_in_sum_90d": 8_565_00}, 11_400_00),  # four average months of inflow, rounded down
         ({"transfer_in_sum_90d": 0}, 10_000_00),  # the inflow stopped: no raise, but no cut either
         ({"transfer_in_sum_90d": 0, "transfer_in_days_since_ever": np.nan}, 12_000_00),  # never seen: no band
         ({"limit_cents": 150_000_00}, 170_000_00),  # the ceiling of a step

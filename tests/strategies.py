@@ -151,7 +151,7 @@ LINES = st.lists(
             "closed": st.booleans(),
             "holdout": st.booleans(),
             "age": st.sampled_from(_DAYS),
-            "segment": st.sampled_from(["student", "merchant", "default"]),
+            "segment": st.sampled_from(["student", "merchant", "default", None]),
             "dpd_days": st.sampled_from(_DAYS),
             "inflow": st.one_of(st.just(np.nan), st.integers(0, 90_000_00)),
             "seen": st.just(np.nan),

@@ -103,10 +103,9 @@ def doubles(sets: Mapping[str, Worth], names: list[str]) -> dict[str, str]:
 
 
 def kept_anyway() -> set[str]:
-    """Columns that a rule of the shipped policy, a ratio or a share of the line needs."""
-    ruled = {condition.column for rule in default_policy().rules for condition in rule.when}
+    """Columns that the shipped policy, a ratio or a share of the line needs."""
     parts = {name for r in CATALOGUE.ratios for name in (r.numerator, r.denominator)}
-    return ruled | parts | {share.column for share in CATALOGUE.shares}
+    return default_policy().columns | parts | {share.column for share in CATALOGUE.shares}
 
 
 def page(sets: Mapping[str, Worth], accounts: int) -> str:

@@ -1,4 +1,4 @@
-"""What we do: policy, decision, attribution, ledger."""
+"""What we do: policy, opening, decision, review queue, attribution, ledger."""
 
 from limitlens.limits.attribution import PLAYERS, attribute, but_for, show_cents
 from limitlens.limits.decision import decide
@@ -6,7 +6,9 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
 from limitlens.limits.ledger import Ledger
+from limitlens.limits.opening import qualify
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
+from limitlens.limits.queue import review_queue
 
 __all__ = [
     "ACTIONS",
@@ -20,7 +22,9 @@ __all__ = [
     "decide",
     "evaluate",
     "parse_policy",
+    "qualify",
     "read_policy",
+    "review_queue",
     "show_cents",
     "split_behaviour",
 ]

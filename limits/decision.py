@@ -1,6 +1,9 @@
 """The decision: a pure function of features, PD, state and policy. The same input gives the same limit, to the cent."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +18,27 @@ FloatArray = npt.NDArray[np.float64]
 _CODE = {action: code for code, action in enumerate(ACTIONS)}
 _KEEP, _REVIEW = _CODE["keep"], _CODE["review"]
 
+#: Rows decided at a time: their working arrays stay in the cache of a core, and several cores work side by side.
+CHUNK_ROWS = 1 << 15
+
+#: What was asked for, in the bits of one number: one for each rule, one for the opening, then the code of PD.
+_OPENING_BIT, _PD_BIT = 59, 60
+
+#: What is told when a line was opened above the band of its segment.
+OPENING_ABOVE_BAND = "opening_above_band"
+
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines to decide, as arrays of shape (n,)."""
+    """The lines to decide, as arrays of shape (n,); a monthly inflow that is not known is infinite.
+
+    ``kind`` is the place of the segment in the arrays of ``cuts``.
+    """
 
     pd: FloatArray
     limit_cents: IntArray
     balance_cents: IntArray
+    inflow_cents: FloatArray
     can_draw: BoolArray
     closed: BoolArray
     holdout: BoolArray
@@ -30,7 +46,16 @@ class _Lines:
     age_days: IntArray
     days_since_change: IntArray
     days_since_adverse: IntArray
-    cut: dict[str, FloatArray]
+    kind: IntArray
+    cuts: Mapping[str, npt.NDArray[np.int64 | np.float64]]
+
+    def rows(self, rows: slice) -> "_Lines":
+        """Some of the lines."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)[:-1]})
+
+    def cut(self, name: str) -> npt.NDArray[np.int64 | np.float64]:
+        """One value of each line's segment."""
+        return self.cuts[name][self.kind]
 
 
 def avoidable_loss_cents(pd_: FloatArray, limit_cents: IntArray, balance_cents: IntArray, policy: Policy) -> FloatArray:
@@ -57,38 +82,58 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
     -------
     DataFrame indexed like ``table``: ``action`` (str), ``limit_cents`` (int64), ``can_draw`` (bool), ``pd``
     (float64), ``fired_rules`` (list of str)
-        A line that was changed less than a day ago is not changed again, so deciding twice changes nothing.
+        A line that was changed less than a day ago is not changed again, so deciding twice changes nothing. Lines
+        with the same fired rules share one list.
     """
     lines = _lines(table, pd_, state, policy)
-    wanted = _by_pd(lines, policy)
-    fired = {rule.name: _fires(rule, table, lines, policy) for rule in policy.rules}
-    code = wanted
-    for rule in policy.rules:
-        code = np.where(fired[rule.name], np.maximum(code, _CODE[rule.action]), code)
-    code, new_limit, can_draw = _carry_out(code, lines, policy)
+    named = {condition.column for rule in policy.evidence for condition in rule.when}
+    columns = {name: table[name].to_numpy(np.float64) for name in named & set(table.columns)}
+    code, limit = np.empty(len(table), np.int8), np.empty(len(table), np.int64)
+    can_draw, asked = np.empty(len(table), bool), np.empty(len(table), np.int64)
+
+    def work(start: int) -> None:
+        rows = slice(start, start + CHUNK_ROWS)
+        seen = {name: values[rows] for name, values in columns.items()}
+        code[rows], limit[rows], can_draw[rows], asked[rows] = _decide(lines.rows(rows), seen, policy)
+
+    if len(table) <= CHUNK_ROWS:
+        work(0)
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, range(0, len(table), CHUNK_ROWS)))
     return pd.DataFrame(
         {
-            "action": np.array(ACTIONS, object)[code],
-            "limit_cents": new_limit,
+            "action": pd.array(ACTIONS, dtype="str").take(code),
+            "limit_cents": limit,
             "can_draw": can_draw,
             "pd": pd_,
-            "fired_rules": _told(fired, wanted),
+            "fired_rules": _told(asked, policy),
         },
         index=table.index,
     )
 
 
 def inactive_rules(policy: Policy, columns: set[str]) -> list[str]:
-    """Names of the rules that cannot fire because a column they need does not exist (its source is absent)."""
-    return [rule.name for rule in policy.rules if any(c.column not in columns for c in rule.when)]
+    """Names of the rules that cannot fire because a column they need does not exist (its source is absent).
+
+    The affordability band is named as ``affordability``.
+    """
+    needs = {rule.name: {condition.column for condition in rule.when} for rule in policy.evidence}
+    needs["affordability"] = {policy.affordability.inflow_column, policy.affordability.seen_column}
+    return [name for name, needed in needs.items() if not needed <= columns]
 
 
 def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Policy) -> _Lines:
     balance = table["balance_cents"].to_numpy(np.int64) if "balance_cents" in table else np.zeros(len(table), np.int64)
+    kind, segments = pd.factorize(table["segment"])
+    names = (*segments, "default")  # a missing segment has kind -1
+    of = [policy.cut_offs(name) for name in names]
+    cuts = {field.name: np.array([getattr(cut, field.name) for cut in of]) for field in fields(CutOffs)}
     return _Lines(
         pd=pd_,
         limit_cents=state["limit_cents"].to_numpy(np.int64),
         balance_cents=balance,
+        inflow_cents=_monthly_inflow(table, policy),
         can_draw=state["can_draw"].to_numpy(bool),
         closed=state["closed"].to_numpy(bool),
         holdout=state["holdout"].to_numpy(bool),
@@ -96,26 +141,42 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         age_days=state["line_age_days"].to_numpy(np.int64),
         days_since_change=state["days_since_change"].to_numpy(np.int64),
         days_since_adverse=state["days_since_adverse"].to_numpy(np.int64),
-        cut=_cut_offs(table["segment"], policy),
+        kind=kind,
+        cuts=cuts | {"opening": np.array([policy.opening_of(name).max_limit_cents for name in names])},
     )
 
 
-def _cut_offs(segment: pd.Series, policy: Policy) -> dict[str, FloatArray]:
-    kinds, where = np.unique(segment.to_numpy(str), return_inverse=True)
-    cuts = [policy.cut_offs(kind) for kind in kinds]
-    return {
-        name: np.array([getattr(c, name) for c in cuts], np.float64)[where] for name in CutOffs.__dataclass_fields__
-    }
+def _monthly_inflow(table: pd.DataFrame, policy: Policy) -> FloatArray:
+    known = policy.affordability
+    if not {known.inflow_column, known.seen_column} <= set(table.columns):
+        return np.full(len(table), np.inf)
+    inflow, seen = (table[name].to_numpy(np.float64) for name in (known.inflow_column, known.seen_column))
+    return np.where(np.isnan(inflow) | np.isnan(seen), np.inf, inflow / known.inflow_months)
+
+
+def _decide(
+    lines: _Lines, columns: Mapping[str, FloatArray], policy: Policy
+) -> tuple[IntArray, IntArray, BoolArray, IntArray]:
+    """Action codes, limits, whether the line may draw, and what was asked for as bits, of some lines."""
+    wanted = _by_pd(lines, policy)
+    opened_above = ~lines.closed & (lines.age_days < 1) & (lines.limit_cents > lines.cut("opening"))
+    code = np.where(opened_above, np.maximum(wanted, _REVIEW), wanted)
+    asked = (wanted << _PD_BIT) | (opened_above.astype(np.int64) << _OPENING_BIT)
+    for bit, rule in enumerate(policy.evidence):
+        fires = _fires(rule, columns, lines, policy)
+        code = np.where(fires, np.maximum(code, _CODE[rule.action]), code)
+        asked |= fires.astype(np.int64) << bit
+    return *_carry_out(code, lines, policy), asked
 
 
 def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
     """What PD alone asks for, after holdout, dead band and the protection of new lines."""
     code = np.full(len(lines.pd), _KEEP, np.int64)
     for action in ("review", "decrease", "freeze", "close"):
-        code[lines.pd >= lines.cut[f"{action}_above_pd"]] = _CODE[action]
+        code[lines.pd >= lines.cut(f"{action}_above_pd")] = _CODE[action]
     cooled = lines.days_since_adverse >= policy.timers.cool_off_days
     used = lines.balance_cents >= policy.steps.increase_min_utilisation * lines.limit_cents
-    code[(lines.pd < lines.cut["increase_below_pd"]) & used & lines.can_draw & cooled] = _CODE["increase"]
+    code[(lines.pd < lines.cut("increase_below_pd")) & used & lines.can_draw & cooled] = _CODE["increase"]
     code[(code == _KEEP) & ~lines.can_draw & cooled] = _CODE["unfreeze"]
     loss = avoidable_loss_cents(lines.pd, lines.limit_cents, lines.balance_cents, policy)
     spared = (loss < policy.loss.adverse_above_cents) | lines.holdout
@@ -128,30 +189,32 @@ def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
 
 
 def _inside_dead_band(lines: _Lines, policy: Policy) -> BoolArray:
-    moved = np.abs(_log_odds(lines.pd) - _log_odds(lines.pd_ref))
+    moved = np.abs(log_odds(lines.pd) - log_odds(lines.pd_ref))
     inside: BoolArray = moved < policy.timers.dead_band_log_odds
     return inside
 
 
-def _log_odds(pd_: FloatArray) -> FloatArray:
+def log_odds(pd_: FloatArray) -> FloatArray:
+    """Log-odds of a PD; those of 0 and 1 are far, but finite."""
     clipped = np.clip(pd_, 1e-12, 1 - 1e-12)
     odds: FloatArray = np.log(clipped / (1 - clipped))
     return odds
 
 
-def _fires(rule: Rule, table: pd.DataFrame, lines: _Lines, policy: Policy) -> BoolArray:
-    if any(condition.column not in table for condition in rule.when):
-        return np.zeros(len(table), bool)
-    holds = ~lines.closed
+def _fires(rule: Rule, columns: Mapping[str, FloatArray], lines: _Lines, policy: Policy) -> BoolArray:
+    if any(condition.column not in columns for condition in rule.when):
+        return np.zeros(len(lines.pd), bool)
+    fires = ~lines.closed
     for condition in rule.when:
-        holds &= _holds(condition, table[condition.column].to_numpy(np.float64))
-    return holds if rule.new_lines else holds & (lines.age_days >= policy.new_lines.protected_days)
+        fires &= holds(condition, columns[condition.column])
+    return fires if rule.new_lines else fires & (lines.age_days >= policy.new_lines.protected_days)
 
 
-def _holds(condition: Condition, values: FloatArray) -> BoolArray:
+def holds(condition: Condition, values: FloatArray) -> BoolArray:
+    """Where a condition of a rule holds; a missing value never does."""
     compare = {"at_least": np.greater_equal, "at_most": np.less_equal, "above": np.greater, "below": np.less}
-    holds: BoolArray = compare[condition.operator](values, condition.value)
-    return holds
+    found: BoolArray = compare[condition.operator](values, condition.value)
+    return found
 
 
 def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray, IntArray, BoolArray]:
@@ -170,13 +233,15 @@ def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray,
 
 def _lowered(lines: _Lines, policy: Policy) -> IntArray:
     step = _rounded(lines.limit_cents * (1 - policy.steps.decrease_share), policy)
-    floor = np.maximum(lines.balance_cents, lines.cut["min_limit_cents"].astype(np.int64))
+    floor = np.maximum(lines.balance_cents, lines.cut("min_limit_cents"))
     return np.minimum(np.maximum(step, floor), lines.limit_cents)
 
 
 def _raised(lines: _Lines, policy: Policy) -> IntArray:
-    step = _rounded(lines.limit_cents * (1 + policy.steps.increase_share), policy)
-    return np.maximum(np.minimum(step, lines.cut["max_limit_cents"].astype(np.int64)), lines.limit_cents)
+    share = lines.limit_cents * (1 + policy.steps.increase_share)
+    step = _rounded(np.minimum(share, lines.limit_cents + policy.steps.max_increase_cents), policy)
+    affordable = np.minimum(lines.inflow_cents * lines.cut("max_monthly_inflows"), lines.cut("max_limit_cents"))
+    return np.maximum(np.minimum(step, _rounded(affordable, policy)), lines.limit_cents)
 
 
 def _rounded(cents: npt.NDArray[np.floating], policy: Policy) -> IntArray:
@@ -184,11 +249,13 @@ def _rounded(cents: npt.NDArray[np.floating], policy: Policy) -> IntArray:
     return (np.floor(cents / unit + 1e-9) * unit).astype(np.int64)
 
 
-def _told(fired: dict[str, BoolArray], wanted: IntArray) -> list[list[str]]:
-    told: list[list[str]] = [[] for _ in wanted]
-    for name, rows in fired.items():
-        for i in np.flatnonzero(rows):
-            told[i].append(name)
-    for i in np.flatnonzero(wanted != _KEEP):
-        told[i].append(f"pd_{ACTIONS[wanted[i]]}")
-    return told
+def _told(asked: IntArray, policy: Policy) -> npt.NDArray[np.object_]:
+    """Names of the rules behind each mask; lines with the same mask share one list."""
+    place, masks = pd.factorize(asked)
+    names = np.empty(len(masks), object)
+    for i, mask in enumerate(masks):
+        wanted = ACTIONS[mask >> _PD_BIT]
+        names[i] = [rule.name for bit, rule in enumerate(policy.evidence) if mask >> bit & 1]
+        names[i] += [OPENING_ABOVE_BAND] if mask >> _OPENING_BIT & 1 else []
+        names[i] += [] if wanted == "keep" else [f"pd_{wanted}"]
+    return names[place]

@@ -43,6 +43,11 @@ class Registry:
         with connect(self.workspace) as connection:
             connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
 
+    def policies(self) -> list[str]:
+        """Digest of every recorded policy."""
+        with connect(self.workspace) as connection:
+            return [row[0] for row in connection.execute("SELECT policy_digest FROM policies ORDER BY rowid")]
+
     def policy_text(self, digest: str) -> str:
         """Text of a recorded policy."""
         with connect(self.workspace) as connection:

@@ -101,7 +101,7 @@ def compare(
     new = Iteration(new.model, policy, new_version) if policy else new
     known_until = workspace.events.known_until()
     today = last_decision_dates(min(until, known_until) if until else known_until)[-1]
-    rows, state = _today(workspace, today, old, new, progress)
+    rows, state = book_today(workspace, today, old, new, progress)
     progress(f"deciding {len(state):,} lines of {format_time(today)} under {old_version} and {new_version}")
     now = _decided(old, new, rows, state)
     alone = {
@@ -127,10 +127,23 @@ def compare(
 _Rows = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def _today(
+def book_today(
     workspace: Workspace, today: datetime, old: Iteration, new: Iteration, progress: Callable[[str], None]
 ) -> tuple[_Rows, pd.DataFrame]:
-    """The open lines of the book as the ledger has left them."""
+    """The open lines of the book as the ledger has left them.
+
+    Returns
+    -------
+    rows : (DataFrame, DataFrame)
+        Feature rows of the lines, for the old and the new model.
+    state : DataFrame
+        Their states.
+
+    Raises
+    ------
+    WorkspaceError
+        There is none.
+    """
     lines = book([today], workspace.relations(new.model.features))
     state = states_before(lines, unpacked(workspace.ledger.last_decisions()), old.policy)
     state = state[~state["closed"]]

@@ -171,7 +171,7 @@ def _reasons(new: Iteration, table: pd.DataFrame, state: pd.DataFrame, decisions
     if len(chosen):
         limit, age = (state[name].to_numpy(np.int64)[chosen] for name in ("limit_cents", "line_age_days"))
         shap = shap_values(new.model, table.iloc[chosen], limit, age, out_of_fold=new.backtest)
-        told = {rule.name: rule.reason for rule in new.policy.rules}
+        told = {rule.name: rule.reason for rule in new.policy.evidence}
         evidence = [[told[r] for r in decisions["fired_rules"].iloc[i] if r in told] for i in chosen]
         for i, codes in zip(chosen, reason_codes(new.model, shap, evidence), strict=True):
             reasons[i] = codes

@@ -18,6 +18,7 @@ from limitlens.models.explanation import shap_values
 from limitlens.models.reasons import reason_text
 from limitlens.pipeline.attribute import attribute_changes, data_states, state_before
 from limitlens.pipeline.moments import Tables, feature_moments, tables_at
+from limitlens.pipeline.queue import queue_of_run
 from limitlens.pipeline.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
@@ -85,6 +86,8 @@ class Answer:
     reasons: tuple[str, ...]
     reason_texts: tuple[str, ...]
     reason_texts_zh: tuple[str, ...]
+    queue_place: int | None
+    queue_length: int | None
     run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     push = (shap_values(new.model, c1, limit, age) - shap_values(new.model, c0, limit, age)).iloc[0].abs()
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
-    fired = {c.column for r in new.policy.rules if r.name in set(change["fired_rules"].iloc[0]) for c in r.when}
+    fired = {c.column for r in new.policy.evidence if r.name in set(change["fired_rules"].iloc[0]) for c in r.when}
     declared = features.declaration_of
     ordered = sorted((n for n in push.index if n in declared), key=lambda n: (n not in fired, -push[n], n))
     found: dict[str, tuple[Fact, ...]] = {}
@@ -211,6 +214,7 @@ def _answer(
     row = change.iloc[0]
     before = previous.iloc[0] if previous is not None else None
     entry = explained.entry if explained else None
+    place, length = _queue_place(workspace, row) if row["action"] == "review" else (None, None)
     return Answer(
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
@@ -236,8 +240,18 @@ def _answer(
         reasons=tuple(row["reasons"]),
         reason_texts=tuple(reason_text(code) for code in row["reasons"]),
         reason_texts_zh=tuple(reason_text(code, "zh") for code in row["reasons"]),
+        queue_place=place,
+        queue_length=length,
         run_id=str(row["run_id"]),
     )
+
+
+def _queue_place(workspace: Workspace, row: pd.Series) -> tuple[int | None, int]:
+    """Place in the review queue of the run and its length; no place where the run decided again later."""
+    run = next(run for run in workspace.ledger.runs() if run.run_id == row["run_id"])
+    lines = queue_of_run(workspace, run).lines
+    own = lines[(lines["account_id"] == row["account_id"]) & (lines["as_of"] == row["as_of"])]
+    return (int(own["place"].iloc[0]) if len(own) else None), len(lines)
 
 
 def _by_player(entry: pd.Series | None, prefix: str) -> dict[str, int] | None:
@@ -268,6 +282,8 @@ def render(answer: Answer) -> str:
             lines += _group_lines(answer, width) if player == "behaviour" else []
         lines.append(f"  {_but_for(answer)}")
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
+    if answer.queue_place is not None:
+        lines.append(f"  In the review queue: place {answer.queue_place:,} of {answer.queue_length:,}.")
     if answer.reason_texts:
         lines.append(f"  Told to the customer: {'; '.join(answer.reason_texts)}.")
         lines.append(f"  告知客户：{'；'.join(answer.reason_texts_zh)}。")

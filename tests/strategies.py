@@ -1,14 +1,25 @@
-"""Small random event tables, dense enough that corners meet: ties, corrections, links, window edges, shared devices."""
+"""Small random event tables, books of lines and policies, dense enough that corners meet.
+
+In event tables: ties, corrections, links, window edges, shared devices. In books: edges of timers, bands and buckets.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
 from limitlens.data.events import stored_schema
+from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
+from limitlens.limits.policy_parts import BUCKET_ACTIONS, RULE_ACTIONS, Affordability, Bucket, Disqualifier, Opening
+from limitlens.limits.state import NEVER_DAYS, first_state, state_at
+from limitlens.pipeline.workspace import default_policy
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 ACCOUNTS = ("A1", "A2", "A3", "A4")
@@ -114,3 +125,126 @@ def to_arrow(events: Events, accounts: Iterable[str] = ACCOUNTS) -> dict[str, pa
     lines = [line | {"account_id": account, "segment": "salaried"} for account in accounts]
     tables = {source: pa.Table.from_pylist(accepted(rows), stored_schema(source)) for source, rows in events.items()}
     return tables | {"accounts": pa.Table.from_pylist(lines, stored_schema("accounts"))}
+
+
+#: A line that nothing asks anything of: old, untouched, half used, not past due.
+LINE = {
+    "pd": 0.05, "pd_ref": np.nan, "limit_cents": 10_000_00, "used": 0.5, "days_since_change": NEVER_DAYS,
+    "adverse": False, "can_draw": True, "closed": False, "holdout": False, "age": 400, "segment": "salaried",
+    "dpd_days": 0, "inflow": 30_000_00, "seen": 3.0, "flag": 0.0, "mark": 0.0,
+}  # fmt: skip
+
+_DAYS = [0, 1, 2, 5, 27, 28, 29, 30, 89, 90, 91]
+
+#: What may differ from :data:`LINE`.
+LINES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "pd": st.floats(0.001, 0.999),
+            "pd_ref": st.floats(0.001, 0.999),
+            "limit_cents": st.integers(100_00, 90_000_00),
+            "used": st.floats(-0.2, 1.4),
+            "days_since_change": st.sampled_from(_DAYS),
+            "adverse": st.booleans(),
+            "can_draw": st.booleans(),
+            "closed": st.booleans(),
+            "holdout": st.booleans(),
+            "age": st.sampled_from(_DAYS),
+            "segment": st.sampled_from(["student", "merchant", "default", None]),
+            "dpd_days": st.sampled_from(_DAYS),
+            "inflow": st.one_of(st.just(np.nan), st.integers(0, 90_000_00)),
+            "seen": st.just(np.nan),
+            "flag": st.sampled_from([np.nan, 1.0, 2.0]),
+            "mark": st.sampled_from([np.nan, 1.0]),
+        },
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+Book = tuple[pd.DataFrame, npt.NDArray[np.float64], pd.DataFrame]
+
+
+def book_of(lines: Sequence[Row]) -> Book:
+    """Features, PDs and states of lines that are :data:`LINE` but for the given values."""
+    frame = pd.DataFrame([LINE | line for line in lines])
+    times = as_ofs(len(frame))
+    since, age = (pd.to_timedelta(frame[name], unit="D") for name in ("days_since_change", "age"))
+    changed = (times - since).where(frame["days_since_change"] < NEVER_DAYS)
+    opened = pd.DataFrame({"limit_cents": frame["limit_cents"], "as_of": times, "opened_at": times - age})
+    state = first_state(opened, frame["holdout"].to_numpy(bool)).assign(
+        pd_ref=frame["pd_ref"].astype(np.float64), can_draw=frame["can_draw"], closed=frame["closed"],
+        changed_at=changed, adverse_at=changed.where(frame["adverse"]),
+    )  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "segment": frame["segment"],
+            "balance_cents": (frame["limit_cents"] * frame["used"]).astype(np.int64),
+            "dpd_days": frame["dpd_days"],
+            "inflow": frame["inflow"].astype(np.float64),
+            "seen": frame["seen"].astype(np.float64),
+            "flag": frame["flag"].astype(np.float64),
+            "mark": frame["mark"].astype(np.float64),
+            "line_age_days": frame["age"].astype(np.float64),
+        }
+    )
+    return table, frame["pd"].to_numpy(np.float64), state_at(state, times)
+
+
+def as_ofs(count: int) -> pd.Series:
+    """The moment at which every book is decided."""
+    return pd.Series(pd.Timestamp(AS_OF).as_unit("us"), index=range(count))
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Valid policies with random sections, segments, rules and buckets."""
+    base = default_policy()
+    unit = draw(st.sampled_from([1, 7, 100_00]))
+    dwell = draw(st.sampled_from([1, 2, 28, 60]))
+    segments = {"default": draw(_cut_offs(unit))} | ({"student": draw(_cut_offs(unit))} if draw(st.booleans()) else {})
+    most = min(cut.max_limit_cents for cut in segments.values())
+    band = sorted(draw(st.lists(st.integers(0, most // unit), min_size=3, max_size=3)))
+    return replace(
+        base,
+        loss=replace(base.loss, adverse_above_cents=draw(st.sampled_from([0, 20_00, 1_000_00]))),
+        steps=replace(
+            base.steps, increase_share=draw(st.floats(0, 1)), decrease_share=draw(st.floats(0.05, 1)),
+            max_increase_cents=draw(st.sampled_from([unit, 1_000_00, 20_000_00])) // unit * unit or unit,
+            rounding_cents=unit, increase_min_utilisation=draw(st.sampled_from([0.0, 0.3])),
+        ),
+        affordability=Affordability("inflow", draw(st.sampled_from([1, 3])), "seen"),
+        timers=replace(
+            base.timers, dwell_days=dwell, cool_off_days=dwell + draw(st.sampled_from([0, 1, 62])),
+            dead_band_log_odds=draw(st.floats(0, 1)),
+        ),
+        new_lines=replace(base.new_lines, protected_days=draw(st.sampled_from([0, 1, 90]))),
+        opening={"default": Opening(*(unit * count for count in band))},
+        disqualifiers=draw(st.sampled_from([(), (Disqualifier("refused", "low_inflow", _at_least("mark", 1.0)),)])),
+        segments=segments,
+        rules=tuple(
+            Rule(name, draw(st.sampled_from(RULE_ACTIONS)), "late_payments", when, new_lines=draw(st.booleans()))
+            for name, when in (("one", _at_least("flag", 1.0)), ("two", _at_least("flag", 2.0)))
+        ),
+        delinquency=draw(_buckets()),
+    )  # fmt: skip
+
+
+def _at_least(column: str, value: float) -> tuple[Condition, ...]:
+    return (Condition(column, "at_least", value),)
+
+
+@st.composite
+def _cut_offs(draw: st.DrawFn, unit: int) -> CutOffs:
+    cuts = sorted(draw(st.lists(st.floats(0.01, 0.99), min_size=5, max_size=5, unique=True)))
+    low, high = sorted(draw(st.lists(st.integers(0, 90_000_00 // unit), min_size=2, max_size=2)))
+    return CutOffs(*cuts, low * unit, high * unit, draw(st.sampled_from([0.5, 4.0])))
+
+
+@st.composite
+def _buckets(draw: st.DrawFn) -> tuple[Bucket, ...]:
+    ends = sorted(draw(st.sets(st.sampled_from([1, 2, 29, 89]), max_size=3)))
+    actions = sorted(draw(st.lists(st.sampled_from(BUCKET_ACTIONS), min_size=4, max_size=4)), key=ACTIONS.index)
+    begins = [1, *(end + 1 for end in ends)]
+    return tuple(map(Bucket, begins, [*ends, None], actions))

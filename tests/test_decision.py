@@ -1,163 +1,201 @@
 """The decision: pure, idempotent, within its bounds, whatever the policy says."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limitlens.limits.decision import decide, inactive_rules
-from limitlens.limits.policy import ADVERSE, Condition, CutOffs, Policy, Rule
-from limitlens.limits.state import NEVER_DAYS, first_state, next_state, pack_state, state_at, unpack_state
+from limitlens.limits.decision import CHUNK_ROWS, decide, inactive_rules
+from limitlens.limits.policy import ADVERSE, Condition, Policy, Rule
+from limitlens.limits.policy_checks import check_policy
+from limitlens.limits.policy_reader import Reader
+from limitlens.limits.state import next_state, pack_state, unpack_state
 from limitlens.pipeline.workspace import default_policy
+from tests.decision_oracle import decide_one
+from tests.strategies import LINES, Row, as_ofs, book_of, policies
 
-AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 BASE = default_policy()
-
-ROWS = st.lists(
-    st.tuples(
-        st.floats(0.001, 0.999),  # PD
-        st.floats(0, 1),  # pd_ref, or none below 0.1
-        st.integers(100_00, 50_000_00),  # limit
-        st.floats(-0.2, 1.4),  # balance as a share of the limit
-        st.sampled_from([0, 1, 27, 28, 89, 90, NEVER_DAYS]),  # days since change
-        st.booleans(),  # adverse
-        st.booleans(),  # can draw
-        st.sampled_from([0, 5, 400]),  # age
-        st.sampled_from(["student", "salaried"]),
-        st.booleans(),  # rule column
-    ),
-    min_size=1,
-    max_size=8,
-)
+FLAGGED = (Condition("flag", "at_least", 1.0),)
 
 
-@st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    """Policies with random cut-offs, steps, timers and one random rule."""
-    cuts = sorted(draw(st.lists(st.floats(0.01, 0.99), min_size=5, max_size=5, unique=True)))
-    default = CutOffs(*cuts, min_limit_cents=500_00, max_limit_cents=draw(st.integers(1_000_00, 60_000_00)))
-    rule = Rule(
-        "flagged", draw(st.sampled_from(["review", "decrease", "freeze", "close"])), "late_payments",
-        (Condition("flag", "at_least", 1.0),), new_lines=draw(st.booleans()),
-    )  # fmt: skip
-    return replace(
-        BASE,
-        segments={"default": default},
-        rules=(rule,),
-        timers=replace(
-            BASE.timers, dwell_days=draw(st.integers(1, 60)), cool_off_days=draw(st.integers(0, 120)),
-            dead_band_log_odds=draw(st.floats(0, 1)),
-        ),
-        steps=replace(BASE.steps, increase_share=draw(st.floats(0, 1)), decrease_share=draw(st.floats(0.05, 1))),
-    )  # fmt: skip
+def decided(policy: Policy, **line: Any) -> pd.Series:
+    """The decision on one line that is ordinary but for the given values."""
+    return decide(*book_of([line]), policy).iloc[0]
 
 
-def book(rows: list[tuple[float, ...]]) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
-    names = ["pd", "pd_ref", "limit", "used", "since", "adverse", "can_draw", "age", "segment", "flag"]
-    frame = pd.DataFrame(rows, columns=names)
-    times = pd.Series(pd.Timestamp(AS_OF).as_unit("us"), index=frame.index)
-    changed = (times - pd.to_timedelta(frame["since"], unit="D")).where(frame["since"] < NEVER_DAYS)
-    lines = pd.DataFrame({"limit_cents": frame["limit"], "as_of": times})
-    lines["opened_at"] = times - pd.to_timedelta(frame["age"], unit="D")
-    state = first_state(lines, np.zeros(len(frame), bool)).assign(
-        pd_ref=frame["pd_ref"].where(frame["pd_ref"] > 0.1), can_draw=frame["can_draw"], changed_at=changed,
-        adverse_at=changed.where(frame["adverse"]),
-    )  # fmt: skip
-    table = pd.DataFrame(
-        {
-            "segment": frame["segment"],
-            "balance_cents": (frame["limit"] * frame["used"]).astype(np.int64),
-            "flag": frame["flag"].astype(float),
-            "line_age_days": frame["age"].astype(float),
-        }
-    )
-    return table, frame["pd"].to_numpy(), state_at(state, times)
+@given(policies())
+def test_random_policies_are_valid(policy: Policy) -> None:
+    check_policy(policy, Reader("", "random"))
 
 
-@given(ROWS, policies())
-def test_deciding_again_at_once_changes_nothing(rows: list[tuple[float, ...]], policy: Policy) -> None:
-    table, pd_, state = book(rows)
-    times = pd.Series(pd.Timestamp(AS_OF).as_unit("us"), index=table.index)
+@settings(max_examples=600)
+@given(LINES, policies())
+def test_every_line_is_decided_as_plain_python_would(rows: list[Row], policy: Policy) -> None:
+    table, pd_, state = book_of(rows)
+    lines = pd.concat([table.drop(columns="line_age_days"), state], axis=1).assign(pd=pd_).to_dict("records")
+    found = decide(table, pd_, state, policy)[["action", "limit_cents", "can_draw", "fired_rules"]]
+    assert [tuple(row) for row in found.itertuples(index=False)] == [decide_one(line, policy) for line in lines]
+
+
+@given(LINES, policies())
+def test_deciding_again_at_once_changes_nothing(rows: list[Row], policy: Policy) -> None:
+    table, pd_, state = book_of(rows)
     first = decide(table, pd_, state, policy)
-    again = decide(table, pd_, next_state(state, first, times), policy)
+    after = next_state(state, first, as_ofs(len(rows)))
+    again = decide(table, pd_, after, policy)
     pd.testing.assert_frame_equal(first[["limit_cents", "can_draw"]], again[["limit_cents", "can_draw"]])
+    assert again["action"].isin(["keep", "review"]).all()
+    pd.testing.assert_frame_equal(next_state(after, again, as_ofs(len(rows))), after)
 
 
-@given(ROWS, policies())
-def test_a_cut_never_goes_below_the_balance_nor_a_raise_above_the_band(
-    rows: list[tuple[float, ...]], policy: Policy
-) -> None:
-    table, pd_, state = book(rows)
-    decided = decide(table, pd_, state, policy)
-    before, after = state["limit_cents"], decided["limit_cents"]
-    cut = decided["action"] == "decrease"
+@given(LINES, policies())
+def test_limits_stay_within_their_bounds(rows: list[Row], policy: Policy) -> None:
+    table, pd_, state = book_of(rows)
+    found = decide(table, pd_, state, policy)
+    before, after = state["limit_cents"], found["limit_cents"]
+    assert after.dtype == np.int64
+    cut = found["action"] == "decrease"
     assert (after[cut] < before[cut]).all()
     assert (after[cut] >= table["balance_cents"][cut].clip(upper=before[cut])).all()
-    raised = decided["action"] == "increase"
+    raised = found["action"] == "increase"
+    most = table["segment"].map(lambda name: policy.cut_offs(name).max_limit_cents)
     assert (after[raised] > before[raised]).all()
-    assert (after[raised] <= policy.segments["default"].max_limit_cents).all()
-    still = decided["action"].isin(["keep", "review", "hold", "freeze", "unfreeze"])
+    assert (after[raised] <= most[raised]).all()
+    assert (after[raised] <= before[raised] + policy.steps.max_increase_cents).all()
+    still = found["action"].isin(["keep", "review", "hold", "freeze", "unfreeze"])
     assert (after[still] == before[still]).all()
-    assert (after[decided["action"] == "close"] == 0).all()
+    assert (after[found["action"] == "close"] == 0).all()
 
 
-@given(ROWS, policies())
-def test_one_line_alone_is_decided_as_in_the_batch(rows: list[tuple[float, ...]], policy: Policy) -> None:
-    table, pd_, state = book(rows)
-    batch = decide(table, pd_, state, policy)
-    alone = decide(table.iloc[[-1]], pd_[-1:], state.iloc[[-1]], policy)
-    pd.testing.assert_frame_equal(batch.iloc[[-1]], alone)
+@given(LINES, policies())
+def test_a_closed_line_stays_as_it_is(rows: list[Row], policy: Policy) -> None:
+    table, pd_, state = book_of([row | {"closed": True} for row in rows])
+    found = decide(table, pd_, state, policy)
+    assert (found["action"] == "keep").all()
+    pd.testing.assert_frame_equal(found[["limit_cents", "can_draw"]], state[["limit_cents", "can_draw"]])
 
 
-@given(ROWS)
-def test_pd_alone_never_cuts_a_new_line(rows: list[tuple[float, ...]]) -> None:
-    table, pd_, state = book(rows)
-    decided = decide(table, pd_, state, replace(BASE, rules=()))
-    young = table["line_age_days"] < BASE.new_lines.protected_days
-    assert not decided.loc[young, "action"].isin(ADVERSE).any()
+@given(LINES, policies(), st.randoms(use_true_random=False))
+def test_a_line_is_decided_the_same_alone_and_in_any_order(rows: list[Row], policy: Policy, random: Any) -> None:
+    table, pd_, state = book_of(rows)
+    whole = decide(table, pd_, state, policy)
+    order = random.sample(range(len(rows)), len(rows))
+    pd.testing.assert_frame_equal(decide(table.iloc[order], pd_[order], state.iloc[order], policy), whole.iloc[order])
+    pd.testing.assert_frame_equal(decide(table.iloc[[-1]], pd_[-1:], state.iloc[[-1]], policy), whole.iloc[[-1]])
 
 
-def test_the_holdout_is_not_cut_on_pd_but_by_rules_with_evidence() -> None:
-    table, pd_, state = book([(0.99, 0.0, 10_000_00, 0.1, NEVER_DAYS, False, True, 400, "salaried", False)])
-    held = state.assign(holdout=True)
-    rule = Rule("flagged", "freeze", "late_payments", (Condition("flag", "at_least", 1.0),))
-    policy = replace(BASE, rules=(rule,))
-    assert decide(table, pd_, state, policy)["action"].tolist() == ["close"]
-    assert decide(table, pd_, held, policy)["action"].tolist() == ["keep"]
-    assert decide(table.assign(flag=1.0), pd_, held, policy)["action"].tolist() == ["freeze"]
+@given(st.lists(LINES, min_size=4, max_size=4), policies())
+def test_a_book_of_many_chunks_is_decided_as_its_pieces(pieces: list[list[Row]], policy: Policy) -> None:
+    table, pd_, state = book_of([row for rows in pieces for row in rows])
+    places = np.resize(np.arange(len(table)), 2 * CHUNK_ROWS + 17)
+    many = decide(*(part.iloc[places].reset_index(drop=True) for part in (table, pd.Series(pd_), state)), policy)
+    few = decide(table, pd_, state, policy).iloc[places].reset_index(drop=True)
+    pd.testing.assert_frame_equal(many, few)
+
+
+@given(LINES, policies())
+def test_pd_alone_never_cuts_a_protected_line(rows: list[Row], policy: Policy) -> None:
+    table, pd_, state = book_of(rows)
+    found = decide(table, pd_, state, replace(policy, rules=(), delinquency=()))
+    young = table["line_age_days"] < policy.new_lines.protected_days
+    assert not found.loc[young, "action"].isin(ADVERSE).any()
+
+
+@given(LINES, policies())
+def test_pd_alone_never_cuts_the_holdout(rows: list[Row], policy: Policy) -> None:
+    book = book_of([row | {"holdout": True} for row in rows])
+    found = decide(*book, replace(policy, rules=(), delinquency=()))
+    assert not found["action"].isin(ADVERSE).any()
+
+
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [({}, "close"), ({"holdout": True}, "keep"), ({"holdout": True, "flag": 1.0}, "freeze")],
+)
+def test_the_holdout_is_not_cut_on_pd_but_by_rules_with_evidence(line: Row, action: str) -> None:
+    policy = replace(BASE, rules=(Rule("flagged", "freeze", "late_payments", FLAGGED),))
+    assert decided(policy, pd=0.99, used=0.1, **line)["action"] == action
 
 
 def test_the_most_severe_rule_wins_and_all_are_told() -> None:
-    table, _, state = book([(0.2, 0.0, 10_000_00, 0.1, NEVER_DAYS, False, True, 400, "salaried", True)])
-    when = (Condition("flag", "at_least", 1.0),)
-    rules = (Rule("look", "review", "late_payments", when), Rule("stop", "freeze", "late_payments", when))
-    decided = decide(table, np.array([0.2]), state, replace(BASE, rules=rules)).iloc[0]
-    assert (decided["action"], decided["fired_rules"]) == ("freeze", ["look", "stop", "pd_decrease"])
+    rules = (Rule("look", "review", "late_payments", FLAGGED), Rule("stop", "freeze", "late_payments", FLAGGED))
+    found = decided(replace(BASE, rules=rules), pd=0.2, flag=1.0)
+    assert (found["action"], found["fired_rules"]) == ("freeze", ["look", "stop", "pd_decrease"])
 
 
 def test_a_small_expected_avoidable_loss_spares_a_drawn_line() -> None:
-    table, pd_, state = book([(0.5, 0.0, 10_000_00, 1.0, NEVER_DAYS, False, True, 400, "salaried", False)])
-    assert decide(table, pd_, state, BASE)["action"].tolist() == ["keep"]
+    assert decided(BASE, pd=0.5, used=1.0)["action"] == "keep"
 
 
 @pytest.mark.parametrize(("pd_", "action"), [(0.31, "freeze"), (0.281, "keep"), (0.25, "decrease")])
 def test_inside_the_dead_band_the_last_decision_stands(pd_: float, action: str) -> None:
-    table, _, state = book([(pd_, 0.28, 10_000_00, 0.1, 60, True, True, 400, "salaried", False)])
     narrow = replace(BASE, rules=(), timers=replace(BASE.timers, dead_band_log_odds=0.1))
-    assert decide(table, np.array([pd_]), state, narrow)["action"].tolist() == [action]
+    assert decided(narrow, pd=pd_, pd_ref=0.28, days_since_change=60, adverse=True)["action"] == action
+
+
+@pytest.mark.parametrize(("days", "action"), [(89, "keep"), (90, "increase")])
+def test_a_raise_waits_until_the_cool_off_is_over(days: int, action: str) -> None:
+    assert decided(BASE, pd=0.001, days_since_change=days, adverse=True)["action"] == action
+
+
+@pytest.mark.parametrize(
+    ("line", "limit_cents"),
+    [
+        ({}, 12_000_00),  # the step
+        ({"transfer_in_sum_90d": 8_565_00}, 11_400_00),  # four average months of inflow, rounded down
+        ({"transfer_in_sum_90d": 0}, 10_000_00),  # the inflow stopped: no raise, but no cut either
+        ({"transfer_in_sum_90d": 0, "transfer_in_days_since_ever": np.nan}, 12_000_00),  # never seen: no band
+        ({"limit_cents": 150_000_00}, 170_000_00),  # the ceiling of a step
+    ],
+)
+def test_a_raise_ends_at_what_is_affordable(line: Row, limit_cents: int) -> None:
+    known = {"transfer_in_sum_90d": 900_000_00, "transfer_in_days_since_ever": 3.0} | line
+    table, pd_, state = book_of([{"pd": 0.001} | {key: known.pop(key) for key in ("limit_cents",) if key in known}])
+    assert decide(table.assign(**known), pd_, state, BASE)["limit_cents"].tolist() == [limit_cents]
+
+
+@pytest.mark.parametrize(
+    ("days", "action", "fired"),
+    [
+        (0, "increase", ["pd_increase"]),
+        (1, "keep", ["past_due_1", "pd_increase"]),
+        (29, "keep", ["past_due_1", "pd_increase"]),
+        (30, "freeze", ["past_due_30", "pd_increase"]),
+        (89, "freeze", ["past_due_30", "pd_increase"]),
+        (90, "close", ["past_due_90", "pd_increase"]),
+    ],
+)
+def test_each_bucket_of_days_past_due_has_its_action(days: int, action: str, fired: list[str]) -> None:
+    found = decided(BASE, pd=0.001, dpd_days=days)
+    assert (found["action"], found["fired_rules"]) == (action, fired)
+
+
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ({"age": 0, "limit_cents": 10_000_00}, "keep"),
+        ({"age": 0, "limit_cents": 10_000_01}, "review"),
+        ({"age": 1, "limit_cents": 10_000_01}, "keep"),
+    ],
+)
+def test_a_line_opened_above_its_band_is_reviewed_and_keeps_its_limit(line: Row, action: str) -> None:
+    found = decided(BASE, segment="student", **line)
+    assert (found["action"], found["limit_cents"]) == (action, line["limit_cents"])
+    assert found["fired_rules"] == (["opening_above_band"] if action == "review" else [])
 
 
 def test_rules_whose_source_is_absent_are_named() -> None:
-    assert "takeover_signs" in inactive_rules(BASE, {"draw_share_2d", "draw_count_2d"})
+    inactive = inactive_rules(BASE, {"draw_share_2d", "draw_count_2d"})
+    assert {"takeover_signs", "past_due_30", "affordability"} <= set(inactive)
+    assert "burst_borrowing" not in inactive
 
 
-@given(ROWS)
-def test_a_state_survives_the_ledger(rows: list[tuple[float, ...]]) -> None:
-    import pyarrow as pa
-
-    _, _, state = book(rows)
+@given(LINES)
+def test_a_state_survives_the_ledger(rows: list[Row]) -> None:
+    _, _, state = book_of(rows)
     pd.testing.assert_frame_equal(unpack_state(pa.chunked_array([pack_state(state)])), state, check_dtype=False)

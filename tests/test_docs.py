@@ -2,15 +2,21 @@
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from limitlens.features.catalogue import CATALOGUE
+from limitlens.limits.policy import SECTIONS, Condition, CutOffs, Policy, Rule
+from limitlens.limits.policy_parts import Bucket, Disqualifier, Opening
 from limitlens.models.reasons import REASONS
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.workspace import default_policy
+
+#: Tables of a policy that may stand there more than once.
+PARTS = (Opening, Disqualifier, CutOffs, Rule, Condition, Bucket)
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -35,7 +41,7 @@ def commands() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_a_page_names_exists(page: Path) -> None:
     typed = " ".join(CODE.findall(page.read_text(encoding="utf-8")))
-    named = re.findall(r"\blimitlens ((?:(?:ledger|iterations) )?[a-z]+)", typed)
+    named = re.findall(r"\blimitlens ((?:(?:ledger|iterations|policy) )?[a-z]+)", typed)
     assert not set(named) - commands()
 
 
@@ -65,14 +71,12 @@ def test_every_dependency_has_its_line() -> None:
 
 def test_every_feature_and_rule_has_a_reason_in_both_languages() -> None:
     codes = {declared.reason for declared in CATALOGUE.declaration_of.values()}
-    codes |= {rule.reason for rule in default_policy().rules}
+    codes |= {rule.reason for rule in default_policy().evidence}
     assert codes <= set(REASONS)
     assert all(english and chinese for english, chinese in REASONS.values())
 
 
 def test_every_policy_key_is_explained() -> None:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
-    keys = {
-        key for section in tomllib.loads(default_policy().text).values() if isinstance(section, dict) for key in section
-    }
-    assert not [key for key in keys - set(default_policy().segments) if f"`{key}`" not in page]
+    keys = {field.name for part in (Policy, *SECTIONS.values(), *PARTS) for field in fields(part)}
+    assert not [key for key in keys - {"text", "operator", "value"} if not re.search(rf"`\[*{key}\b", page)]

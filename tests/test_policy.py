@@ -1,5 +1,6 @@
 """The policy file: unknown, missing and contradictory values are refused with file and line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,94 @@ from limitlens.pipeline.workspace import default_policy, default_settings
 TEXT = default_policy().text
 
 
+TWIN = """[[rules]]
+name = "twin"
+action = "review"
+reason = "new_device"
+when = [{ column = "balance_cents", above = 1 }]
+
+"""
+DRAWN = "at_least = 3 }"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("dwell_days = 28", "dwell_dayz = 28", r"p.toml:\d+: unknown key 'dwell_dayz' in \[timers\]"),
-        ("dwell_days = 28", "dwell_days = 0", r"p.toml:\d+: dwell_days must be at least 1"),
-        ("dwell_days = 28", 'dwell_days = "28"', r"p.toml:\d+: dwell_days in \[timers\] is '28'; expected int"),
-        ("lgd = 0.80", "", r"'lgd' is missing in \[loss\]"),
-        ("close_above_pd = 0.450", "close_above_pd = 0.200", r"cut-offs of segment 'default' must rise"),
-        ('action = "close"', 'action = "destroy"', r"p.toml:\d+: action 'destroy'"),
-        ("[segments.student]", "[segments.sex]", r"protected attributes"),
-        ('column = "dpd_days"', 'column = "age"', r"protected attributes"),
-        ("at_least = 30 }", "at_least = 30, at_most = 40 }", r"has 2 of"),
-        ('name = "base"', 'name = "base"\nname = "again"', r"not valid TOML.*line"),
-        ("share = 0.02", "share = 1.5", r"holdout share is 1.5"),
-        ("lgd = 0.80", "lgd = 1.8", r"p.toml:\d+: lgd is 1.8; expected 0 to 1"),
-        ("ccf = 0.60", "ccf = -0.1", r"p.toml:\d+: ccf is -0.1; expected 0 to 1"),
-        ('reason = "new_device"', 'reason = "new_devise"', r"p.toml:\d+: unknown reason 'new_devise'.*'new_device'"),
+        ("dwell_days = 28", "dwell_dayz = 28", r"unknown key 'dwell_dayz' in \[timers\]"),
+        ("dwell_days = 28", 'dwell_days = "28"', r"dwell_days in \[timers\] is '28'; expected int"),
+        ("dwell_days = 28", "dwell_days = 0", "dwell_days must be at least 1"),
+        ("cool_off_days = 90", "cool_off_days = 27", "cool_off_days 27 is shorter than dwell_days 28"),
+        ("dead_band_log_odds = 0.20", "dead_band_log_odds = -1", "dead_band_log_odds must be at least 0; got -1"),
+        ("protected_days = 90", "protected_days = -1", "protected_days must be at least 0; got -1"),
+        ("[loss]\nlgd = 0.80", "[loss]", r"'lgd' is missing in \[loss\]"),
+        ("lgd = 0.80", "lgd = 1.8", "lgd is 1.8; expected 0 to 1"),
+        ("ccf = 0.60", "ccf = -0.1", "ccf is -0.1; expected 0 to 1"),
+        ("ccf = 0.60", "ccf = nan", r"ccf in \[loss\] is nan"),
+        ("share = 0.02", "share = 1.5", "holdout share is 1.5"),
+        ("capacity_per_day = 300", "capacity_per_day = -1", "capacity_per_day must be at least 0"),
+        ('order = "nearest_cut_off"', 'order = "nearest"', "order in .* is 'nearest'; expected one of"),
+        ("max_increase_cents = 20_000_00", "max_increase_cents = 99_99", "no line could be raised"),
+        ("inflow_months = 3", "inflow_months = 0", "inflow_months must be at least 1"),
+        ("close_above_pd = 0.450", "close_above_pd = 0.200", "cut-offs of segment 'default' must rise"),
+        ("review_above_pd = 0.100", "decrease_above_pd = 0.100", "cut-offs of segment 'student' must rise"),
+        ("min_limit_cents = 500_00", "min_limit_cents = 550_00", "no multiple of rounding_cents 10000"),
+        ("max_limit_cents = 20_000_00", "min_limit_cents = 900_000_00", "limit band of segment 'student' is empty"),
+        ("max_limit_cents = 200_000_00", f"max_limit_cents = {10**16}", "expected at most 1,000,000"),
+        ("max_monthly_inflows = 3.0", "max_monthly_inflows = 0", "of segment 'student' must be above 0"),
+        ("[segments.growing_loan]", "[segments.student] #!", "not valid TOML"),
+        ('name = "base"', '#\nname = "base"\nname = "again" #!', "not valid TOML"),
+        ("[segments.student]", "[segments.sex]", "'sex' is one of the protected attributes"),
+        ("initial_limit_cents = 3_000_00", "initial_limit_cents = 0", "opening of 'student': expected 0 ≤ minimum"),
+        ("max_limit_cents = 10_000_00", "max_limit_cents = 30_000_00", "above the limit band of its segment, 2000000"),
+        ('action = "close"', 'action = "destroy"', "unknown action 'destroy'.*expected one of"),
+        ('reason = "new_device"', 'reason = "new_devise"', "unknown reason 'new_devise'.*'new_device'"),
+        (DRAWN, "at_least = 3 }, { column = 'age', below = 3 }", "'age' is one of the protected attributes"),
+        ("at_least = 0.70 }", "at_least = 0.70, at_most = 4 }", "the condition has 2 of"),
+        ("new_lines = true", 'new_lines = "yes"', "new_lines in .* is 'yes'; expected bool"),
+        ("when = [\n", "when = [ #!\n{ column = 'line_age_days', above = 30 },\n", "'cash_out' can never fire"),
+        ("[[rules]]", TWIN + TWIN.replace("twin", "other").replace("]\n\n", "] #!\n") + "[[rules]]", "same conditions"),
+        ("[[rules]]", TWIN + TWIN.replace('n"\n', 'n" #!\n', 1).replace("1 }", "2 }") + "[[rules]]", "names repeat"),
+        ("[[rules]]", TWIN.replace("[{", "[] #! {") + "[[rules]]", "no condition: it would hold for every line"),
+        ('name = "base"', 'lines = []\nname = "base"', "unknown key 'lines' in the policy"),
+        ('name = "cash_out"', 'name = "past_due_30"', "names of our own"),
+        ("from_days = 30", "from_days = 31", "gap: from_days is 31; expected 30"),
+        ("from_days = 30", "from_days = 29", "overlap: from_days is 29; expected 30"),
+        ("from_days = 1\n", "from_days = 2\n", "gap: from_days is 2; expected 1"),
+        ("to_days = 89", "to_days = 20", "to_days is 20, before from_days"),
+        ("to_days = 89", 'action = "freeze"\n[[delinquency]]\nfrom_days = 40 #!', "has no end; give it to_days"),
+        ("from_days = 90", "from_days = 90\nto_days = 99 #!", "gap: nothing is said from 100 days"),
+        ('= 90\naction = "close"', '= 90\naction = "review" #!', "milder than the bucket before it"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_the_line(old: str, new: str, message: str) -> None:
     assert old in TEXT
-    with pytest.raises(ConfigError, match=message):
-        parse_policy(TEXT.replace(old, new, 1), "p.toml")
+    text = TEXT.replace(old, new, 1)
+    with pytest.raises(ConfigError, match=message) as refused:
+        parse_policy(text, "p.toml")
+    assert str(refused.value).startswith(f"p.toml:{line_of(text, '#!' if '#!' in new else new)}: ")
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 400_000, "[[rules]]\n" * 90_000, 'name = """\n', "\x00", "name = 1"])
+def test_a_file_that_is_no_policy_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^p\.toml") as refused:
+        parse_policy(text, "p.toml")
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_numbers_and_fractions_are_the_same_value() -> None:
+    whole = parse_policy(TEXT.replace("max_monthly_inflows = 4.0", "max_monthly_inflows = 4"))
+    assert whole.digest == default_policy().digest
+
+
+def test_a_missing_section_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"section \[segments.default\] is missing"):
+        parse_policy(TEXT.replace("[segments.default]", "[segments.other]"), "p.toml")
+    with pytest.raises(ConfigError, match=r"section \[reviews\] is missing"):
+        parse_policy(re.sub(r"\[reviews\].*?\n\n", "", TEXT, flags=re.DOTALL), "p.toml")
 
 
 def test_comments_and_layout_do_not_change_the_digest_but_values_do() -> None:
@@ -54,8 +120,8 @@ def test_a_huge_policy_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_column_is_refused_with_the_likely_one() -> None:
-    policy = parse_policy(TEXT.replace('column = "dpd_days"', 'column = "dpd_day"', 1))
-    with pytest.raises(ConfigError, match=r"rule 'past_due_30' names column 'dpd_day'.*'dpd_days'"):
+    policy = parse_policy(TEXT.replace('column = "draw_count_2d"', 'column = "draw_count_2"', 1))
+    with pytest.raises(ConfigError, match=r"rule 'cash_out' names column 'draw_count_2'.*'draw_count_2d'"):
         check_columns(policy, {*CATALOGUE.columns, *line_column_names(CATALOGUE)})
 
 

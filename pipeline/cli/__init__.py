@@ -3,10 +3,10 @@
 import sys
 
 from limitlens.data.errors import LimitlensError
-from limitlens.pipeline.cli import data, ledger, limits, models
+from limitlens.pipeline.cli import data, ledger, limits, models, policy, queue
 from limitlens.pipeline.cli.common import app, stderr
 
-__all__ = ["app", "data", "ledger", "limits", "main", "models"]
+__all__ = ["app", "data", "ledger", "limits", "main", "models", "policy", "queue"]
 
 
 def main() -> None:

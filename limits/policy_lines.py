@@ -1,0 +1,53 @@
+"""Where each key of a TOML text stands: tomllib does not say, and an error should name the line."""
+
+import re
+
+#: A key of a TOML text: names of tables, and places in arrays.
+Path = tuple[str | int, ...]
+
+_HEADER = re.compile(r"\s*(\[\[?)([^\]]+)\]")
+_KEY = re.compile(r"\s*([\w\-\"'.]+)\s*=")
+_QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
+
+
+def key_lines(text: str) -> dict[Path, int]:
+    r"""Line of every table, key and element of an array of tables; multi-line strings are not understood.
+
+    Examples
+    --------
+    >>> found = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2")
+    >>> found[("a",)], found[("b", "c")], found[("b", "c", 0)], found[("e", 0, "f")]
+    (1, 3, 4, 7)
+    """
+    lines: dict[Path, int] = {}
+    table: Path = ()
+    counts: dict[Path, int] = {}
+    key: Path = ()
+    depth = element = 0
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = _code(raw)
+        if depth == 0 and (header := _HEADER.match(raw)):
+            table = _names(header[2])
+            if header[1] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, counts[table])
+            lines.setdefault(table, number)
+            continue
+        if depth == 0 and (found := _KEY.match(raw)):
+            key, element = (*table, *_names(found[1])), 0
+            lines.setdefault(key, number)
+        for mark in line:
+            if mark == "{" and depth == 1:
+                lines[(*key, element)] = number
+                element += 1
+            depth += (mark in "[{") - (mark in "]}")
+    return lines
+
+
+def _code(line: str) -> str:
+    """The line without strings and comment."""
+    return _QUOTED.sub("", line).partition("#")[0]
+
+
+def _names(dotted: str) -> Path:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

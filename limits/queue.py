@@ -1,0 +1,72 @@
+"""The review queue: which of the lines sent to review people look at first, and how far a day reaches.
+
+It acts after the decisions and changes none of them: what waits beyond the capacity stays as it was decided.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.limits.decision import avoidable_loss_cents, log_odds
+from limitlens.limits.policy import Policy
+
+
+def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """Give every review its place.
+
+    Parameters
+    ----------
+    reviews : DataFrame of shape (n, ...)
+        One row an account: ``account_id`` (str), ``segment``, ``pd``, ``limit_cents``, ``balance_cents`` (int64),
+        ``fired_rules`` (list of str).
+    policy : Policy
+        Its ``[reviews]`` say what comes first.
+
+    Returns
+    -------
+    DataFrame indexed like ``reviews``
+        ``place`` (int64) from 1 on; ``within_capacity`` (bool), whether the first day reaches it; ``evidence`` (bool),
+        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Ties go by account.
+
+    Examples
+    --------
+    >>> from limitlens.pipeline import default_policy
+    >>> lines = {"account_id": ["A", "B"], "segment": "salaried", "pd": [0.13, 0.17], "limit_cents": 10_000_00}
+    >>> reviews = pd.DataFrame(lines).assign(balance_cents=0, fired_rules=[["pd_review"], ["pd_review"]])
+    >>> review_queue(reviews, default_policy())["place"].tolist()
+    [2, 1]
+    """
+    limit, balance = (reviews[name].to_numpy(np.int64) for name in ("limit_cents", "balance_cents"))
+    loss = avoidable_loss_cents(reviews["pd"].to_numpy(np.float64), limit, balance, policy)
+    senders = {rule.name for rule in policy.evidence if rule.action == "review"}
+    evidence = np.array([not senders.isdisjoint(fired) for fired in reviews["fired_rules"]], bool)
+    keys = pd.DataFrame(
+        {
+            "later": ~evidence if policy.reviews.rules_first else False,
+            "rank": _rank(reviews, loss, policy),
+            "account_id": reviews["account_id"].to_numpy(),
+        }
+    )
+    place = np.empty(len(reviews), np.int64)
+    place[keys.sort_values(list(keys.columns)).index] = np.arange(1, len(reviews) + 1)
+    return pd.DataFrame(
+        {
+            "place": place,
+            "within_capacity": place <= policy.reviews.capacity_per_day,
+            "evidence": evidence,
+            "avoidable_loss_cents": np.round(loss).astype(np.int64),
+        },
+        index=reviews.index,
+    )
+
+
+def _rank(reviews: pd.DataFrame, loss: npt.NDArray[np.float64], policy: Policy) -> npt.NDArray[np.float64]:
+    """What is smallest comes first."""
+    pd_ = reviews["pd"].to_numpy(np.float64)
+    if policy.reviews.order == "avoidable_loss":
+        return -loss
+    if policy.reviews.order == "pd":
+        return -pd_
+    cut = np.array([policy.cut_offs(segment).decrease_above_pd for segment in reviews["segment"]])
+    distance: npt.NDArray[np.float64] = np.abs(log_odds(pd_) - log_odds(cut))
+    return distance

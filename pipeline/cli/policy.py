@@ -1,0 +1,193 @@
+"""Commands about the policy file."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.table import Table
+
+from limitlens.data.errors import ConfigError
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import line_column_names
+from limitlens.limits.opening import qualify as qualify_applications
+from limitlens.limits.policy import SECTIONS, Policy, read_policy
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    PolicyOption,
+    WorkspaceOption,
+    app,
+    policy_in,
+    print_json,
+    progress,
+    stdout,
+)
+from limitlens.pipeline.policy_diff import diff_policies
+from limitlens.pipeline.policy_words import bucket_in_words, conditions_in_words, in_words
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+
+policy_app = typer.Typer(help="Check a policy file, show it in words, and say what another one would change.")
+
+
+app.add_typer(policy_app, name="policy", no_args_is_help=True)
+
+#: Heads of the tables by segment.
+_HEADS = {
+    "increase_below_pd": "raise",
+    "review_above_pd": "review",
+    "decrease_above_pd": "cut",
+    "freeze_above_pd": "freeze",
+    "close_above_pd": "close",
+    "min_limit_cents": "least",
+    "initial_limit_cents": "usual",
+    "max_limit_cents": "most",
+    "max_monthly_inflows": "inflows",
+}
+
+
+@policy_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Policy file.")], workspace: WorkspaceOption = DEFAULT_WORKSPACE
+) -> None:
+    """Refuse unknown keys, gaps, overlaps and contradictions, with the line.
+
+    Example: limitlens policy check conf/policy.toml
+    """
+    policy = read_policy(file)
+    space = Workspace(workspace)
+    if workspace.exists() and space.events.loads():
+        space.check_rules(policy, space.features(default_settings()))
+    else:
+        for column in sorted(policy.columns - {*CATALOGUE.columns, *line_column_names(CATALOGUE)}):
+            typer.echo(f"note: {column} is not in the catalogue; an attribute of your accounts? give --workspace")
+    typer.echo(
+        f"policy {policy.name} ({policy.digest[:8]}) holds together: {len(policy.segments)} segments, "
+        f"{len(policy.rules)} rules, {len(policy.delinquency)} buckets of days past due"
+    )
+
+
+@policy_app.command()
+def show(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[POLICY]", help="File or digest; default: the champion's, else the shipped."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a policy stage by stage: opening, behaviour, delinquency, and what holds for all.
+
+    Example: limitlens policy show conf/policy.toml
+    """
+    space = _workspace(workspace)
+    policy = _named(name, space) if name else (_champions(space) or default_policy())
+    if as_json:
+        print_json({key: value for key, value in asdict(policy).items() if key != "text"} | {"digest": policy.digest})
+        return
+    typer.echo(f"policy {policy.name} ({policy.digest[:8]})\n\nOpening: limits a line may be opened with")
+    _show_segments({segment: asdict(policy.opening[segment]) for segment in policy.opening})
+    for one in policy.disqualifiers:
+        typer.echo(f"  {one.name}: does not qualify when {conditions_in_words(one.when)}")
+    typer.echo("\nBehaviour: cut-offs on PD, limits, and the most average monthly inflows a limit is raised to")
+    _show_segments({segment: asdict(policy.segments[segment]) for segment in policy.segments})
+    for rule in policy.rules:
+        new = "; new lines too" if rule.new_lines else ""
+        typer.echo(f"  {rule.name}: {rule.action} when {conditions_in_words(rule.when)}{new}")
+    typer.echo("\nDelinquency: past due")
+    for bucket in policy.delinquency:
+        typer.echo(f"  {bucket_in_words(bucket)}")
+    for section in SECTIONS:
+        typer.echo(f"\n{section}")
+        for key, value in asdict(getattr(policy, section)).items():
+            typer.echo(f"  {key:<30} {in_words(key, value)}")
+
+
+def _show_segments(segments: dict[str, dict[str, float]]) -> None:
+    shown = Table("segment", *(_HEADS[key] for key in segments["default"]), box=None)
+    for segment, values in segments.items():
+        shown.add_row(segment, *(in_words(key, value).removesuffix(".00") for key, value in values.items()))
+    stdout.print(shown)
+
+
+@policy_app.command()
+def diff(
+    policies: Annotated[
+        list[str],
+        typer.Argument(metavar="[OLD] NEW", help="Files, or digests of recorded policies; OLD: the champion's."),
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in words what a policy changes, and how many lines of today's book each change alone would move.
+
+    Without a champion in the workspace only the words. Nothing is recorded.
+
+    Example: limitlens policy diff conf/policy.toml tightened.toml
+    """
+    space = _workspace(workspace)
+    if len(policies) > 2:
+        raise ConfigError(f"got {len(policies)} policies; give OLD and NEW.")
+    champions = _champions(space)
+    new = _named(policies[-1], space)
+    old = _named(policies[0], space) if len(policies) == 2 else champions
+    if old is None:
+        raise ConfigError(f"{workspace} has no champion whose policy could be the old one; give OLD and NEW.")
+    found = diff_policies(old, new, space if champions else None, progress=progress)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for line in found.lines():
+        typer.echo(line)
+
+
+def _workspace(folder: Path) -> Workspace | None:
+    return Workspace(folder) if folder.exists() else None
+
+
+def _champions(space: Workspace | None) -> Policy | None:
+    """The policy of the champion, if there is one."""
+    version = space.registry.champion() if space else None
+    return space.policy(space.registry.model(version).policy_digest) if space and version else None
+
+
+def _named(name: str, space: Workspace | None) -> Policy:
+    """The policy of a file, else the recorded one whose digest begins so."""
+    if not Path(name).exists() and space:
+        found = [digest for digest in space.registry.policies() if digest.startswith(name)]
+        if len(found) == 1:
+            return space.policy(found[0])
+        if found:
+            raise ConfigError(f"{len(found)} recorded policies begin with {name!r}; give more of the digest.")
+    return read_policy(Path(name))
+
+
+@app.command()
+def qualify(
+    applications: Annotated[Path, typer.Argument(help="CSV or Parquet file with a segment, attributes, a request.")],
+    out: Annotated[Path, typer.Option(help="CSV file for the answers.")] = Path("qualified.csv"),
+    policy: PolicyOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Decide applications by the opening table of the policy: who qualifies, and with which limit.
+
+    Example: limitlens qualify applications.csv --out qualified.csv
+    """
+    chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()
+    asked = _applications(applications)
+    answers = qualify_applications(asked, chosen)
+    told = answers.assign(fired_rules=[" ".join(fired) for fired in answers["fired_rules"]])
+    pd.concat([asked, told], axis=1).to_csv(out, index=False)
+    typer.echo(f"{len(asked):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")
+
+
+def _applications(path: Path) -> pd.DataFrame:
+    try:
+        read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
+        found: pd.DataFrame = read(path).convert_dtypes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); expected a CSV or Parquet file.") from error
+    if "segment" not in found:
+        raise ConfigError(f"{path}: column 'segment' is missing; add it.")
+    return found

@@ -1,0 +1,46 @@
+"""The command about the review queue."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    app,
+    moment,
+    print_json,
+    stdout,
+)
+from limitlens.pipeline.queue import queue as review_queue
+from limitlens.pipeline.why import money
+from limitlens.pipeline.workspace import Workspace
+
+
+@app.command()
+def queue(
+    date: Annotated[datetime | None, typer.Option(parser=moment, help="Date of the run; default: the last.")] = None,
+    head: Annotated[int, typer.Option(min=1, help="Lines to show.")] = 20,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the lines that wait for a review, in the order of the policy.
+
+    Example: limitlens queue --date 2026-07-01
+    """
+    found = review_queue(Workspace(workspace), date)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    shown = Table("place", "account", "PD", "limit", "avoidable loss", "fired rules", box=None)
+    for row in found.lines.head(head).to_dict("records"):
+        cents = [money(row[name]) for name in ("limit_cents", "avoidable_loss_cents")]
+        shown.add_row(str(row["place"]), row["account_id"], f"{row['pd']:.2%}", *cents, ", ".join(row["fired_rules"]))
+    stdout.print(shown)
+    waiting = int((~found.lines["within_capacity"]).sum())
+    typer.echo(
+        f"{len(found.lines):,} reviews of {found.date}, {found.capacity_per_day:,} a day: {waiting:,} wait longer"
+    )

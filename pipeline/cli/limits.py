@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from limitlens.pipeline import demo as demo_job
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -21,8 +22,8 @@ from limitlens.pipeline.cli.common import (
 from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
 from limitlens.pipeline.report import write_report
-from limitlens.pipeline.why import money, render
 from limitlens.pipeline.why import why as explain
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from limitlens.data.contracts import PROTECTED
 from limitlens.data.errors import ConfigError
-from limitlens.models.reasons import REASONS
+from limitlens.features.reasons import REASONS
 
 #: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident.
 ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close")

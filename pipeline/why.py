@@ -11,11 +11,11 @@ import pandas as pd
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.features.line import line_columns
+from limitlens.features.reasons import reason_text
 from limitlens.limits.attribution import PLAYERS, show_cents
 from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
 from limitlens.models.explanation import shap_values
-from limitlens.models.reasons import reason_text
 from limitlens.pipeline.amounts import value
 from limitlens.pipeline.attribute import attribute_changes, data_states, state_before
 from limitlens.pipeline.moments import Tables, feature_moments, tables_at

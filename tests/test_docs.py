@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from limitlens.features.catalogue import CATALOGUE
-from limitlens.models.reasons import REASONS
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.workspace import default_policy
 
@@ -61,13 +59,6 @@ def test_every_dependency_has_its_line() -> None:
     names = {re.split(r"[<>=\[]", line)[0] for line in project["dependencies"]}
     lines = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines()
     assert names == {line.split("|")[1].strip() for line in lines if line.startswith("| ")} - {"package"}
-
-
-def test_every_feature_and_rule_has_a_reason_in_both_languages() -> None:
-    codes = {declared.reason for declared in CATALOGUE.declaration_of.values()}
-    codes |= {rule.reason for rule in default_policy().rules}
-    assert codes <= set(REASONS)
-    assert all(english and chinese for english, chinese in REASONS.values())
 
 
 def test_every_policy_key_is_explained() -> None:

@@ -73,7 +73,7 @@ def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
     >>> recourse_text(fewer)
     'with fewer cash draws in 2 days (6 → 2), the line would have stayed as it was'
     >>> recourse_text(fewer, "zh")
-    '如能减少近2天的提现次数（6 → 2），额度本可维持不变'
+    '如能减少近2天提现次数（6 → 2），额度本可维持不变'
     """
     place = LANGUAGES.index(language)
     if recourse is None:
@@ -92,7 +92,7 @@ def _english(move: Move) -> str:
 
 def _chinese(move: Move) -> str:
     _, verb, noun, days = _words(move)
-    window = f"近{days}天的" if days else ""
+    window = f"近{days}天" if days else ""
     return f"{verb}{window}{noun}（{value(move.before, move.unit)} → {value(move.after, move.unit)}）"
 
 

@@ -45,6 +45,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         "value": value,
         "count": lambda number: f"{number:,}",
         "push": push,
+        "clock": lambda time: time.replace("T", " ")[:16],
         "percent": lambda share: f"{share:.2%}",
     }
     return environment.get_template(template).render(context)

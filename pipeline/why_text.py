@@ -6,7 +6,7 @@ from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline.amounts import money, push, value
 from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.timeline import Moment
-from limitlens.pipeline.why import Answer, Fact
+from limitlens.pipeline.why import Answer, Fact, Group
 
 #: How a headline says an action.
 VERBS = {
@@ -80,14 +80,19 @@ def _note(answer: Answer, player: str) -> str:
 
 
 def _group_lines(answer: Answer, width: int) -> list[str]:
-    moved = [group for group in answer.groups if group.share_cents]
     lines = []
-    for group in moved or [group for group in answer.groups if group.facts]:
+    for group in told_groups(answer):
         lines.append(f"    {group.name} {money(group.share_cents, signed=True):>{width}}")
         lines += [f"      {_fact_line(fact)}" for fact in group.facts]
-    if any(group.facts for group in answer.groups):
+    if any(group.facts for group in told_groups(answer)):
         lines.append("    In brackets: the push on the log-odds of default; rule: a rule that fired reads it.")
     return lines
+
+
+def told_groups(answer: Answer) -> list[Group]:
+    """The groups that moved the limit; if none did, those with something to show."""
+    moved = [group for group in answer.groups if group.share_cents]
+    return moved or [group for group in answer.groups if group.facts]
 
 
 def _fact_line(fact: Fact) -> str:

@@ -7,6 +7,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
+from limitlens.limits.recourse import Recourse, find_recourse
 
 __all__ = [
     "ACTIONS",
@@ -15,10 +16,12 @@ __all__ = [
     "Iteration",
     "Ledger",
     "Policy",
+    "Recourse",
     "attribute",
     "but_for",
     "decide",
     "evaluate",
+    "find_recourse",
     "parse_policy",
     "read_policy",
     "show_cents",

@@ -205,7 +205,7 @@ def life(
     with _canvas(8.6, 3.6) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         for axes in (above, below):
-            axes.axvspan(asked - 0.5, asked + 0.5, color=_GRID, zorder=0, linewidth=0)
+            axes.axvspan(asked - 0.5, asked + 0.5, color=_GRID, alpha=0.6, zorder=0, linewidth=0)
             axes.grid(visible=False, axis="x")
             axes.tick_params(length=0)
         above.step(places, limits, where="mid", color=_INK, linewidth=1.6)

@@ -117,8 +117,9 @@ def _shrunk(value: FloatArray, fraction: FloatArray, how: str) -> FloatArray:
     less: FloatArray = (1 - fraction) * np.maximum(value, 0) + np.minimum(value, 0)
     if how == "mean":
         return less
-    whole: FloatArray = np.floor(less + 1e-9) if how == "min" else np.ceil(less - 1e-9)
-    return whole
+    whole = np.floor(less + 1e-9) if how == "min" else np.ceil(less - 1e-9)
+    found: FloatArray = np.where(fraction > 0, whole, value)
+    return found
 
 
 def _leave_out(

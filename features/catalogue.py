@@ -4,6 +4,7 @@ from limitlens.features.consumption import CONSUMPTION
 from limitlens.features.declarations import FeatureSet, LineShare, Position, Ratio
 from limitlens.features.device import DEVICE
 from limitlens.features.payment import PAYMENT
+from limitlens.features.reasons import check_reasons
 
 _C, _P, _D = "consumption", "payment", "device"
 
@@ -76,7 +77,7 @@ RATIOS: tuple[Ratio, ...] = (
     Ratio("new_device_share_30d", "new_device_count_30d", "device_event_count_30d", _D, "sign-ins on new devices",
           "new_device"),
     Ratio("failed_login_share_30d", "failed_login_count_30d", "device_event_count_30d", _D, "sign-ins that fail",
-          "unusual_sign_in"),
+          "failed_sign_ins"),
     Ratio("night_sign_in_share_30d", "night_event_count_30d", "device_event_count_30d", _D, "sign-ins at night",
           "night_activity"),
 )  # fmt: skip
@@ -96,4 +97,6 @@ SHARES: tuple[LineShare, ...] = (
     LineShare("draws_per_day", "draw_count_ever", _C, "draws since opening", "frequent_draws", by="age"),
 )  # fmt: skip
 
-CATALOGUE = FeatureSet(aggregates=(*CONSUMPTION, *PAYMENT, *DEVICE), ratios=RATIOS, positions=POSITIONS, shares=SHARES)
+CATALOGUE = check_reasons(
+    FeatureSet(aggregates=(*CONSUMPTION, *PAYMENT, *DEVICE), ratios=RATIOS, positions=POSITIONS, shares=SHARES)
+)

@@ -10,7 +10,7 @@ DEVICE: tuple[Aggregate, ...] = (
     Aggregate("login_count", _D, "count", (2, 30), ("login",),
               why="how often the customer looks", reason="unusual_sign_in"),
     Aggregate("failed_login_count", _D, "count", (30, 90), ("login_failed",),
-              why="failed sign-ins: somebody guesses", reason="unusual_sign_in"),
+              why="failed sign-ins: somebody guesses", reason="failed_sign_ins"),
     Aggregate("night_event_count", _D, "count", (2, 7, 30, 90), only="night",
               why="sign-ins between midnight and six", reason="night_activity"),
     Aggregate("password_change_count", _D, "count", (7, 30), ("password_change",),
@@ -46,5 +46,5 @@ DEVICE: tuple[Aggregate, ...] = (
     Aggregate("speed_max", "step", "max", (2, 7, 30, 90), (), "speed_kmh", unit="km/h",
               why="faster than anybody travels: two people", reason="new_place"),
     Aggregate("device_ring_max", "shared_device", "max", (30, 0), (), "members", unit="accounts",
-              why="accounts on one device: a ring", reason="new_device"),
+              why="accounts on one device: a ring", reason="shared_device"),
 )  # fmt: skip

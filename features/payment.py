@@ -85,7 +85,7 @@ PAYMENT: tuple[Aggregate, ...] = (
     Aggregate("passed_on_sum", "passed_on", "sum", (30,), (), "amount_cents", unit="cents",
               why="money sent away within two days of a draw", reason="transfers_out"),
     Aggregate("payee_ring_max", "shared_payee", "max", (90,), (), "members", unit="accounts",
-              why="accounts that send money to the same payee: a collector", reason="transfers_out"),
+              why="accounts that send money to the same payee: a collector", reason="shared_payee"),
     Aggregate("payee_ring_mean", "shared_payee", "mean", (90,), (), "members", unit="accounts",
-              why="how crowded the payees are", reason="transfers_out"),
+              why="how crowded the payees are", reason="shared_payee"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from limitlens.limits.ledger import Ledger
 from limitlens.limits.opening import qualify
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
 from limitlens.limits.queue import review_queue
+from limitlens.limits.recourse import Recourse, find_recourse
 
 __all__ = [
     "ACTIONS",
@@ -17,10 +18,12 @@ __all__ = [
     "Iteration",
     "Ledger",
     "Policy",
+    "Recourse",
     "attribute",
     "but_for",
     "decide",
     "evaluate",
+    "find_recourse",
     "parse_policy",
     "qualify",
     "read_policy",

@@ -34,10 +34,16 @@ def mix(features: FeatureSet, old: pd.DataFrame, new: pd.DataFrame, moved: froze
     if ATTRIBUTES in moved:
         moving += ["segment", *(name for name, _ in features.attributes)]
     mixed = pd.concat([old.drop(columns=moving), new[moving].set_index(old.index)], axis=1)[list(old.columns)]
+    return with_ratios(features, mixed)
+
+
+def with_ratios(features: FeatureSet, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its ratios computed afresh from the columns they divide."""
+    ratios = {}
     for ratio in features.ratios:
-        divisor = mixed[ratio.denominator].astype(np.float64)
-        mixed[ratio.name] = mixed[ratio.numerator].astype(np.float64) / divisor.where(divisor != 0)
-    return mixed
+        divisor = table[ratio.denominator].astype(np.float64)
+        ratios[ratio.name] = table[ratio.numerator].astype(np.float64) / divisor.where(divisor != 0)
+    return table.assign(**ratios)
 
 
 def split_behaviour(

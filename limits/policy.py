@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from limitlens.data.errors import ConfigError
+from limitlens.features.reasons import REASONS
 from limitlens.limits.policy_checks import check_policy
 from limitlens.limits.policy_lines import Path as KeyPath
 from limitlens.limits.policy_parts import (
@@ -34,7 +35,6 @@ from limitlens.limits.policy_parts import (
     Timers,
 )
 from limitlens.limits.policy_reader import Reader, load_toml, said
-from limitlens.models.reasons import REASONS
 
 __all__ = [
     "ACTIONS",

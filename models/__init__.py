@@ -1,6 +1,7 @@
 """What it means: default risk, its calibration and validation, explanations, false positives."""
 
 from limitlens.models.calibration import Calibration, calibration_by, jeffreys_test
+from limitlens.models.change import change_of_score
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import DefaultRiskModel, load_model, predict_pd, save_model, train_model
 from limitlens.models.explanation import reason_codes, shap_values
@@ -15,6 +16,7 @@ __all__ = [
     "DefaultRiskModel",
     "TrainSettings",
     "calibration_by",
+    "change_of_score",
     "computed_labels",
     "contrast",
     "delivered_labels",

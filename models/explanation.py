@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.features.reasons import MAX_REASONS
 from limitlens.models.default_risk import DefaultRiskModel
-from limitlens.models.reasons import MAX_REASONS
 from limitlens.models.scorer import Scorer
 
 FloatArray = npt.NDArray[np.float64]

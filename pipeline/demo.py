@@ -9,12 +9,14 @@ from limitlens.data.calendar import DAY, add_months, data_end, format_time, last
 from limitlens.data.check import check_events
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy import parse_policy
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.decide import Decided, decide
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
 from limitlens.pipeline.train import train
-from limitlens.pipeline.why import money, render, why
+from limitlens.pipeline.why import why
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from limitlens.pipeline.why import money, value
+from limitlens.pipeline.amounts import money, push, value
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def render(template: str, context: dict[str, Any]) -> str:
         "signed": lambda cents: money(cents, signed=True),
         "value": value,
         "count": lambda number: f"{number:,}",
-        "push": lambda number: f"{number:+.3f}".replace("-", "−"),
+        "push": push,
+        "clock": lambda time: time.replace("T", " ")[:16],
         "percent": lambda share: f"{share:.2%}",
     }
     return environment.get_template(template).render(context)

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,9 +52,14 @@ _ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
 @contextmanager
-def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def _canvas(width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    with _canvas(width, height) as figure:
         yield figure, figure.add_subplot()
 
 
@@ -155,9 +161,12 @@ def _at_once(change: pd.Series, name: str) -> str:
 
 
 def waterfall(before: float, shares: Mapping[str, float], after: float) -> str:
-    """One limit change: before, each share where the one above it ends, after (in currency)."""
+    """One limit change: before, each share where the one above it ends, after (in currency).
+
+    A share is that of a cause, or of a part of one: ``behaviour: payment``.
+    """
     names = ["before", *shares, "after"]
-    colours = [_INK, *(COLOURS[player] for player in shares), _INK]
+    colours = [_INK, *(COLOURS[name.partition(":")[0]] for name in shares), _INK]
     levels = list(accumulate(shares.values(), initial=before))
     starts, ends = [0.0, *levels[:-1], 0.0], [*levels, after]
     with _drawing(5.2, 2.9) as (figure, axes):
@@ -172,6 +181,49 @@ def waterfall(before: float, shares: Mapping[str, float], after: float) -> str:
         _rows(axes, names)
         _bare(axes)
         return _svg(figure, "waterfall")
+
+
+def life(
+    labels: Sequence[str],
+    limits: Sequence[float],
+    pds: Sequence[float],
+    causes: Mapping[int, str],
+    asked: int,
+) -> str:
+    """The limit of one line (in currency) and its PD, decision by decision, evenly spaced.
+
+    Parameters
+    ----------
+    labels, limits, pds
+        One of each point; a PD that is not known is NaN.
+    causes : mapping of int to str
+        Main cause of the points that changed the limit.
+    asked : int
+        The point that is explained.
+    """
+    places = range(len(labels))
+    with _canvas(8.6, 3.6) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        for axes in (above, below):
+            axes.axvspan(asked - 0.5, asked + 0.5, color=_GRID, alpha=0.6, zorder=0, linewidth=0)
+            axes.grid(visible=False, axis="x")
+            axes.tick_params(length=0)
+        above.step(places, limits, where="mid", color=_INK, linewidth=1.6)
+        for player in dict.fromkeys(causes.values()):
+            mine = [place for place, cause in causes.items() if cause == player]
+            points = {"color": COLOURS.get(player, _INK), "markersize": 8, "label": player, "clip_on": False}
+            above.plot(mine, [limits[place] for place in mine], "o", **points)
+        above.set(ylabel="limit", ylim=(0, max(*limits, 1.0) * 1.15))
+        above.yaxis.set_major_formatter(_amount)
+        below.plot(places, pds, "o-", color=COLOURS["behaviour"], linewidth=1.4, markersize=4)
+        below.set(ylabel="PD", ylim=(0, float(np.nanmax(pds)) * 1.2), xlim=(-0.5, len(labels) - 0.5))
+        below.yaxis.set_major_formatter("{x:.0%}")
+        step = -(-len(labels) // 8)
+        below.set_xticks(list(places)[::step], list(labels)[::step])
+        if causes:
+            figure.legend(ncols=len(COLOURS), frameon=False, loc="outside upper left", title="changed by", fontsize=9,
+                          alignment="left", title_fontsize=9)  # fmt: skip
+        return _svg(figure, "life")
 
 
 def contrast(rows: Sequence[Mapping[str, Any]]) -> str:

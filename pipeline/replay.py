@@ -58,12 +58,19 @@ def replay(workspace: Workspace, progress: Callable[[str], None], account_id: st
         iteration = made_by[str(run_id)]
         at = recorded["as_of"]
         table = rows_at(tables[iteration.model.features.digest], recorded["account_id"], at, at)
-        _compare(recorded, iteration.decide(table, state_before(recorded)))
+        check_replayed(recorded, iteration.decide(table, state_before(recorded)))
         progress(f"{len(recorded):,} decisions of run {str(run_id)[:12]} are equal")
     return len(decisions)
 
 
-def _compare(recorded: pd.DataFrame, replayed: pd.DataFrame) -> None:
+def check_replayed(recorded: pd.DataFrame, replayed: pd.DataFrame) -> None:
+    """Refuse decisions that come out differently in action, limit, ``can_draw`` or PD.
+
+    Raises
+    ------
+    IntegrityError
+        Names the first.
+    """
     for column in _COMPARED:
         wrong = np.flatnonzero(recorded[column].to_numpy() != replayed[column].to_numpy())
         if len(wrong):

@@ -13,8 +13,10 @@ from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.storage import write_text
 from limitlens.pipeline import plots, report_tables, tracking
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.page import render
-from limitlens.pipeline.why import VERBS, money, why
+from limitlens.pipeline.why import why
+from limitlens.pipeline.why_text import VERBS
 from limitlens.pipeline.workspace import Workspace
 
 #: What the columns say that are no declared features.

@@ -11,42 +11,44 @@ import pandas as pd
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.features.line import line_columns
+from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
 from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
-from limitlens.models.explanation import shap_values
-from limitlens.models.reasons import reason_text
+from limitlens.limits.policy import ADVERSE
+from limitlens.limits.recourse import Recourse, find_recourse
+from limitlens.models.change import change_of_score
+from limitlens.pipeline.amounts import value
 from limitlens.pipeline.attribute import attribute_changes, data_states, state_before
-from limitlens.pipeline.moments import Tables, feature_moments, tables_at
+from limitlens.pipeline.customer import LANGUAGES, reason_texts, recourse_text
+from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.queue import queue_of_run
-from limitlens.pipeline.replay import iterations, recorded_decisions
+from limitlens.pipeline.replay import check_replayed, iterations, recorded_decisions
+from limitlens.pipeline.timeline import Moment, timeline
 from limitlens.pipeline.workspace import Workspace
-
-#: How a headline says an action.
-VERBS = {
-    "increase": "limit raised",
-    "unfreeze": "unfrozen",
-    "keep": "kept",
-    "review": "sent to review",
-    "hold": "held",
-    "decrease": "limit cut",
-    "freeze": "frozen",
-    "close": "closed",
-}
 
 #: Facts shown for each group of features.
 _MAX_FACTS = 3
 
+#: Feature rows by data state and feature set, as :func:`limitlens.pipeline.attribute.data_states` gives them.
+_States = Mapping[tuple[str, str], pd.DataFrame]
+
 
 @dataclass(frozen=True)
 class Fact:
-    """A feature that moved: its value at the decision before and at this one, and what it means."""
+    """A feature that moved: its value at the decision before and at this one, and what it means.
+
+    ``push`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
+    ``rules`` are the fired rules that read it.
+    """
 
     feature: str
     before: float | None
     after: float | None
     unit: str
     why: str
+    push: float
+    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,21 @@ class Group:
 
 
 @dataclass(frozen=True)
+class ButFor:
+    """What would have been decided without one player, all else as it was."""
+
+    player: str
+    action: str
+    limit_cents: int
+
+
+@dataclass(frozen=True)
 class Answer:
-    """Why a decision came out as it did; ``None`` where the account had no decision before."""
+    """Why a decision came out as it did; ``None`` where the account had no decision before.
+
+    ``digests`` name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
+    ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
+    """
 
     account_id: str
     opened_at: str
@@ -78,6 +93,7 @@ class Answer:
     phi: Mapping[str, int] | None
     necessary: tuple[str, ...]
     sufficient: tuple[str, ...]
+    but_for: tuple[ButFor, ...]
     groups: tuple[Group, ...]
     model_version_before: str | None
     model_version: str
@@ -88,6 +104,11 @@ class Answer:
     reason_texts_zh: tuple[str, ...]
     queue_place: int | None
     queue_length: int | None
+    reasons_version: int
+    recourse: Recourse | None
+    recourse_texts: Mapping[str, str]
+    timeline: tuple[Moment, ...]
+    digests: Mapping[str, str]
     run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,11 +135,9 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
     """
     decisions = recorded_decisions(workspace, account_id)
     place = _place(decisions, account_id, as_of)
-    change, earlier = decisions.iloc[[place]].reset_index(drop=True), decisions.iloc[:place]
-    if earlier.empty:
-        return _answer(workspace, change, None, None)
-    previous = earlier.iloc[[-1]].reset_index(drop=True)
-    return _answer(workspace, change, previous, _explain(workspace, previous, change))
+    change = decisions.iloc[[place]].reset_index(drop=True)
+    previous = decisions.iloc[[place - 1]].reset_index(drop=True) if place else None
+    return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
 
 
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
@@ -142,18 +161,49 @@ class _Explained:
 
     entry: pd.Series
     groups: tuple[Group, ...]
+    but_for: tuple[ButFor, ...]
 
 
-def _explain(workspace: Workspace, previous: pd.DataFrame, change: pd.DataFrame) -> _Explained:
-    made_by = iterations(workspace, {previous["run_id"].iloc[0], change["run_id"].iloc[0]})
-    old, new = made_by[previous["run_id"].iloc[0]], made_by[change["run_id"].iloc[0]]
-    keys = ["account_id", "as_of"]
-    tables = tables_at(
-        feature_moments(change[keys], previous[keys]), {old.model.features, new.model.features}, workspace
-    )
-    entry = attribute_changes(old, new, previous, change, tables).iloc[0]
+@dataclass(frozen=True)
+class _Rebuilt:
+    """A decision that was decided again and found equal, and everything that follows from its inputs."""
+
+    iteration: Iteration
+    recourse: Recourse | None
+    explained: _Explained | None
+
+
+def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None) -> _Rebuilt:
+    keys, run_id = ["account_id", "as_of"], change["run_id"].iloc[0]
+    before = change.iloc[:0] if previous is None else previous
+    made_by = iterations(workspace, {run_id, *before["run_id"]})
+    sets = {iteration.model.features for iteration in made_by.values()}
+    tables = tables_at(feature_moments(change[keys], before[keys]), sets, workspace)
+    new, at = made_by[run_id], change["as_of"]
+    table, state = rows_at(tables[new.model.features.digest], change["account_id"], at, at), state_before(change)
+    check_replayed(change, new.decide(table, state))
+    explained = None
+    if previous is not None:
+        explained = _explain(workspace, (made_by[previous["run_id"].iloc[0]], new), previous, change, tables)
+    return _Rebuilt(new, find_recourse(new, table, state, change.iloc[0]), explained)
+
+
+def _explain(
+    workspace: Workspace,
+    sides: tuple[Iteration, Iteration],
+    previous: pd.DataFrame,
+    change: pd.DataFrame,
+    tables: Tables,
+) -> _Explained:
+    entry = attribute_changes(*sides, previous, change, tables).iloc[0]
     _check_entry(workspace, entry)
-    return _Explained(entry, _groups((old, new), previous, change, tables, int(entry["share_cents_behaviour"])))
+    states = data_states(*sides, previous, change, tables)
+    needed = _flagged(entry, "necessary")
+    return _Explained(
+        entry,
+        _groups(sides, previous, change, states, int(entry["share_cents_behaviour"])),
+        tuple(_without(player, sides, states, previous, change) for player in needed if player != "data"),
+    )
 
 
 def _check_entry(workspace: Workspace, entry: pd.Series) -> None:
@@ -167,11 +217,26 @@ def _check_entry(workspace: Workspace, entry: pd.Series) -> None:
             )
 
 
+def _without(
+    player: str, sides: tuple[Iteration, Iteration], states: _States, previous: pd.DataFrame, change: pd.DataFrame
+) -> ButFor:
+    """The decision with one player as it was before, and all others new."""
+    old, new = sides
+    data, state = "C0" if player == "behaviour" else "O1", state_before(previous if player == "state" else change)
+    scored, ruled = old if player == "model" else new, old if player == "policy" else new
+    pd_ = scored.score(states[data, scored.model.features.digest], state)
+    decided = ruled.rules(states[data, ruled.model.features.digest], pd_, state).iloc[0]
+    return ButFor(player, str(decided["action"]), int(decided["limit_cents"]))
+
+
 def _groups(
-    sides: tuple[Iteration, Iteration], previous: pd.DataFrame, change: pd.DataFrame, tables: Tables, total_cents: int
+    sides: tuple[Iteration, Iteration],
+    previous: pd.DataFrame,
+    change: pd.DataFrame,
+    states: _States,
+    total_cents: int,
 ) -> tuple[Group, ...]:
     """Split behaviour among its groups and name the facts of each."""
-    states = data_states(*sides, previous, change, tables)
     pairs = {digest: (states["C0", digest], states["C1", digest]) for _, digest in states}
     names, phi, unit = split_behaviour(*sides, pairs, state_before(previous), state_before(change))
     cents = show_cents(phi, unit=unit, total_cents=np.array([total_cents]))[0]
@@ -183,20 +248,21 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     """Features of each group that moved, those of fired rules first, then by what they did to the score."""
     state = state_before(change)
     limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
-    push = (shap_values(new.model, c1, limit, age) - shap_values(new.model, c0, limit, age)).iloc[0].abs()
+    push = change_of_score(new.model, c0, c1, limit, age, out_of_fold=new.backtest).iloc[0]
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
-    fired = {c.column for r in new.policy.evidence if r.name in set(change["fired_rules"].iloc[0]) for c in r.when}
-    declared = features.declaration_of
-    ordered = sorted((n for n in push.index if n in declared), key=lambda n: (n not in fired, -push[n], n))
+    fired = [rule for rule in new.policy.evidence if rule.name in set(change["fired_rules"].iloc[0])]
     found: dict[str, tuple[Fact, ...]] = {}
-    for name in ordered:
-        declared_as = declared[name]
-        fact = Fact(name, _number(before[name]), _number(after[name]), declared_as.unit, declared_as.why)
-        known = found.get(declared_as.source, ())
-        counts = (push[name] > 0 or name in fired) and _visibly_moved(fact)
+    declared = features.declaration_of
+    read = {name: tuple(r.name for r in fired if name in {c.column for c in r.when}) for name in declared}
+    for name in sorted(declared, key=lambda name: (not read[name], -abs(push[name]), name)):
+        told, known = declared[name], found.get(declared[name].source, ())
+        fact = Fact(
+            name, _number(before[name]), _number(after[name]), told.unit, told.why, float(push[name]), read[name]
+        )
+        counts = (fact.push != 0 or fact.rules) and _visibly_moved(fact)
         if counts and len(known) < _MAX_FACTS and fact.why not in {other.why for other in known}:
-            found[declared_as.source] = (*known, fact)
+            found[told.source] = (*known, fact)
     return found
 
 
@@ -208,13 +274,13 @@ def _number(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _answer(
-    workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None, explained: _Explained | None
-) -> Answer:
+def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None, rebuilt: _Rebuilt) -> Answer:
     row = change.iloc[0]
     before = previous.iloc[0] if previous is not None else None
+    explained = rebuilt.explained
     entry = explained.entry if explained else None
     place, length = _queue_place(workspace, row) if row["action"] == "review" else (None, None)
+    adverse = row["action"] in ADVERSE
     return Answer(
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
@@ -232,16 +298,22 @@ def _answer(
         phi=_by_player(entry, "phi"),
         necessary=_flagged(entry, "necessary"),
         sufficient=_flagged(entry, "sufficient"),
+        but_for=explained.but_for if explained else (),
         groups=explained.groups if explained else (),
         model_version_before=str(before["model_version"]) if before is not None else None,
         model_version=str(row["model_version"]),
         policy_before=_policy_name(workspace, before),
         policy=str(_policy_name(workspace, row)),
         reasons=tuple(row["reasons"]),
-        reason_texts=tuple(reason_text(code) for code in row["reasons"]),
-        reason_texts_zh=tuple(reason_text(code, "zh") for code in row["reasons"]),
         queue_place=place,
         queue_length=length,
+        reason_texts=reason_texts(row["reasons"], "en"),
+        reason_texts_zh=reason_texts(row["reasons"], "zh"),
+        reasons_version=REASONS_VERSION,
+        recourse=rebuilt.recourse,
+        recourse_texts={language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse},
+        timeline=timeline(workspace.ledger.current(str(row["account_id"]))),
+        digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
         run_id=str(row["run_id"]),
     )
 
@@ -252,6 +324,17 @@ def _queue_place(workspace: Workspace, row: pd.Series) -> tuple[int | None, int]
     lines = queue_of_run(workspace, run).lines
     own = lines[(lines["account_id"] == row["account_id"]) & (lines["as_of"] == row["as_of"])]
     return (int(own["place"].iloc[0]) if len(own) else None), len(lines)
+
+
+def _digests(workspace: Workspace, iteration: Iteration, run_id: str) -> dict[str, str]:
+    return {
+        "model": iteration.model.digest,
+        "features": iteration.model.features.digest,
+        "policy": iteration.policy.digest,
+        "reasons": reasons_digest(),
+        "run": run_id,
+        "ledger head": workspace.ledger.head(),
+    }
 
 
 def _by_player(entry: pd.Series | None, prefix: str) -> dict[str, int] | None:
@@ -267,90 +350,3 @@ def _policy_name(workspace: Workspace, row: pd.Series | None) -> str | None:
         return None
     policy = workspace.policy(str(row["policy_digest"]))
     return f"{policy.name} ({policy.digest[:8]})"
-
-
-def render(answer: Answer) -> str:
-    """The answer as text, for a terminal."""
-    lines = [_headline(answer)]
-    if answer.share_cents is None:
-        lines.append("  This is the first decision on the account: there is no change to explain.")
-    else:
-        width = max(len(money(cents, signed=True)) for cents in answer.share_cents.values())
-        for player in PLAYERS:
-            text = f"  {player:<10} {money(answer.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
-            lines.append(text.rstrip())
-            lines += _group_lines(answer, width) if player == "behaviour" else []
-        lines.append(f"  {_but_for(answer)}")
-    lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
-    if answer.queue_place is not None:
-        lines.append(f"  In the review queue: place {answer.queue_place:,} of {answer.queue_length:,}.")
-    if answer.reason_texts:
-        lines.append(f"  Told to the customer: {'; '.join(answer.reason_texts)}.")
-        lines.append(f"  告知客户：{'；'.join(answer.reason_texts_zh)}。")
-    lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")
-    return "\n".join(lines)
-
-
-def _headline(answer: Answer) -> str:
-    verb = VERBS[answer.action]
-    limits = f"limit {money(answer.limit_before_cents)} → {money(answer.limit_cents)}"
-    return f"{answer.account_id} · opened {answer.opened_at[:10]} · {verb} {answer.as_of} · {limits}"
-
-
-def _note(answer: Answer, player: str) -> str:
-    if player == "model" and answer.model_version != answer.model_version_before:
-        return f"version {answer.model_version_before} → {answer.model_version}"
-    if player == "policy" and answer.policy != answer.policy_before:
-        return f"{answer.policy_before} → {answer.policy}"
-    return ""
-
-
-def _group_lines(answer: Answer, width: int) -> list[str]:
-    moved = [group for group in answer.groups if group.share_cents]
-    lines = []
-    for group in moved or [group for group in answer.groups if group.facts]:
-        lines.append(f"    {group.name} {money(group.share_cents, signed=True):>{width}}")
-        lines += [
-            f"      {f.feature} {value(f.before, f.unit)} → {value(f.after, f.unit)}: {f.why}" for f in group.facts
-        ]
-    return lines
-
-
-def _but_for(answer: Answer) -> str:
-    needed = ", ".join(answer.necessary) or "no single cause"
-    enough = ", ".join(answer.sufficient) or "no single cause"
-    return f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
-
-
-def value(number: float | None, unit: str) -> str:
-    """A feature's value for people: cents as currency, shares of the limit as percent.
-
-    Examples
-    --------
-    >>> value(123456.0, "cents"), value(0.5, "share of the limit"), value(None, "days"), value(7.0, "count")
-    ('1,234.56', '50%', 'none', '7')
-    """
-    if number is None:
-        return "none"
-    if unit == "cents":
-        return money(round(number))
-    if unit == "share of the limit":
-        return f"{number:.0%}".replace("-", "−")
-    return f"{number:,.2f}".rstrip("0").rstrip(".").replace("-", "−")
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2%} → "
-
-
-def money(cents: int, *, signed: bool = False) -> str:
-    """Cents as currency, with a true minus sign.
-
-    Examples
-    --------
-    >>> money(-140000, signed=True), money(2000000)
-    ('−1,400.00', '20,000.00')
-    """
-    sign = "−" if cents < 0 else "+" if signed and cents > 0 else ""
-    whole, rest = divmod(abs(cents), 100)
-    return f"{sign}{whole:,}.{rest:02d}"

@@ -29,7 +29,8 @@ from limitlens.pipeline.promote import Override, promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
 from limitlens.pipeline.train import train
-from limitlens.pipeline.why import render, why
+from limitlens.pipeline.why import why
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from limitlens.data.storage import write_text
 from limitlens.pipeline import demo as demo_job
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -18,11 +20,13 @@ from limitlens.pipeline.cli.common import (
     print_json,
     progress,
 )
+from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
 from limitlens.pipeline.report import write_report
-from limitlens.pipeline.why import money, render
 from limitlens.pipeline.why import why as explain
+from limitlens.pipeline.why_card import card
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -93,18 +97,27 @@ def why(
     as_of: Annotated[
         datetime | None, typer.Option(parser=moment, help="Time of the decision; default: the last that mattered.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the answer as a page to this file.")] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Show every decision since opening.")] = False,
+    lang: Annotated[
+        Literal["en", "zh"] | None, typer.Option(help="Language of the customer's words; default: both.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Say why a limit changed, to the cent; the answer is replayed from the events first.
 
-    Example: limitlens why A004242 --as-of 2026-06-14
+    Example: limitlens why A004242 --as-of 2026-06-14 --html card.html
     """
     answer = explain(Workspace(workspace), account, as_of)
+    if html is not None:
+        write_text(card(answer), html)
     if as_json:
         print_json(answer.to_dict())
-    else:
-        typer.echo(render(answer))
+        return
+    typer.echo(render(answer, languages=(lang,) if lang else LANGUAGES, whole_timeline=timeline))
+    if html is not None:
+        typer.echo(f"open {html}")
 
 
 @app.command()

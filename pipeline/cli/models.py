@@ -11,6 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from limitlens.data.errors import LimitlensError
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     ConfigOption,
@@ -37,7 +38,6 @@ from limitlens.pipeline.promote import rollback as roll_back
 from limitlens.pipeline.promote import withdraw as withdraw_version
 from limitlens.pipeline.score import score as score_book
 from limitlens.pipeline.train import train as train_iteration
-from limitlens.pipeline.why import money
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 

@@ -1,0 +1,156 @@
+"""Recourse: the least a customer could have done differently for a milder decision, by the same model and policy.
+
+A counterfactual explanation (Wachter, Mittelstadt & Russell, "Counterfactual explanations without opening the black
+box", 2017) over levers that are in the customer's hands (Ustun, Spangher & Liu, "Actionable recourse in linear
+classification", 2019). Every candidate is decided; nothing is extrapolated. It says what would have been decided, not
+what will be.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+
+from limitlens.features.line import line_columns
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.levers import LEVERS, pull
+from limitlens.limits.policy import ACTIONS, ADVERSE, Condition
+
+#: How far a lever is pulled, and how many together at most.
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+MAX_LEVERS = 3
+
+#: Columns that tell what a lever did, the plainest first; rules that fired may prefer another of them.
+SHOWN: dict[str, tuple[str, ...]] = {
+    "late_payments": (
+        "dpd_days", "missed_count_90d", "late_count_90d", "late_count_180d", "late_status_count_180d",
+        "days_late_max_180d", "late_count_ever",
+    ),
+    "frequent_draws": ("draw_count_30d", "draw_sum_30d", "draw_count_2d", "draw_share_2d", "draw_sum_2d"),
+    "transfers_out": ("transfer_out_sum_30d", "transfer_out_count_30d", "transfer_out_sum_2d"),
+    "high_spending": ("purchase_sum_30d", "purchase_count_30d"),
+    "high_utilisation": ("utilisation", "balance_cents"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Move:
+    """One lever: how far it was pulled, and the column that tells it (values in ``unit``, null when missing)."""
+
+    code: str
+    fraction: float
+    feature: str
+    before: float | None
+    after: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class Recourse:
+    """Moves that together would have led to a milder decision, and that decision."""
+
+    moves: tuple[Move, ...]
+    action: str
+    limit_cents: int
+    pd: float
+
+
+def find_recourse(
+    iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, decision: pd.Series
+) -> Recourse | None:
+    """The nearest feasible change that would have avoided an adverse action, or at least made it milder.
+
+    One lever before two, two before three; among them the least sum of fractions, then the order of the levers.
+
+    Parameters
+    ----------
+    iteration : Iteration
+        In force at the decision.
+    table, state : DataFrame of one row
+        What it read.
+    decision : Series with ``action, fired_rules``
+        What it decided.
+
+    Returns
+    -------
+    Recourse or None
+        None: the action was not adverse, or no feasible change makes it milder.
+    """
+    if decision["action"] not in ADVERSE:
+        return None
+    milder: Recourse | None = None
+    useful = _useful(iteration, table, state)
+    for size in range(1, min(MAX_LEVERS, len(useful)) + 1):
+        found = _nearest(iteration, table, state, decision, _candidates(useful, size))
+        if found and found.action not in ADVERSE:
+            return found
+        if found and (milder is None or ACTIONS.index(found.action) < ACTIONS.index(milder.action)):
+            milder = found
+    return milder
+
+
+def _candidates(codes: Sequence[str], size: int) -> pd.DataFrame:
+    """How far each lever is pulled, a row a candidate, the least sum first."""
+    pulled = [
+        dict(zip(chosen, fractions, strict=True))
+        for chosen in combinations(codes, size)
+        for fractions in product(FRACTIONS, repeat=size)
+    ]
+    rows = [[one.get(code, 0.0) for code in codes] for one in sorted(pulled, key=lambda one: sum(one.values()))]
+    return pd.DataFrame(rows, columns=list(codes))
+
+
+def _useful(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> list[str]:
+    """Levers that move something they can tell."""
+    alone = pd.DataFrame(np.eye(len(LEVERS)), columns=list(LEVERS))
+    before, after = _columns(iteration, table, state), _columns(iteration, *_pulled(iteration, table, state, alone))
+    return [code for k, code in enumerate(LEVERS) if _told(code, (), before.iloc[0], after.iloc[k])]
+
+
+def _pulled(
+    iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, fractions: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Feature rows and states of all candidates."""
+    same = np.zeros(len(fractions), np.int64)
+    many, states = table.iloc[same].reset_index(drop=True), state.iloc[same].reset_index(drop=True)
+    far = {str(code): fractions[code].to_numpy(np.float64) for code in fractions}
+    return pull(iteration.model.features, many, far), states
+
+
+def _columns(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:
+    """Features and columns of the line."""
+    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    return pd.concat([table, line_columns(iteration.model.features, table, limit, age)], axis=1)
+
+
+def _nearest(
+    iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, decision: pd.Series, fractions: pd.DataFrame
+) -> Recourse | None:
+    """The first candidate that is not adverse, else the first of the mildest that is milder; all are decided."""
+    moved, states = _pulled(iteration, table, state, fractions)
+    decided = iteration.decide(moved, states)
+    severity = decided["action"].map(lambda action: ACTIONS.index(action) if action in ADVERSE else 0)
+    before, after = _columns(iteration, table, state).iloc[0], _columns(iteration, moved, states)
+    fired = [c for rule in iteration.policy.rules if rule.name in set(decision["fired_rules"]) for c in rule.when]
+    for i in severity[severity < ACTIONS.index(decision["action"])].sort_values(kind="stable").index:
+        pulled = {code: fraction for code, fraction in fractions.loc[i].items() if fraction > 0}
+        told = {code: _told(str(code), fired, before, after.loc[i]) for code in pulled}
+        if all(told.values()):
+            unit = iteration.model.features.declaration_of
+            moves = tuple(
+                Move(str(code), float(far), told[code], float(before[told[code]]), float(after.loc[i, told[code]]),
+                     unit[told[code]].unit)
+                for code, far in pulled.items()
+            )  # fmt: skip
+            row = decided.loc[i]
+            return Recourse(moves, str(row["action"]), int(row["limit_cents"]), float(row["pd"]))
+    return None
+
+
+def _told(code: str, fired: Collection[Condition], before: pd.Series, after: pd.Series) -> str:
+    """The column that tells what a lever did: one by which a rule no longer holds, else the plainest that fell."""
+    fell = [name for name in SHOWN[code] if name in before.index and after[name] < before[name]]
+    ended = {c.column for c in fired if c.column in fell and after[c.column] <= c.value <= before[c.column]}
+    return next((name for name in fell if name in ended), next(iter(fell), ""))

@@ -1,0 +1,144 @@
+"""The trees of a LightGBM model as arrays, and which way a row goes at each of their splits.
+
+Read from the model's own text. A row turns exactly as LightGBM turns it (``NumericalDecision`` and
+``CategoricalDecision`` in LightGBM's ``tree.h``): a missing value goes the way the split learnt, a category goes left
+when it stands in the split's set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+#: Bits of LightGBM's ``decision_type``: categorical, missing goes left; from bit 2 on what counts as missing.
+_CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
+_ZERO_MISSING, _NAN_MISSING = 1, 2
+
+#: A value this close to zero is zero (``kZeroThreshold``).
+_ZERO = 1e-35
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Every split of every tree, one after the other; a child that is negative is the leaf ``~child``.
+
+    Parameters
+    ----------
+    feature : int64 array of shape (splits,)
+        Column each split reads.
+    threshold : float64 array of shape (splits,)
+        A number goes left up to it.
+    default_left : bool array of shape (splits,)
+        Whether a missing value goes left.
+    missing : int64 array of shape (splits,)
+        What counts as missing: 0 nothing (NaN is read as 0), 1 zero and NaN, 2 NaN.
+    categories : mapping of int to frozenset of int
+        For the splits on categories: the codes that go left.
+    left, right : int64 arrays of shape (splits,)
+        Children.
+    leaf : float64 array of shape (leaves,)
+        Log-odds at each leaf.
+    roots : tuple of int
+        First split of each tree that has one.
+    """
+
+    feature: IntArray
+    threshold: FloatArray
+    default_left: BoolArray
+    missing: IntArray
+    categories: dict[int, frozenset[int]]
+    left: IntArray
+    right: IntArray
+    leaf: FloatArray
+    roots: tuple[int, ...]
+
+    def goes_left(self, row: FloatArray) -> BoolArray:
+        """Whether a row goes left, at every split.
+
+        Parameters
+        ----------
+        row : float64 array of shape (columns,)
+
+        Returns
+        -------
+        bool array of shape (splits,)
+        """
+        value = row[self.feature]
+        nan = np.isnan(value)
+        number = np.where(nan & (self.missing != _NAN_MISSING), 0.0, value)
+        absent = np.where(self.missing == _ZERO_MISSING, np.abs(number) <= _ZERO, nan & (self.missing == _NAN_MISSING))
+        left = np.where(absent, self.default_left, number <= self.threshold)
+        for split, codes in self.categories.items():
+            left[split] = not nan[split] and int(value[split]) in codes
+        return np.asarray(left, bool)
+
+
+def read_trees(text: str) -> Trees:
+    """Read the trees of a LightGBM model text.
+
+    Raises
+    ------
+    ValueError
+        The leaves of a tree hold linear models, whose effects are not those of single columns.
+    """
+    blocks = [_fields(block) for block in text.partition("\nend of trees")[0].split("\nTree=")[1:]]
+    if any(block.get("is_linear", "0") != "0" for block in blocks):
+        raise ValueError("the model has linear trees; expected constant leaves: train with linear_tree=false.")
+    grown = [block for block in blocks if block["num_leaves"] != "1"]
+    sizes = [int(block["num_leaves"]) for block in grown]
+    first_leaf = np.cumsum([0, *sizes])[:-1].tolist()
+    first_split = [leaf - place for place, leaf in enumerate(first_leaf)]
+    kind = _whole(grown, "decision_type")
+    sets = zip(first_split, map(_categories, grown), strict=True)
+    return Trees(
+        feature=_whole(grown, "split_feature"),
+        threshold=_numbers(grown, "threshold"),
+        default_left=(kind & _DEFAULT_LEFT) > 0,
+        missing=kind >> _MISSING_SHIFT,
+        categories={first + split: codes for first, found in sets for split, codes in found.items()},
+        left=_children(grown, "left_child", first_split, first_leaf),
+        right=_children(grown, "right_child", first_split, first_leaf),
+        leaf=_numbers(grown, "leaf_value"),
+        roots=tuple(first_split),
+    )
+
+
+def _fields(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _numbers(blocks: Sequence[dict[str, str]], name: str) -> FloatArray:
+    return np.array(" ".join(block[name] for block in blocks).split(), np.float64)
+
+
+def _whole(blocks: Sequence[dict[str, str]], name: str) -> IntArray:
+    return np.array(" ".join(block[name] for block in blocks).split(), np.int64)
+
+
+def _children(
+    blocks: Sequence[dict[str, str]], name: str, first_split: Sequence[int], first_leaf: Sequence[int]
+) -> IntArray:
+    """Children, numbered over all trees."""
+    splits = [int(block["num_leaves"]) - 1 for block in blocks]
+    child, split, leaf = _whole(blocks, name), np.repeat(first_split, splits), np.repeat(first_leaf, splits)
+    found: IntArray = child + np.where(child >= 0, split, -leaf)
+    return found
+
+
+def _categories(block: dict[str, str]) -> dict[int, frozenset[int]]:
+    """Codes that go left, by split: 32 a word, the words of each split in turn."""
+    if block["num_cat"] == "0":
+        return {}
+    words, bounds = (_whole([block], name).tolist() for name in ("cat_threshold", "cat_boundaries"))
+    threshold = _numbers([block], "threshold")  # of a split on categories: which of the sets is its own
+    found = {}
+    for split in np.flatnonzero(_whole([block], "decision_type") & _CATEGORICAL).tolist():
+        place = int(threshold[split])
+        mine = words[bounds[place] : bounds[place + 1]]
+        found[split] = frozenset(32 * i + bit for i, word in enumerate(mine) for bit in range(32) if word >> bit & 1)
+    return found

@@ -1,0 +1,164 @@
+"""The answer about one account: its text, its page, its timeline, its but-for sentences."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from limitlens.data.errors import IntegrityError
+from limitlens.features.reasons import REASONS_VERSION, reasons_digest
+from limitlens.limits.policy import ADVERSE
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.replay import check_replayed, recorded_decisions
+from limitlens.pipeline.report import read_decisions, telling_account
+from limitlens.pipeline.timeline import timeline
+from limitlens.pipeline.why import Answer, why
+from limitlens.pipeline.why_card import card
+from limitlens.pipeline.why_text import render
+from limitlens.pipeline.workspace import Workspace
+
+EVIL = "<script>alert(1)</script>"
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def answer(small_workspace: Workspace) -> Answer:
+    """The two-day case."""
+    case = telling_account(read_decisions(small_workspace))
+    assert case is not None
+    return why(small_workspace, *case)
+
+
+@pytest.fixture(scope="module")
+def page(answer: Answer) -> str:
+    return card(answer)
+
+
+def changes(workspace: Workspace, adverse: bool) -> pd.DataFrame:
+    """Split decisions that did something, adverse or not."""
+    current = workspace.ledger.current()
+    split = current[current["phi_behaviour"].notna() & (current["action"] != "keep")]
+    return split[split["action"].isin(ADVERSE) == adverse]
+
+
+def test_the_page_needs_no_network_and_runs_nothing(page: str) -> None:
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    links = re.findall(r"""(?:src|href)=["']([^"'#]+)["']|url\(([^)#]+)\)|(@import)""", page)
+    assert all(link.startswith("data:") for found in links for link in found if link)
+
+
+def test_markup_in_an_account_id_a_rule_or_a_policy_is_escaped(answer: Answer) -> None:
+    evil = replace(answer, account_id=EVIL, fired_rules=(EVIL,), policy=EVIL, reason_texts=(EVIL,))
+    rendered = card(evil)
+    assert "<script" not in rendered
+    assert rendered.count("&lt;script&gt;") >= 5
+
+
+def test_ids_of_its_plots_are_unique(page: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
+
+
+def test_the_page_says_what_the_text_says(answer: Answer, page: str) -> None:
+    words = [*answer.reason_texts, *answer.reason_texts_zh, answer.recourse_texts["zh"], *answer.digests.values()]
+    words += [fact.feature for group in answer.groups if group.share_cents for fact in group.facts]
+    assert not [word for word in words if word not in page]
+    text = render(answer)
+    assert not [word for word in (*answer.reason_texts, *answer.recourse_texts.values()) if word not in text]
+
+
+def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace) -> None:
+    first = recorded_decisions(small_workspace).drop_duplicates("account_id")
+    row = first[first["action"].isin(ADVERSE)].iloc[0]
+    found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+    assert found.share_cents is None
+    assert found.recourse_texts.keys() == {"en", "zh"}
+    assert "This is the first decision" in card(found)
+
+
+def test_the_answer_carries_the_version_and_digest_of_the_reasons(answer: Answer) -> None:
+    plain = json.loads(json.dumps(answer.to_dict()))
+    assert plain["reasons_version"] == REASONS_VERSION
+    assert plain["digests"]["reasons"] == reasons_digest()
+    assert plain["recourse"]["moves"]
+    assert plain["timeline"][0]["action"] == "opened"
+
+
+def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_workspace: Workspace) -> None:
+    for row in changes(small_workspace, adverse=True).tail(6).to_dict("records"):
+        found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+        assert [one.player for one in found.but_for] == [p for p in found.necessary if p != "data"]
+        assert all((one.action, one.limit_cents) != (found.action, found.limit_cents) for one in found.but_for)
+
+
+def test_a_fact_moved_the_score_or_is_read_by_a_rule_that_fired(small_workspace: Workspace) -> None:
+    row = changes(small_workspace, adverse=True).iloc[-1]
+    found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+    facts = [fact for group in found.groups for fact in group.facts]
+    assert any(fact.push for fact in facts)
+    assert all(fact.rules or fact.push for fact in facts)
+    assert {rule for fact in facts for rule in fact.rules} <= set(found.fired_rules)
+
+
+def test_only_adverse_answers_say_what_could_have_been_different(small_workspace: Workspace) -> None:
+    row = changes(small_workspace, adverse=False).iloc[0]
+    found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+    assert found.recourse is None
+    assert not found.recourse_texts
+    assert "What could have been different" not in render(found) + card(found)
+
+
+def test_a_decision_that_replays_otherwise_is_refused(small_workspace: Workspace) -> None:
+    row = recorded_decisions(small_workspace).tail(1).reset_index(drop=True)
+    with pytest.raises(IntegrityError, match="pd is recorded as"):
+        check_replayed(row.assign(pd=row["pd"] + 1e-15), row)
+
+
+def test_the_timeline_goes_from_the_opening_through_every_decision(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    for _, rows in list(current.groupby("account_id"))[:200]:
+        opened, *later = timeline(rows)
+        assert opened.action == "opened"
+        assert opened.limit_cents == rows["limit_before_cents"].iloc[0]
+        assert [moment.limit_cents for moment in later] == rows["limit_cents"].tolist()
+        assert all(b.limit_before_cents == a.limit_cents for a, b in zip([opened, *later], later, strict=False))
+
+
+def test_the_main_cause_has_the_largest_share(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    moved = current[current["phi_behaviour"].notna() & (current["limit_cents"] != current["limit_before_cents"])]
+    for account in moved["account_id"].unique()[:50]:
+        for moment in timeline(current[current["account_id"] == account])[1:]:
+            if moment.share_cents and moment.limit_cents != moment.limit_before_cents:
+                assert abs(moment.cause_cents or 0) == max(map(abs, moment.share_cents.values()))
+                assert moment.share_cents[str(moment.cause)] == moment.cause_cents
+
+
+def test_a_long_timeline_is_cut_to_its_latest_changes_unless_all_is_asked_for(answer: Answer) -> None:
+    opened, *_, last = answer.timeline
+    many = tuple(replace(last, as_of=f"2026-{month:02}-01") for month in range(1, 13))
+    long = replace(answer, timeline=(opened, replace(last, action="keep"), *many))
+    shown, whole = render(long), render(long, whole_timeline=True)
+    assert "… 5 earlier changes; --timeline shows them" in shown
+    assert shown.count("\n    2026-") == 8
+    assert whole.count("\n    2026-") == 14
+
+
+def test_the_command_writes_the_page_and_speaks_one_language_if_asked(
+    small_workspace: Workspace, answer: Answer, tmp_path: Path
+) -> None:
+    out = tmp_path / "card.html"
+    words = ["why", answer.account_id, "--as-of", answer.as_of, "--workspace", str(small_workspace.root)]
+    shown = runner.invoke(app, [*words, "--html", str(out), "--lang", "zh", "--timeline"])
+    assert shown.exit_code == 0
+    assert out.read_text(encoding="utf-8") == card(answer)
+    assert "告知客户" in shown.output
+    assert "Told to the customer" not in shown.output
+    assert answer.account_id in json.loads(runner.invoke(app, [*words, "--json"]).output)["account_id"]

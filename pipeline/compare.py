@@ -132,7 +132,7 @@ def _today(
 ) -> tuple[_Rows, pd.DataFrame]:
     """The open lines of the book as the ledger has left them."""
     lines = book([today], workspace.relations(new.model.features))
-    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), old.policy)
+    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), old.policy)
     state = state[~state["closed"]]
     if state.empty:
         raise WorkspaceError(f"no line stands in the book at {format_time(today)}; there is nothing to compare.")

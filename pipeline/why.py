@@ -85,6 +85,7 @@ class Answer:
     reasons: tuple[str, ...]
     reason_texts: tuple[str, ...]
     reason_texts_zh: tuple[str, ...]
+    overrides: tuple[str, ...]
     run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -236,7 +237,20 @@ def _answer(
         reasons=tuple(row["reasons"]),
         reason_texts=tuple(reason_text(code) for code in row["reasons"]),
         reason_texts_zh=tuple(reason_text(code, "zh") for code in row["reasons"]),
+        overrides=_overrides(workspace, row, before),
         run_id=str(row["run_id"]),
+    )
+
+
+def _overrides(workspace: Workspace, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:
+    """What persons ordered between two decisions, in words."""
+    found = workspace.ledger.overrides()
+    of_line = found[(found["account_id"] == row["account_id"]) & (found["at"] < row["as_of"])]
+    between = of_line.iloc[:0] if before is None else of_line[of_line["at"] >= before["as_of"]]
+    return tuple(
+        f"{o['actor']} ordered {o['action']} {format_time(o['at'].to_pydatetime())}, limit "
+        f"{money(o['limit_before_cents'])} → {money(o['limit_cents'])}: {o['reason']}"
+        for o in between.to_dict("records")
     )
 
 
@@ -267,6 +281,7 @@ def render(answer: Answer) -> str:
             lines.append(text.rstrip())
             lines += _group_lines(answer, width) if player == "behaviour" else []
         lines.append(f"  {_but_for(answer)}")
+    lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.reason_texts:
         lines.append(f"  Told to the customer: {'; '.join(answer.reason_texts)}.")

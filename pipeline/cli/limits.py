@@ -18,8 +18,8 @@ from limitlens.pipeline.cli.common import (
     print_json,
     progress,
 )
-from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.record import Decided
 from limitlens.pipeline.report import write_report
 from limitlens.pipeline.why import money, render
 from limitlens.pipeline.why import why as explain

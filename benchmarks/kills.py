@@ -26,6 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - so that a forked run need not
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow import MlflowClient
@@ -60,7 +61,7 @@ def watch(step: Step) -> None:
 
     pq.write_table = around(pq.write_table, lambda _, path, **__: f"the write of {table(path)}")
     os.replace = around(os.replace, lambda _, path: f"the rename of {table(path)}")
-    os.fsync = around(os.fsync, lambda handle: f"a sync of {table(os.readlink(f'/proc/self/fd/{handle}'))}")
+    os.fsync = around(os.fsync, lambda handle: f"a sync of {table(Path(f'/proc/self/fd/{handle}').readlink())}")
     sqlite3.connect = partial(sqlite3.connect, factory=_watched(step))  # type: ignore[assignment]
     for call in _MLFLOW_CALLS:
         setattr(MlflowClient, call, around(getattr(MlflowClient, call), lambda *_, call=call: f"MLflow's {call}"))
@@ -118,7 +119,7 @@ def forked(work: Callable[[], None], *, kill_after: float | None = None) -> int:
         try:
             work()
             os._exit(0)
-        except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it is
+        except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
     if kill_after is not None:
@@ -136,9 +137,9 @@ def fingerprint(root: Path) -> dict[str, Any]:
     if (root / "mlflow" / "mlflow.db").is_file():
         with _reading(root / "mlflow" / "mlflow.db") as store:
             recorded = store.execute(
-                "SELECT runs.name, status, lifecycle_stage, metrics.key, value, tags.value, runs.run_uuid = "
-                "? FROM runs LEFT JOIN metrics USING (run_uuid) LEFT JOIN tags ON tags.run_uuid = runs.run_uuid "
-                "AND tags.key = 'limitlens.ledger_head' WHERE runs.name = 'decide' ORDER BY 1, 2, 3, 4, 5, 6, 7",
+                "SELECT runs.run_uuid = ?, status, lifecycle_stage, tags.value, metrics.key, metrics.value FROM runs "
+                "LEFT JOIN metrics ON metrics.run_uuid = runs.run_uuid LEFT JOIN tags ON tags.run_uuid = runs.run_uuid "
+                "AND tags.key = 'limitlens.ledger_head' WHERE runs.name = 'decide' ORDER BY 1, 2, 3, 4, 5, 6",
                 [rows[-1][-1]],
             ).fetchall()
     return {

@@ -11,6 +11,7 @@ Python, the statements and commits of SQLite and the calls of MLflow, from outsi
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -265,6 +266,7 @@ def main() -> None:
     parser.add_argument("workspace", type=Path, nargs="?")
     parser.add_argument("--random", type=int, default=200, help="kills at random moments")
     parser.add_argument("--each", type=int, default=20, help="kills at each named step")
+    parser.add_argument("--only", default="", help="a pattern; only the steps whose name it matches")
     parser.add_argument("--runs", type=int, default=2, help="dates to decide")
     parser.add_argument("--whole-book", action="store_true", help="the last date, a month start, is one of them")
     parser.add_argument("--append", action="store_true", help="Ledger.append alone")
@@ -285,7 +287,7 @@ def main() -> None:
         if given.append:
             found += [(f"{at}: {step}", 1, int(trials.at_step(at))) for at, step in enumerate(trials.steps)]
         else:
-            for step, times in Counter(trials.steps).items():
+            for step, times in Counter(step for step in trials.steps if re.search(given.only, step)).items():
                 equal = sum(trials.at_step(rng.randrange(times), step) for _ in range(given.each))
                 found.append((step, given.each, equal))
             equal = sum(trials.after(rng.uniform(0, trials.seconds)) for _ in range(given.random))

@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS withdrawals (
     model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
 """
 
+#: The disk is full; a quota or a limit on the size of files is reached.
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+
 #: More than one transaction of ours ever writes, with the journal.
 _TRANSACTION_BYTES = 1 << 20
 
@@ -55,7 +58,7 @@ def connect(workspace: Path) -> Iterator[Connection]:
         with connection:
             yield connection
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if error.sqlite_errorcode not in _NO_ROOM:
             raise
         raise no_room(path, _TRANSACTION_BYTES) from error
     finally:

@@ -33,9 +33,11 @@ import pyarrow.parquet as pq
 from mlflow import MlflowClient
 
 from limitlens.data.calendar import format_time
+from limitlens.features.compiler import compile_sql
+from limitlens.features.rows import Clock
 from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Ledger, Run
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.workspace import Workspace, default_settings
 
 #: Told of every step before and after it happens.
 Step = Callable[[str], None]
@@ -169,11 +171,16 @@ def unfinished(source: Path, target: Path, until: datetime) -> None:
             "SELECT decisions, attributions FROM runs WHERE as_of >= ?", [until.isoformat()]
         ).fetchall()
         ledger.execute("DELETE FROM runs WHERE as_of >= ?", [until.isoformat()])
+        heads = [head for (head,) in ledger.execute("SELECT head FROM runs ORDER BY rowid")]
     for name in (name for row in gone for name in row):
         (target / name).unlink()
     with _reading(target / "mlflow" / "mlflow.db") as store, store:
         store.execute("UPDATE runs SET name = 'earlier' WHERE name = 'decide'")
         store.execute("UPDATE tags SET value = 'earlier' WHERE key = 'mlflow.runName' AND value = 'decide'")
+        known = ", ".join(f"'{head}'" for head in heads)
+        store.execute(
+            f"UPDATE tags SET value = ? WHERE key = 'limitlens.ledger_head' AND value NOT IN ({known})", [heads[-1]]
+        )
 
 
 class Trials:
@@ -282,6 +289,7 @@ def main() -> None:
             runs = Workspace(given.workspace).ledger.runs()
             chosen = runs[-given.runs :] if given.whole_book else runs[-given.runs - 1 : -1]
             unfinished(given.workspace, folder / "start", chosen[0].as_of)
+            compile_sql(Workspace(given.workspace).features(default_settings()), Clock())  # forked runs find it done
             trials = Trials(folder / "start", folder, partial(decide, until=format_time(chosen[-1].as_of)))
         found = []
         if given.append:
@@ -290,6 +298,7 @@ def main() -> None:
             for step, times in Counter(step for step in trials.steps if re.search(given.only, step)).items():
                 equal = sum(trials.at_step(rng.randrange(times), step) for _ in range(given.each))
                 found.append((step, given.each, equal))
+                print(f"{step}: {equal} of {given.each}", file=sys.stderr)
             equal = sum(trials.after(rng.uniform(0, trials.seconds)) for _ in range(given.random))
             found.append(("at a random moment", given.random, equal))
         print(f"one run takes {trials.seconds:.1f} s\n")

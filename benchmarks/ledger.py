@@ -1,9 +1,9 @@
 """How fast the ledger grows and is verified: `python -m benchmarks.ledger WORKSPACE [--rows 1000000] [--runs 3]`.
 
-Rows are drawn from the decisions and attributions of a decided workspace, with account ids and PDs of their own, so that
-they compress as real ones do. Appending them to a new ledger and verifying it run in processes of their own; printed are
-rows of decisions a second, each with its attribution, the bytes on disk and the peak memory above that of a process that
-has only imported limitlens.
+Rows are drawn from the decisions and attributions of a decided workspace, with account ids and PDs of their own, so
+that they compress much as real ones do. Appending them to a new ledger and verifying it run in processes of their own;
+printed are rows of decisions a second, each with its attribution, the bytes on disk and the peak memory above that of
+a process that has only imported limitlens.
 """
 
 import argparse

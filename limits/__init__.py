@@ -6,6 +6,7 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
 from limitlens.limits.ledger import Ledger
+from limitlens.limits.override import Override
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PLAYERS",
     "Iteration",
     "Ledger",
+    "Override",
     "Policy",
     "attribute",
     "but_for",

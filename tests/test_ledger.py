@@ -178,6 +178,24 @@ def test_a_full_sqlite_file_is_one_line_and_keeps_what_it_has(small: Ledger, mon
     assert (small.verify(), small.head()) == (5, head)
 
 
+def test_a_date_whose_record_met_a_full_disk_is_recorded_by_the_same_command_again(
+    behind: Workspace, small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mlflow.MlflowClient.log_text", full)
+        with pytest.raises(WorkspaceError, match="no room on the disk"):
+            decide(behind, as_of=LAST, progress=quiet)
+    assert [run.as_of for run in behind.ledger.waiting()] == [LAST]
+    again = decide(behind, as_of=LAST, progress=quiet)
+    assert not behind.ledger.waiting()
+    assert ledger_of(behind) == ledger_of(small_workspace)
+    last = small_workspace.ledger.runs()[-1].run_id
+    assert again.decisions == len(small_workspace.ledger.query(f"FROM decisions WHERE run_id = '{last}'"))
+
+
 _HELD = """
 import sys
 from pathlib import Path

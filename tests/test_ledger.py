@@ -196,6 +196,23 @@ def test_a_date_whose_record_met_a_full_disk_is_recorded_by_the_same_command_aga
     assert again.decisions == len(small_workspace.ledger.query(f"FROM decisions WHERE run_id = '{last}'"))
 
 
+_STARVED = """
+from limitlens.data.engine import limit_memory, run_sql
+limit_memory("20MB")
+try:
+    run_sql("SELECT list(range) FROM range(10000000)")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_query_without_room_is_one_line_that_says_how_much_it_wanted() -> None:
+    done = python("-c", _STARVED)
+    assert done.stdout.startswith("WorkspaceError no room for a query"), done.stderr
+    assert "MiB used" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
 _HELD = """
 import sys
 from pathlib import Path
@@ -434,6 +451,18 @@ def test_an_override_that_makes_no_sense_is_refused(
     with pytest.raises(WorkspaceError, match=message):
         override(small_workspace, **full)  # type: ignore[arg-type]
     assert small_workspace.ledger.overrides().empty
+
+
+def test_a_person_changes_a_line_from_the_command_line(behind: Workspace) -> None:
+    account = str(behind.ledger.query("SELECT account_id FROM current WHERE can_draw LIMIT 1")["account_id"][0])
+    told = ["--by", "Chen Wei", "--reason", "salary slip", "--at", "2026-06-30T12:00", "--workspace", str(behind.root)]
+    run = CliRunner().invoke
+    shown = run(app, ["ledger", "override", account, "--limit", "54321.09", *told])
+    assert shown.output.strip().endswith("→ 54,321.09")
+    assert run(app, ["ledger", "override", account, "--limit", "1.005", *told]).exit_code == 2
+    listed = run(app, ["ledger", "overrides", "--account", account, "--workspace", str(behind.root)]).output
+    assert "54,321.09  by Chen Wei: salary slip" in listed
+    assert verify(behind)[0] == len(behind.ledger.runs()) + 1
 
 
 def test_a_closed_line_stays_closed_whatever_a_person_orders(small_workspace: Workspace) -> None:

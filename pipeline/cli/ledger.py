@@ -91,8 +91,7 @@ def list_decisions(
     chosen = Selection(account, since, until, cause, run, action, version)
     found = decisions_of(Workspace(workspace), chosen, limit)
     if as_json:
-        # Missing shares are null, and every amount an integer.
-        print_json([{k: None if v is pd.NA else v for k, v in row.items()} for row in found.to_dict("records")])
+        print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
         return
     for row in found.to_dict("records"):
         typer.echo(decision_line(row))
@@ -101,16 +100,37 @@ def list_decisions(
 def decision_line(row: Mapping[Any, Any]) -> str:
     """One decision for a terminal: what was decided, the causes that have a share, by what."""
     shares = {player: row[f"share_cents_{player}"] for player in PLAYERS}
-    told = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if share is not pd.NA and share]
+    told = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if pd.notna(share) and share]
     parts = [
         format_time(row["as_of"].to_pydatetime()),
         row["account_id"],
         f"{row['action']:<8}",
         f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}",
-        ", ".join(told) or ("no cause moved it" if shares["state"] is not pd.NA else "first decision"),
+        ", ".join(told) or ("no cause moved it" if pd.notna(shares["state"]) else "first decision"),
         f"(version {row['model_version']}, run {row['run_id'][:12]})",
     ]
     return "  ".join(parts)
+
+
+@ledger_app.command()
+def overrides(
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List what persons changed by hand, in the order of recording.
+
+    Example: limitlens ledger overrides --account A004242
+    """
+    found = Workspace(workspace).ledger.overrides()
+    rows = found[found["account_id"] == account] if account else found
+    if as_json:
+        print_json(rows.to_dict("records"))
+        return
+    for row in rows.to_dict("records"):
+        limits = f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}"
+        time = format_time(row["at"].to_pydatetime())
+        typer.echo(f"{time}  {row['account_id']}  {row['action']:<8}  {limits}  by {row['actor']}: {row['reason']}")
 
 
 @ledger_app.command()

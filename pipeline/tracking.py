@@ -132,8 +132,8 @@ def heads(store: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     token: str | None = None
     while token != "":
-        page = mlflow.search_runs(experiments, max_results=_PAGE_RUNS, page_token=token)
-        found |= {run.info.run_id: run.data.tags[HEAD] for run in page if HEAD in run.data.tags}
+        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", max_results=_PAGE_RUNS, page_token=token)
+        found |= {run.info.run_id: run.data.tags[HEAD] for run in page}
         token = page.token or ""
     return found
 

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -30,14 +30,15 @@ from limitlens.limits.attribution import LATTICE, PLAYERS
 from limitlens.limits.entries import provisional_entries
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.ledger import Ledger
-from limitlens.limits.override import Override, overridden
-from limitlens.limits.state import next_state
+from limitlens.limits.override import OVERRIDE_ACTIONS, Override, overridden
+from limitlens.limits.state import first_state, next_state
 from limitlens.pipeline.attribute import state_before, unpacked
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.history import Selection, decisions_of, export
 from limitlens.pipeline.override import override
 from limitlens.pipeline.replay import replay
+from limitlens.pipeline.states import carried
 from limitlens.pipeline.verify import verify
 from limitlens.pipeline.why import render, why
 from limitlens.pipeline.workspace import Workspace
@@ -372,6 +373,14 @@ def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behin
         verify(behind)
 
 
+def test_a_run_whose_mlflow_run_is_gone_is_named(small: Ledger) -> None:
+    run, head = small.runs()[1].run_id, small.heads()[small.runs()[1].run_id]
+    small.link_mlflow([run], "m1")
+    small.verify_anchors({"m1": head, "another": small.head()})
+    with pytest.raises(IntegrityError, match=f"run {run[:12]}: its MLflow run m1 is gone"):
+        small.verify_anchors({"another": head})
+
+
 def test_a_recorded_name_that_leads_out_of_its_folder_is_not_read(small: Ledger) -> None:
     sql("UPDATE runs SET decisions = 'decisions/../../secret.parquet' WHERE rowid = 1", "")(small)
     with pytest.raises(IntegrityError, match=r"secret\.parquet: not a file of"):
@@ -429,6 +438,42 @@ def test_shares_sum_to_the_change_since_the_override(limits: np.ndarray, before:
     shown = entries[[f"share_cents_{player}" for player in PLAYERS]].sum(axis=1)
     assert (phi == 120 * (limits[:, 3, 1, 1, 1] - given_before)).all()
     assert (shown == limits[:, 3, 1, 1, 1] - given_before).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(-1, 5), st.sampled_from(OVERRIDE_ACTIONS), st.integers(1, 5)),
+        max_size=9,
+    )
+)
+def test_a_line_carries_every_override_between_two_decisions_one_after_the_other(
+    orders: list[tuple[int, int, str, int]],
+) -> None:
+    times = pd.Series([pd.Timestamp(LAST).as_unit("us")] * 3)
+    lines = pd.DataFrame({"account_id": list("ABC"), "limit_cents": 300, "opened_at": times, "as_of": times})
+    last = first_state(lines, np.zeros(3, bool)).add_prefix("state.")
+    last = last.assign(account_id=list("ABC"), as_of=times, action="keep", limit_cents=300, can_draw=True, pd=0.25)
+    cells = [("ABC"[i], LAST + timedelta(days=day), action, 100 * cents) for i, day, action, cents in orders]
+    given_orders = pd.DataFrame(cells, columns=["account_id", "at", "action", "limit_cents"])
+    given_orders = given_orders.assign(id=range(len(orders)), at=given_orders["at"].astype("datetime64[us, UTC]"))
+    found = carried(last, times + pd.Timedelta(days=4), given_orders)
+
+    for i, account in enumerate("ABC"):
+        limit, can_draw, changed, adverse = 300, True, None, None
+        for _, at, action, cents in sorted((c for c in cells if c[0] == account), key=lambda cell: cell[1]):
+            if not LAST <= at < LAST + timedelta(days=4) or limit == 0:
+                continue
+            after = {"limit": cents, "close": 0}.get(action, limit)
+            draws = {"freeze": False, "close": False, "unfreeze": True}.get(action, can_draw)
+            if (after, draws) != (limit, can_draw):
+                changed = at
+                adverse = at if after < limit or action in {"freeze", "close"} else adverse
+            limit, can_draw = after, draws
+        row = found.iloc[i]
+        assert (row["limit_cents"], row["can_draw"], row["closed"]) == (limit, can_draw, limit == 0)
+        assert row["changed_at"] == changed or (changed is None and pd.isna(row["changed_at"]))
+        assert row["adverse_at"] == adverse or (adverse is None and pd.isna(row["adverse_at"]))
+        assert row["pd_ref"] == 0.25 or changed is None
 
 
 @pytest.mark.parametrize(

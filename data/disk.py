@@ -23,10 +23,10 @@ def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
         What was being written, at most.
     """
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
-    needed, free = (f"{size / 2**20:,.1f} MiB" for size in (needed_bytes, shutil.disk_usage(folder).free))
+    needed, free = needed_bytes // 1024 + 1, shutil.disk_usage(folder).free // 1024
     return WorkspaceError(
-        f"{path}: no room on the disk; this write needs up to {needed} and {free} are free. Nothing was lost: make "
-        "room, or raise the quota, and run the same command again."
+        f"{path}: no room on the disk; this write needs up to {needed:,} KiB and {free:,} KiB are free. Nothing was lost: "
+        "make room, or raise the quota, and run the same command again."
     )
 
 

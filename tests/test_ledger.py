@@ -134,7 +134,7 @@ def test_a_full_disk_names_what_is_needed_and_free_and_the_run_can_be_repeated(
 
     with monkeypatch.context() as patched:
         patched.setattr(module, call, full)
-        with pytest.raises(WorkspaceError, match=r"needs up to 0\.\d MiB and [\d,.]+ MiB are free"):
+        with pytest.raises(WorkspaceError, match=r"needs up to \d+ KiB and [\d,]+ KiB are free"):
             small.append(*entry(4, 20))
     assert Ledger(small.workspace).runs() == Ledger(tmp_path / "other").runs()
     small.sweep()

@@ -25,8 +25,8 @@ def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
     needed, free = needed_bytes // 1024 + 1, shutil.disk_usage(folder).free // 1024
     return WorkspaceError(
-        f"{path}: no room on the disk; this write needs up to {needed:,} KiB and {free:,} KiB are free. Nothing was lost: "
-        "make room, or raise the quota, and run the same command again."
+        f"{path}: no room on the disk; this write needs up to {needed:,} KiB and {free:,} KiB are free. "
+        "Nothing was lost: make room, or raise the quota, and run the same command again."
     )
 
 

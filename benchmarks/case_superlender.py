@@ -23,7 +23,8 @@ from limitlens.limits.state import first_state
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import promote
 from limitlens.pipeline.train import train
-from limitlens.pipeline.why import render, why
+from limitlens.pipeline.why import why
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 #: A loan is repaid before the next one begins, so a line is never in use at the moment of a decision.

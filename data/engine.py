@@ -6,7 +6,7 @@ from functools import cache
 import duckdb
 import pyarrow as pa
 
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, WorkspaceError
 
 #: DuckDB spills to disk above it, unless :func:`limit_memory` says otherwise.
 MEMORY_LIMIT = "4GB"
@@ -26,6 +26,11 @@ def run_sql(sql: str, tables: Mapping[str, pa.Table | str] | None = None) -> pa.
     -------
     pyarrow.Table
 
+    Raises
+    ------
+    WorkspaceError
+        The query needs more memory than there is, and the disk has no room to spill to.
+
     Examples
     --------
     >>> run_sql("SELECT 1 + 1 AS two").column("two").to_pylist()
@@ -38,7 +43,13 @@ def run_sql(sql: str, tables: Mapping[str, pa.Table | str] | None = None) -> pa.
                 connection.execute(f'CREATE TEMP VIEW "{name}" AS {table}')
             else:
                 connection.register(name, table)
-        return connection.sql(sql).to_arrow_table()
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.OutOfMemoryException as error:
+            told = str(error).splitlines()[0]
+            raise WorkspaceError(
+                f"no room for a query ({told}); free memory or room on the disk, and run the command again."
+            ) from error
 
 
 def limit_memory(limit: str) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limitlens.data.disk import room_for
+
 #: Rows to a Parquet row group; fixed, so that the bytes of a table do not depend on how it was produced.
 ROW_GROUP_ROWS = 1 << 17
 
@@ -25,10 +27,13 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     table : pyarrow.Table
     path : Path
         Final name; its folder is created. Equal tables give equal bytes.
+
+    Raises
+    ------
+    WorkspaceError
+        The disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _published(path, lambda: table.nbytes) as temporary:
         pq.write_table(
             table.combine_chunks(),
             temporary,
@@ -37,9 +42,6 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             write_page_checksum=True,
             store_schema=True,
         )
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -56,36 +58,41 @@ def parquet_stream(schema: pa.Schema, path: Path) -> Iterator[Callable[[pa.Table
     callable
         Takes the next piece, a table of the schema.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     waiting: list[pa.Table] = []
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+    with (
+        _published(path, lambda: sum(piece.nbytes for piece in waiting)) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
 
-            def write(piece: pa.Table) -> None:
-                waiting.append(piece)
-                if sum(map(len, waiting)) >= ROW_GROUP_ROWS:
-                    joined = pa.concat_tables(waiting)
-                    whole = len(joined) - len(joined) % ROW_GROUP_ROWS
-                    for start in range(0, whole, ROW_GROUP_ROWS):
-                        writer.write_table(joined.slice(start, ROW_GROUP_ROWS).combine_chunks(), ROW_GROUP_ROWS)
-                    waiting[:] = [joined.slice(whole).combine_chunks()]
+        def write(piece: pa.Table) -> None:
+            waiting.append(piece)
+            if sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+                joined = pa.concat_tables(waiting)
+                whole = len(joined) - len(joined) % ROW_GROUP_ROWS
+                for start in range(0, whole, ROW_GROUP_ROWS):
+                    writer.write_table(joined.slice(start, ROW_GROUP_ROWS).combine_chunks(), ROW_GROUP_ROWS)
+                waiting[:] = [joined.slice(whole).combine_chunks()]
 
-            yield write
-            if rest := pa.concat_tables([schema.empty_table(), *waiting]):
-                writer.write_table(rest.combine_chunks(), ROW_GROUP_ROWS)
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield write
+        if rest := pa.concat_tables([schema.empty_table(), *waiting]):
+            writer.write_table(rest.combine_chunks(), ROW_GROUP_ROWS)
 
 
 def write_text(text: str, path: Path) -> None:
     """Write UTF-8 text with the same all-or-nothing promise as :func:`write_parquet`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _published(path, lambda: len(text.encode())) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _published(path: Path, needed_bytes: Callable[[], int]) -> Iterator[Path]:
+    """A temporary file to fill, which then gets its final name, or goes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        publish(temporary, path)
+        with room_for(path, needed_bytes):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.opening import qualify
+from limitlens.limits.override import Override
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
 from limitlens.limits.queue import review_queue
 from limitlens.limits.recourse import Recourse, find_recourse
@@ -17,6 +18,7 @@ __all__ = [
     "PLAYERS",
     "Iteration",
     "Ledger",
+    "Override",
     "Policy",
     "Recourse",
     "attribute",

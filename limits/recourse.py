@@ -133,7 +133,7 @@ def _nearest(
     decided = iteration.decide(moved, states)
     severity = decided["action"].map(lambda action: ACTIONS.index(action) if action in ADVERSE else 0)
     before, after = _columns(iteration, table, state).iloc[0], _columns(iteration, moved, states)
-    fired = [c for rule in iteration.policy.rules if rule.name in set(decision["fired_rules"]) for c in rule.when]
+    fired = [c for rule in iteration.policy.evidence if rule.name in set(decision["fired_rules"]) for c in rule.when]
     for i in severity[severity < ACTIONS.index(decision["action"])].sort_values(kind="stable").index:
         pulled = {code: fraction for code, fraction in fractions.loc[i].items() if fraction > 0}
         told = {code: _told(str(code), fired, before, after.loc[i]) for code in pulled}

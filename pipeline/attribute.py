@@ -66,4 +66,4 @@ def attribute_changes(
     lattice = evaluate(old, new, states, state_before(previous), state_before(changes))
     recorded = (previous["limit_cents"].to_numpy(np.int64), changes["limit_cents"].to_numpy(np.int64))
     check_recorded(lattice, accounts, *recorded)
-    return provisional_entries(lattice, accounts, t1, t0)
+    return provisional_entries(lattice, accounts, t1, t0, changes["limit_before_cents"].to_numpy(np.int64))

@@ -145,7 +145,7 @@ def book_today(
         There is none.
     """
     lines = book([today], workspace.relations(new.model.features))
-    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), old.policy)
+    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), old.policy)
     state = state[~state["closed"]]
     if state.empty:
         raise WorkspaceError(f"no line stands in the book at {format_time(today)}; there is nothing to compare.")

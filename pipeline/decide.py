@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
@@ -16,43 +14,21 @@ from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.lock import exclusive
-from limitlens.features.line import line_column_names
-from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Run
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import pack_state
 from limitlens.models.explanation import reason_codes, shap_values
-from limitlens.pipeline import tracking
 from limitlens.pipeline.attribute import attribute_changes, state_before, unpacked
 from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.plan import Step, decision_dates, plan_steps
+from limitlens.pipeline.record import Decided, is_of, record_decisions
 from limitlens.pipeline.replay import iterations
 from limitlens.pipeline.states import states_before
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
 _EXPLAINED = ADVERSE | {"review"}
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What one call decided: counts, the rules that could not fire, the iteration.
-
-    ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
-    """
-
-    dates: tuple[str, ...]
-    decisions: int
-    attributed: int
-    changed: int
-    split: int
-    actions: Mapping[str, int]
-    shares_cents: Mapping[str, int]
-    backtest: bool
-    inactive_rules: tuple[str, ...]
-    model_version: str
-    policy_digest: str
 
 
 def decide(
@@ -66,7 +42,8 @@ def decide(
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
 
-    The calendar is every month start for the whole book and every day for lines under a week old.
+    The calendar is every month start for the whole book and every day for lines under a week old. A call that was
+    killed is made up for by the next one: it decides what is missing, and answers as if it had never been interrupted.
 
     Parameters
     ----------
@@ -86,12 +63,13 @@ def decide(
     ConfigError
         A rule of the policy names a column that does not exist.
     WorkspaceError
-        No champion, a date that is already decided, or one the data do not reach.
+        No champion, a date that is already decided, one the data do not reach, or no room on the disk.
     IntegrityError
         A recorded limit cannot be reproduced; nothing of that date is recorded.
     """
     ledger, registry = workspace.ledger, workspace.registry
     with exclusive(workspace.root):
+        ledger.sweep()
         version = model_version or registry.champion()
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
@@ -100,38 +78,37 @@ def decide(
             registry.record_policy(policy.digest, policy.text)
         new = workspace.scoring(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)
-        dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)
-        steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
-        runs = _decide_steps(workspace, new, steps, progress) if steps else {}
-        return _record(workspace, new, runs)
+        if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
+            dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)
+            steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
+            if steps:
+                _decide_steps(workspace, new, steps, progress)
+        return record_decisions(workspace, new)
 
 
-def _decide_steps(
-    workspace: Workspace, new: Iteration, steps: list[Step], progress: Callable[[str], None]
-) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    latest = unpacked(workspace.ledger.last_decisions())
+def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Callable[[str], None]) -> None:
+    latest, overrides = unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides()
     olds = iterations(workspace, set(latest["run_id"]))
     planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps])
     moments = feature_moments(planned, latest)
     progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
     sets = {i.model.features for i in (new, *olds.values())}
     tables = tables_at(moments, sets, workspace)
-    runs = {}
     for date, group in groupby(steps, lambda step: step.date):
         run = _run(workspace, new, date)
         now = Iteration(new.model, new.policy, new.model_version, run.backtest)
         olds[run.run_id] = now
         parts = []
         for step in group:
-            decided = _decide_lines(step.lines, latest, now, tables, run)
+            decided = _decide_lines(
+                step.lines, states_before(step.lines, latest, overrides, now.policy), now, tables, run
+            )
             parts.append((decided, _attribute(decided, latest, olds, tables)))
             latest = pd.concat([latest, decided]).drop_duplicates("account_id", keep="last")
         decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
         if len(decisions):
             progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
             workspace.ledger.append(run, _decision_table(decisions), _attribution_table(attributions))
-            runs[run.run_id] = (decisions, attributions)
-    return runs
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
@@ -143,9 +120,8 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
 
 
-def _decide_lines(lines: pd.DataFrame, latest: pd.DataFrame, new: Iteration, tables: Tables, run: Run) -> pd.DataFrame:
+def _decide_lines(lines: pd.DataFrame, state: pd.DataFrame, new: Iteration, tables: Tables, run: Run) -> pd.DataFrame:
     """Decide the lines that are not closed; columns of the ledger, the state before as ``state.*``."""
-    state = states_before(lines, latest, new.policy)
     state = state[~state["closed"]]
     lines = lines.loc[state.index].reset_index(drop=True)
     state = state.reset_index(drop=True)
@@ -208,51 +184,3 @@ def _decision_table(decisions: pd.DataFrame) -> pa.Table:
 
 def _attribution_table(attributions: pd.DataFrame) -> pa.Table:
     return to_arrow(attributions, ATTRIBUTIONS).sort_by([("account_id", "ascending"), ("as_of", "ascending")])
-
-
-def _record(workspace: Workspace, new: Iteration, runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Decided:
-    """Record the batch as one MLflow run and count what it did."""
-    decisions = [d for d, _ in runs.values()]
-    attributions = [a for _, a in runs.values()]
-    decided = Decided(
-        dates=tuple(dict.fromkeys(format_time(t) for d in decisions for t in d["as_of"] if t == t.normalize())),
-        decisions=sum(map(len, decisions)),
-        attributed=sum(map(len, attributions)),
-        changed=int(sum((d["limit_cents"] != d["limit_before_cents"]).sum() for d in decisions)),
-        split=int(sum((a.filter(like="share_cents_").sum(axis=1) != 0).sum() for a in attributions)),
-        actions=dict(sum((Counter(d["action"]) for d in decisions), Counter())),
-        shares_cents={
-            name.removeprefix("share_cents_"): int(sum(a[name].sum() for a in attributions))
-            for name in ATTRIBUTIONS.names
-            if name.startswith("share_cents_")
-        },
-        backtest=any(run.backtest for run in workspace.ledger.runs() if run.run_id in runs),
-        inactive_rules=tuple(inactive_rules(new.policy, _columns(new))),
-        model_version=new.model_version,
-        policy_digest=new.policy.digest,
-    )
-    if runs:
-        _log(workspace, new, decided, list(runs))
-    return decided
-
-
-def _columns(iteration: Iteration) -> set[str]:
-    features = iteration.model.features
-    return {*features.columns, *line_column_names(features), *(name for name, _ in features.attributes)}
-
-
-def _log(workspace: Workspace, new: Iteration, decided: Decided, run_ids: list[str]) -> None:
-    tags = {
-        "limitlens.model_version": new.model_version,
-        "limitlens.model": new.model.digest,
-        "limitlens.policy": new.policy.digest,
-        "limitlens.ledger_head": workspace.ledger.head(),
-        "limitlens.backtest": str(decided.backtest).lower(),
-    }
-    metrics = {"decisions": decided.decisions, "changed": decided.changed, "split": decided.split}
-    metrics |= {f"action.{name}": count for name, count in decided.actions.items()}
-    metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
-    with tracking.recorded_run(workspace.mlflow, "decide", tags) as (mlflow, mlflow_run_id):
-        tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(decided.dates)}, metrics)
-        mlflow.log_text(mlflow_run_id, new.policy.text, "policy.toml")
-        workspace.ledger.link_mlflow(run_ids, mlflow_run_id)

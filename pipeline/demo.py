@@ -10,8 +10,9 @@ from limitlens.data.check import check_events
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy import parse_policy
 from limitlens.pipeline.amounts import money
-from limitlens.pipeline.decide import Decided, decide
+from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import promote
+from limitlens.pipeline.record import Decided
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
 from limitlens.pipeline.train import train

@@ -13,9 +13,9 @@ from limitlens.data.errors import ConfigError
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy, policy_of
 from limitlens.limits.policy_reader import load_toml
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.compare import book_today
 from limitlens.pipeline.policy_words import DONE, in_words
-from limitlens.pipeline.why import money
 from limitlens.pipeline.workspace import Workspace
 
 #: Arrays whose elements have a name, and are compared by it.

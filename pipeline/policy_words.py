@@ -5,7 +5,7 @@ from typing import Any
 
 from limitlens.limits.policy import Condition
 from limitlens.limits.policy_parts import OPERATORS, Bucket
-from limitlens.pipeline.why import money
+from limitlens.pipeline.amounts import money
 
 _SHARES = {"lgd", "ccf", "share", "increase_min_utilisation"}
 

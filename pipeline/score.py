@@ -83,7 +83,9 @@ def score(
     iteration = Iteration(found.model, found.policy, version, backtest)
     path = feature_table(workspace, iteration.model.features, as_of, progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
-    state = states_before(lines, unpacked(workspace.ledger.last_decisions()), iteration.policy)
+    state = states_before(
+        lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
+    )
     progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
     rows = 0
     with parquet_stream(SCORES, out) as write:

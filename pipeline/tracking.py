@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from limitlens.data.disk import no_room
 from limitlens.data.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -21,8 +22,18 @@ EXPERIMENT = "limitlens"
 MODEL_NAME = "limitlens-default-risk"
 CHAMPION, CHALLENGER = "champion", "challenger"
 
+#: Tag under which a run keeps the hash of the ledger's chain.
+HEAD = "limitlens.ledger_head"
+
 #: MLflow refuses longer parameter values.
 _MAX_PARAMETER = 8_000
+
+#: How MLflow's store and the system say that the disk is full, and more than one run of ours needs.
+_NO_ROOM = ("database or disk is full", "No space left on device")
+_RUN_BYTES = 1 << 24
+
+#: Runs MLflow gives at once.
+_PAGE_RUNS = 1_000
 
 
 def client(store: Path) -> "MlflowClient":
@@ -61,22 +72,70 @@ def _experiment(mlflow: "MlflowClient", store: Path) -> str:
 
 
 @contextmanager
-def recorded_run(store: Path, name: str, tags: Mapping[str, str]) -> "Iterator[tuple[MlflowClient, str]]":
+def recorded_run(
+    store: Path, name: str, tags: Mapping[str, str], *, once: str | None = None
+) -> "Iterator[tuple[MlflowClient, str]]":
     """Open one MLflow run; it ends FINISHED, or FAILED when the block raises.
+
+    Parameters
+    ----------
+    store : Path
+    name : str
+    tags : mapping
+    once : str, optional
+        A tag. A run of this name with this value of it is gone on with; others that never ended were killed.
 
     Yields
     ------
     (MlflowClient, str)
         The client and the id of the run.
+
+    Raises
+    ------
+    WorkspaceError
+        The disk is full.
     """
     mlflow = client(store)
-    run_id = mlflow.create_run(_experiment(mlflow, store), run_name=name, tags=dict(tags)).info.run_id
     try:
-        yield mlflow, run_id
-    except BaseException:
-        mlflow.set_terminated(run_id, "FAILED")
+        experiment = _experiment(mlflow, store)
+        found = _interrupted(mlflow, experiment, name, once, tags) if once else None
+        run_id = found or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+        try:
+            yield mlflow, run_id
+        except BaseException:
+            mlflow.set_terminated(run_id, "FAILED")
+            raise
+        mlflow.set_terminated(run_id, "FINISHED")
+    except Exception as error:
+        if any(text in str(error) for text in _NO_ROOM):
+            raise no_room(store, _RUN_BYTES) from error
         raise
-    mlflow.set_terminated(run_id, "FINISHED")
+
+
+def _interrupted(mlflow: "MlflowClient", experiment: str, name: str, tag: str, tags: Mapping[str, str]) -> str | None:
+    """Id of the run of this name and tag, if there is one; the rest that never ended is marked as killed."""
+    found = None
+    for run in mlflow.search_runs([experiment], f"attributes.run_name = '{name}'"):
+        if run.data.tags.get(tag) == tags[tag]:
+            found = str(run.info.run_id)
+        elif run.info.status == "RUNNING":
+            mlflow.set_terminated(run.info.run_id, "KILLED")
+    return found
+
+
+def heads(store: Path) -> dict[str, str]:
+    """Head of the ledger that each run recorded, by run id; nothing without a store."""
+    if not (store / "mlflow.db").is_file():
+        return {}
+    mlflow = client(store)
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    found: dict[str, str] = {}
+    token: str | None = None
+    while token != "":
+        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", max_results=_PAGE_RUNS, page_token=token)
+        found |= {run.info.run_id: run.data.tags[HEAD] for run in page}
+        token = page.token or ""
+    return found
 
 
 def log_values(

@@ -18,7 +18,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.models.change import change_of_score
-from limitlens.pipeline.amounts import value
+from limitlens.pipeline.amounts import money, value
 from limitlens.pipeline.attribute import attribute_changes, data_states, state_before
 from limitlens.pipeline.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
@@ -109,6 +109,7 @@ class Answer:
     recourse_texts: Mapping[str, str]
     timeline: tuple[Moment, ...]
     digests: Mapping[str, str]
+    overrides: tuple[str, ...]
     run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -314,6 +315,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         recourse_texts={language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse},
         timeline=timeline(workspace.ledger.current(str(row["account_id"]))),
         digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
+        overrides=_overrides(workspace, row, before),
         run_id=str(row["run_id"]),
     )
 
@@ -335,6 +337,18 @@ def _digests(workspace: Workspace, iteration: Iteration, run_id: str) -> dict[st
         "run": run_id,
         "ledger head": workspace.ledger.head(),
     }
+
+
+def _overrides(workspace: Workspace, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:
+    """What persons ordered between two decisions, in words."""
+    found = workspace.ledger.overrides()
+    of_line = found[(found["account_id"] == row["account_id"]) & (found["at"] < row["as_of"])]
+    between = of_line.iloc[:0] if before is None else of_line[of_line["at"] >= before["as_of"]]
+    return tuple(
+        f"{o['actor']} ordered {o['action']} {format_time(o['at'].to_pydatetime())}, limit "
+        f"{money(o['limit_before_cents'])} → {money(o['limit_cents'])}: {o['reason']}"
+        for o in between.to_dict("records")
+    )
 
 
 def _by_player(entry: pd.Series | None, prefix: str) -> dict[str, int] | None:

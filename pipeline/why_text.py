@@ -50,7 +50,10 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             lines.append(text.rstrip())
             lines += _group_lines(answer, width) if player == "behaviour" else []
         lines += [f"  {sentence}" for sentence in but_for_sentences(answer)]
+    lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
+    if answer.queue_place is not None:
+        lines.append(f"  In the review queue: place {answer.queue_place:,} of {answer.queue_length:,}.")
     lines += [f"  {sentence}" for language in languages for sentence in customer_sentences(answer, language)]
     lines += ["  Timeline:", *(f"    {line}" for line in _timeline_lines(answer, whole_timeline))]
     lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-<<<<<<< HEAD
-from limitlens.features.catalogue import CATALOGUE
 from limitlens.limits.policy import SECTIONS, Condition, CutOffs, Policy, Rule
 from limitlens.limits.policy_parts import Bucket, Disqualifier, Opening
-from limitlens.models.reasons import REASONS
-=======
->>>>>>> why
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.workspace import default_policy
 
 #: Tables of a policy that may stand there more than once.
 PARTS = (Opening, Disqualifier, CutOffs, Rule, Condition, Bucket)
@@ -72,16 +66,6 @@ def test_every_dependency_has_its_line() -> None:
     assert names == {line.split("|")[1].strip() for line in lines if line.startswith("| ")} - {"package"}
 
 
-<<<<<<< HEAD
-def test_every_feature_and_rule_has_a_reason_in_both_languages() -> None:
-    codes = {declared.reason for declared in CATALOGUE.declaration_of.values()}
-    codes |= {rule.reason for rule in default_policy().evidence}
-    assert codes <= set(REASONS)
-    assert all(english and chinese for english, chinese in REASONS.values())
-
-
-=======
->>>>>>> why
 def test_every_policy_key_is_explained() -> None:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     keys = {field.name for part in (Policy, *SECTIONS.values(), *PARTS) for field in fields(part)}

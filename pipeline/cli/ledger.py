@@ -1,28 +1,61 @@
 """Commands about the ledger."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
+from limitlens.data.calendar import format_time
+from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline import replay as replaying
-from limitlens.pipeline.cli.common import DEFAULT_WORKSPACE, WorkspaceOption, app, progress
+from limitlens.pipeline import verify as verifying
+from limitlens.pipeline.amounts import money
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ReasonOption,
+    WorkspaceOption,
+    app,
+    moment,
+    print_json,
+    progress,
+)
+from limitlens.pipeline.history import Selection, decisions_of
+from limitlens.pipeline.history import export as export_decisions
+from limitlens.pipeline.override import override as override_line
 from limitlens.pipeline.workspace import Workspace
 
-ledger_app = typer.Typer(help="Check the ledger: its chain of hashes, and that every decision can be replayed.")
+ledger_app = typer.Typer(
+    help="List and export decisions, change a line by hand, check the chain of hashes, replay every decision."
+)
 
 
 app.add_typer(ledger_app, name="ledger", no_args_is_help=True)
 
 
+def cents(text: str) -> int:
+    """An amount given as an option, such as 20000.00."""
+    try:
+        amount = Decimal(text) * 100
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not (amount.is_finite() and amount == amount.to_integral_value() and abs(amount) < 1 << 63):
+        raise typer.BadParameter(f"{text!r} is not an amount; expected one such as 20000.00.")
+    return int(amount)
+
+
 @ledger_app.command()
 def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
-    """Check every file and every link of the chain; name the first that is broken.
+    """Check every file and every link of the chain, and the heads that MLflow keeps; name the first that is broken.
 
     Example: limitlens ledger verify
     """
-    space = Workspace(workspace)
-    space.events.verify()
-    typer.echo(f"{space.ledger.verify():,} runs, every link holds")
+    links, anchors = verifying.verify(Workspace(workspace))
+    typer.echo(f"{links:,} runs and overrides, every link holds; {anchors:,} heads in MLflow, all in the chain")
 
 
 @ledger_app.command()
@@ -36,3 +69,101 @@ def replay(
     """
     count = replaying.replay(Workspace(workspace), progress, account)
     typer.echo(f"{count:,} decisions replayed, all equal")
+
+
+@ledger_app.command("list")
+def list_decisions(
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", parser=moment, help="From this time on.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", parser=moment, help="Before this time.")] = None,
+    cause: Annotated[str | None, typer.Option(help=f"Only changes it has a share in: {', '.join(PLAYERS)}.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run; its first letters are enough.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only this action, such as close.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only decisions of this model version.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 20,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List decisions with the share of each cause, the newest first.
+
+    Example: limitlens ledger list --cause model --from 2026-06-01 --action close
+    """
+    chosen = Selection(account, since, until, cause, run, action, version)
+    found = decisions_of(Workspace(workspace), chosen, limit)
+    if as_json:
+        print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
+        return
+    for row in found.to_dict("records"):
+        typer.echo(decision_line(row))
+
+
+def decision_line(row: Mapping[Any, Any]) -> str:
+    """One decision for a terminal: what was decided, the causes that have a share, by what."""
+    shares = {player: row[f"share_cents_{player}"] for player in PLAYERS}
+    told = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if pd.notna(share) and share]
+    parts = [
+        format_time(row["as_of"].to_pydatetime()),
+        row["account_id"],
+        f"{row['action']:<8}",
+        f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}",
+        ", ".join(told) or ("no cause moved it" if pd.notna(shares["state"]) else "first decision"),
+        f"(version {row['model_version']}, run {row['run_id'][:12]})",
+    ]
+    return "  ".join(parts)
+
+
+@ledger_app.command()
+def overrides(
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List what persons changed by hand, in the order of recording.
+
+    Example: limitlens ledger overrides --account A004242
+    """
+    found = Workspace(workspace).ledger.overrides()
+    rows = found[found["account_id"] == account] if account else found
+    if as_json:
+        print_json(rows.to_dict("records"))
+        return
+    for row in rows.to_dict("records"):
+        limits = f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}"
+        time = format_time(row["at"].to_pydatetime())
+        typer.echo(f"{time}  {row['account_id']}  {row['action']:<8}  {limits}  by {row['actor']}: {row['reason']}")
+
+
+@ledger_app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="File that ends in .parquet or .csv.")] = Path("ledger.parquet"),
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Write every decision with its latest attribution and the facts of its run, as Parquet or CSV.
+
+    In CSV, text that a spreadsheet would run as a formula gets a leading apostrophe; amounts are cents everywhere.
+
+    Example: limitlens ledger export decisions.csv
+    """
+    typer.echo(f"{export_decisions(Workspace(workspace), out):,} decisions in {out}")
+
+
+@ledger_app.command()
+def override(
+    account: Annotated[str, typer.Argument(help="Account id.")],
+    actor: Annotated[str, typer.Option("--by", help="Who orders it.")],
+    reason: ReasonOption,
+    limit: Annotated[int | None, typer.Option(parser=cents, metavar="AMOUNT", help="New limit.")] = None,
+    action: Annotated[str, typer.Option(help="In place of a limit: freeze, unfreeze, close or keep.")] = "limit",
+    at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Change a line by hand, with name and reason; the next decision starts from it.
+
+    Example: limitlens ledger override A004242 --limit 20000.00 --by "Chen Wei" --reason "salary slip seen"
+    """
+    when = at or datetime.now(UTC)
+    done = override_line(
+        Workspace(workspace), account, at=when, actor=actor, reason=reason, action=action, limit_cents=limit
+    )
+    limits = f"{money(done.limit_before_cents)} → {money(done.limit_cents)}"
+    typer.echo(f"{account}: {done.action} by {actor} as of {format_time(when)}, limit {limits}")

@@ -21,8 +21,8 @@ from limitlens.pipeline.cli.common import (
     progress,
 )
 from limitlens.pipeline.customer import LANGUAGES
-from limitlens.pipeline.decide import Decided
 from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.record import Decided
 from limitlens.pipeline.report import write_report
 from limitlens.pipeline.why import why as explain
 from limitlens.pipeline.why_card import card

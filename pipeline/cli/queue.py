@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -16,7 +17,6 @@ from limitlens.pipeline.cli.common import (
     stdout,
 )
 from limitlens.pipeline.queue import queue as review_queue
-from limitlens.pipeline.why import money
 from limitlens.pipeline.workspace import Workspace
 
 

@@ -1,0 +1,72 @@
+"""The chain of the ledger: every run and every override, hashed together with all that was recorded before it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from limitlens.limits.database import Connection
+
+_RUN = (
+    "run_id, as_of, model_version, model_digest, policy_digest, backtest, "
+    "decisions, decisions_sha256, attributions, attributions_sha256"
+)
+_OVERRIDE = "id, account_id, at, action, limit_before_cents, limit_cents, actor, reason, runs_before"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run or override, as recorded.
+
+    Parameters
+    ----------
+    name : str
+        How a person finds it.
+    content : tuple
+        Its kind, and every cell of its row that never changes.
+    files : tuple of (path below the workspace, sha256)
+    head : str
+        Hash of the chain that ends with it.
+    """
+
+    name: str
+    content: tuple[str | int, ...]
+    files: tuple[tuple[str, str], ...]
+    head: str
+
+
+def next_head(head: str, content: Sequence[str | int]) -> str:
+    """Hash of a chain that is one link longer.
+
+    Parameters
+    ----------
+    head : str
+        Hash of the chain so far; empty at its beginning.
+    content : sequence of str or int
+
+    Returns
+    -------
+    str
+        Sha256 in hexadecimal over the JSON list of both.
+    """
+    return hashlib.sha256(json.dumps([head, *content], ensure_ascii=False).encode()).hexdigest()
+
+
+def links(connection: Connection) -> list[Link]:
+    """Every link, in the order of recording; an override stands behind the run that was the last one then."""
+    found = []
+    for number, (*cells, head) in enumerate(connection.execute(f"SELECT {_RUN}, head FROM runs ORDER BY rowid"), 1):
+        files = ((cells[6], cells[7]), (cells[8], cells[9]))
+        found.append((number, 0, Link(f"run {cells[0][:12]} of {cells[1]}", ("run", *cells), files, head)))
+    for *cells, head in connection.execute(f"SELECT {_OVERRIDE}, head FROM overrides"):
+        name = f"override {cells[0]} of account {cells[1]}"
+        found.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
+    return [link for *_, link in sorted(found, key=lambda placed: placed[:2])]
+
+
+def last_head(connection: Connection) -> str:
+    """Hash of the whole chain; empty before the first link."""
+    behind = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
+    found = connection.execute(behind).fetchone()
+    found = found or connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
+    return found[0] if found else ""

@@ -1,0 +1,128 @@
+"""History: the decisions of the ledger, chosen by who, when, why and by what; listed or handed on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.errors import ConfigError
+from limitlens.data.spreadsheet import write_csv
+from limitlens.data.storage import write_parquet
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.policy import ACTIONS
+from limitlens.pipeline.workspace import Workspace
+
+_LISTED = (
+    "as_of", "account_id", "action", "limit_before_cents", "limit_cents", "can_draw",
+    *(f"share_cents_{player}" for player in PLAYERS), "model_version", "run_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which decisions; None stands for all.
+
+    Parameters
+    ----------
+    account_id, model_version : str, optional
+    since, until : datetime, optional
+        ``since <= as_of < until``.
+    cause : str, optional
+        A player whose share is not zero.
+    run_id : str, optional
+        How the id begins.
+    action : str, optional
+    """
+
+    account_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    cause: str | None = None
+    run_id: str | None = None
+    action: str | None = None
+    model_version: str | None = None
+
+    def condition(self) -> str:
+        """SQL over the columns of ``current``.
+
+        Raises
+        ------
+        ConfigError
+            There is no such cause or action.
+        """
+        for name, value, known in (("cause", self.cause, PLAYERS), ("action", self.action, ACTIONS)):
+            if value is not None and value not in known:
+                raise ConfigError(f"no {name} is called {value!r}; expected one of {list(known)}.")
+        given = {
+            "account_id = {}": self.account_id,
+            "as_of >= {}::TIMESTAMPTZ": self.since,
+            "as_of < {}::TIMESTAMPTZ": self.until,
+            "starts_with(run_id, {})": self.run_id,
+            "action = {}": self.action,
+            "model_version = {}": self.model_version,
+        }
+        parts = [part.format(_text(str(value))) for part, value in given.items() if value is not None]
+        return " AND ".join(["TRUE", *parts, *([f"phi_{self.cause} <> 0"] if self.cause else [])])
+
+
+def decisions_of(workspace: Workspace, selection: Selection, limit: int) -> pd.DataFrame:
+    """The latest chosen decisions, newest first, with the shares of their causes.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    selection : Selection
+    limit : int
+        At most so many.
+
+    Returns
+    -------
+    DataFrame
+        Shares are nullable integers: null at a first decision.
+
+    Raises
+    ------
+    ConfigError
+        There is no such cause or action.
+    WorkspaceError
+        Nothing has been decided yet.
+    """
+    sql = f"""
+    SELECT {", ".join(_LISTED)} FROM current WHERE {selection.condition()}
+    ORDER BY as_of DESC, account_id LIMIT {limit}
+    """
+    found: pd.DataFrame = workspace.ledger.table(sql).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return found
+
+
+def export(workspace: Workspace, out: Path) -> int:
+    """Write every decision with its latest attribution and the facts of its run; return the number of rows.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    out : Path
+        A name that ends in ``.parquet`` or ``.csv``.
+
+    Raises
+    ------
+    ConfigError
+        Another ending.
+    WorkspaceError
+        Nothing has been decided yet, or the disk is full.
+    """
+    writers = {".parquet": write_parquet, ".csv": write_csv}
+    if out.suffix not in writers:
+        raise ConfigError(f"{out}: expected a name that ends in .parquet or .csv.")
+    table = workspace.ledger.table(
+        "SELECT current.*, runs.model_digest, runs.backtest, runs.mlflow_run_id "
+        "FROM current JOIN runs USING (run_id) ORDER BY account_id, current.as_of"
+    )
+    writers[out.suffix](table, out)
+    return len(table)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

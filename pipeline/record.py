@@ -1,0 +1,103 @@
+"""Record: what the decisions of a call did, counted from the ledger and kept as one MLflow run.
+
+The ledger comes first. A run that no MLflow run names yet waits for its record, so a call that was killed in between
+is recorded by the next one, under the numbers it would have had.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from limitlens.data.calendar import format_time
+from limitlens.features.line import line_column_names
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.decision import inactive_rules
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import Run
+from limitlens.pipeline import tracking
+from limitlens.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What one call decided: counts, the rules that could not fire, the iteration.
+
+    ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
+    """
+
+    dates: tuple[str, ...]
+    decisions: int
+    attributed: int
+    changed: int
+    split: int
+    actions: Mapping[str, int]
+    shares_cents: Mapping[str, int]
+    backtest: bool
+    inactive_rules: tuple[str, ...]
+    model_version: str
+    policy_digest: str
+
+
+def record_decisions(workspace: Workspace, new: Iteration) -> Decided:
+    """Record every run that waits, those of one iteration together; return what ``new`` decided."""
+    found = _counted(workspace, new, [])
+    for _, group in groupby(workspace.ledger.waiting(), lambda run: (run.model_version, run.policy_digest)):
+        runs = list(group)
+        iteration = workspace.iteration(runs[0].model_version, runs[0].policy_digest)
+        decided = _counted(workspace, iteration, runs)
+        _log(workspace, iteration, decided, [run.run_id for run in runs])
+        found = decided if is_of(runs[0], new) else found
+    return found
+
+
+def is_of(run: Run, iteration: Iteration) -> bool:
+    """Whether this iteration decided that run."""
+    return (run.model_version, run.policy_digest) == (iteration.model_version, iteration.policy.digest)
+
+
+def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) -> Decided:
+    """What some runs of one iteration did."""
+    cents = ", ".join(f"COALESCE(share_cents_{player}, 0) AS {player}" for player in PLAYERS)
+    sql = f"""
+    SELECT action, limit_cents <> limit_before_cents AS changed, phi_state IS NOT NULL AS attributed, {cents}
+    FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)})
+    """
+    rows = workspace.ledger.table(sql).to_pydict() if runs else {}
+    shares = [rows.get(player, []) for player in PLAYERS]
+    return Decided(
+        dates=tuple(format_time(run.as_of) for run in runs),
+        decisions=len(rows.get("action", [])),
+        attributed=sum(rows.get("attributed", [])),
+        changed=sum(rows.get("changed", [])),
+        split=sum(sum(row) != 0 for row in zip(*shares, strict=True)),
+        actions=Counter(rows.get("action", [])),
+        shares_cents=dict(zip(PLAYERS, map(sum, shares), strict=True)),
+        backtest=any(run.backtest for run in runs),
+        inactive_rules=tuple(inactive_rules(iteration.policy, _columns(iteration))),
+        model_version=iteration.model_version,
+        policy_digest=iteration.policy.digest,
+    )
+
+
+def _columns(iteration: Iteration) -> set[str]:
+    features = iteration.model.features
+    return {*features.columns, *line_column_names(features), *(name for name, _ in features.attributes)}
+
+
+def _log(workspace: Workspace, iteration: Iteration, decided: Decided, run_ids: list[str]) -> None:
+    """Keep the counts in MLflow; the link comes last, when the MLflow run has ended."""
+    tags = {
+        "limitlens.model_version": iteration.model_version,
+        "limitlens.model": iteration.model.digest,
+        "limitlens.policy": iteration.policy.digest,
+        tracking.HEAD: workspace.ledger.heads()[run_ids[-1]],
+        "limitlens.backtest": str(decided.backtest).lower(),
+    }
+    metrics = {"decisions": decided.decisions, "changed": decided.changed, "split": decided.split}
+    metrics |= {f"action.{name}": count for name, count in decided.actions.items()}
+    metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
+    with tracking.recorded_run(workspace.mlflow, "decide", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
+        tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(decided.dates)}, metrics)
+        mlflow.log_text(mlflow_run_id, iteration.policy.text, "policy.toml")
+    workspace.ledger.link_mlflow(run_ids, mlflow_run_id)

@@ -40,7 +40,8 @@ from limitlens.pipeline.override import override
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.states import carried
 from limitlens.pipeline.verify import verify
-from limitlens.pipeline.why import render, why
+from limitlens.pipeline.why import why
+from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace
 
 LAST = datetime(2026, 7, 1, tzinfo=UTC)

@@ -359,7 +359,7 @@ def _runs(connection: Connection, where: str) -> list[Run]:
 
 
 def _arrow(rows: Sequence[Sequence[str | int | None]], schema: pa.Schema) -> pa.Table:
-    """Rows of SQLite with the types of a schema: times are ISO text there, truth values 0 and 1."""
+    """Rows of SQLite with the types of a schema: times are ISO text there, booleans 0 and 1."""
     read: dict[pa.DataType, Callable[[Any], Any]] = {_TIME: parse_time, pa.bool_(): bool}
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [

@@ -4,7 +4,6 @@ The ledger comes first. A run that no MLflow run names yet waits for its record,
 is recorded by the next one, under the numbers it would have had.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,21 +57,19 @@ def is_of(run: Run, iteration: Iteration) -> bool:
 
 def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) -> Decided:
     """What some runs of one iteration did."""
-    cents = ", ".join(f"COALESCE(share_cents_{player}, 0) AS {player}" for player in PLAYERS)
+    sums = ", ".join(f"COALESCE(SUM(share_cents_{player}), 0)::BIGINT AS {player}" for player in PLAYERS)
+    split = " + ".join(f"share_cents_{player}" for player in PLAYERS)
     sql = f"""
-    SELECT action, limit_cents <> limit_before_cents AS changed, phi_state IS NOT NULL AS attributed, {cents}
-    FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)})
+    SELECT action, COUNT(*) AS decisions, COUNT(phi_state) AS attributed, COUNT(*) FILTER ({split} <> 0) AS split,
+        COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed, {sums}
+    FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
     """
     rows = workspace.ledger.table(sql).to_pydict() if runs else {}
-    shares = [rows.get(player, []) for player in PLAYERS]
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
-        decisions=len(rows.get("action", [])),
-        attributed=sum(rows.get("attributed", [])),
-        changed=sum(rows.get("changed", [])),
-        split=sum(sum(row) != 0 for row in zip(*shares, strict=True)),
-        actions=Counter(rows.get("action", [])),
-        shares_cents=dict(zip(PLAYERS, map(sum, shares), strict=True)),
+        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split")},
+        actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
+        shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),
         inactive_rules=tuple(inactive_rules(iteration.policy, _columns(iteration))),
         model_version=iteration.model_version,

@@ -156,7 +156,7 @@ def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.
         "early": bool(report_tables.closed_early(mine[mine["as_of"] == as_of]).all()),
         "verb": VERBS[answer.action],
         "plot": plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100),
-        "timeline": report_tables.timeline(mine),
+        "verbs": VERBS,
     }
 
 

@@ -129,20 +129,6 @@ def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
     return {"segments": segments, "rows": rows}
 
 
-def timeline(decisions: pd.DataFrame) -> list[dict[str, Any]]:
-    """The decisions of one account, as rows for the page."""
-    return [
-        {
-            "as_of": format_time(row["as_of"].to_pydatetime()),
-            "action": row["action"],
-            "limit": int(row["limit_cents"]),
-            "pd": row["pd"],
-            "rules": ", ".join(row["fired_rules"]),
-        }
-        for row in decisions.to_dict("records")
-    ]
-
-
 def worth_asking(decisions: pd.DataFrame, shown: str | None) -> list[dict[str, Any]]:
     """For each player, the decision it took most from, without the account that is shown already."""
     split = decisions[is_split(decisions) & (decisions["account_id"] != shown)]

@@ -1,4 +1,4 @@
-"""The timeline of a line: its opening, then every decision with its main cause."""
+"""The timeline of a line: its opening, then every decision with its main cause, and what persons ordered."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from limitlens.limits.attribution import PLAYERS
 class Moment:
     """One point of a line's life.
 
-    ``action`` is that of the decision, or ``opened``; ``cause`` is the player with the largest share of the change,
-    or, where no limit moved, the players without whom the outcome had been another. ``pd``, ``cause``,
-    ``cause_cents`` and ``share_cents`` are null where there is none.
+    ``action`` is that of the decision, ``opened`` or ``override``; ``cause`` is the player with the largest share of
+    the change, or, where no limit moved, the players without whom the outcome had been another; of an override, the
+    person and the reason. ``pd``, ``cause``, ``cause_cents`` and ``share_cents`` are null where there is none.
     """
 
     as_of: str
@@ -36,24 +36,47 @@ class Moment:
         return self.action != "keep"
 
 
-def timeline(decisions: pd.DataFrame) -> tuple[Moment, ...]:
+def timeline(decisions: pd.DataFrame, overrides: pd.DataFrame) -> tuple[Moment, ...]:
     """Everything that happened to one line.
 
     Parameters
     ----------
     decisions : DataFrame
         All decisions of the account, by time, as :meth:`limitlens.limits.ledger.Ledger.current` gives them.
+    overrides : DataFrame
+        What persons ordered for it, as :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
 
     Returns
     -------
     tuple of Moment
-        The opening, with the limit the first decision found, then every decision.
+        The opening, with the limit the first decision found, then decisions and overrides by time; a decision comes
+        before an override of the same moment, which it does not know.
     """
     rows = decisions.to_dict("records")
     first, limit = rows[0], int(rows[0]["limit_before_cents"])
     opened = format_time(pd.Timestamp(first["state"]["opened_at"]).to_pydatetime())
-    begun = Moment(opened, "opened", limit, limit, True, None, None, None, None, ())
-    return (begun, *(_moment(row) for row in rows))
+    moments = [Moment(opened, "opened", limit, limit, True, None, None, None, None, ())]
+    timed = [(row["as_of"], 0, row) for row in rows]
+    timed += [(row["at"], int(row["id"]), row) for row in overrides.to_dict("records")]
+    for _, number, row in sorted(timed, key=lambda one: one[:2]):
+        moments.append(_ordered(row, moments[-1]) if number else _moment(row))
+    return tuple(moments)
+
+
+def _ordered(row: Mapping[Hashable, Any], before: Moment) -> Moment:
+    can_draw = {"freeze": False, "close": False, "unfreeze": True}.get(str(row["action"]), before.can_draw)
+    return Moment(
+        as_of=format_time(row["at"].to_pydatetime()),
+        action="override",
+        limit_before_cents=int(row["limit_before_cents"]),
+        limit_cents=int(row["limit_cents"]),
+        can_draw=can_draw,
+        pd=None,
+        cause=f"{row['actor']}, {row['action']}: {row['reason']}",
+        cause_cents=None,
+        share_cents=None,
+        fired_rules=(),
+    )
 
 
 def _moment(row: Mapping[Hashable, Any]) -> Moment:

@@ -282,6 +282,8 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
     entry = explained.entry if explained else None
     place, length = _queue_place(workspace, row) if row["action"] == "review" else (None, None)
     adverse = row["action"] in ADVERSE
+    overrides = workspace.ledger.overrides()
+    of_line = overrides[overrides["account_id"] == row["account_id"]]
     return Answer(
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
@@ -313,9 +315,9 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         reasons_version=REASONS_VERSION,
         recourse=rebuilt.recourse,
         recourse_texts={language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse},
-        timeline=timeline(workspace.ledger.current(str(row["account_id"]))),
+        timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
         digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
-        overrides=_overrides(workspace, row, before),
+        overrides=_overrides(of_line, row, before),
         run_id=str(row["run_id"]),
     )
 
@@ -339,11 +341,10 @@ def _digests(workspace: Workspace, iteration: Iteration, run_id: str) -> dict[st
     }
 
 
-def _overrides(workspace: Workspace, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:
+def _overrides(of_line: pd.DataFrame, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:
     """What persons ordered between two decisions, in words."""
-    found = workspace.ledger.overrides()
-    of_line = found[(found["account_id"] == row["account_id"]) & (found["at"] < row["as_of"])]
-    between = of_line.iloc[:0] if before is None else of_line[of_line["at"] >= before["as_of"]]
+    earlier = of_line[of_line["at"] < row["as_of"]]
+    between = earlier.iloc[:0] if before is None else earlier[earlier["at"] >= before["as_of"]]
     return tuple(
         f"{o['actor']} ordered {o['action']} {format_time(o['at'].to_pydatetime())}, limit "
         f"{money(o['limit_before_cents'])} → {money(o['limit_cents'])}: {o['reason']}"

@@ -53,7 +53,7 @@ def _waterfall(answer: Answer) -> str:
 
 def _life(moments: tuple[Moment, ...], asked: str) -> str:
     moved = {
-        place: moment.cause
+        place: "override" if moment.action == "override" else moment.cause
         for place, moment in enumerate(moments)
         if moment.cause and moment.limit_cents != moment.limit_before_cents
     }
@@ -62,5 +62,5 @@ def _life(moments: tuple[Moment, ...], asked: str) -> str:
         [moment.limit_cents / 100 for moment in moments],
         [float("nan") if moment.pd is None else moment.pd for moment in moments],
         moved,
-        max(place for place, moment in enumerate(moments) if moment.as_of == asked),
+        max(p for p, moment in enumerate(moments) if moment.as_of == asked and moment.action != "override"),
     )

@@ -19,8 +19,8 @@ VERBS = {
     "decrease": "limit cut",
     "freeze": "frozen",
     "close": "closed",
+    "override": "overridden",
 }
-
 
 #: Rows of the timeline that are shown unless all of it is asked for.
 _MAX_MOMENTS = 8

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limitlens.data.calendar import data_end
 from limitlens.models.label_choice import BUCKETS, bucket_of, early_signs, roll_rates, vintage_curve
+from limitlens.models.labels import computed_labels
 from limitlens.pipeline.label_report import write_label_report
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
@@ -69,6 +71,9 @@ def test_indeterminate_lines_are_judged_but_not_learned_from(small_workspace: Wo
     plain, without = table(0), table(30)
     left_out = (without["split"] == "indeterminate").to_numpy()
     assert left_out.sum() > 50
-    assert set(plain.loc[left_out, "split"]) == {"train"}
-    assert not without.loc[left_out, "bad"].any()
+    end = data_end(small_workspace.events.known_until())
+    relations, days = small_workspace.events.relations(), {"horizon_months": 6, "default_dpd_days": 30}
+    reached = computed_labels(plain[["account_id", "as_of"]], relations, known_by=end, **days)
+    late = plain.merge(reached, on=["account_id", "as_of"], suffixes=("", "_late"), validate="one_to_one")["bad_late"]
+    assert left_out.tolist() == (late & ~plain["bad"] & (plain["split"] == "train")).tolist()
     pd.testing.assert_frame_equal(plain[~left_out], without[~left_out])

@@ -122,9 +122,9 @@ def test_a_decision_that_replays_otherwise_is_refused(small_workspace: Workspace
 
 
 def test_the_timeline_goes_from_the_opening_through_every_decision(small_workspace: Workspace) -> None:
-    current = small_workspace.ledger.current()
+    current, nobody = small_workspace.ledger.current(), small_workspace.ledger.overrides()
     for _, rows in list(current.groupby("account_id"))[:200]:
-        opened, *later = timeline(rows)
+        opened, *later = timeline(rows, nobody)
         assert opened.action == "opened"
         assert opened.limit_cents == rows["limit_before_cents"].iloc[0]
         assert [moment.limit_cents for moment in later] == rows["limit_cents"].tolist()
@@ -132,13 +132,39 @@ def test_the_timeline_goes_from_the_opening_through_every_decision(small_workspa
 
 
 def test_the_main_cause_has_the_largest_share(small_workspace: Workspace) -> None:
-    current = small_workspace.ledger.current()
+    current, nobody = small_workspace.ledger.current(), small_workspace.ledger.overrides()
     moved = current[current["phi_behaviour"].notna() & (current["limit_cents"] != current["limit_before_cents"])]
     for account in moved["account_id"].unique()[:50]:
-        for moment in timeline(current[current["account_id"] == account])[1:]:
+        for moment in timeline(current[current["account_id"] == account], nobody)[1:]:
             if moment.share_cents and moment.limit_cents != moment.limit_before_cents:
                 assert abs(moment.cause_cents or 0) == max(map(abs, moment.share_cents.values()))
                 assert moment.share_cents[str(moment.cause)] == moment.cause_cents
+
+
+def test_what_a_person_ordered_stands_between_the_decisions(small_workspace: Workspace, answer: Answer) -> None:
+    rows = small_workspace.ledger.current()
+    account = rows.loc[rows["account_id"].duplicated(), "account_id"].iloc[0]
+    rows = rows[rows["account_id"] == account]
+    first, second = rows["as_of"].iloc[:2]
+    orders = {"id": [1, 2], "at": [first, second - pd.Timedelta(hours=1)], "action": ["freeze", "limit"]}
+    cents = {"limit_before_cents": [500_00, 500_00], "limit_cents": [500_00, 700_00]}
+    told = pd.DataFrame({**orders, **cents, "account_id": account, "actor": "Li Na", "reason": "a call"})
+    found = timeline(rows, told)
+    assert [m.action == "override" for m in found[:5]] == [False, False, True, True, False]
+    frozen, raised = found[2:4]
+    assert (frozen.can_draw, frozen.limit_cents, frozen.cause) == (False, 500_00, "Li Na, freeze: a call")
+    assert (raised.can_draw, raised.limit_before_cents, raised.limit_cents) == (False, 500_00, 700_00)
+    opened, *_, last = answer.timeline
+    shown = replace(answer, timeline=(opened, raised, last), overrides=("Li Na ordered a call",))
+    assert "Before it, outside these causes: Li Na ordered a call." in render(shown)
+    assert "Before it, outside these causes: Li Na ordered a call." in card(shown)
+    assert "Li Na, limit: a call" in render(shown)
+    assert "Li Na, limit: a call" in card(shown)
+
+
+def test_a_review_says_its_place_in_the_queue(answer: Answer) -> None:
+    waiting = replace(answer, queue_place=2, queue_length=1_300)
+    assert all("In the review queue: place 2 of 1,300." in said for said in (render(waiting), card(waiting)))
 
 
 def test_a_long_timeline_is_cut_to_its_latest_changes_unless_all_is_asked_for(answer: Answer) -> None:

@@ -3,8 +3,21 @@
 import sys
 
 from limitlens.data.errors import LimitlensError
-from limitlens.pipeline.cli import data, ledger, limits, models, policy, queue
 from limitlens.pipeline.cli.common import app, stderr
+
+# ruff: isort: split
+# In the order in which --help lists them.
+from limitlens.pipeline.cli import data  # isort: split
+
+from limitlens.pipeline.cli import models  # isort: split
+
+from limitlens.pipeline.cli import policy  # isort: split
+
+from limitlens.pipeline.cli import limits  # isort: split
+
+from limitlens.pipeline.cli import queue  # isort: split
+
+from limitlens.pipeline.cli import ledger
 
 __all__ = ["app", "data", "ledger", "limits", "main", "models", "policy", "queue"]
 

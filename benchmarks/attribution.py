@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from benchmarks.proving import (
 from benchmarks.truth import PLAYERS, Truth, true_causes
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.attribution import PLAYERS as SHIPPED_PLAYERS
-from limitlens.limits.attribution import attribute
+from limitlens.limits.attribution import attribute, order_matters
 from limitlens.limits.lattice import Lattice, evaluate
 from limitlens.models.explanation import shap_values
 
@@ -58,7 +57,7 @@ def lattice_of(ground: Ground, iterations: Iterations, decided: Decided) -> Latt
     states = {"O0": decided.x0, "O1": decided.x1}
     states |= {name: features_at(ground.delivered, accounts, when, FINAL) for name, when in (("C0", T0), ("C1", T1))}
     limit = np.empty((len(accounts), 4, 2, 2, 2), np.int64)
-    outcome = np.empty_like(limit)
+    action = np.empty(limit.shape, np.int8)
     old = iterations.iteration(0, 0)
     for m in (0, 1):
         for p in (0, 1):
@@ -70,8 +69,8 @@ def lattice_of(ground: Ground, iterations: Iterations, decided: Decided) -> Latt
                 for digest in {old.model.features.digest, new.model.features.digest}
             }
             found = evaluate(old, new, tables, decided.state0.iloc[rows], decided.state1.iloc[rows])
-            limit[rows], outcome[rows] = found.limit_cents, found.outcome
-    return Lattice(limit, outcome)
+            limit[rows], action[rows] = found.limit_cents, found.action
+    return Lattice(limit, action)
 
 
 def ours(limit: Ints) -> Shares:
@@ -158,13 +157,6 @@ def blamed(shares: Shares) -> pd.Series:
     """The player with the largest share either way; null where every share is zero."""
     top = shares.abs().idxmax(axis=1)
     return top.where(shares.abs().max(axis=1) > 0)
-
-
-def order_matters(limit: Ints) -> npt.NDArray[np.bool_]:
-    """Whether any two of the 120 orders of a waterfall blame different players."""
-    orders = sorted(set(permutations((*_LEGS, "model", "policy", "state"))))
-    found = np.array([blamed(waterfall(limit, order)).fillna("nobody").to_numpy(str) for order in orders])
-    return np.asarray((found != found[0]).any(axis=0))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from mlflow import MlflowClient
 from limitlens.data.calendar import format_time
 from limitlens.features.compiler import compile_sql
 from limitlens.features.rows import Clock
-from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Ledger, Run
+from limitlens.limits.ledger import Ledger, Run
+from limitlens.limits.ledger_tables import ATTRIBUTIONS, DECISIONS
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.workspace import Workspace, default_settings
 

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import parse_time
-from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Ledger, Run
+from limitlens.limits.ledger import Ledger, Run
+from limitlens.limits.ledger_tables import ATTRIBUTIONS, DECISIONS
 from limitlens.pipeline.workspace import Workspace
 
 

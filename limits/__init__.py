@@ -1,6 +1,6 @@
 """What we do: policy, opening, decision, review queue, attribution, ledger."""
 
-from limitlens.limits.attribution import PLAYERS, attribute, but_for, show_cents
+from limitlens.limits.attribution import PLAYERS, attribute, but_for, order_matters, show_cents
 from limitlens.limits.decision import decide
 from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
@@ -26,6 +26,7 @@ __all__ = [
     "decide",
     "evaluate",
     "find_recourse",
+    "order_matters",
     "parse_policy",
     "qualify",
     "read_policy",

@@ -22,6 +22,9 @@ ORDERS = 120
 #: The legs O0 → C0 → C1 → O1 belong to these players.
 _LEGS = ("data", "behaviour", "data")
 
+#: Axes of the values of one account, and their steps.
+_AXES = ("leg", "model", "policy", "state")
+
 #: Shape of the values of one account: position on the chain O0, C0, C1, O1; model; policy; state (0 old, 1 new).
 LATTICE = (4, 2, 2, 2)
 
@@ -41,7 +44,7 @@ def _weights() -> IntArray:
         for step in order:
             player = _LEGS[point[0]] if step == "leg" else step
             weights[PLAYERS.index(player)][tuple(point)] -= 1
-            point[("leg", "model", "policy", "state").index(step)] += 1
+            point[_AXES.index(step)] += 1
             weights[PLAYERS.index(player)][tuple(point)] += 1
     return weights
 
@@ -105,6 +108,51 @@ def show_cents(phi: IntArray, *, unit: int = ORDERS, total_cents: IntArray | Non
     rank = np.argsort(order, axis=1, kind="stable")
     shown: IntArray = cents + (rank < (total - cents.sum(axis=1))[:, None])
     return shown
+
+
+def order_matters(limit_cents: IntArray) -> BoolArray:
+    """Whether the largest share depends on the order: two of the 120 orders give it to different players.
+
+    Parameters
+    ----------
+    limit_cents : int64 array of shape (n, 4, 2, 2, 2)
+
+    Returns
+    -------
+    bool array of shape (n,)
+        Ties go to the earlier player; False where no point of the lattice differs from another.
+
+    Examples
+    --------
+    A cut that either the new model or the new policy would have made alone:
+
+    >>> values = np.zeros((1, *LATTICE), np.int64)
+    >>> values[:, :, 0, 0] = 500
+    >>> order_matters(values).tolist()
+    [True]
+    """
+    flat = limit_cents.reshape(len(limit_cents), -1)
+    moved = np.flatnonzero((flat != flat[:, :1]).any(axis=1))
+    values = limit_cents[moved]
+    leading = {order: _leading(values, order) for order in _orders()}
+    first = next(iter(leading.values()))
+    found = np.zeros(len(limit_cents), bool)
+    found[moved] = np.any([player != first for player in leading.values()], axis=0)
+    return found
+
+
+def _leading(limit_cents: IntArray, order: tuple[str, ...]) -> IntArray:
+    """Place of the player with the largest share either way in a waterfall of one order; -1 where none has any."""
+    shares = np.zeros((len(limit_cents), len(PLAYERS)), np.int64)
+    point, value = [0, 0, 0, 0], limit_cents[:, 0, 0, 0, 0]
+    for step in order:
+        player = _LEGS[point[0]] if step == "leg" else step
+        point[_AXES.index(step)] += 1
+        after = limit_cents[:, point[0], point[1], point[2], point[3]]
+        shares[:, PLAYERS.index(player)] += after - value
+        value = after
+    size = np.abs(shares)
+    return np.where(size.any(axis=1), size.argmax(axis=1), -1)
 
 
 def but_for(outcome: IntArray) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run and every override, hashed together with all that was recorded before it."""
+"""The chain of the ledger: every run, override and revision, hashed together with all that was recorded before it."""
 
 import hashlib
 import json
@@ -12,11 +12,12 @@ _RUN = (
     "decisions, decisions_sha256, attributions, attributions_sha256"
 )
 _OVERRIDE = "id, account_id, at, action, limit_before_cents, limit_cents, actor, reason, runs_before"
+_REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 
 @dataclass(frozen=True)
 class Link:
-    """One run or override, as recorded.
+    """One run, override or revision, as recorded.
 
     Parameters
     ----------
@@ -53,20 +54,35 @@ def next_head(head: str, content: Sequence[str | int]) -> str:
 
 
 def links(connection: Connection) -> list[Link]:
-    """Every link, in the order of recording; an override stands behind the run that was the last one then."""
-    found = []
+    """Every link, in the order of recording.
+
+    An override stands behind the run that was the last one then, a revision behind as many links as there were.
+    """
+    placed = []
     for number, (*cells, head) in enumerate(connection.execute(f"SELECT {_RUN}, head FROM runs ORDER BY rowid"), 1):
         files = ((cells[6], cells[7]), (cells[8], cells[9]))
-        found.append((number, 0, Link(f"run {cells[0][:12]} of {cells[1]}", ("run", *cells), files, head)))
+        placed.append((number, 0, Link(f"run {cells[0][:12]} of {cells[1]}", ("run", *cells), files, head)))
     for *cells, head in connection.execute(f"SELECT {_OVERRIDE}, head FROM overrides"):
         name = f"override {cells[0]} of account {cells[1]}"
-        found.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
-    return [link for *_, link in sorted(found, key=lambda placed: placed[:2])]
+        placed.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
+    found = [link for *_, link in sorted(placed, key=lambda one: one[:2])]
+    for *cells, head in connection.execute(f"SELECT {_REVISION}, head FROM revisions ORDER BY links_before"):
+        name = f"revision of run {cells[0][:12]}"
+        found.insert(cells[-1], Link(name, ("revision", *cells), ((cells[4], cells[5]),), head))
+    return found
 
 
 def last_head(connection: Connection) -> str:
     """Hash of the whole chain; empty before the first link."""
-    behind = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
-    found = connection.execute(behind).fetchone()
+    revision = "SELECT head FROM revisions WHERE links_before = ? - 1"
+    override = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
+    found = connection.execute(revision, [count_links(connection)]).fetchone()
+    found = found or connection.execute(override).fetchone()
     found = found or connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
     return found[0] if found else ""
+
+
+def count_links(connection: Connection) -> int:
+    """Number of links."""
+    counts = (f"(SELECT COUNT(*) FROM {table})" for table in ("runs", "overrides", "revisions"))
+    return int(connection.execute(f"SELECT {' + '.join(counts)}").fetchone()[0])

@@ -6,7 +6,7 @@ decide, and the group that moved the score most need not be the one that moved t
 """
 
 from collections.abc import Mapping
-from itertools import combinations, product
+from itertools import combinations
 from math import factorial
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from limitlens.features.declarations import FeatureSet
 from limitlens.limits.attribution import ORDERS, behaviour_contexts
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.lattice import in_contexts, rows_differ
 
 IntArray = npt.NDArray[np.int64]
 
@@ -29,12 +30,17 @@ def behaviour_groups(features: FeatureSet) -> tuple[str, ...]:
 
 def mix(features: FeatureSet, old: pd.DataFrame, new: pd.DataFrame, moved: frozenset[str]) -> pd.DataFrame:
     """The old table with the columns of some groups taken from the new one, ratios computed afresh."""
-    moving: list[str] = [position.name for position in features.positions if position.source in moved]
-    moving += [name for a in features.aggregates if a.source in moved for name in a.column_names()]
-    if ATTRIBUTES in moved:
-        moving += ["segment", *(name for name, _ in features.attributes)]
+    moving = [name for group in behaviour_groups(features) if group in moved for name in group_columns(features, group)]
     mixed = pd.concat([old.drop(columns=moving), new[moving].set_index(old.index)], axis=1)[list(old.columns)]
     return with_ratios(features, mixed)
+
+
+def group_columns(features: FeatureSet, group: str) -> list[str]:
+    """Columns that move with a group; ratios are no columns of their own, they follow those they divide."""
+    if group == ATTRIBUTES:
+        return ["segment", *(name for name, _ in features.attributes)]
+    positions = [position.name for position in features.positions if position.source == group]
+    return positions + [name for a in features.aggregates if a.source == group for name in a.column_names()]
 
 
 def with_ratios(features: FeatureSet, table: pd.DataFrame) -> pd.DataFrame:
@@ -71,13 +77,10 @@ def split_behaviour(
         Shares are in 1/unit cents.
     """
     sides, states = (old, new), (old_state, new_state)
-    sets = {side.model.features for side in sides}
-    groups = tuple(dict.fromkeys(name for side in sides for name in behaviour_groups(side.model.features)))
+    sets = {side.model.features.digest: side.model.features for side in sides}
+    groups = tuple(dict.fromkeys(name for features in sets.values() for name in behaviour_groups(features)))
     size = len(groups)
-    values: dict[frozenset[str], IntArray] = {}
-    for moved in (frozenset(chosen) for k in range(size + 1) for chosen in combinations(groups, k)):
-        mixed = {features.digest: mix(features, *tables[features.digest], moved) for features in sets}
-        values[moved] = _contexts(sides, mixed, states)
+    values = _mixes(sides, sets, groups, tables, states)
     phi = np.zeros((len(old_state), size), np.int64)
     for j, group in enumerate(groups):
         for moved, value in values.items():
@@ -88,14 +91,42 @@ def split_behaviour(
     return groups, phi, ORDERS * factorial(size)
 
 
-def _contexts(
-    sides: tuple[Iteration, Iteration], mixed: Mapping[str, pd.DataFrame], states: tuple[pd.DataFrame, pd.DataFrame]
-) -> IntArray:
-    """Limits of one mix of old and new behaviour under each (model, policy, state): shape (n, 2, 2, 2)."""
-    limits = np.empty((len(states[0]), 2, 2, 2), np.int64)
-    for m, s in product((0, 1), (0, 1)):
-        pd_ = sides[m].score(mixed[sides[m].model.features.digest], states[s])
-        for p in (0, 1):
-            ruled = mixed[sides[p].model.features.digest]
-            limits[:, m, p, s] = sides[p].rules(ruled, pd_, states[s])["limit_cents"]
-    return limits
+def _mixes(
+    sides: tuple[Iteration, Iteration],
+    sets: Mapping[str, FeatureSet],
+    groups: tuple[str, ...],
+    tables: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    states: tuple[pd.DataFrame, pd.DataFrame],
+) -> dict[frozenset[str], IntArray]:
+    """Limits in each context, of shape (n, 2, 2, 2), for every set of groups that moved.
+
+    A mix is decided only for the accounts of which every group in it differs; the others have that of a smaller set.
+    """
+    differs = {group: _group_differs(sets, group, tables) for group in groups}
+    values: dict[frozenset[str], IntArray] = {}
+    for moved in (frozenset(chosen) for k in range(len(groups) + 1) for chosen in combinations(groups, k)):
+        value = np.empty((len(states[0]), 2, 2, 2), np.int64)
+        for group in moved:
+            value[~differs[group]] = values[moved - {group}][~differs[group]]
+        rows = np.flatnonzero(np.all([np.ones(len(value), bool), *(differs[group] for group in moved)], axis=0))
+        if len(rows):
+            some = {
+                digest: mix(features, tables[digest][0].iloc[rows], tables[digest][1].iloc[rows], moved)
+                for digest, features in sets.items()
+            }
+            value[rows], _ = in_contexts(sides, some, (states[0].iloc[rows], states[1].iloc[rows]))
+        values[moved] = value
+    return values
+
+
+def _group_differs(
+    sets: Mapping[str, FeatureSet], group: str, tables: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
+) -> npt.NDArray[np.bool_]:
+    """Of which accounts any column of a group moved between C0 and C1."""
+    found = []
+    for digest, features in sets.items():
+        names = group_columns(features, group) if group in behaviour_groups(features) else []
+        old, new = (table[names] for table in tables[digest])
+        found.append(rows_differ(old, new))
+    different: npt.NDArray[np.bool_] = np.any(found, axis=0)
+    return different

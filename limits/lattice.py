@@ -19,19 +19,28 @@ IntArray = npt.NDArray[np.int64]
 CHAIN = ("O0", "C0", "C1", "O1")
 
 
+#: Each state that is decided for every account, and the one that is decided again only where it differs.
+_NEAR = {"O0": "C0", "O1": "C1"}
+
+
 @dataclass(frozen=True)
 class Lattice:
-    """Limits and outcomes of n accounts at every point.
+    """What would be decided for n accounts at every point.
 
     Parameters
     ----------
     limit_cents : int64 array of shape (n, 4, 2, 2, 2)
-    outcome : int64 array of shape (n, 4, 2, 2, 2)
-        Equal codes mean equal (action, limit).
+    action : int8 array of shape (n, 4, 2, 2, 2)
+        Places in :data:`limitlens.limits.policy.ACTIONS`, which stand in the order of severity.
     """
 
     limit_cents: IntArray
-    outcome: IntArray
+    action: npt.NDArray[np.int8]
+
+    @property
+    def outcome(self) -> IntArray:
+        """Codes of the shape of the limits; equal codes mean equal (action, limit)."""
+        return self.limit_cents * len(ACTIONS) + self.action
 
 
 def evaluate(
@@ -42,6 +51,8 @@ def evaluate(
     new_state: pd.DataFrame,
 ) -> Lattice:
     """Decide n accounts at all 32 points of the lattice.
+
+    Few records come late: C0 is decided where it differs from O0, and C1 where it differs from O1.
 
     Parameters
     ----------
@@ -57,28 +68,86 @@ def evaluate(
     Lattice
     """
     sides, states = (old, new), (old_state, new_state)
-    scores: dict[tuple[int, tuple[str, bool], int], npt.NDArray[np.float64]] = {}
-    decided: dict[tuple[int, int, tuple[str, bool], str, int], tuple[IntArray, IntArray]] = {}
+    digests = {side.model.features.digest for side in sides}
     limit = np.empty((len(old_state), *LATTICE), np.int64)
-    outcome = np.empty_like(limit)
-    for d, m, p, s in product(range(4), (0, 1), (0, 1), (0, 1)):
-        read = tables[CHAIN[d], sides[m].model.features.digest]
-        ruled = tables[CHAIN[d], sides[p].model.features.digest]
-        model = (sides[m].model.digest, sides[m].backtest)
-        scored = (id(read), model, s)
-        if scored not in scores:
-            scores[scored] = sides[m].score(read, states[s])
-        point = (id(read), id(ruled), model, sides[p].policy.digest, s)
-        if point not in decided:
-            decided[point] = _limit_and_outcome(sides[p].rules(ruled, scores[scored], states[s]))
-        limit[:, d, m, p, s], outcome[:, d, m, p, s] = decided[point]
-    return Lattice(limit, outcome)
+    action = np.empty(limit.shape, np.int8)
+    for whole, near in _NEAR.items():
+        d, e = CHAIN.index(whole), CHAIN.index(near)
+        limit[:, d], action[:, d] = in_contexts(sides, {digest: tables[whole, digest] for digest in digests}, states)
+        limit[:, e], action[:, e] = limit[:, d], action[:, d]
+        rows = np.flatnonzero(
+            np.any([rows_differ(tables[whole, digest], tables[near, digest]) for digest in digests], axis=0)
+        )
+        if len(rows):
+            some = {digest: tables[near, digest].iloc[rows] for digest in digests}
+            limit[rows, e], action[rows, e] = in_contexts(sides, some, (old_state.iloc[rows], new_state.iloc[rows]))
+    return Lattice(limit, action)
 
 
-def _limit_and_outcome(decisions: pd.DataFrame) -> tuple[IntArray, IntArray]:
-    limit = decisions["limit_cents"].to_numpy(np.int64)
-    action = pd.Categorical(decisions["action"], categories=list(ACTIONS)).codes
-    return limit, limit * len(ACTIONS) + action
+def in_contexts(
+    sides: tuple[Iteration, Iteration], tables: Mapping[str, pd.DataFrame], states: tuple[pd.DataFrame, pd.DataFrame]
+) -> tuple[IntArray, npt.NDArray[np.int8]]:
+    """Decide one data state of n accounts with each mix of old and new model, policy and state.
+
+    Parameters
+    ----------
+    sides : (Iteration, Iteration)
+        Old and new.
+    tables : mapping of feature set digest to DataFrame of n rows
+    states : (DataFrame, DataFrame)
+        Old and new, n rows each.
+
+    Returns
+    -------
+    (int64 array, int8 array)
+        Limits in cents and places in :data:`limitlens.limits.policy.ACTIONS`, of shape (n, 2, 2, 2).
+    """
+    limit = np.empty((len(states[0]), *LATTICE[1:]), np.int64)
+    action = np.empty(limit.shape, np.int8)
+    same_model = (sides[0].model.digest, sides[0].backtest) == (sides[1].model.digest, sides[1].backtest)
+    same_policy = sides[0].policy.digest == sides[1].policy.digest
+    same_rules = same_policy and sides[0].model.features.digest == sides[1].model.features.digest
+    for m, s in product((0, 1), (0, 1)):
+        if m and same_model:
+            limit[:, m, :, s], action[:, m, :, s] = limit[:, 0, :, s], action[:, 0, :, s]
+            continue
+        pd_ = sides[m].score(tables[sides[m].model.features.digest], states[s])
+        for p in (0, 1):
+            if p and same_rules:
+                limit[:, m, p, s], action[:, m, p, s] = limit[:, m, 0, s], action[:, m, 0, s]
+                continue
+            decided = sides[p].rules(tables[sides[p].model.features.digest], pd_, states[s])
+            limit[:, m, p, s] = decided["limit_cents"]
+            action[:, m, p, s] = pd.Categorical(decided["action"], categories=list(ACTIONS)).codes
+    return limit, action
+
+
+def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Where two tables of the same accounts and as-of times differ in what a decision reads.
+
+    Parameters
+    ----------
+    table, other : DataFrame of n rows
+        With the same columns; ``known_by`` may differ, and two missing values are equal.
+
+    Returns
+    -------
+    bool array of shape (n,)
+
+    Examples
+    --------
+    >>> one = pd.DataFrame({"known_by": [1, 1, 1], "draws": [2.0, np.nan, 3.0]})
+    >>> other = pd.DataFrame({"known_by": [2, 2, 2], "draws": [2.0, np.nan, 4.0]})
+    >>> rows_differ(one, other).tolist()
+    [False, False, True]
+    """
+    found = np.zeros(len(table), bool)
+    if table is other:
+        return found
+    for name in table.columns.drop("known_by", errors="ignore"):
+        a, b = table[name].array, other[name].array
+        found |= np.asarray(~((a == b) | (pd.isna(a) & pd.isna(b))), bool)
+    return found
 
 
 def check_recorded(lattice: Lattice, account_ids: pd.Series, recorded_old: IntArray, recorded_new: IntArray) -> None:

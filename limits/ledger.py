@@ -2,7 +2,8 @@
 
 Decisions and attributions are immutable Parquet files, one of each for an as-of time. A file counts once its
 sha256 stands in the SQLite run table, chained to what was recorded before; a file that was renamed but not recorded
-is written again, byte for byte, when the run is repeated. Overrides are rows of SQLite, links of the same chain.
+is written again, byte for byte, when the run is repeated. Overrides are rows of SQLite, links of the same chain; so
+are revisions, each with a file of its own: the attributions of a run once more, as known later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,80 +19,10 @@ from limitlens.data.calendar import format_time, parse_time
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
-from limitlens.limits.attribution import PLAYERS
-from limitlens.limits.chain import last_head, links, next_head
+from limitlens.limits.chain import count_links, last_head, links, next_head
 from limitlens.limits.database import Connection, connect
+from limitlens.limits.ledger_tables import CURRENT, DECISIONS, OVERRIDES, REVISIONS, RUNS, SINCE_OPENING, TIME
 from limitlens.limits.override import Override
-from limitlens.limits.state import STATE_TYPE
-
-_TIME = pa.timestamp("us", tz="UTC")
-
-DECISIONS = pa.schema(
-    [
-        ("account_id", pa.string()),
-        ("as_of", _TIME),
-        ("action", pa.string()),
-        ("limit_before_cents", pa.int64()),
-        ("limit_cents", pa.int64()),
-        ("can_draw", pa.bool_()),
-        ("pd", pa.float64()),
-        ("fired_rules", pa.list_(pa.string())),
-        ("reasons", pa.list_(pa.string())),
-        ("state", STATE_TYPE),
-        ("run_id", pa.string()),
-        ("model_version", pa.string()),
-        ("policy_digest", pa.string()),
-    ]
-)
-
-ATTRIBUTIONS = pa.schema(
-    [
-        ("account_id", pa.string()),
-        ("as_of", _TIME),
-        ("revision", pa.int64()),
-        ("status", pa.string()),
-        ("previous_as_of", _TIME),
-        *((f"phi_{player}", pa.int64()) for player in PLAYERS),
-        *((f"share_cents_{player}", pa.int64()) for player in PLAYERS),
-        *((f"necessary_{player}", pa.bool_()) for player in PLAYERS),
-        *((f"sufficient_{player}", pa.bool_()) for player in PLAYERS),
-    ]
-)
-
-
-RUNS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("as_of", _TIME),
-        ("model_version", pa.string()),
-        ("model_digest", pa.string()),
-        ("policy_digest", pa.string()),
-        ("backtest", pa.bool_()),
-        ("head", pa.string()),
-        ("mlflow_run_id", pa.string()),
-    ]
-)
-
-OVERRIDES = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("account_id", pa.string()),
-        ("at", _TIME),
-        ("action", pa.string()),
-        ("limit_before_cents", pa.int64()),
-        ("limit_cents", pa.int64()),
-        ("actor", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-
-#: Every decision with its latest attribution, over the relations of the ledger.
-_CURRENT = """
-SELECT decision.*, attribution.* EXCLUDE (account_id, as_of)
-FROM decisions AS decision LEFT JOIN (
-    SELECT * FROM attributions QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id, as_of ORDER BY revision DESC) = 1
-) AS attribution USING (account_id, as_of)
-"""
 
 
 @dataclass(frozen=True)
@@ -132,8 +63,8 @@ class Ledger:
         Parameters
         ----------
         run : Run
-        decisions : pyarrow.Table of schema :data:`DECISIONS`
-        attributions : pyarrow.Table of schema :data:`ATTRIBUTIONS`
+        decisions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
+        attributions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`
 
         Raises
         ------
@@ -142,11 +73,10 @@ class Ledger:
         WorkspaceError
             The disk is full; nothing of the run is recorded.
         """
-        name = f"{format_time(run.as_of).replace(':', '')}-{run.run_id[:12]}.parquet"
+        name = f"{_file_stem(run)}.parquet"
         tables = {Path("decisions") / name: decisions, Path("attributions") / name: attributions}
         if any(known.run_id == run.run_id for known in self.runs()):
-            if not all(read_parquet(self.workspace / path).equals(table) for path, table in tables.items()):
-                raise IntegrityError(f"run {run.run_id[:12]}: recorded before with other content; run ledger verify.")
+            self._check_repeated(f"run {run.run_id[:12]}", tables)
             return
         cells: list[str | int] = [
             run.run_id, run.as_of.isoformat(), run.model_version, run.model_digest, run.policy_digest, int(run.backtest)
@@ -157,6 +87,50 @@ class Ledger:
         with connect(self.workspace) as connection:
             head = next_head(last_head(connection), ["run", *cells])
             connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", [*cells, head])
+
+    def append_revision(
+        self, run: Run, known_by: datetime, attributions: pa.Table, *, known_rows: int, late_rows: int
+    ) -> None:
+        """Record the attributions of a run as they are with later knowledge; recording them again changes nothing.
+
+        Parameters
+        ----------
+        run : Run
+            A recorded one.
+        known_by : datetime
+            The time of reconciliation k*.
+        attributions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`
+        known_rows, late_rows : int
+            Records about the accounts before the run that were known then, and that came between then and k*.
+
+        Raises
+        ------
+        IntegrityError
+            The same revision was recorded with other content.
+        WorkspaceError
+            The disk is full; nothing of the revision is recorded.
+        """
+        path = Path("attributions") / f"{_file_stem(run)}-final.parquet"
+        if run.run_id in set(self.revisions()["run_id"]):
+            self._check_repeated(f"revision of run {run.run_id[:12]}", {path: attributions})
+            return
+        write_parquet(attributions, self.workspace / path)
+        cells: list[str | int] = [run.run_id, known_by.isoformat(), known_rows, late_rows, path.as_posix()]
+        cells.append(file_sha256(self.workspace / path))
+        with connect(self.workspace) as connection:
+            cells.append(count_links(connection))
+            head = next_head(last_head(connection), ["revision", *cells])
+            connection.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", [*cells, head])
+
+    def revisions(self) -> pd.DataFrame:
+        """Every revision, in order; columns of :data:`limitlens.limits.ledger_tables.REVISIONS`."""
+        found: pd.DataFrame = self._rows("revisions", REVISIONS).to_pandas()
+        return found
+
+    def _check_repeated(self, name: str, tables: Mapping[Path, pa.Table]) -> None:
+        """Refuse to record something again with other content."""
+        if not all(read_parquet(self.workspace / path).equals(table) for path, table in tables.items()):
+            raise IntegrityError(f"{name}: recorded before with other content; run ledger verify.")
 
     def sweep(self) -> None:
         """Remove the files a run that was interrupted left behind; the caller holds the workspace."""
@@ -177,8 +151,8 @@ class Ledger:
             connection.execute("INSERT INTO overrides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
 
     def overrides(self) -> pd.DataFrame:
-        """What persons ordered, in the order of recording; columns of :data:`OVERRIDES`."""
-        found: pd.DataFrame = self._overrides().to_pandas()
+        """What persons ordered, in order; columns of :data:`limitlens.limits.ledger_tables.OVERRIDES`."""
+        found: pd.DataFrame = self._rows("overrides", OVERRIDES).to_pandas()
         return found
 
     def head(self) -> str:
@@ -235,9 +209,13 @@ class Ledger:
         """
         with connect(self.workspace) as connection:
             known = {link.head for link in links(connection)}
-            linked = connection.execute(
-                "SELECT run_id, mlflow_run_id FROM runs WHERE mlflow_run_id IS NOT NULL ORDER BY rowid"
-            ).fetchall()
+            linked = [
+                row
+                for table in ("runs", "revisions")
+                for row in connection.execute(
+                    f"SELECT run_id, mlflow_run_id FROM {table} WHERE mlflow_run_id IS NOT NULL ORDER BY rowid"
+                )
+            ]
         for mlflow_run_id, head in anchors.items():
             if head not in known:
                 raise IntegrityError(
@@ -262,6 +240,9 @@ class Ledger:
         """
         with connect(self.workspace) as connection:
             paths = [Path(row[0]) for row in connection.execute(f"SELECT {table} FROM runs ORDER BY rowid")]
+            if paths and table == "attributions":
+                revised = connection.execute("SELECT attributions FROM revisions ORDER BY rowid")
+                paths += [Path(row[0]) for row in revised]
         if not paths:
             raise WorkspaceError(f"{self.workspace}: nothing has been decided yet; run limitlens decide first.")
         if strange := [path for path in paths if path.parent != Path(table)]:
@@ -276,7 +257,8 @@ class Ledger:
         ----------
         sql : str
             May name ``decisions``, ``attributions``, ``current`` (every decision with its latest attribution, null
-            where there is none), ``runs`` and ``overrides``.
+            where there is none), ``since_opening`` (the same, summed over the life of the line), ``runs``,
+            ``overrides`` and ``revisions``.
 
         Returns
         -------
@@ -293,8 +275,9 @@ class Ledger:
     def table(self, sql: str) -> pa.Table:
         """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
-        views: dict[str, str | pa.Table] = {**files, "current": _CURRENT}
-        return run_sql(sql, views | {"runs": self._run_table(), "overrides": self._overrides()})
+        views: dict[str, str | pa.Table] = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
+        stored = {"runs": RUNS, "overrides": OVERRIDES, "revisions": REVISIONS}
+        return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()})
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
         """Every decision with its latest attribution (null where there is none), by account and time.
@@ -308,7 +291,12 @@ class Ledger:
         return self.query(f"SELECT * FROM current {where} ORDER BY account_id, as_of")
 
     def last_decisions(self) -> pa.Table:
-        """The latest decision of every account, of schema :data:`DECISIONS`; empty before the first run."""
+        """The latest decision of every account; empty before the first run.
+
+        Returns
+        -------
+        pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
+        """
         if not self.runs():
             return DECISIONS.empty_table()
         sql = """
@@ -330,6 +318,11 @@ class Ledger:
                 "UPDATE runs SET mlflow_run_id = ? WHERE run_id = ?", [(mlflow_run_id, run_id) for run_id in run_ids]
             )
 
+    def link_revisions(self, mlflow_run_id: str) -> None:
+        """Name the MLflow run that recorded the revisions which none has recorded yet."""
+        with connect(self.workspace) as connection:
+            connection.execute("UPDATE revisions SET mlflow_run_id = ? WHERE mlflow_run_id IS NULL", [mlflow_run_id])
+
     def _unrecorded(self, pattern: str) -> list[Path]:
         """Files in the folders of the ledger that no run has recorded."""
         with connect(self.workspace) as connection:
@@ -337,15 +330,15 @@ class Ledger:
         folders = (self.workspace / name for name in ("decisions", "attributions"))
         return sorted(path for folder in folders for path in folder.glob(pattern) if path not in recorded)
 
-    def _run_table(self) -> pa.Table:
+    def _rows(self, table: str, schema: pa.Schema) -> pa.Table:
+        """Rows of SQLite in the order of recording."""
         with connect(self.workspace) as connection:
-            rows = connection.execute(f"SELECT {', '.join(RUNS.names)} FROM runs ORDER BY rowid").fetchall()
-        return _arrow(rows, RUNS)
+            rows = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table} ORDER BY rowid").fetchall()
+        return _arrow(rows, schema)
 
-    def _overrides(self) -> pa.Table:
-        with connect(self.workspace) as connection:
-            rows = connection.execute(f"SELECT {', '.join(OVERRIDES.names)} FROM overrides ORDER BY id").fetchall()
-        return _arrow(rows, OVERRIDES)
+
+def _file_stem(run: Run) -> str:
+    return f"{format_time(run.as_of).replace(':', '')}-{run.run_id[:12]}"
 
 
 def _runs(connection: Connection, where: str) -> list[Run]:
@@ -360,7 +353,7 @@ def _runs(connection: Connection, where: str) -> list[Run]:
 
 def _arrow(rows: Sequence[Sequence[str | int | None]], schema: pa.Schema) -> pa.Table:
     """Rows of SQLite with the types of a schema: times are ISO text there, booleans 0 and 1."""
-    read: dict[pa.DataType, Callable[[Any], Any]] = {_TIME: parse_time, pa.bool_(): bool}
+    read: dict[pa.DataType, Callable[[Any], Any]] = {TIME: parse_time, pa.bool_(): bool}
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [
         pa.array([read[field.type](cell) if field.type in read else cell for cell in column], field.type)

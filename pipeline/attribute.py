@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.limits.entries import provisional_entries
+from limitlens.data.frames import to_arrow
+from limitlens.limits.entries import attribution_entries
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import check_recorded, evaluate
+from limitlens.limits.ledger_tables import ATTRIBUTIONS
 from limitlens.limits.state import STATE_COLUMNS, unpack_state
 from limitlens.pipeline.moments import Tables, rows_at
 
@@ -29,17 +31,16 @@ def state_before(decisions: pd.DataFrame) -> pd.DataFrame:
 def data_states(
     old: Iteration, new: Iteration, previous: pd.DataFrame, changes: pd.DataFrame, tables: Tables
 ) -> Mapping[tuple[str, str], pd.DataFrame]:
-    """The states O0, C0, C1 and O1 of each account for the feature sets of both iterations.
-
-    Provisional: what was known at t1 is the best there is, so C1 is O1.
-    """
-    accounts, t0, t1 = changes["account_id"], previous["as_of"], changes["as_of"]
+    """The states O0, C0, C1 and O1 of each account for the feature sets of both iterations."""
+    accounts, t0, t1, known_by = changes["account_id"], previous["as_of"], changes["as_of"], changes["known_by"]
+    provisional = bool((known_by == t1).all())
     states: dict[tuple[str, str], pd.DataFrame] = {}
     for digest in {old.model.features.digest, new.model.features.digest}:
         now = rows_at(tables[digest], accounts, t1, t1)
-        states |= {("C1", digest): now, ("O1", digest): now}
         states["O0", digest] = rows_at(tables[digest], accounts, t0, t0)
-        states["C0", digest] = rows_at(tables[digest], accounts, t0, t1)
+        states["C0", digest] = rows_at(tables[digest], accounts, t0, known_by)
+        states["C1", digest] = now if provisional else rows_at(tables[digest], accounts, t1, known_by)
+        states["O1", digest] = now
     return states
 
 
@@ -51,8 +52,9 @@ def attribute_changes(
     Parameters
     ----------
     old, new : Iteration
-    previous, changes : DataFrame of n rows
-        Decisions at t0 and t1 with their ``state.*`` columns.
+    previous, changes : DataFrame of n rows with a plain index
+        Decisions at t0 and t1 with their ``state.*`` columns; ``known_by`` of the changes is the time of
+        reconciliation k*: t1 gives the provisional split, a later time the final one.
     tables : mapping of feature set digest to feature table
         Indexed by ``account_id, as_of, known_by``.
 
@@ -61,9 +63,38 @@ def attribute_changes(
     IntegrityError
         A recorded limit is not what the tables, models and policies give.
     """
-    accounts, t0, t1 = changes["account_id"], previous["as_of"], changes["as_of"]
     states = data_states(old, new, previous, changes, tables)
     lattice = evaluate(old, new, states, state_before(previous), state_before(changes))
     recorded = (previous["limit_cents"].to_numpy(np.int64), changes["limit_cents"].to_numpy(np.int64))
-    check_recorded(lattice, accounts, *recorded)
-    return provisional_entries(lattice, accounts, t1, t0, changes["limit_before_cents"].to_numpy(np.int64))
+    check_recorded(lattice, changes["account_id"], *recorded)
+    return attribution_entries(lattice, changes.assign(previous_as_of=previous["as_of"]))
+
+
+def attribute_all(
+    previous: pd.DataFrame, changes: pd.DataFrame, iterations: Mapping[str, Iteration], tables: Tables
+) -> pd.DataFrame:
+    """:func:`attribute_changes` for decisions of any runs.
+
+    Parameters
+    ----------
+    previous, changes : DataFrame of n rows with a plain index
+    iterations : mapping of run id to Iteration
+    tables : mapping of feature set digest to feature table
+
+    Returns
+    -------
+    DataFrame of schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`
+    """
+    entries = []
+    for old in previous["run_id"].unique():
+        for new in changes["run_id"][previous["run_id"] == old].unique():
+            rows = (previous["run_id"] == old) & (changes["run_id"] == new)
+            before, after = (frame[rows].reset_index(drop=True) for frame in (previous, changes))
+            entries.append(attribute_changes(iterations[old], iterations[new], before, after, tables))
+    nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
+    return pd.concat(entries, ignore_index=True) if entries else nothing
+
+
+def attribution_table(attributions: pd.DataFrame) -> pa.Table:
+    """Attributions as the ledger stores them."""
+    return to_arrow(attributions, ATTRIBUTIONS).sort_by([("account_id", "ascending"), ("as_of", "ascending")])

@@ -15,11 +15,12 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.lock import exclusive
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.ledger import ATTRIBUTIONS, DECISIONS, Run
+from limitlens.limits.ledger import Run
+from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import pack_state
 from limitlens.models.explanation import reason_codes, shap_values
-from limitlens.pipeline.attribute import attribute_changes, state_before, unpacked
+from limitlens.pipeline.attribute import attribute_all, attribution_table, state_before, unpacked
 from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.record import Decided, is_of, record_decisions
@@ -108,7 +109,7 @@ def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progr
         decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
         if len(decisions):
             progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
-            workspace.ledger.append(run, _decision_table(decisions), _attribution_table(attributions))
+            workspace.ledger.append(run, _decision_table(decisions), attribution_table(attributions))
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
@@ -160,19 +161,9 @@ def _attribute(
     """Split every change since the last decision; first decisions have nothing to split."""
     before = latest.set_index("account_id")
     changes = decided[decided["account_id"].isin(before.index)].reset_index(drop=True)
+    changes = changes.assign(known_by=changes["as_of"])
     previous = before.loc[changes["account_id"]].reset_index(drop=True)
-    entries = [
-        attribute_changes(
-            iterations[str(run_id)],
-            iterations[changes["run_id"].iloc[0]],
-            previous.loc[rows],
-            changes.loc[rows],
-            tables,
-        )
-        for run_id, rows in previous.groupby("run_id").groups.items()
-    ]
-    nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
-    return pd.concat(entries, ignore_index=True) if entries else nothing
+    return attribute_all(previous, changes, iterations, tables)
 
 
 def _decision_table(decisions: pd.DataFrame) -> pa.Table:
@@ -180,7 +171,3 @@ def _decision_table(decisions: pd.DataFrame) -> pa.Table:
     plain = to_arrow(decisions, pa.schema([field for field in DECISIONS if field.name != "state"]))
     table = plain.append_column("state", state).select(DECISIONS.names)
     return table.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
-
-
-def _attribution_table(attributions: pd.DataFrame) -> pa.Table:
-    return to_arrow(attributions, ATTRIBUTIONS).sort_by([("account_id", "ascending"), ("as_of", "ascending")])

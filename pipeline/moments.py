@@ -32,6 +32,24 @@ def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame
     return pd.concat([moments.assign(known_by=moments["as_of"]), old.dropna()], ignore_index=True)
 
 
+def change_moments(previous: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """Every (account, as-of, known-by) that the four data states of some changes need.
+
+    Parameters
+    ----------
+    previous, changes : DataFrame of n rows with ``account_id, as_of``
+        Decisions at t0 and t1; ``known_by`` of the changes is the time of reconciliation k*.
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, known_by``, no repeats
+    """
+    points = [rows[["account_id", "as_of"]] for rows in (previous, changes)]
+    own = [point.assign(known_by=point["as_of"]) for point in points]
+    later = [point.assign(known_by=changes["known_by"].to_numpy()) for point in points]
+    return pd.concat([*own, *later], ignore_index=True).drop_duplicates(ignore_index=True)
+
+
 def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace) -> Tables:
     """Build the feature rows of every moment for each feature set."""
     return {features.digest: _indexed(features, moments, workspace) for features in sets}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.features.line import line_columns
@@ -21,7 +22,7 @@ from limitlens.models.change import change_of_score
 from limitlens.pipeline.amounts import money, value
 from limitlens.pipeline.attribute import attribute_changes, data_states, state_before
 from limitlens.pipeline.customer import LANGUAGES, reason_texts, recourse_text
-from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_at
+from limitlens.pipeline.moments import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.queue import queue_of_run
 from limitlens.pipeline.replay import check_replayed, iterations, recorded_decisions
 from limitlens.pipeline.timeline import Moment, timeline
@@ -70,10 +71,29 @@ class ButFor:
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What the split was made with.
+
+    ``status`` is ``provisional`` or ``final``, ``known_by`` the time of reconciliation. ``late_before`` counts the
+    records about the time before the decision before that came after it, until then; ``late_now`` those about the
+    time before this decision; ``known_now`` those that were known at it.
+    """
+
+    status: str
+    known_by: str
+    late_before: int
+    late_now: int
+    known_now: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """Why a decision came out as it did; ``None`` where the account had no decision before.
 
     ``digests`` name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
+    ``severity_phi`` is the split of the step on the scale of actions, in 120ths (null without a decision before), and
+    ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
+    ``opening``, ``first decision``, ``overrides`` and each player, in cents.
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
     """
 
@@ -91,6 +111,10 @@ class Answer:
     fired_rules: tuple[str, ...]
     share_cents: Mapping[str, int] | None
     phi: Mapping[str, int] | None
+    severity_phi: Mapping[str, int] | None
+    order_matters: bool
+    knowledge: Knowledge | None
+    since_opening: Mapping[str, int]
     necessary: tuple[str, ...]
     sufficient: tuple[str, ...]
     but_for: tuple[ButFor, ...]
@@ -175,29 +199,39 @@ class _Rebuilt:
 
 
 def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None) -> _Rebuilt:
-    keys, run_id = ["account_id", "as_of"], change["run_id"].iloc[0]
-    before = change.iloc[:0] if previous is None else previous
+    run_id = change["run_id"].iloc[0]
+    recorded = _recorded(workspace, change)
+    before = change if previous is None else previous
+    change = change.assign(known_by=change["as_of"] if previous is None else recorded["known_by"])
     made_by = iterations(workspace, {run_id, *before["run_id"]})
     sets = {iteration.model.features for iteration in made_by.values()}
-    tables = tables_at(feature_moments(change[keys], before[keys]), sets, workspace)
+    tables = tables_at(change_moments(before, change), sets, workspace)
     new, at = made_by[run_id], change["as_of"]
     table, state = rows_at(tables[new.model.features.digest], change["account_id"], at, at), state_before(change)
     check_replayed(change, new.decide(table, state))
     explained = None
     if previous is not None:
-        explained = _explain(workspace, (made_by[previous["run_id"].iloc[0]], new), previous, change, tables)
+        sides = (made_by[previous["run_id"].iloc[0]], new)
+        explained = _explain(sides, previous, change, recorded.iloc[0], tables)
     return _Rebuilt(new, find_recourse(new, table, state, change.iloc[0]), explained)
 
 
+def _recorded(workspace: Workspace, change: pd.DataFrame) -> pd.DataFrame:
+    """The decision with its latest attribution, as the ledger holds it: one row."""
+    current = workspace.ledger.current(str(change["account_id"].iloc[0]))
+    found: pd.DataFrame = current[current["as_of"] == change["as_of"].iloc[0]].reset_index(drop=True)
+    return found
+
+
 def _explain(
-    workspace: Workspace,
     sides: tuple[Iteration, Iteration],
     previous: pd.DataFrame,
     change: pd.DataFrame,
+    recorded: pd.Series,
     tables: Tables,
 ) -> _Explained:
     entry = attribute_changes(*sides, previous, change, tables).iloc[0]
-    _check_entry(workspace, entry)
+    _check_entry(entry, recorded)
     states = data_states(*sides, previous, change, tables)
     needed = _flagged(entry, "necessary")
     return _Explained(
@@ -207,15 +241,22 @@ def _explain(
     )
 
 
-def _check_entry(workspace: Workspace, entry: pd.Series) -> None:
+def _check_entry(entry: pd.Series, recorded: pd.Series) -> None:
     """The split that was just rebuilt must be the recorded one."""
-    current = workspace.ledger.current(str(entry["account_id"]))
-    recorded = current[current["as_of"] == entry["as_of"]].iloc[0]
-    for name in (f"phi_{player}" for player in PLAYERS):
-        if int(recorded[name]) != int(entry[name]):
+    for name in entry.index:
+        if recorded[name] != entry[name]:
             raise IntegrityError(
                 f"account {entry['account_id']}: {name} is recorded as {recorded[name]}, but replays as {entry[name]}."
             )
+
+
+def _knowledge(workspace: Workspace, entry: pd.Series) -> Knowledge:
+    points = pd.DataFrame({"as_of": [entry["previous_as_of"], entry["as_of"]]})
+    points = points.assign(account_id=entry["account_id"], known_by=entry["known_by"])
+    arrived = count_arrivals(points, workspace.events.relations())
+    late_before, late_now = (int(count) for count in arrived["late_rows"])
+    known_by = format_time(entry["known_by"].to_pydatetime())
+    return Knowledge(str(entry["status"]), known_by, late_before, late_now, int(arrived["known_rows"].iloc[1]))
 
 
 def _without(
@@ -299,6 +340,10 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         fired_rules=tuple(row["fired_rules"]),
         share_cents=_by_player(entry, "share_cents"),
         phi=_by_player(entry, "phi"),
+        severity_phi=_by_player(entry, "severity_phi"),
+        order_matters=entry is not None and bool(entry["order_matters"]),
+        knowledge=None if entry is None else _knowledge(workspace, entry),
+        since_opening=_since_opening(workspace, row),
         necessary=_flagged(entry, "necessary"),
         sufficient=_flagged(entry, "sufficient"),
         but_for=explained.but_for if explained else (),
@@ -358,6 +403,16 @@ def _by_player(entry: pd.Series | None, prefix: str) -> dict[str, int] | None:
 
 def _flagged(entry: pd.Series | None, prefix: str) -> tuple[str, ...]:
     return () if entry is None else tuple(player for player in PLAYERS if entry[f"{prefix}_{player}"])
+
+
+def _since_opening(workspace: Workspace, row: pd.Series) -> dict[str, int]:
+    """Parts of the limit after a decision, from the opening on."""
+    account, at = str(row["account_id"]).replace("'", "''"), row["as_of"].isoformat()
+    sql = f"SELECT * FROM since_opening WHERE account_id = '{account}' AND as_of = '{at}'::TIMESTAMPTZ"
+    found = workspace.ledger.table(sql).to_pylist()[0]
+    parts = ("first_decision", "overrides", *PLAYERS)
+    since = {name.replace("_", " "): found[f"since_cents_{name}"] for name in parts}
+    return {"opening": found["opening_limit_cents"], **since}
 
 
 def _policy_name(workspace: Workspace, row: pd.Series | None) -> str | None:

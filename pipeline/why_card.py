@@ -8,7 +8,7 @@ from limitlens.pipeline.page import render
 from limitlens.pipeline.report_tables import MEANING
 from limitlens.pipeline.timeline import Moment
 from limitlens.pipeline.why import Answer
-from limitlens.pipeline.why_text import VERBS, but_for_sentences, told_groups
+from limitlens.pipeline.why_text import VERBS, split_sentences, told_groups
 
 
 def card(answer: Answer) -> str:
@@ -34,7 +34,7 @@ def card_context(answer: Answer) -> dict[str, Any]:
         "colours": plots.COLOURS,
         "players": PLAYERS,
         "waterfall": _waterfall(answer),
-        "sentences": but_for_sentences(answer) if answer.share_cents else [],
+        "sentences": split_sentences(answer) if answer.share_cents else [],
         "groups": groups,
         "strongest": max(pushes, default=0.0) or 1.0,
         "life": _life(moments, answer.as_of),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.attribution import ORDERS, PLAYERS
 from limitlens.pipeline.amounts import money, push, value
 from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.timeline import Moment
@@ -49,7 +49,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             text = f"  {player:<10} {money(answer.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
             lines.append(text.rstrip())
             lines += _group_lines(answer, width) if player == "behaviour" else []
-        lines += [f"  {sentence}" for sentence in but_for_sentences(answer)]
+        lines += [f"  {sentence}" for sentence in split_sentences(answer)]
     lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.queue_place is not None:
@@ -105,7 +105,43 @@ def _fact_line(fact: Fact) -> str:
     return f"{fact.feature} {values} ({said}): {fact.why}"
 
 
-def but_for_sentences(answer: Answer) -> list[str]:
+def split_sentences(answer: Answer) -> list[str]:
+    """What stands beside the shares of a split: causes needed and enough, the scale of actions, knowledge, history."""
+    return [*_but_for(answer), *_severity(answer), *_order(answer), *_known(answer), _since_opening(answer)]
+
+
+def _severity(answer: Answer) -> list[str]:
+    """The split on the scale of actions, where the limit tells nothing of it."""
+    steps = {player: phi / ORDERS for player, phi in (answer.severity_phi or {}).items() if phi}
+    if not steps or any((answer.share_cents or {}).values()):
+        return []
+    told = ", ".join(f"{player} {push(step, 2)}" for player, step in steps.items())
+    return [f"No limit moved; on the scale of actions: {told} steps of severity."]
+
+
+def _order(answer: Answer) -> list[str]:
+    return ["A waterfall would name another main cause in another order."] if answer.order_matters else []
+
+
+def _known(answer: Answer) -> list[str]:
+    known = answer.knowledge
+    if known is None:
+        return []
+    late = f"{known.late_before:,} records about the time before {answer.previous_as_of} came after it"
+    if known.status == "provisional":
+        return [f"Split provisional, with what was known at this decision: {late}."]
+    of = known.known_now + known.late_now
+    now = f"{known.late_now:,} of {of:,} about the time before {answer.as_of} came after it"
+    return [f"Split final, with what was known by {known.known_by}: {late}; {now}."]
+
+
+def _since_opening(answer: Answer) -> str:
+    opening, *parts = answer.since_opening.items()
+    moved = ", ".join(f"{name} {money(cents, signed=True)}" for name, cents in parts if cents) or "nothing moved it"
+    return f"Since the opening, {money(opening[1])} → {money(answer.limit_cents)}: {moved}."
+
+
+def _but_for(answer: Answer) -> list[str]:
     """Which causes were needed, which were enough, and what would have been decided without each that was needed."""
     needed = ", ".join(answer.necessary) or "no single cause"
     enough = ", ".join(answer.sufficient) or "no single cause"

@@ -27,7 +27,7 @@ from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.spreadsheet import write_csv
 from limitlens.limits.attribution import LATTICE, PLAYERS
-from limitlens.limits.entries import provisional_entries
+from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import OVERRIDE_ACTIONS, Override, overridden
@@ -432,9 +432,10 @@ def test_the_next_decision_starts_from_the_override_and_its_shares_sum_to_the_ch
 
 @given(hnp.arrays(np.int64, (3, *LATTICE), elements=st.integers(0, 10**13)), st.integers(0, 10**13))
 def test_shares_sum_to_the_change_since_the_override(limits: np.ndarray, before: int) -> None:
-    ids = pd.Series(["A", "B", "C"])
     given_before = np.array([limits[0, 0, 0, 0, 0], before, before])
-    entries = provisional_entries(Lattice(limits, limits), ids, ids, ids, given_before)
+    times = dict.fromkeys(("as_of", "previous_as_of", "known_by"), pd.Timestamp(LAST))
+    changes = pd.DataFrame({"account_id": ["A", "B", "C"], "limit_before_cents": given_before}).assign(**times)
+    entries = attribution_entries(Lattice(limits, np.zeros(limits.shape, np.int8)), changes)
     phi = entries[[f"phi_{player}" for player in PLAYERS]].sum(axis=1)
     shown = entries[[f"share_cents_{player}" for player in PLAYERS]].sum(axis=1)
     assert (phi == 120 * (limits[:, 3, 1, 1, 1] - given_before)).all()

@@ -55,7 +55,9 @@ def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     Example: limitlens ledger verify
     """
     links, anchors = verifying.verify(Workspace(workspace))
-    typer.echo(f"{links:,} runs and overrides, every link holds; {anchors:,} heads in MLflow, all in the chain")
+    typer.echo(
+        f"{links:,} runs, overrides and revisions, every link holds; {anchors:,} heads in MLflow, all in the chain"
+    )
 
 
 @ledger_app.command()

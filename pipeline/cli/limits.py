@@ -22,6 +22,8 @@ from limitlens.pipeline.cli.common import (
 )
 from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.decide import decide as decide_limits
+from limitlens.pipeline.reconcile import Reconciled
+from limitlens.pipeline.reconcile import reconcile as reconcile_splits
 from limitlens.pipeline.record import Decided
 from limitlens.pipeline.report import write_report
 from limitlens.pipeline.why import why as explain
@@ -89,6 +91,40 @@ def decision_lines(decided: Decided) -> list[str]:
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
     return lines
+
+
+@app.command()
+def reconcile(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Make every split final whose 30 days have passed: what came late then counts as data, not as behaviour.
+
+    Run it after decide; a split is due once a decision was made 30 days after it.
+
+    Example: limitlens reconcile
+    """
+    done = reconcile_splits(Workspace(workspace), progress)
+    if as_json:
+        print_json(vars(done))
+        return
+    for line in reconciled_lines(done):
+        typer.echo(line)
+
+
+def reconciled_lines(done: Reconciled) -> list[str]:
+    """What a call made final, for a terminal."""
+    rest = f"{done.provisional:,} splits are provisional" if done.provisional else "every split is final"
+    due = f"; the next can be final once a decision of {done.next_at} or later is made" if done.next_at else ""
+    if not done.dates:
+        return [f"nothing to reconcile: {rest}{due}"]
+    rows, share = done.known_rows + done.late_rows, done.known_rows / max(done.known_rows + done.late_rows, 1)
+    moved = {player: cents for player, cents in done.moved_cents.items() if cents}
+    return [
+        f"{done.attributions:,} splits of {len(done.dates)} dates, {done.dates[0]} to {done.dates[-1]}, are final; "
+        f"{done.revised:,} came out otherwise than at the decision",
+        f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
+        f"{done.late_rows:,} came late",
+        *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
+        f"{rest}{due}",
+    ]
 
 
 @app.command()

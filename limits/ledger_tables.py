@@ -1,0 +1,102 @@
+"""The tables of the ledger and the views over them."""
+
+import pyarrow as pa
+
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.state import STATE_TYPE
+
+TIME = pa.timestamp("us", tz="UTC")
+
+DECISIONS = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("as_of", TIME),
+        ("action", pa.string()),
+        ("limit_before_cents", pa.int64()),
+        ("limit_cents", pa.int64()),
+        ("can_draw", pa.bool_()),
+        ("pd", pa.float64()),
+        ("fired_rules", pa.list_(pa.string())),
+        ("reasons", pa.list_(pa.string())),
+        ("state", STATE_TYPE),
+        ("run_id", pa.string()),
+        ("model_version", pa.string()),
+        ("policy_digest", pa.string()),
+    ]
+)
+
+ATTRIBUTIONS = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("as_of", TIME),
+        ("revision", pa.int64()),
+        ("status", pa.string()),
+        ("previous_as_of", TIME),
+        ("known_by", TIME),
+        *((f"phi_{player}", pa.int64()) for player in PLAYERS),
+        *((f"share_cents_{player}", pa.int64()) for player in PLAYERS),
+        *((f"severity_phi_{player}", pa.int64()) for player in PLAYERS),
+        *((f"necessary_{player}", pa.bool_()) for player in PLAYERS),
+        *((f"sufficient_{player}", pa.bool_()) for player in PLAYERS),
+        ("order_matters", pa.bool_()),
+    ]
+)
+
+
+RUNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("as_of", TIME),
+        ("model_version", pa.string()),
+        ("model_digest", pa.string()),
+        ("policy_digest", pa.string()),
+        ("backtest", pa.bool_()),
+        ("head", pa.string()),
+        ("mlflow_run_id", pa.string()),
+    ]
+)
+
+OVERRIDES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("account_id", pa.string()),
+        ("at", TIME),
+        ("action", pa.string()),
+        ("limit_before_cents", pa.int64()),
+        ("limit_cents", pa.int64()),
+        ("actor", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+REVISIONS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("known_by", TIME),
+        ("known_rows", pa.int64()),
+        ("late_rows", pa.int64()),
+        ("head", pa.string()),
+        ("mlflow_run_id", pa.string()),
+    ]
+)
+
+#: Every decision with its latest attribution, over the relations of the ledger.
+CURRENT = """
+SELECT decision.*, attribution.* EXCLUDE (account_id, as_of)
+FROM decisions AS decision LEFT JOIN (
+    SELECT * FROM attributions QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id, as_of ORDER BY revision DESC) = 1
+) AS attribution USING (account_id, as_of)
+"""
+
+#: Since the opening of each line, up to each decision: the limit it was opened or taken over with, what the first
+#: decision changed, what persons ordered, and what each player has a share in. They sum to the limit.
+SINCE_OPENING = f"""
+SELECT account_id, as_of, FIRST_VALUE(limit_before_cents) OVER so_far AS opening_limit_cents,
+    (SUM(limit_cents - limit_before_cents) FILTER (phi_state IS NULL) OVER so_far)::BIGINT
+        AS since_cents_first_decision,
+    (SUM(limit_before_cents - COALESCE(left_cents, limit_before_cents)) OVER so_far)::BIGINT AS since_cents_overrides,
+    {", ".join(f"COALESCE(SUM(share_cents_{p}) OVER so_far, 0)::BIGINT AS since_cents_{p}" for p in PLAYERS)},
+    limit_cents
+FROM (SELECT *, LAG(limit_cents) OVER (PARTITION BY account_id ORDER BY as_of) AS left_cents FROM current)
+WINDOW so_far AS (PARTITION BY account_id ORDER BY as_of ROWS UNBOUNDED PRECEDING)
+"""

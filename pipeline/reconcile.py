@@ -1,0 +1,142 @@
+"""Reconcile: split recorded changes once more, with what became known in the 30 days after the decision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from limitlens.data.arrivals import count_arrivals
+from limitlens.data.calendar import DAY, format_time
+from limitlens.data.lock import exclusive
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.ledger import Ledger, Run
+from limitlens.pipeline import tracking
+from limitlens.pipeline.attribute import attribute_all, attribution_table, unpacked
+from limitlens.pipeline.moments import change_moments, tables_at
+from limitlens.pipeline.replay import iterations
+from limitlens.pipeline.workspace import Workspace
+
+#: A split is final when this much time has passed since the decision.
+RECONCILED_AFTER = 30 * DAY
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What one call made final.
+
+    ``revised`` counts the attributions whose shares are other than the provisional ones, ``known_rows`` and
+    ``late_rows`` the records about the accounts before the decisions that were known at them, and that came later.
+    ``provisional`` counts attributions that are not final yet; ``next_at`` is when the first of them can be.
+    """
+
+    dates: tuple[str, ...]
+    attributions: int
+    revised: int
+    known_rows: int
+    late_rows: int
+    moved_cents: dict[str, int]
+    provisional: int
+    next_at: str | None
+
+
+def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconciled:
+    """Make every split final whose 30 days have passed, and keep the counts as one MLflow run.
+
+    The passing of time is that of the ledger: k* = t1 + 30 days must not be after the latest decided date, because what
+    was known before that date never changes any more. A call that was killed is made up for by the next one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    progress : callable
+
+    Raises
+    ------
+    IntegrityError
+        A recorded limit cannot be reproduced; nothing of that date is made final.
+    WorkspaceError
+        A run is in progress, or the disk is full.
+    """
+    ledger = workspace.ledger
+    with exclusive(workspace.root):
+        ledger.sweep()
+        for run in _due(ledger):
+            _reconcile_run(workspace, run, progress)
+        return _record(workspace)
+
+
+def _due(ledger: Ledger) -> list[Run]:
+    """Runs that are not final and can be."""
+    final, decided_until = set(ledger.revisions()["run_id"]), ledger.decided_until()
+    return [
+        run
+        for run in ledger.runs()
+        if run.run_id not in final and decided_until and run.as_of + RECONCILED_AFTER <= decided_until
+    ]
+
+
+def _reconcile_run(workspace: Workspace, run: Run, progress: Callable[[str], None]) -> None:
+    changes, previous = (_decisions(workspace.ledger, run, at) for at in ("as_of", "previous_as_of"))
+    changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
+    made_by = iterations(workspace, {*previous["run_id"], run.run_id})
+    progress(f"{format_time(run.as_of)}: {len(changes):,} splits as known {RECONCILED_AFTER.days} days later")
+    sets = {iteration.model.features for iteration in made_by.values()}
+    tables = tables_at(change_moments(previous, changes), sets, workspace)
+    final = attribute_all(previous, changes, made_by, tables)
+    arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
+    known_rows, late_rows = (int(arrived[name].sum()) for name in ("known_rows", "late_rows"))
+    workspace.ledger.append_revision(
+        run, run.as_of + RECONCILED_AFTER, attribution_table(final), known_rows=known_rows, late_rows=late_rows
+    )
+
+
+def _decisions(ledger: Ledger, run: Run, at: str) -> pd.DataFrame:
+    """The decisions of a run that have a split, or (``previous_as_of``) those before them, by account."""
+    sql = f"""
+    SELECT found.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
+        JOIN decisions AS found ON found.account_id = split.account_id AND found.as_of = split.{at}
+    WHERE change.run_id = '{run.run_id}' AND split.revision = 0
+    ORDER BY split.account_id, split.as_of
+    """
+    return unpacked(ledger.table(sql))
+
+
+def _record(workspace: Workspace) -> Reconciled:
+    """Keep the counts of the revisions that no MLflow run names yet; the link comes last."""
+    ledger = workspace.ledger
+    revisions = ledger.revisions()
+    waiting = revisions[revisions["mlflow_run_id"].isna()]
+    found = _counted(ledger, waiting)
+    if len(waiting):
+        tags = {tracking.HEAD: str(waiting["head"].iloc[-1])}
+        metrics = {name: getattr(found, name) for name in ("attributions", "revised", "known_rows", "late_rows")}
+        metrics |= {f"moved_cents.{player}": cents for player, cents in found.moved_cents.items()}
+        with tracking.recorded_run(workspace.mlflow, "reconcile", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
+            tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(found.dates)}, metrics)
+        ledger.link_revisions(mlflow_run_id)
+    return found
+
+
+def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
+    """What some revisions changed, and what is left."""
+    moved = {player: f"final.share_cents_{player} - first.share_cents_{player}" for player in PLAYERS}
+    chosen = ", ".join(f"'{run_id}'" for run_id in revisions["run_id"]) or "NULL"
+    sql = f"""
+    SELECT COUNT(*) AS attributions, COUNT(*) FILTER ({" OR ".join(f"{m} <> 0" for m in moved.values())}) AS revised,
+        {", ".join(f"COALESCE(SUM({m}), 0)::BIGINT AS {player}" for player, m in moved.items())}
+    FROM attributions AS first JOIN attributions AS final USING (account_id, as_of)
+        JOIN decisions USING (account_id, as_of)
+    WHERE first.revision = 0 AND final.revision = 1 AND run_id IN ({chosen})
+    """
+    counts = ledger.table(sql).to_pylist()[0]
+    rest = ledger.query("SELECT as_of FROM current WHERE status = 'provisional'")["as_of"]
+    return Reconciled(
+        dates=tuple(format_time((known_by - RECONCILED_AFTER).to_pydatetime()) for known_by in revisions["known_by"]),
+        attributions=counts["attributions"],
+        revised=counts["revised"],
+        known_rows=int(revisions["known_rows"].sum()),
+        late_rows=int(revisions["late_rows"].sum()),
+        moved_cents={player: counts[player] for player in PLAYERS},
+        provisional=len(rest),
+        next_at=format_time((rest.min() + RECONCILED_AFTER).to_pydatetime()) if len(rest) else None,
+    )

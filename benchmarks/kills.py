@@ -4,8 +4,9 @@ The last runs of a copy of a decided workspace are forgotten. Then `limitlens de
 SIGKILL, and is called again; the result has to equal that of a call nobody killed: every Parquet file byte for byte,
 every row of the ledger, the head of its chain, one finished run in MLflow with the same numbers, no file left over. It
 is killed at random moments, and at every step that can be told apart: this file wraps the writes, syncs and renames of
-Python, the statements and commits of SQLite and the calls of MLflow, from outside. `--append` does the same for one
-`Ledger.append` alone, at each of its steps. Exits with 1 if anything differs.
+Python, the statements and commits of SQLite and the calls of MLflow, from outside. `--reconcile` does the same for
+`limitlens reconcile`, and `--append` for one run and one revision of the ledger alone, at each of their steps. Exits
+with 1 if anything differs.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -85,7 +86,7 @@ def _watched(step: Step) -> type[sqlite3.Connection]:
 
         def _told(self, sql: str, call: Callable[..., sqlite3.Cursor], *given: Any) -> sqlite3.Cursor:
             words = sql.split()
-            if words[0] in {"INSERT", "UPDATE"} and "runs" in words[:3]:
+            if words[0] in {"INSERT", "UPDATE"} and {"runs", "revisions"} & set(words[:3]):
                 self.written = f"the {words[0]} of the ledger"
                 step(f"before {self.written}")
             done = call(sql, *given)
@@ -136,14 +137,16 @@ def fingerprint(root: Path) -> dict[str, Any]:
     """All that has to be equal: files, rows and head of the ledger; runs of MLflow and their numbers."""
     files = sorted(path for name in ("decisions", "attributions") for path in (root / name).glob("*"))
     with _reading(root / "ledger.sqlite") as ledger:
-        rows = ledger.execute("SELECT * FROM runs ORDER BY rowid").fetchall()
+        tables = ("runs", "revisions")
+        rows = [row for table in tables for row in ledger.execute(f"SELECT * FROM {table} ORDER BY rowid")]
     recorded = []
     if (root / "mlflow" / "mlflow.db").is_file():
         with _reading(root / "mlflow" / "mlflow.db") as store:
             recorded = store.execute(
                 "SELECT runs.run_uuid = ?, status, lifecycle_stage, tags.value, metrics.key, metrics.value FROM runs "
                 "LEFT JOIN metrics ON metrics.run_uuid = runs.run_uuid LEFT JOIN tags ON tags.run_uuid = runs.run_uuid "
-                "AND tags.key = 'limitlens.ledger_head' WHERE runs.name = 'decide' ORDER BY 1, 2, 3, 4, 5, 6",
+                "AND tags.key = 'limitlens.ledger_head' WHERE runs.name IN ('decide', 'reconcile') "
+                "ORDER BY 1, 2, 3, 4, 5, 6",
                 [rows[-1][-1]],
             ).fetchall()
     return {
@@ -165,19 +168,22 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def unfinished(source: Path, target: Path, until: datetime) -> None:
-    """Copy a decided workspace and forget every run from a time on, and what MLflow knows of decisions."""
+    """Copy a decided workspace; forget every run from a time on, every revision, and what MLflow knows of them."""
     shutil.copytree(source, target)
     with _reading(target / "ledger.sqlite") as ledger, ledger:
         gone = ledger.execute(
             "SELECT decisions, attributions FROM runs WHERE as_of >= ?", [until.isoformat()]
         ).fetchall()
+        gone += ledger.execute("SELECT attributions FROM revisions").fetchall()
         ledger.execute("DELETE FROM runs WHERE as_of >= ?", [until.isoformat()])
+        ledger.execute("DELETE FROM revisions")
         heads = [head for (head,) in ledger.execute("SELECT head FROM runs ORDER BY rowid")]
     for name in (name for row in gone for name in row):
         (target / name).unlink()
     with _reading(target / "mlflow" / "mlflow.db") as store, store:
-        store.execute("UPDATE runs SET name = 'earlier' WHERE name = 'decide'")
-        store.execute("UPDATE tags SET value = 'earlier' WHERE key = 'mlflow.runName' AND value = 'decide'")
+        ours = "IN ('decide', 'reconcile')"
+        store.execute(f"UPDATE runs SET name = 'earlier' WHERE name {ours}")
+        store.execute(f"UPDATE tags SET value = 'earlier' WHERE key = 'mlflow.runName' AND value {ours}")
         known = ", ".join(f"'{head}'" for head in heads)
         store.execute(
             f"UPDATE tags SET value = ? WHERE key = 'limitlens.ledger_head' AND value NOT IN ({known})", [heads[-1]]
@@ -240,10 +246,20 @@ def decide(work: Path, until: str) -> None:
         app(["decide", "--workspace", str(work), "--until", until], standalone_mode=False)
 
 
+def reconcile(work: Path) -> None:
+    """`limitlens reconcile` in this process."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        sys.stderr = nowhere
+        app(["reconcile", "--workspace", str(work)], standalone_mode=False)
+
+
 def append(work: Path) -> None:
-    """One run of a thousand rows."""
-    Ledger(work).sweep()
-    Ledger(work).append(*entry(2, 1_000))
+    """One run of a thousand rows, and the revision of the one before."""
+    ledger, first = Ledger(work), entry(1, 10)
+    ledger.sweep()
+    ledger.append(*entry(2, 1_000))
+    ledger.append_revision(first[0], first[0].as_of + timedelta(days=30), first[2], known_rows=10, late_rows=1)
 
 
 def entry(number: int, rows: int) -> tuple[Run, pa.Table, pa.Table]:
@@ -277,7 +293,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a pattern; only the steps whose name it matches")
     parser.add_argument("--runs", type=int, default=2, help="dates to decide")
     parser.add_argument("--whole-book", action="store_true", help="the last date, a month start, is one of them")
-    parser.add_argument("--append", action="store_true", help="Ledger.append alone")
+    parser.add_argument("--reconcile", action="store_true", help="limitlens reconcile, all that is due")
+    parser.add_argument("--append", action="store_true", help="Ledger.append and append_revision alone")
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     rng = random.Random(given.seed)
@@ -288,10 +305,12 @@ def main() -> None:
             trials = Trials(folder / "start", folder, append)
         else:
             runs = Workspace(given.workspace).ledger.runs()
-            chosen = runs[-given.runs :] if given.whole_book else runs[-given.runs - 1 : -1]
-            unfinished(given.workspace, folder / "start", chosen[0].as_of)
+            chosen = runs[-given.runs :] if given.whole_book or given.reconcile else runs[-given.runs - 1 : -1]
+            until = chosen[-1].as_of + timedelta(days=1) if given.reconcile else chosen[0].as_of
+            unfinished(given.workspace, folder / "start", until)
             compile_sql(Workspace(given.workspace).features(default_settings()), Clock())  # forked runs find it done
-            trials = Trials(folder / "start", folder, partial(decide, until=format_time(chosen[-1].as_of)))
+            job = reconcile if given.reconcile else partial(decide, until=format_time(chosen[-1].as_of))
+            trials = Trials(folder / "start", folder, job)
         found = []
         if given.append:
             found += [(f"{at}: {step}", 1, int(trials.at_step(at))) for at, step in enumerate(trials.steps)]

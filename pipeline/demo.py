@@ -12,6 +12,7 @@ from limitlens.limits.policy import parse_policy
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import promote
+from limitlens.pipeline.reconcile import reconcile
 from limitlens.pipeline.record import Decided
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
@@ -43,6 +44,7 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
     check_events(out / "events", workspace.events, decided_until=workspace.ledger.decided_until(), progress=progress)
     if workspace.ledger.decided_until() is None:
         _decide_in_two_iterations(workspace, now, progress, show)
+    show("\nReconciled, where 30 days have passed:\n  " + "\n  ".join(reconcile(workspace, progress).lines()))
     progress("replaying every decision from the events")
     show(f"\nReplayed {replay(workspace, progress):,} decisions: every action, limit and PD equal to the ledger.")
     case = telling_account(read_decisions(workspace))
@@ -56,9 +58,9 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
 
 
 def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say, show: Say) -> None:
-    """Decide half of the last month with the first iteration and the other half with the second."""
-    first_date = last_decision_dates(workspace.events.known_until())[0]
-    end, released = data_end(workspace.events.known_until()), first_date + DAY * 12
+    """Decide the last two months: half of the second with another iteration than the time before."""
+    first_date, last_month, _ = last_decision_dates(workspace.events.known_until(), 3)
+    end, released = data_end(workspace.events.known_until()), last_month + DAY * 12
     release = default_world().release
     settings, policy = default_settings(), default_policy()
     trained = train(
@@ -66,7 +68,10 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say
     )
     show(_quality(trained.validation))
     promote(workspace, "demo reviewer", now, trained.model_version, progress=progress)
-    before = decide(workspace, until=released, progress=progress)
+    before = (
+        decide(workspace, as_of=first_date, progress=progress),
+        decide(workspace, until=released, progress=progress),
+    )
     again = train(
         workspace,
         replace(settings, seed=release.seed),
@@ -78,7 +83,7 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say
     promote(workspace, "demo reviewer", now, again.model_version, until=released, progress=progress)
     show(f"\n{format_time(released)}: version {again.model_version} and policy 'tightened' are released.")
     after = decide(workspace, until=end, progress=progress)
-    show(_changes(before, after))
+    show(_changes(*before, after))
 
 
 def _quality(validation: dict[str, dict[str, float]]) -> str:

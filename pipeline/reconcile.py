@@ -11,6 +11,7 @@ from limitlens.data.lock import exclusive
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.pipeline import tracking
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.attribute import attribute_all, attribution_table, unpacked
 from limitlens.pipeline.moments import change_moments, tables_at
 from limitlens.pipeline.replay import iterations
@@ -37,6 +38,23 @@ class Reconciled:
     moved_cents: dict[str, int]
     provisional: int
     next_at: str | None
+
+    def lines(self) -> list[str]:
+        """What a call made final, for a terminal."""
+        rest = f"{self.provisional:,} splits are provisional" if self.provisional else "every split is final"
+        due = f"; the next can be final once a decision of {self.next_at} or later is made" if self.next_at else ""
+        if not self.dates:
+            return [f"nothing to reconcile: {rest}{due}"]
+        rows, share = self.known_rows + self.late_rows, self.known_rows / max(self.known_rows + self.late_rows, 1)
+        moved = {player: cents for player, cents in self.moved_cents.items() if self.revised}
+        return [
+            f"{self.attributions:,} splits, {self.dates[0]} to {self.dates[-1]}, are final",
+            f"{self.revised:,} came out otherwise than at the decision; what moved between causes:",
+            *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
+            f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
+            f"{self.late_rows:,} came late",
+            f"{rest}{due}",
+        ]
 
 
 def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconciled:
@@ -66,12 +84,13 @@ def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconcil
 
 
 def _due(ledger: Ledger) -> list[Run]:
-    """Runs that are not final and can be."""
-    final, decided_until = set(ledger.revisions()["run_id"]), ledger.decided_until()
+    """Runs with splits that are not final and can be."""
+    decided_until = ledger.decided_until()
+    open_runs = set(ledger.query("SELECT DISTINCT run_id FROM current WHERE status = 'provisional'")["run_id"])
     return [
         run
         for run in ledger.runs()
-        if run.run_id not in final and decided_until and run.as_of + RECONCILED_AFTER <= decided_until
+        if run.run_id in open_runs and decided_until and run.as_of + RECONCILED_AFTER <= decided_until
     ]
 
 

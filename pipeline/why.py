@@ -233,11 +233,11 @@ def _explain(
     entry = attribute_changes(*sides, previous, change, tables).iloc[0]
     _check_entry(entry, recorded)
     states = data_states(*sides, previous, change, tables)
-    needed = _flagged(entry, "necessary")
+    without = (_without(player, sides, states, previous, change) for player in _flagged(entry, "necessary"))
     return _Explained(
         entry,
         _groups(sides, previous, change, states, int(entry["share_cents_behaviour"])),
-        tuple(_without(player, sides, states, previous, change) for player in needed if player != "data"),
+        tuple(one for one in without if (one.action, one.limit_cents) != _decided(change)),
     )
 
 
@@ -262,13 +262,18 @@ def _knowledge(workspace: Workspace, entry: pd.Series) -> Knowledge:
 def _without(
     player: str, sides: tuple[Iteration, Iteration], states: _States, previous: pd.DataFrame, change: pd.DataFrame
 ) -> ButFor:
-    """The decision with one player as it was before, and all others new."""
+    """The decision with one player as it was before (data: with all records in time), and all others new."""
     old, new = sides
-    data, state = "C0" if player == "behaviour" else "O1", state_before(previous if player == "state" else change)
+    data = {"behaviour": "C0", "data": "C1"}.get(player, "O1")
+    state = state_before(previous if player == "state" else change)
     scored, ruled = old if player == "model" else new, old if player == "policy" else new
     pd_ = scored.score(states[data, scored.model.features.digest], state)
     decided = ruled.rules(states[data, ruled.model.features.digest], pd_, state).iloc[0]
     return ButFor(player, str(decided["action"]), int(decided["limit_cents"]))
+
+
+def _decided(change: pd.DataFrame) -> tuple[str, int]:
+    return str(change["action"].iloc[0]), int(change["limit_cents"].iloc[0])
 
 
 def _groups(

@@ -127,12 +127,16 @@ def _known(answer: Answer) -> list[str]:
     known = answer.knowledge
     if known is None:
         return []
-    late = f"{known.late_before:,} records about the time before {answer.previous_as_of} came after it"
+    late = f"{_records(known.late_before)} about the time before {answer.previous_as_of} came after it"
     if known.status == "provisional":
         return [f"Split provisional, with what was known at this decision: {late}."]
     of = known.known_now + known.late_now
-    now = f"{known.late_now:,} of {of:,} about the time before {answer.as_of} came after it"
+    now = f"{_records(known.late_now)} of {of:,} about the time before {answer.as_of} came after it"
     return [f"Split final, with what was known by {known.known_by}: {late}; {now}."]
+
+
+def _records(count: int) -> str:
+    return f"{count:,} records" if count > 1 else "1 record" if count else "no record"
 
 
 def _since_opening(answer: Answer) -> str:

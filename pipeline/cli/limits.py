@@ -22,7 +22,6 @@ from limitlens.pipeline.cli.common import (
 )
 from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.decide import decide as decide_limits
-from limitlens.pipeline.reconcile import Reconciled
 from limitlens.pipeline.reconcile import reconcile as reconcile_splits
 from limitlens.pipeline.record import Decided
 from limitlens.pipeline.report import write_report
@@ -105,26 +104,8 @@ def reconcile(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOptio
     if as_json:
         print_json(vars(done))
         return
-    for line in reconciled_lines(done):
+    for line in done.lines():
         typer.echo(line)
-
-
-def reconciled_lines(done: Reconciled) -> list[str]:
-    """What a call made final, for a terminal."""
-    rest = f"{done.provisional:,} splits are provisional" if done.provisional else "every split is final"
-    due = f"; the next can be final once a decision of {done.next_at} or later is made" if done.next_at else ""
-    if not done.dates:
-        return [f"nothing to reconcile: {rest}{due}"]
-    rows, share = done.known_rows + done.late_rows, done.known_rows / max(done.known_rows + done.late_rows, 1)
-    moved = {player: cents for player, cents in done.moved_cents.items() if cents}
-    return [
-        f"{done.attributions:,} splits of {len(done.dates)} dates, {done.dates[0]} to {done.dates[-1]}, are final; "
-        f"{done.revised:,} came out otherwise than at the decision",
-        f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
-        f"{done.late_rows:,} came late",
-        *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
-        f"{rest}{due}",
-    ]
 
 
 @app.command()

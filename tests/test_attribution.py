@@ -5,10 +5,13 @@ from itertools import permutations
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, show_cents
+from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, order_matters, show_cents
+from limitlens.limits.entries import attribution_entries
+from limitlens.limits.lattice import Lattice
 
 Values = npt.NDArray[np.int64]
 
@@ -19,27 +22,59 @@ def lattices(elements: st.SearchStrategy[int] = LIMITS) -> st.SearchStrategy[Val
     return st.integers(1, 4).flatmap(lambda n: hnp.arrays(np.int64, (n, *LATTICE), elements=elements))
 
 
-def enumerate_orders(values: Values) -> list[int]:
-    """Shapley under precedence, by walking every order of six labelled steps that keeps the legs in order."""
-    total = dict.fromkeys(PLAYERS, 0)
+def walk(values: Values, order: tuple[str, ...]) -> dict[str, int]:
+    """Shares of one waterfall."""
+    shares, done = dict.fromkeys(PLAYERS, 0), set()
+    before = values[0, 0, 0, 0]
+    for step in order:
+        done.add(step)
+        legs = len(done & {"data 1", "behaviour", "data 2"})
+        after = values[legs, int("model" in done), int("policy" in done), int("state" in done)]
+        shares[step.split()[0]] += int(after) - int(before)
+        before = after
+    return shares
+
+
+def leading(shares: dict[str, int]) -> str:
+    """Who has the largest share either way, the earlier player on ties."""
+    return max(PLAYERS, key=lambda player: abs(shares[player])) if any(shares.values()) else "nobody"
+
+
+def walks(values: Values) -> list[dict[str, int]]:
+    """Shares of every waterfall: six labelled steps in each order that keeps the legs in theirs."""
     steps = ("data 1", "behaviour", "data 2", "model", "policy", "state")
     orders = [o for o in permutations(steps) if o.index("data 1") < o.index("behaviour") < o.index("data 2")]
     assert len(orders) == 120
-    for order in orders:
-        done: set[str] = set()
-        before = values[0, 0, 0, 0]
-        for step in order:
-            done.add(step)
-            legs = len(done & {"data 1", "behaviour", "data 2"})
-            after = values[legs, int("model" in done), int("policy" in done), int("state" in done)]
-            total[step.split()[0]] += int(after) - int(before)
-            before = after
-    return [total[player] for player in PLAYERS]
+    return [walk(values, order) for order in orders]
+
+
+def enumerate_orders(values: Values) -> list[int]:
+    """Shapley under precedence, by walking every order."""
+    return [sum(shares[player] for shares in walks(values)) for player in PLAYERS]
 
 
 @given(lattices())
 def test_shares_equal_the_enumeration_of_all_120_orders(values: Values) -> None:
     assert attribute(values).tolist() == [enumerate_orders(one) for one in values]
+
+
+@given(lattices(st.integers(0, 3)))
+def test_the_order_matters_where_two_waterfalls_name_different_players(values: Values) -> None:
+    for one, found in zip(values, order_matters(values), strict=True):
+        named = {
+            max(PLAYERS, key=lambda player: abs(shares[player])) if any(shares.values()) else "nobody"
+            for shares in walks(one)
+        }
+        assert found == (len(named) > 1)
+
+
+@given(hnp.arrays(np.int8, (3, *LATTICE), elements=st.integers(0, 7)))
+def test_steps_of_severity_sum_to_120_times_the_step_between_the_actions(action: npt.NDArray[np.int8]) -> None:
+    times = dict.fromkeys(("as_of", "previous_as_of", "known_by"), pd.Timestamp("2026-07-01", tz="UTC"))
+    changes = pd.DataFrame({"account_id": ["A", "B", "C"], "limit_before_cents": 0}).assign(**times)
+    entries = attribution_entries(Lattice(np.zeros(action.shape, np.int64), action), changes)
+    steps = entries[[f"severity_phi_{player}" for player in PLAYERS]].sum(axis=1)
+    assert (steps == 120 * (action[:, 3, 1, 1, 1].astype(int) - action[:, 0, 0, 0, 0])).all()
 
 
 @given(lattices())

@@ -127,6 +127,8 @@ def _causes(decisions: pd.DataFrame) -> dict[str, Any]:
     }
     return {
         "rows": report_tables.cause_table(decisions),
+        "splits": int(split.sum()),
+        "final": int((decisions["status"] == "final").sum()),
         "colours": plots.COLOURS,
         "meaning": report_tables.MEANING,
         "sums": {label: report_tables.moved(rows) for label, rows in sums.items()},

@@ -37,6 +37,7 @@ from limitlens.pipeline.cli import app
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.history import Selection, decisions_of, export
 from limitlens.pipeline.override import override
+from limitlens.pipeline.reconcile import reconcile
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.states import carried
 from limitlens.pipeline.verify import verify
@@ -193,6 +194,7 @@ def test_a_date_whose_record_met_a_full_disk_is_recorded_by_the_same_command_aga
     assert [run.as_of for run in behind.ledger.waiting()] == [LAST]
     again = decide(behind, as_of=LAST, progress=quiet)
     assert not behind.ledger.waiting()
+    reconcile(behind, quiet)
     assert ledger_of(behind) == ledger_of(small_workspace)
     last = small_workspace.ledger.runs()[-1].run_id
     assert again.decisions == len(small_workspace.ledger.query(f"FROM decisions WHERE run_id = '{last}'"))
@@ -241,6 +243,7 @@ def test_of_two_runs_at_once_one_wins_and_the_other_is_told(behind: Workspace, s
     assert (first.returncode, second.returncode) == (0, 1)
     assert len(second.stderr.strip().splitlines()) == 1
     assert "a run is in progress" in second.stderr
+    reconcile(behind, quiet)
     assert ledger_of(behind) == ledger_of(small_workspace)
 
 
@@ -266,11 +269,13 @@ from pathlib import Path
 from limitlens.data import engine
 from limitlens.features import table
 from limitlens.pipeline.decide import decide
+from limitlens.pipeline.reconcile import reconcile
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory(sys.argv[2])
 engine._database().execute(f"SET threads = {sys.argv[3]}")
 table.PART_EVENTS = int(sys.argv[4])
 decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
+reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 """
 
 
@@ -290,8 +295,17 @@ def ledger_of(workspace: Workspace) -> dict[str, object]:
 # Tampered with
 
 
-def test_verify_counts_runs_and_overrides(small: Ledger) -> None:
-    assert small.verify() == 5
+def test_verify_counts_runs_overrides_and_revisions_in_the_order_of_recording(small: Ledger) -> None:
+    """Revisions between, before and behind the others; the head is that of the last link."""
+    for number in (1, 3):
+        run, _, attributions = entry(number, 20)
+        known_by = run.as_of + timedelta(days=30)
+        small.append_revision(run, known_by, attributions, known_rows=5, late_rows=1)
+        at = datetime(2026, 1, 3, 12 + number, tzinfo=UTC)
+        small.record_override(Override("A000000001", at, "limit", 100, 300, "Chen Wei", "salary slip"))
+    small.append(*entry(4, 20))
+    assert small.verify() == 10
+    assert small.heads()[small.runs()[-1].run_id] == small.head()
 
 
 def edit_a_cell(ledger: Ledger) -> str:

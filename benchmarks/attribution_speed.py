@@ -36,7 +36,7 @@ from limitlens.pipeline.moments import change_moments, tables_at
 from limitlens.pipeline.workspace import Workspace
 
 #: Rows split at a time.
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 14
 
 #: Share of the rows whose behaviour is split among groups.
 CHANGED = 0.05

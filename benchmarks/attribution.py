@@ -232,7 +232,7 @@ def main() -> None:
             for recall in given.recalls:
                 ground = Ground(seed, given.accounts, Path(folder), recall)
                 iterations = iterations or train_both(ground)
-                judged = judge(ground, iterations, _say(f"seed {seed}, recall {recall}"))
+                judged = judge(ground, iterations, say_where(f"seed {seed}, recall {recall}"))
                 found[recall].append(scores(judged))
                 if recall == given.recalls[0]:
                     several = judged.truth.single.isna().to_numpy()
@@ -247,7 +247,8 @@ def main() -> None:
     print(pd.concat({f"{r:.0%}": shown(found[r]).loc[OURS] for r in given.recalls}, axis=1).T.to_string())
 
 
-def _say(where: str) -> Callable[[str], None]:
+def say_where(where: str) -> Callable[[str], None]:
+    """Progress on the standard error, with the place and the seconds since."""
     begun = time.monotonic()
 
     def say(text: str) -> None:

@@ -5,7 +5,7 @@ last one, half of the accounts have a retrained model and half a changed policy.
 happened, and what would have happened had every customer repeated the month before, are three stores of events.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -280,20 +280,26 @@ SELECT * REPLACE (
 """
 
 
-def repeated_store(ground: Ground, accounts: pd.Series) -> EventStore:
+def repeated_store(
+    ground: Ground, accounts: pd.Series, sources: Collection[str] = EVENT_SOURCES, *, struck: bool = True
+) -> EventStore:
     """What the lender would have received had every customer lived on as before the first decision.
 
     The clean events known at t0 happen again so many days later as lie between the decisions; then the same
-    operators run over them.
+    operators run over them. Where only some ``sources`` repeat, the others are as they were delivered. Not ``struck``:
+    no operator of the feed ran over any.
     """
-    folder = ground.folder / f"repeated-{ground.recall}"
+    rest = f"delivered-{ground.recall}" if struck else "clean"
+    folder = ground.folder / "-".join(("repeated", rest, *sorted(sources)))
     store = EventStore(folder / "work")
-    faults = planned_faults(ground.world, seed=ground.seed, start=START, months=MONTHS)
+    world = ground.world if struck else replace(ground.world, faults=())
+    faults = planned_faults(world, seed=ground.seed, start=START, months=MONTHS)
     chosen = {"chosen": to_arrow(accounts.to_frame("account_id"))}
     for source in ("accounts", *EVENT_SOURCES):
-        files = f"read_parquet('{ground.folder / 'clean' / 'events' / source}/*.parquet')"
+        origin = "clean" if source in sources else rest
+        files = f"read_parquet('{ground.folder / origin / 'events' / source}/*.parquet')"
         table = run_sql(f"SELECT * FROM {files} SEMI JOIN chosen USING (account_id)", chosen)
-        if source != "accounts":
+        if source in sources:
             table = apply_faults(faults, source, run_sql(_REPEATED, {"events": table})).table
         write_parquet(table, folder / "events" / source / "repeated.parquet")
     check_events(folder / "events", store)

@@ -32,7 +32,9 @@ from benchmarks.proving import (
     repeated_store,
     train_both,
 )
+from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.world.settings import CAUSES, PlannedFault, WorldSettings
+from limitlens.features.spine import book
 from limitlens.limits.state import next_state, state_at
 
 PLAYERS = ("behaviour", "data", "model", "policy", "state")
@@ -43,11 +45,11 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Truth:
-    """True causes of n changes.
+    """True causes of n changes, among the players or among the sources of what the customer did.
 
     Parameters
     ----------
-    without, alone : DataFrame of int64, shape (n, 5)
+    without, alone : DataFrame of int64, shape (n, causes)
         The change in cents had the cause not been there; and had no other been there.
     change : int64 array of shape (n,)
         What did change, in cents.
@@ -75,8 +77,8 @@ class Truth:
         changes nothing.
         """
         found = pd.Series(None, self.without.index, dtype=object)
-        for player in PLAYERS:
-            others = [name for name in PLAYERS if name != player]
+        for player in self.without.columns:
+            others = [name for name in self.without.columns if name != player]
             idle = (self.alone[others] == 0).all(axis=1) & self.without[others].eq(self.change, axis=0).all(axis=1)
             found[self.necessary[player] & self.sufficient[player] & idle] = player
         return found
@@ -111,6 +113,25 @@ def true_causes(ground: Ground, iterations: Iterations, decided: Decided) -> Tru
         "state": limit(clean0, old, old, s1) - start,
     }
     return Truth(pd.DataFrame(without), pd.DataFrame(alone), change)
+
+
+def true_groups(ground: Ground, iterations: Iterations, decided: Decided) -> Truth:
+    """Which source of events it was that the customer changed: each repeats the month before, and each alone does not.
+
+    Accounts have one version in the world, so the attributes are never a cause. The whole book lives in every world:
+    some features look at other accounts.
+    """
+    accounts, model, policy = decided.accounts, decided.model, decided.policy
+    old, everyone = np.zeros(len(accounts), bool), book([T1], ground.clean.relations())["account_id"]
+    start = decide_mixed(iterations, features_at(ground.clean, accounts, T0, FINAL), old, old, decided.state0)[0]
+    without, alone = {}, {}
+    for source in EVENT_SOURCES:
+        others = [name for name in EVENT_SOURCES if name != source]
+        still = features_at(repeated_store(ground, everyone, [source]), accounts, T1, T1)
+        moved = features_at(repeated_store(ground, everyone, others, struck=False), accounts, T1, FINAL)
+        without[source] = decide_mixed(iterations, still, model, policy, decided.state1)[0] - decided.limit0
+        alone[source] = decide_mixed(iterations, moved, old, old, decided.state0)[0] - start
+    return Truth(pd.DataFrame(without), pd.DataFrame(alone), decided.limit1 - decided.limit0)
 
 
 def _state_after(iterations: Iterations, table: pd.DataFrame, old: Bools, state: pd.DataFrame) -> pd.DataFrame:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
+from math import exp
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,7 @@ __all__ = [
     "parse_policy",
     "policy_of",
     "read_policy",
+    "shifted",
 ]
 
 _Part = TypeVar("_Part")
@@ -114,6 +116,21 @@ class Policy:
     def opening_of(self, segment: str) -> Opening:
         """What a line of a segment may be opened with, the default if it is not named."""
         return self.opening.get(segment, self.opening["default"])
+
+
+def shifted(policy: Policy, log_odds: float) -> Policy:
+    """The policy with every cut-off on PD moved by so much in log-odds: above 0, PDs have to be higher."""
+    names = [field.name for field in fields(CutOffs) if field.name.endswith("_pd")]
+    segments = {}
+    for segment, cuts in policy.segments.items():
+        moved: dict[str, Any] = {name: _moved(getattr(cuts, name), log_odds) for name in names}
+        segments[segment] = replace(cuts, **moved)
+    return replace(policy, segments=segments)
+
+
+def _moved(pd_: float, log_odds: float) -> float:
+    odds = pd_ * exp(log_odds)
+    return odds / (1 - pd_ + odds)
 
 
 def _past_due(bucket: Bucket) -> Rule:

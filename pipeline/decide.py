@@ -25,7 +25,7 @@ from limitlens.pipeline.moments import Tables, feature_moments, rows_at, tables_
 from limitlens.pipeline.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.record import Decided, is_of, record_decisions
 from limitlens.pipeline.replay import iterations
-from limitlens.pipeline.states import states_before
+from limitlens.pipeline.stepping import decide_step, latest_after
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
@@ -101,11 +101,15 @@ def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progr
         olds[run.run_id] = now
         parts = []
         for step in group:
-            decided = _decide_lines(
-                step.lines, states_before(step.lines, latest, overrides, now.policy), now, tables, run
+            decided = decide_step(step.lines, latest, overrides, now, tables)
+            decided = decided.assign(
+                reasons=pd.Series(_reasons(now, tables, decided), dtype=object),
+                run_id=run.run_id,
+                model_version=run.model_version,
+                policy_digest=run.policy_digest,
             )
             parts.append((decided, _attribute(decided, latest, olds, tables)))
-            latest = pd.concat([latest, decided]).drop_duplicates("account_id", keep="last")
+            latest = latest_after(latest, decided)
         decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
         if len(decisions):
             progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
@@ -121,37 +125,19 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
 
 
-def _decide_lines(lines: pd.DataFrame, state: pd.DataFrame, new: Iteration, tables: Tables, run: Run) -> pd.DataFrame:
-    """Decide the lines that are not closed; columns of the ledger, the state before as ``state.*``."""
-    state = state[~state["closed"]]
-    lines = lines.loc[state.index].reset_index(drop=True)
-    state = state.reset_index(drop=True)
-    table = rows_at(tables[new.model.features.digest], lines["account_id"], lines["as_of"], lines["as_of"])
-    decisions = new.decide(table, state)
-    return pd.concat(
-        [
-            lines[["account_id", "as_of"]],
-            decisions,
-            pd.DataFrame(
-                {"limit_before_cents": state["limit_cents"], "reasons": _reasons(new, table, state, decisions)}
-            ),
-            state.add_prefix("state."),
-        ],
-        axis=1,
-    ).assign(run_id=run.run_id, model_version=run.model_version, policy_digest=run.policy_digest)
-
-
-def _reasons(new: Iteration, table: pd.DataFrame, state: pd.DataFrame, decisions: pd.DataFrame) -> list[list[str]]:
+def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list[str]]:
     """Reason codes of adverse decisions and reviews; nothing for the others."""
-    reasons: list[list[str]] = [[] for _ in range(len(decisions))]
-    chosen = np.flatnonzero(decisions["action"].isin(_EXPLAINED))
-    if len(chosen):
-        limit, age = (state[name].to_numpy(np.int64)[chosen] for name in ("limit_cents", "line_age_days"))
-        shap = shap_values(new.model, table.iloc[chosen], limit, age, out_of_fold=new.backtest)
+    reasons: list[list[str]] = [[] for _ in range(len(decided))]
+    rows = np.flatnonzero(decided["action"].isin(_EXPLAINED))
+    if len(rows):
+        chosen = decided.iloc[rows]
+        table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
+        limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+        shap = shap_values(new.model, table, limit, age, out_of_fold=new.backtest)
         told = {rule.name: rule.reason for rule in new.policy.evidence}
-        evidence = [[told[r] for r in decisions["fired_rules"].iloc[i] if r in told] for i in chosen]
-        for i, codes in zip(chosen, reason_codes(new.model, shap, evidence), strict=True):
-            reasons[i] = codes
+        evidence = [[told[rule] for rule in fired if rule in told] for fired in chosen["fired_rules"]]
+        for row, codes in zip(rows, reason_codes(new.model, shap, evidence), strict=True):
+            reasons[row] = codes
     return reasons
 
 

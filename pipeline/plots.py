@@ -268,6 +268,27 @@ def dependence(values: pd.Series, push: pd.Series, name: str) -> str:
         return _svg(figure, f"dependence-{name}")
 
 
+def frontier(curves: Mapping[str, Sequence[tuple[float, float, float]]]) -> str:
+    """Good customers hit against bad ones caught, a line a policy; the dot is the policy itself, up and left is better.
+
+    Parameters
+    ----------
+    curves : mapping of name to (shift of the cut-offs, share of good hit, share of bad caught)
+    """
+    with _drawing(7.4, 4.4) as (figure, axes):
+        for (name, points), colour in zip(curves.items(), (COLOURS["behaviour"], _GOOD), strict=False):
+            ordered = sorted(points)
+            axes.plot([x for _, x, _ in ordered], [y for *_, y in ordered], ".-", color=colour, label=name)
+            own = [(x, y) for shift, x, y in ordered if shift == 0]
+            axes.plot([x for x, _ in own], [y for _, y in own], "o", color=colour, markersize=10)
+        axes.set(xlabel="share of good customers hit", ylabel="share of bad customers caught in time")
+        axes.set(xlim=(0, None), ylim=(0, None))
+        axes.xaxis.set_major_formatter("{x:.1%}")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.legend(frameon=False, title="cut-offs on PD moved, the dot as they are", alignment="left")
+        return _svg(figure, "frontier")
+
+
 def vintages(curves: pd.DataFrame) -> str:
     """Share gone bad by age in months, a line a vintage, the older ones paler."""
     with _drawing(7.4, 3.8) as (figure, axes):

@@ -12,6 +12,7 @@ import pandas as pd
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.storage import write_text
+from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import plots, report_tables, tracking
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.page import render
@@ -64,6 +65,7 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
         "figures": _figures(decisions),
         "causes": _causes(decisions),
         "actions": report_tables.action_table(decisions),
+        "complaints": complaints(of_ledger(decisions)),
         "card": _card(workspace, *told, decisions) if told else None,
         "others": report_tables.worth_asking(decisions, told[0] if told else None),
         "model": _model(workspace),

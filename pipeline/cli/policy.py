@@ -1,6 +1,7 @@
 """Commands about the policy file."""
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,24 +9,30 @@ import pandas as pd
 import typer
 from rich.table import Table
 
+from limitlens.data.calendar import format_time
 from limitlens.data.errors import ConfigError
+from limitlens.data.storage import write_text
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
 from limitlens.limits.opening import qualify as qualify_applications
 from limitlens.limits.policy import SECTIONS, Policy, read_policy
+from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     PolicyOption,
     WorkspaceOption,
     app,
+    moment,
     policy_in,
     print_json,
     progress,
     stdout,
 )
+from limitlens.pipeline.plots import frontier
 from limitlens.pipeline.policy_diff import diff_policies
 from limitlens.pipeline.policy_words import bucket_in_words, conditions_in_words, in_words
+from limitlens.pipeline.simulate_policy import Simulated, Simulation, simulate_policies
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 policy_app = typer.Typer(help="Check a policy file, show it in words, and say what another one would change.")
@@ -140,6 +147,75 @@ def diff(
         return
     for line in found.lines():
         typer.echo(line)
+
+
+@app.command("simulate-policy")
+def simulate_policy(
+    policies: Annotated[list[str], typer.Argument(metavar="A [B]", help="Files or digests of one policy or two.")],
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=moment, help="Month start; default: the last with known defaults."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="SVG file: move all cut-offs on PD, draw good customers hit against bad caught.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide the past again under one policy or two: customers, credit, defaults and complaints beside each other.
+
+    Events stay as they were: nobody reacts to another limit. Nothing is recorded.
+
+    Example: limitlens simulate-policy conf/policy.toml tightened.toml --sweep frontier.svg
+    """
+    if len(policies) > 2:
+        raise ConfigError(f"got {len(policies)} policies; give A, or A and B.")
+    space = Workspace(workspace)
+    chosen = [_named(name, _workspace(workspace)) for name in policies]
+    found = simulate_policies(
+        space, chosen, model_version=model, since=since, sweep=sweep is not None, progress=progress
+    )
+    if sweep is not None:
+        write_text(frontier({f"{one.name} ({one.digest[:8]})": one.frontier for one in found.policies}), sweep)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    typer.echo(
+        f"{format_time(found.since)} to {format_time(found.until)}, model version {found.model_version}; "
+        "what customers did stays as it was"
+    )
+    stdout.print(_beside(found))
+    if sweep is not None:
+        typer.echo(f"open {sweep}")
+
+
+def _beside(found: Simulation) -> Table:
+    """Policies side by side."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for one in found.policies:
+        table.add_column(f"{one.name} ({one.digest[:8]})", justify="right")
+    for row in zip(*(_measures(one) for one in found.policies), strict=True):
+        table.add_row(row[0][0], *(text for _, text in row))
+    return table
+
+
+def _measures(one: Simulated) -> list[tuple[str, str]]:
+    """What one policy did, in words."""
+    o = one.outcome
+    told = [
+        ("lines decided", f"{o.lines:,}"),
+        ("stayed good", f"{o.good:,}"),
+        ("  hit: cut, frozen or closed", f"{o.good_hit:,} ({o.good_hit_share:.2%})"),
+        ("went bad", f"{o.bad:,}"),
+        ("  caught before 30 days late", f"{o.bad_caught:,} ({o.bad_caught_share:.1%})"),
+        ("limits at the end", money(o.limit_cents)),
+        ("  of those who stayed good", money(o.good_limit_cents)),
+        ("  of those who went bad, before", money(o.bad_limit_cents)),
+    ]
+    counted = [(c.what, f"{c.count:,} of {c.out_of:,} ({c.per_thousand:.1f} ‰)") for c in one.complaints]
+    return [*told, *counted]
 
 
 def _workspace(folder: Path) -> Workspace | None:

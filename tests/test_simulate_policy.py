@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def by_hand(rows: Sequence[Row]) -> list[Complaint]:
         own = sorted(row for row in rows if row[0] == account)
         moves = [(row[1], row[4] or (-1 if row[5] else 0)) for row in own if row[4] or row[5]]
         moved |= {account} if moves else set()
-        for (day, way), (later, back) in zip(moves, moves[1:], strict=False):
+        for (day, way), (later, back) in pairwise(moves):
             flipped |= {account} if later - day <= 30 and back == -way else set()
     reviews = [sum(row[0] == account and row[3] == "review" for row in rows) for account in accounts]
     return [

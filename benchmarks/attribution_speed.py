@@ -53,17 +53,22 @@ def sides(workspace: Path) -> tuple[Iteration, Iteration]:
     return first, last
 
 
+def final_changes(space: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decisions before and at every final split, with their states; the latter with ``previous_as_of, known_by``."""
+    found = []
+    for column in ("previous_as_of", "as_of"):
+        sql = f"""
+        SELECT found.*, split.previous_as_of, split.known_by FROM current AS split JOIN decisions AS found
+            ON found.account_id = split.account_id AND found.as_of = split.{column}
+        WHERE split.status = 'final' ORDER BY split.account_id, split.as_of"""
+        found.append(unpacked(space.ledger.table(sql)))
+    return found[0], found[1]
+
+
 def prepare(workspace: Path, folder: Path, rows: int) -> None:
     """The data states of all rows, of one file each; the rows of the groups likewise, below ``groups``."""
     space, (old, new) = Workspace(workspace), sides(workspace)
-    found = {}
-    for time_column in ("previous_as_of", "as_of"):
-        sql = f"""
-        SELECT found.*, split.previous_as_of, split.known_by FROM current AS split JOIN decisions AS found
-            ON found.account_id = split.account_id AND found.as_of = split.{time_column}
-        WHERE split.status = 'final' ORDER BY split.account_id, split.as_of"""
-        found[time_column] = unpacked(space.ledger.table(sql))
-    previous, changes = found["previous_as_of"], found["as_of"]
+    previous, changes = final_changes(space)
     tables = tables_at(change_moments(previous, changes), {side.model.features for side in (old, new)}, space)
     data = data_states(old, new, previous, changes, tables)
     late = [rows_differ(data[a, new.model.features.digest], data[b, new.model.features.digest]) for a, b in _NEAR]

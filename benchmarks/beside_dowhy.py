@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.attribution_speed import final_changes, sides
-from limitlens.limits.attribution import attribute
+from limitlens.limits.attribution import ORDERS, PLAYERS, attribute
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
 from limitlens.pipeline.attribute import data_states, state_before

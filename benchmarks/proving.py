@@ -296,7 +296,7 @@ def repeated_store(
     faults = planned_faults(world, seed=ground.seed, start=START, months=MONTHS)
     chosen = {"chosen": to_arrow(accounts.to_frame("account_id"))}
     for source in ("accounts", *EVENT_SOURCES):
-        origin = "clean" if source in sources else rest
+        origin = "clean" if source in (*sources, "accounts") else rest
         files = f"read_parquet('{ground.folder / origin / 'events' / source}/*.parquet')"
         table = run_sql(f"SELECT * FROM {files} SEMI JOIN chosen USING (account_id)", chosen)
         if source in sources:

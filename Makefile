@@ -29,7 +29,7 @@ lint: $(VENV)/.ready
 
 test: lint
 	@echo "== tests, doctests and notebooks"
-	$(BIN)/pytest tests --nbmake notebooks
+	$(BIN)/pytest tests --nbmake notebooks --numprocesses 2 --dist loadfile --durations 25
 	@echo "== all passed; open next: README.md, or run make demo"
 
 constraints: $(VENV)/.ready

@@ -33,6 +33,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book
 from limitlens.features.table import table_parts
+from limitlens.pipeline.feature_tables import write_tables
 
 SIXTY: tuple[str, ...] = tuple(
     """
@@ -51,23 +52,29 @@ SIXTY: tuple[str, ...] = tuple(
 
 SOURCES = ("accounts", *EVENT_SOURCES)
 
-Way = Callable[[Path, datetime, Path], None]
+Paths = dict[datetime, Path]
+Way = Callable[[Path, Paths], None]
 
 
 def limitlens(features: FeatureSet) -> Way:
-    """The shipped builder, written part by part."""
+    """The shipped builder: all dates together, written part by part."""
 
-    def build(workspace: Path, as_of: datetime, out: Path) -> None:
+    def build(workspace: Path, paths: Paths) -> None:
         relations = EventStore(workspace).relations()
-        lines = book([as_of], relations)[["account_id", "as_of", "known_by"]]
-        parts = table_parts(features, lines, relations)
-        first = next(parts)
-        with parquet_stream(first.schema, out) as write:
-            write(first)
-            for part in parts:
-                write(part)
+        lines = book(list(paths), relations)[["account_id", "as_of", "known_by"]]
+        write_tables(table_parts(features, lines, relations), paths)
 
     return build
+
+
+def date_by_date(build: Callable[[Path, datetime, Path], None]) -> Way:
+    """What knows one date at a time."""
+
+    def build_all(workspace: Path, paths: Paths) -> None:
+        for as_of, out in paths.items():
+            build(workspace, as_of, out)
+
+    return build_all
 
 
 def sql_by_hand(workspace: Path, as_of: datetime, out: Path) -> None:
@@ -100,9 +107,9 @@ def event_files(workspace: Path) -> dict[str, list[str]]:
 
 WAYS: dict[str, Way] = {
     "limitlens": limitlens(CATALOGUE.only(SIXTY)),
-    "SQL by hand": sql_by_hand,
-    "Polars": polars,
-    "pandas": pandas,
+    "SQL by hand": date_by_date(sql_by_hand),
+    "Polars": date_by_date(polars),
+    "pandas": date_by_date(pandas),
     "limitlens, whole catalogue": limitlens(CATALOGUE),
 }
 
@@ -119,8 +126,7 @@ def run_here(name: str, workspace: Path, as_ofs: list[datetime], out: Path) -> N
     """What runs in that process."""
     out.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    for as_of in as_ofs:
-        WAYS[name](workspace, as_of, out / f"{as_of:%Y-%m-%d}.parquet")
+    WAYS[name](workspace, {as_of: out / f"{as_of:%Y-%m-%d}.parquet" for as_of in as_ofs})
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak": peak}))

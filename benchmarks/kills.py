@@ -308,7 +308,9 @@ def main() -> None:
             chosen = runs[-given.runs :] if given.whole_book or given.reconcile else runs[-given.runs - 1 : -1]
             until = chosen[-1].as_of + timedelta(days=1) if given.reconcile else chosen[0].as_of
             unfinished(given.workspace, folder / "start", until)
-            compile_sql(Workspace(given.workspace).features(default_settings()), Clock())  # forked runs find it done
+            used = Workspace(given.workspace).features(default_settings())
+            for clock in (Clock(), Clock(until, until)):
+                compile_sql(used, clock)  # forked runs find it done
             job = reconcile if given.reconcile else partial(decide, until=format_time(chosen[-1].as_of))
             trials = Trials(folder / "start", folder, job)
         found = []

@@ -1,6 +1,7 @@
 """The one door to DuckDB: SQL in, Arrow tables out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import duckdb
@@ -12,7 +13,17 @@ from limitlens.data.errors import ConfigError, WorkspaceError
 MEMORY_LIMIT = "4GB"
 
 
-def run_sql(sql: str, tables: Mapping[str, pa.Table | str] | None = None) -> pa.Table:
+#: Relations by the name a query gives them: an Arrow table, or SQL text.
+Relations = Mapping[str, pa.Table | str]
+
+#: Runs a query over relations of its own, besides those that are there already.
+RunSql = Callable[[str, Relations], pa.Table]
+
+#: What :func:`prepared` is, for DuckDB or another engine.
+Prepare = Callable[[Relations, Mapping[str, str]], AbstractContextManager[RunSql]]
+
+
+def run_sql(sql: str, tables: Relations | None = None) -> pa.Table:
     """Run one query and return its result.
 
     Parameters
@@ -36,20 +47,71 @@ def run_sql(sql: str, tables: Mapping[str, pa.Table | str] | None = None) -> pa.
     >>> run_sql("SELECT 1 + 1 AS two").column("two").to_pylist()
     [2]
     """
-    with _database().cursor() as connection:
+    with prepared(tables or {}) as run:
+        return run(sql, {})
+
+
+@contextmanager
+def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterator[RunSql]:
+    """Make relations ready for several queries.
+
+    Parameters
+    ----------
+    tables : mapping of str to pyarrow.Table or str
+        As in :func:`run_sql`.
+    held : mapping of str to str, optional
+        SQL over them whose results are computed once and held under these names, on disk where memory is short.
+
+    Yields
+    ------
+    callable
+        Takes a query and further relations, which are gone after it; returns a pyarrow.Table.
+
+    Examples
+    --------
+    >>> odd, total = "SELECT 2 * range + 1 AS n FROM range(5)", "SELECT SUM(n) AS n FROM odd"
+    >>> with prepared({"odd": odd}, {"sums": total}) as run:
+    ...     [run(f"SELECT n - {less} AS n FROM sums", {})["n"][0].as_py() for less in (0, 5)]
+    [25, 20]
+    """
+    with _database().cursor() as connection, _told():
         connection.execute("SET TimeZone = 'UTC'")
-        for name, table in (tables or {}).items():
+        _name(connection, tables)
+        for name, sql in (held or {}).items():
+            connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql}')
+        yield lambda sql, more: _run(connection, sql, more)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations) -> pa.Table:
+    _name(connection, tables)
+    try:
+        return connection.sql(sql).to_arrow_table()
+    finally:
+        for name, table in tables.items():
             if isinstance(table, str):
-                connection.execute(f'CREATE TEMP VIEW "{name}" AS {table}')
+                connection.execute(f'DROP VIEW "{name}"')
             else:
-                connection.register(name, table)
-        try:
-            return connection.sql(sql).to_arrow_table()
-        except duckdb.OutOfMemoryException as error:
-            told = str(error).splitlines()[0]
-            raise WorkspaceError(
-                f"no room for a query ({told}); free memory or room on the disk, and run the command again."
-            ) from error
+                connection.unregister(name)
+
+
+def _name(connection: duckdb.DuckDBPyConnection, tables: Relations) -> None:
+    for name, table in tables.items():
+        if isinstance(table, str):
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS {table}')
+        else:
+            connection.register(name, table)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Memory and disk that are full, in one line."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        told = str(error).splitlines()[0]
+        raise WorkspaceError(
+            f"no room for a query ({told}); free memory or room on the disk, and run the command again."
+        ) from error
 
 
 def limit_memory(limit: str) -> None:

@@ -4,12 +4,13 @@ Needs ``pip install limitlens[spark]`` and Java 17. A session that is there alre
 open; otherwise one is opened on this machine, and closed again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from limitlens.data.engine import Prepare, Relations, RunSql
 from limitlens.data.errors import ConfigError
 
 _LOCAL = {
@@ -29,18 +30,15 @@ _LOCAL = {
 #: Settings of a session that the result depends on.
 _REQUIRED = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 
-RunSql = Callable[[str, Mapping[str, pa.Table | str]], pa.Table]
-
 
 @contextmanager
-def spark_sql() -> Iterator[RunSql]:
+def spark_sql() -> Iterator[Prepare]:
     """Open Spark for some queries.
 
     Yields
     ------
     callable
-        Takes Spark SQL and the relations it names (Arrow tables, or SQL text that becomes a view), and returns a
-        pyarrow.Table with times in UTC.
+        Like :func:`limitlens.data.engine.prepared`, but what is held is a view: Spark computes it with each query.
 
     Raises
     ------
@@ -49,7 +47,7 @@ def spark_sql() -> Iterator[RunSql]:
     """
     session, opened = _session()
     try:
-        yield lambda sql, tables: _run(session, sql, tables)
+        yield lambda tables, held: _prepared(session, tables, held)
     finally:
         if opened:
             session.stop()
@@ -74,12 +72,24 @@ def _session() -> tuple[Any, bool]:
     return session, active is None
 
 
-def _run(session: Any, sql: str, tables: Mapping[str, pa.Table | str]) -> pa.Table:
+@contextmanager
+def _prepared(session: Any, tables: Relations, held: Mapping[str, str]) -> Iterator[RunSql]:
+    with _named(session, {**tables, **held}):
+        yield lambda sql, more: _run(session, sql, more)
+
+
+def _run(session: Any, sql: str, tables: Relations) -> pa.Table:
+    with _named(session, tables):
+        return session.sql(sql).toArrow()
+
+
+@contextmanager
+def _named(session: Any, tables: Relations) -> Iterator[None]:
     for name, table in tables.items():
         frame = session.sql(table) if isinstance(table, str) else session.createDataFrame(table)
         frame.createOrReplaceTempView(name)
     try:
-        return session.sql(sql).toArrow()
+        yield
     finally:
         for name in tables:
             session.catalog.dropTempView(name)

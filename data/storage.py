@@ -45,13 +45,17 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 @contextmanager
-def parquet_stream(schema: pa.Schema, path: Path) -> Iterator[Callable[[pa.Table], None]]:
+def parquet_stream(
+    schema: pa.Schema, path: Path, group_rows: int = ROW_GROUP_ROWS
+) -> Iterator[Callable[[pa.Table], None]]:
     """Write a table piece by piece, with the promise of :func:`write_parquet`; the pieces leave no trace in the bytes.
 
     Parameters
     ----------
     schema : pyarrow.Schema
     path : Path
+    group_rows : int
+        Rows to a row group; so many wait in memory.
 
     Yields
     ------
@@ -66,16 +70,16 @@ def parquet_stream(schema: pa.Schema, path: Path) -> Iterator[Callable[[pa.Table
 
         def write(piece: pa.Table) -> None:
             waiting.append(piece)
-            if sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+            if sum(map(len, waiting)) >= group_rows:
                 joined = pa.concat_tables(waiting)
-                whole = len(joined) - len(joined) % ROW_GROUP_ROWS
-                for start in range(0, whole, ROW_GROUP_ROWS):
-                    writer.write_table(joined.slice(start, ROW_GROUP_ROWS).combine_chunks(), ROW_GROUP_ROWS)
+                whole = len(joined) - len(joined) % group_rows
+                for start in range(0, whole, group_rows):
+                    writer.write_table(joined.slice(start, group_rows).combine_chunks(), group_rows)
                 waiting[:] = [joined.slice(whole).combine_chunks()]
 
         yield write
         if rest := pa.concat_tables([schema.empty_table(), *waiting]):
-            writer.write_table(rest.combine_chunks(), ROW_GROUP_ROWS)
+            writer.write_table(rest.combine_chunks(), group_rows)
 
 
 def write_text(text: str, path: Path) -> None:

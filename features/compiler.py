@@ -1,6 +1,7 @@
 """Declarations become one readable SQL query, for DuckDB or for Spark."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
 from typing import Literal
@@ -13,7 +14,7 @@ from limitlens.features.keys import key_features
 from limitlens.features.periods import day_table, days_name, period_features
 from limitlens.features.rows import Clock, Scope, tables_for
 from limitlens.features.rows.network import members_of_all
-from limitlens.features.rows.seen import accounts
+from limitlens.features.rows.seen import account_versions, accounts, versions
 from limitlens.features.tiles import latest_features, window_features
 
 Dialect = Literal["duckdb", "spark"]
@@ -21,14 +22,15 @@ Dialect = Literal["duckdb", "spark"]
 _ARREARS = ("dpd_days", "past_due_cents")
 _BALANCE = ("balance_cents", "balance_mean_90d_cents")
 
+#: Times that stand in a compiled query until it is asked for at others: parsing takes longer than many a query runs.
+_SOME_TIME = Clock(datetime(1111, 11, 11, tzinfo=UTC), datetime(1222, 12, 12, tzinfo=UTC))
 
-@cache
+
 def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> str:
-    """Compile a feature set to one query over the relations spine, accounts and its event sources.
+    """Compile a feature set to one query over the spine and what :func:`compile_versions` gives.
 
-    ``consumption``, ``payment`` and ``device`` need hold no more than the events of the spine's accounts. Features of
-    the network read what :func:`compile_links` gives or, with the spine's own times, ``every_payment`` and
-    ``every_device``: the events of all accounts.
+    Features of the network read what :func:`compile_links` gives or, with the spine's own times, the relations
+    ``payment`` and ``device``: the events of all accounts.
 
     Parameters
     ----------
@@ -49,13 +51,44 @@ def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb")
     ValueError
         The query uses a function sqlglot does not know, which it would pass on to any engine unchecked.
     """
+    if clock.as_of_literal is None:
+        return _compiled(features, clock, dialect)
+    return _at(clock, _compiled(features, _SOME_TIME, dialect))
+
+
+@cache
+def _compiled(features: FeatureSet, clock: Clock, dialect: Dialect) -> str:
     tables = ",\n".join(_tables(features, clock))
-    return _text(
+    return translated(
         f"WITH {tables}\nSELECT {', '.join(_outer(features, clock))} FROM joined ORDER BY {clock.key}", dialect
     )
 
 
+def _at(clock: Clock, query: str) -> str:
+    """A query of :data:`_SOME_TIME` at the times of another clock."""
+    for some, wanted in zip(_SOME_TIME.texts, clock.texts, strict=True):
+        query = query.replace(some, wanted)
+    return query
+
+
 @cache
+def compile_versions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mapping[str, str]:
+    """Queries that come before, once for every moment: the rows of some accounts with the times of their versions.
+
+    They read ``accounts``, the event sources of the set and ``numbers (account_id, account_no)``, the accounts.
+
+    Returns
+    -------
+    mapping of str to str
+        SQL by the relation it gives; only columns that :func:`compile_sql` names.
+    """
+    query = sqlglot.parse_one(_compiled(features, Clock(), dialect), read=dialect)
+    named = {column.name for column in query.find_all(exp.Column)}
+    queries = {f"{source}_versions": versions(source, named) for source in features.sources}
+    queries["accounts_versions"] = account_versions(tuple(name for name, _ in features.attributes))
+    return {name: translated(query, dialect) for name, query in queries.items()}
+
+
 def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> Mapping[str, str]:
     """Queries over all accounts that come before that of a literal clock: SQL by the relation it gives.
 
@@ -66,11 +99,29 @@ def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb
     """
     if clock.as_of_literal is None:
         return {}
-    queries = members_of_all(dict.fromkeys(a.rows for a in features.aggregates), clock)
-    return {name: _text(query, dialect) for name, query in queries.items()}
+    return {name: _at(clock, query) for name, query in _links(features, dialect).items()}
 
 
-def _text(query: str, dialect: Dialect) -> str:
+@cache
+def _links(features: FeatureSet, dialect: Dialect) -> Mapping[str, str]:
+    queries = members_of_all(dict.fromkeys(a.rows for a in features.aggregates), _SOME_TIME)
+    return {name: translated(query, dialect) for name, query in queries.items()}
+
+
+def translated(query: str, dialect: Dialect = "duckdb") -> str:
+    """A query in the SQL of an engine, checked and laid out.
+
+    Parameters
+    ----------
+    query : str
+        In the SQL of DuckDB, with functions that sqlglot can translate.
+    dialect : {"duckdb", "spark"}
+
+    Raises
+    ------
+    ValueError
+        It uses a function sqlglot does not know, which it would pass on to any engine unchecked.
+    """
     tree = sqlglot.parse_one(query, read="duckdb")
     unknown = sorted({node.name for node in tree.find_all(exp.Anonymous)})
     if unknown:
@@ -88,7 +139,7 @@ def _tables(features: FeatureSet, clock: Clock) -> list[str]:
     names = {a.rows for a in features.aggregates}
     names |= {"arrears"} if _has(features, _ARREARS) else set()
     names |= {"balance"} if _has(features, _BALANCE) else set()
-    found = [accounts(scope, tuple(name for name, _ in features.attributes)), *tables_for(names, scope)]
+    found = [accounts(scope), *tables_for(names, scope)]
     periodic = sorted((a for a in features.aggregates if a.per), key=days_name)
     found += [day_table(list(together), clock) for _, together in groupby(periodic, key=days_name)]
     return [*found, *measured.values(), _joined(features, clock, list(measured))]

@@ -1,14 +1,15 @@
 """The feature query as a script that a person can read, and run by hand in DuckDB."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from limitlens.features.compiler import Dialect, compile_links, compile_sql
+from limitlens.data.engine import Relations
+from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_versions
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
-from limitlens.features.table import Relations
 
-_NEEDED = """-- Reads accounts, {sources} (accepted events, as limitlens check stores them) and spine, the accounts to
--- compute: CREATE VIEW spine AS SELECT DISTINCT account_id FROM accounts"""
+_NUMBERS = """SELECT account_id, CAST(ROW_NUMBER() OVER (ORDER BY account_id) AS INT) AS account_no
+FROM (SELECT DISTINCT account_id FROM accounts) AS known"""
 
 
 def sql_script(
@@ -22,35 +23,37 @@ def sql_script(
     as_of : datetime
         Also the time before which rows are known.
     relations : mapping of source name to SQL text, optional
-        Given: the script first defines them as views, and ``spine`` as every account.
+        Given: the script first defines them as views.
     dialect : {"duckdb", "spark"}
 
     Returns
     -------
     str
-        Statements that end in semicolons; the last one returns the table.
+        Statements that end in semicolons; the last one returns the table, with ``account_id``.
     """
     clock = Clock(as_of, as_of)
+    sources = ["accounts", *features.sources]
     head = f"-- {len(features.columns)} features as of {as_of.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    needed = f"-- Reads {', '.join(sources)}: accepted events, as limitlens check stores them."
     zone = "SET TimeZone = 'UTC'" if dialect == "duckdb" else "SET TIME ZONE 'UTC'"
-    links = compile_links(features, clock, dialect)
+    given = {name: relations[name] for name in sources} if relations else {}
+    lines = {"numbers": _NUMBERS, "spine": "SELECT account_no FROM numbers"}
+    read_once = "TABLE" if dialect == "duckdb" else "VIEW"
     return (
         ";\n\n".join(
             [
-                head if relations else f"{head}\n{_NEEDED.format(sources=', '.join(features.sources))}",
+                head if given else f"{head}\n{needed}",
                 zone,
-                *_views(features, relations or {}),
-                *(f"CREATE OR REPLACE TEMP VIEW {name} AS\n{sql}" for name, sql in links.items()),
-                compile_sql(features, clock, dialect),
+                *(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in {**given, **lines}.items()),
+                *_created(compile_versions(features, dialect), read_once),
+                *_created(compile_links(features, clock, dialect), "VIEW"),
+                f"SELECT account_id, found.* FROM numbers JOIN (\n{compile_sql(features, clock, dialect)}\n) AS found "
+                "USING (account_no) ORDER BY account_id",
             ]
         )
         + ";\n"
     )
 
 
-def _views(features: FeatureSet, relations: Relations) -> list[str]:
-    found = {name: relations[name] for name in ("accounts", *features.sources) if name in relations}
-    if found:
-        found["spine"] = "SELECT DISTINCT account_id FROM accounts"
-    found |= {f"every_{name}": f"SELECT * FROM {name}" for name in features.sources}
-    return [f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in found.items()]
+def _created(queries: Mapping[str, str], kind: str) -> list[str]:
+    return [f"CREATE OR REPLACE TEMP {kind} {name} AS\n{sql}" for name, sql in queries.items()]

@@ -7,7 +7,10 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.engine import run_sql
-from limitlens.features.table import spine_table
+from limitlens.data.frames import to_arrow
+
+_TIME = pa.timestamp("us", tz="UTC")
+_POINTS = pa.schema([("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
 
 _LINES = """
 WITH versions AS (
@@ -38,7 +41,7 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
     DataFrame with ``account_id, as_of, known_by, opened_at, limit_cents, segment``
         Only lines already known, opened and with a limit above zero; ordered by account and as-of.
     """
-    relations = {"accounts": events["accounts"], "spine": spine_table(points)}
+    relations = {"accounts": events["accounts"], "spine": to_arrow(points, _POINTS)}
     found: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
     return found
 

@@ -1,31 +1,30 @@
 """The point-in-time feature table: a spine of (account, as-of, known-by) in, one row of features each out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Prepare, Relations, RunSql, prepared
 from limitlens.data.frames import to_arrow
-from limitlens.features.compiler import Dialect, compile_links, compile_sql
+from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_versions
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
 
 _TIME = pa.timestamp("us", tz="UTC")
-SPINE_SCHEMA = pa.schema([("line", pa.int64()), ("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
+_NUMBERS = pa.schema([("account_id", pa.string()), ("account_no", pa.int32())])
+_SPINE = pa.schema([("line", pa.int64()), ("account_no", pa.int32()), ("as_of", _TIME), ("known_by", _TIME)])
 
 #: From this many accounts on, one (as_of, known_by) of a spine is worth a query of its own.
 LITERAL_ROWS = 2_000
 
-#: Events that one query reads, about: accounts are taken in parts, so that memory does not grow with the book.
+#: Events of the accounts that are taken together, about, so that memory does not grow with the book.
 PART_EVENTS = 5_000_000
 
-_KEYS = ["account_id", "as_of", "known_by"]
-
-#: Relations by name: an Arrow table, or SQL text of the engine.
-Relations = Mapping[str, pa.Table | str]
+_KEY_SCHEMA = pa.schema([("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
+_KEYS = _KEY_SCHEMA.names
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,15 @@ class Engine:
     Parameters
     ----------
     dialect : {"duckdb", "spark"}
-    run : callable
-        Takes SQL and the relations it names, and returns a pyarrow.Table.
+    prepare : callable
+        Makes relations ready for several queries, as :func:`limitlens.data.engine.prepared`.
     """
 
     dialect: Dialect
-    run: Callable[[str, Relations], pa.Table]
+    prepare: Prepare
 
 
-DUCKDB = Engine("duckdb", run_sql)
-
-
-def spine_table(points: pd.DataFrame) -> pa.Table:
-    """Points (``account_id, as_of, known_by``) as the queries read them: numbered from 0."""
-    return to_arrow(points.assign(line=np.arange(len(points))), SPINE_SCHEMA)
+DUCKDB = Engine("duckdb", prepared)
 
 
 def build_table(
@@ -73,78 +67,73 @@ def build_table(
         and the attributes. Counts, sums and cents are int64, all else float64 or str.
     """
     built = pd.concat([part.to_pandas() for part in table_parts(features, spine, events, engine=engine)])
-    aligned = spine[_KEYS].merge(built, on=_KEYS, how="left", validate="one_to_one")
+    aligned: pd.DataFrame = spine[_KEYS].merge(built, on=_KEYS, how="left", validate="one_to_one")
     return aligned.set_index(spine.index)
 
 
 def table_parts(
     features: FeatureSet, spine: pd.DataFrame, events: Relations, *, engine: Engine = DUCKDB
 ) -> Iterator[pa.Table]:
-    """The table of :func:`build_table` in parts, ordered by moment and account; at least one, if empty."""
-    lines = _lines_per_part(features, events, engine)
-    if spine.empty:
-        yield _part(features, spine, Clock(), events, engine)
-    for points, clock in _moments(spine):
-        links = _links(features, clock, events, engine)
-        ordered = points.sort_values(_KEYS)
-        for start in range(0, len(ordered), lines):
-            yield _part(features, ordered.iloc[start : start + lines], clock, {**events, **links}, engine)
+    """The table of :func:`build_table` in parts; at least one, if empty.
+
+    Accounts are taken in ranges, in order. Their events are read once, then asked about at every moment that many of
+    them share (a part each, ordered by account), and about all other moments together.
+    """
+    relations = {name: events[name] for name in ("accounts", *features.sources)}
+    numbered = spine[_KEYS].sort_values(_KEYS, ignore_index=True)
+    numbered["account_no"], accounts = pd.factorize(numbered["account_id"])
+    moments = list(_moments(numbered))
+    with engine.prepare(relations, {}) as run:
+        links = {clock: _links(features, clock, engine, run) for clock, _ in moments}
+        size = _accounts_per_part(features, run)
+    held = compile_versions(features, engine.dialect)
+    for start in range(0, max(len(accounts), 1), size):
+        numbers = account_numbers(accounts[start : start + size], start)
+        with engine.prepare({**relations, "numbers": numbers}, held) as run:
+            for clock, points in moments:
+                first, last = np.searchsorted(points["account_no"], [start, start + size])
+                if first < last or spine.empty:
+                    own = points.iloc[first:last]
+                    yield _part(own, clock, compile_sql(features, clock, engine.dialect), links[clock], run)
 
 
-def _links(features: FeatureSet, clock: Clock, events: Relations, engine: Engine) -> dict[str, pa.Table]:
-    every = {f"every_{name}": events[name] for name in features.sources}
-    return {name: engine.run(sql, every) for name, sql in compile_links(features, clock, engine.dialect).items()}
+def account_numbers(accounts: Iterable[str], start: int = 0) -> pa.Table:
+    """Accounts as queries number them: ``account_id``, ``account_no`` (int32)."""
+    names = pa.array(accounts, pa.string())
+    return pa.table([names, np.arange(start, start + len(names))], schema=_NUMBERS)
 
 
-def _lines_per_part(features: FeatureSet, events: Relations, engine: Engine) -> int:
-    """Accounts that have about :data:`PART_EVENTS` events together."""
-    counts = ", ".join(f"(SELECT COUNT(*) FROM {source}) AS {source}" for source in ("accounts", *features.sources))
-    relations = {source: events[source] for source in ("accounts", *features.sources)}
-    found = engine.run(f"SELECT {counts}", relations).to_pylist()[0]
-    accounts = found.pop("accounts")
-    return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(found.values()), 1)))
+def point_spine(points: pd.DataFrame) -> pa.Table:
+    """Points (``account_no, as_of, known_by``) as the queries read them: numbered from 0."""
+    return to_arrow(points.assign(line=np.arange(len(points))), _SPINE)
 
 
-def _moments(spine: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, Clock]]:
+def _moments(spine: pd.DataFrame) -> Iterator[tuple[Clock, pd.DataFrame]]:
     """Split a spine into the moments many accounts share (fast, literal) and the rest (one query by column)."""
     moments = spine.groupby(["as_of", "known_by"])
     shared = spine if moments.ngroups == 1 else spine[moments["account_id"].transform("size") >= LITERAL_ROWS]
     for _, points in shared.groupby(["as_of", "known_by"]):
         first = points.iloc[0]
-        yield points, Clock(first["as_of"].to_pydatetime(), first["known_by"].to_pydatetime())
+        yield Clock(first["as_of"].to_pydatetime(), first["known_by"].to_pydatetime()), points
     rest = spine.drop(shared.index)
-    if len(rest):
-        yield rest, Clock()
+    if len(rest) or spine.empty:
+        yield Clock(), rest
 
 
-def _part(features: FeatureSet, points: pd.DataFrame, clock: Clock, events: Relations, engine: Engine) -> pa.Table:
-    spine = spine_table(points)
-    sql = compile_sql(features, clock, engine.dialect)
-    built = engine.run(sql, {"spine": spine, **_relations(features, points, events, engine)})
-    keys = spine.select(_KEYS)
-    if clock.as_of_literal:
-        keys = keys.take(pa.compute.sort_indices(keys["account_id"]))
-    values = built.drop_columns(clock.key)
-    return pa.table([*keys.columns, *values.columns], names=[*keys.column_names, *values.column_names])
+def _links(features: FeatureSet, clock: Clock, engine: Engine, run: RunSql) -> Mapping[str, pa.Table]:
+    return {name: run(sql, {}) for name, sql in compile_links(features, clock, engine.dialect).items()}
 
 
-def _relations(
-    features: FeatureSet, points: pd.DataFrame, events: Relations, engine: Engine
-) -> dict[str, pa.Table | str]:
-    """Every relation as ``every_<source>``, and the rows of the spine's accounts, of which files skip most others."""
-    names = ("accounts", *features.sources)
-    every: dict[str, pa.Table | str] = {f"every_{name}": events[name] for name in names}
-    every |= {name: events[name] for name in events if name.endswith("_members")}
-    ends = (points["account_id"].min(), points["account_id"].max()) if len(points) else ("", "")
-    between = f"account_id BETWEEN {_quoted(ends[0])} AND {_quoted(ends[1])}"
-    counted = f"SELECT COUNT(DISTINCT account_id) AS n FROM every_accounts WHERE {between}"
-    others = (
-        engine.run(counted, {"every_accounts": events["accounts"]})["n"][0].as_py() - points["account_id"].nunique()
-    )
-    # A few accounts too many cost less than asking every row whether its account is wanted.
-    own = between if others * 4 < len(points) else f"{between} AND account_id IN (SELECT account_id FROM spine)"
-    return every | {name: f"SELECT * FROM every_{name} WHERE {own}" for name in names}
+def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
+    """Accounts that have about :data:`PART_EVENTS` events together."""
+    counts = ", ".join(f"(SELECT COUNT(*) FROM {source}) AS {source}" for source in ("accounts", *features.sources))
+    found = run(f"SELECT {counts}", {}).to_pylist()[0]
+    accounts = found.pop("accounts")
+    return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(found.values()), 1)))
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: RunSql) -> pa.Table:
+    """Features of some points, which are ordered by account."""
+    values = run(sql, {"spine": point_spine(points), **links}).drop_columns(clock.key)
+    keys = to_arrow(points, _KEY_SCHEMA)
+    return pa.table([*keys.columns, *values.columns], names=[*_KEYS, *values.column_names])

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 
 import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.calendar import add_months
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.frames import to_arrow
+from limitlens.features.compiler import translated
 from limitlens.features.rows import Clock, Scope, tables_for
-from limitlens.features.table import spine_table
+from limitlens.features.rows.seen import versions
+from limitlens.features.table import account_numbers, point_spine
 
 _TIME = "datetime64[us, UTC]"
 
@@ -24,37 +27,7 @@ _POINTS = pa.schema(
 
 _SCOPE = Scope(Clock())
 
-_CHECKPOINTS = f"""
-WITH {", ".join(tables_for(["payment_seen"], _SCOPE))},
-dues AS (
-    SELECT line, account_id, known_by, instalment_id, MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
-    FROM payment_seen WHERE kind = 'due'
-    GROUP BY line, account_id, known_by, instalment_id
-),
-repaid AS (
-    SELECT line, instalment_id,
-        SUM(CASE WHEN payment_seen.event_time < due_time + INTERVAL '<dpd>' DAY THEN amount_cents END) AS repaid_cents
-    FROM payment_seen JOIN dues USING (line, instalment_id)
-    WHERE kind = 'repayment' GROUP BY line, instalment_id
-),
-moments AS (
-    SELECT account_id, known_by, due_time + INTERVAL '<dpd>' DAY AS moment
-    FROM dues LEFT JOIN repaid USING (line, instalment_id)
-    WHERE COALESCE(repaid_cents, 0) < due_cents
-    UNION ALL
-    SELECT account_id, known_by, event_time + INTERVAL '1 microsecond' AS moment
-    FROM payment_seen WHERE kind = 'status' AND dpd_days >= <dpd>
-)
-SELECT DISTINCT account_id, moment AS as_of, known_by FROM moments ORDER BY account_id, as_of
-"""
-
-_REACHED = f"""
-WITH {", ".join(tables_for(["arrears"], _SCOPE))}
-SELECT account_id, as_of FROM spine
-LEFT JOIN computed_arrears USING (line)
-LEFT JOIN delivered_arrears USING (line)
-WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= <dpd>
-"""
+_PAYMENT = versions("payment", {"event_time", "event_order", "kind", "amount_cents", "instalment_id", "dpd_days"})
 
 _LABEL = """
 SELECT point.account_id, point.as_of, COUNT(reached.as_of) > 0 AS bad
@@ -62,6 +35,46 @@ FROM point LEFT JOIN reached
     ON reached.account_id = point.account_id AND reached.as_of > point.as_of AND reached.as_of <= point.horizon_end
 GROUP BY point.account_id, point.as_of ORDER BY point.account_id, point.as_of
 """
+
+
+@cache
+def _checkpoints(dpd_days: int) -> str:
+    """SQL of the moments at which so many days past due can be reached."""
+    return translated(f"""
+WITH {", ".join(tables_for(["payment_seen"], _SCOPE))},
+dues AS (
+    SELECT line, account_no, known_by, instalment_id, MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
+    FROM payment_seen WHERE kind = 'due'
+    GROUP BY line, account_no, known_by, instalment_id
+),
+repaid AS (
+    SELECT line, instalment_id,
+        SUM(amount_cents) FILTER (WHERE payment_seen.event_time < due_time + INTERVAL '{dpd_days}' DAY) AS repaid_cents
+    FROM payment_seen JOIN dues USING (line, instalment_id)
+    WHERE kind = 'repayment' GROUP BY line, instalment_id
+),
+moments AS (
+    SELECT account_no, known_by, due_time + INTERVAL '{dpd_days}' DAY AS moment
+    FROM dues LEFT JOIN repaid USING (line, instalment_id)
+    WHERE COALESCE(repaid_cents, 0) < due_cents
+    UNION ALL
+    SELECT account_no, known_by, event_time + INTERVAL '1 microsecond' AS moment
+    FROM payment_seen WHERE kind = 'status' AND dpd_days >= {dpd_days}
+)
+SELECT DISTINCT account_no, moment AS as_of, known_by FROM moments ORDER BY account_no, as_of
+    """)
+
+
+@cache
+def _reached(dpd_days: int) -> str:
+    """SQL of the points of a spine at which so many days past due are reached."""
+    return translated(f"""
+WITH {", ".join(tables_for(["arrears"], _SCOPE))}
+SELECT account_id, as_of FROM spine JOIN numbers USING (account_no)
+LEFT JOIN computed_arrears USING (line)
+LEFT JOIN delivered_arrears USING (line)
+WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= {dpd_days}
+    """)
 
 
 def computed_labels(
@@ -97,18 +110,19 @@ def computed_labels(
     ends = {t: pd.Timestamp(add_months(t.to_pydatetime(), horizon_months)) for t in as_ofs}
     matured = points.assign(known_by=known_by, horizon_end=points["as_of"].map(ends))
     matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
-    relations = {"payment": events["payment"]}
-    accounts = matured[["account_id"]].drop_duplicates().assign(as_of=known_by, known_by=known_by)
-    moments = _run(_CHECKPOINTS, default_dpd_days, relations, accounts)
-    reached = to_arrow(_run(_REACHED, default_dpd_days, relations, moments))
+    numbers = account_numbers(matured["account_id"].unique())
+    accounts = numbers.select(["account_no"]).to_pandas().assign(as_of=known_by, known_by=known_by)
+    with prepared({"payment": events["payment"], "numbers": numbers}, {"payment_versions": _PAYMENT}) as run:
+        moments = _found(run, _checkpoints(default_dpd_days), accounts)
+        reached = to_arrow(_found(run, _reached(default_dpd_days), moments))
     point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
     return labelled
 
 
-def _run(sql: str, dpd_days: int, relations: Mapping[str, pa.Table | str], points: pd.DataFrame) -> pd.DataFrame:
-    spine = spine_table(points.astype({"as_of": _TIME, "known_by": _TIME}))
-    found: pd.DataFrame = run_sql(sql.replace("<dpd>", str(dpd_days)), {**relations, "spine": spine}).to_pandas()
+def _found(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
+    spine = point_spine(points.astype({"as_of": _TIME, "known_by": _TIME}))
+    found: pd.DataFrame = run(sql, {"spine": spine}).to_pandas()
     return found
 
 

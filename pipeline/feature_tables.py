@@ -11,7 +11,8 @@ new, or who share something with them; the file is byte for byte the one a full 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -21,33 +22,42 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import format_time
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.storage import parquet_stream, write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import LINKS
 from limitlens.features.spine import book
-from limitlens.features.table import DUCKDB, Engine, Relations, table_parts
+from limitlens.features.table import DUCKDB, Engine, table_parts
 from limitlens.pipeline.workspace import Workspace
 
+_KEYS = ["account_id", "as_of", "known_by"]
 
-def feature_table(
+
+#: Rows to a row group of these wide files, of which several are written at once.
+GROUP_ROWS = 1 << 14
+
+#: As-of times that are built together; events are read once for all of them.
+TOGETHER = 12
+
+
+def feature_tables(
     workspace: Workspace,
     features: FeatureSet,
-    as_of: datetime,
+    as_ofs: Sequence[datetime],
     *,
     relations: Relations | None = None,
     engine: Engine = DUCKDB,
     progress: Callable[[str], None],
-) -> Path:
-    """Build the table of the book at one as-of time, or what is out of date of it.
+) -> list[Path]:
+    """Build the tables of the book at some as-of times, or what is out of date of them.
 
     Parameters
     ----------
     workspace : Workspace
     features : FeatureSet
-    as_of : datetime
-        Also the time before which rows are known.
+    as_ofs : sequence of datetime
+        Also the times before which rows are known.
     relations : mapping, optional
         Relations in the SQL of the engine; default: those of DuckDB.
     engine : Engine
@@ -56,57 +66,91 @@ def feature_table(
 
     Returns
     -------
-    Path
-        Parquet file: ``account_id, as_of, known_by, segment``, the columns of the set and its attributes.
+    list of Path
+        A Parquet file each: ``account_id, as_of, known_by, segment``, the columns of the set and its attributes.
     """
-    path = workspace.root / "features" / features.digest[:16] / f"{as_of:%Y%m%dT%H%M%S}.parquet"
-    mark = path.with_suffix(".json")
+    folder = workspace.root / "features" / features.digest[:16]
+    paths = {as_of: folder / f"{as_of:%Y%m%dT%H%M%S}.parquet" for as_of in as_ofs}
     loads = [load["load"] for load in workspace.events.loads()]
-    read = json.loads(mark.read_text(encoding="utf-8"))["loads"] if mark.exists() and path.exists() else []
-    if read == loads:
-        return path
-    lines = book([as_of], workspace.relations(features))[["account_id", "as_of", "known_by"]]
-    old = pq.ParquetFile(path) if read and read == loads[: len(read)] else None
-    stale = _changed(workspace.events, loads[len(read) :], as_of, features) if old else lines["account_id"]
-    name = format_time(as_of)
+    read = {as_of: _loads_read(path) for as_of, path in paths.items()}
     source = relations or workspace.relations(features)
 
-    def fresh(points: pd.DataFrame) -> Iterator[pa.Table]:
-        if len(points):
-            progress(f"features of {name}: {len(points):,} of {len(lines):,} lines")
-            yield from table_parts(features, points, source, engine=engine)
+    def fresh(points: pd.DataFrame, lines: int) -> Iterator[pa.Table]:
+        times = [format_time(time.to_pydatetime()) for time in sorted(points["as_of"].unique())]
+        if times:
+            named = " to ".join(dict.fromkeys((times[0], times[-1])))
+            progress(f"features of {named}: {len(points):,} of {lines:,} lines")
+        yield from table_parts(features, points, source, engine=engine)
 
-    pieces = _mended(old, lines, stale, fresh) if old else fresh(lines)
-    _write(pieces, features, source, engine, path)
-    write_text(json.dumps({"loads": loads}) + "\n", mark)
-    return path
+    def write(parts: Iterator[pa.Table], written: Sequence[datetime]) -> None:
+        write_tables(parts, {as_of: paths[as_of] for as_of in written})
+        for as_of in written:
+            write_text(json.dumps({"loads": loads}) + "\n", _mark(paths[as_of]))
+
+    new = [as_of for as_of in as_ofs if not read[as_of] or read[as_of] != loads[: len(read[as_of])]]
+    for start in range(0, len(new), TOGETHER):
+        together = new[start : start + TOGETHER]
+        points = book(together, workspace.relations(features))[_KEYS]
+        write(fresh(points, len(points)), together)
+    for as_of in as_ofs:
+        if as_of not in new and read[as_of] != loads:
+            lines = book([as_of], workspace.relations(features))[_KEYS]
+            stale = _changed(workspace.events, loads[len(read[as_of]) :], as_of, features)
+            old = pq.ParquetFile(paths[as_of])
+            known = lines["account_id"].isin(old.read(["account_id"])["account_id"].to_pandas())
+            kept = known & ~lines["account_id"].isin(stale)
+            missing = iter(()) if kept.all() else fresh(lines[~kept], len(lines))
+            write(_merged(old, lines["account_id"][kept], missing), [as_of])
+    return list(paths.values())
 
 
-def _write(pieces: Iterator[pa.Table], features: FeatureSet, relations: Relations, engine: Engine, path: Path) -> None:
-    first = next(pieces, None)
-    if first is None:
-        nobody = pd.DataFrame({"account_id": pd.Series([], dtype=str), "as_of": [], "known_by": []})
-        first = next(table_parts(features, nobody, relations, engine=engine))
-    with parquet_stream(first.schema, path) as write:
-        write(first)
-        for piece in pieces:
-            write(piece.cast(first.schema))
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
-def _mended(
-    old: pq.ParquetFile, lines: pd.DataFrame, stale: pd.Series, fresh: Callable[[pd.DataFrame], Iterator[pa.Table]]
-) -> Iterator[pa.Table]:
-    """The old table with the rows of stale, new and gone lines put right, one row group after the other."""
-    waiting = lines.sort_values("account_id")
+def _loads_read(path: Path) -> list[str]:
+    mark = _mark(path)
+    found: list[str] = json.loads(mark.read_text(encoding="utf-8"))["loads"] if mark.exists() and path.exists() else []
+    return found
+
+
+def write_tables(parts: Iterable[pa.Table], paths: Mapping[datetime, Path]) -> None:
+    """Write parts of feature tables to a file for each as-of time; every file is there, if without a row.
+
+    Parameters
+    ----------
+    parts : iterable of pyarrow.Table
+        With ``as_of``; at least one. What is of one as-of time is in order.
+    paths : mapping of datetime to Path
+    """
+    writes: dict[datetime, Callable[[pa.Table], None]] = {}
+    with ExitStack() as files:
+        for part in parts:
+            if not writes:
+                schema = part.schema
+                for as_of, path in paths.items():
+                    writes[as_of] = files.enter_context(parquet_stream(schema, path, GROUP_ROWS))
+            for as_of in part["as_of"].unique():
+                writes[as_of.as_py()](part.filter(pc.equal(part["as_of"], as_of)).cast(schema))
+
+
+def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """What is kept of an old table with what is computed, both ordered by account, one row group after the other."""
+    accounts, waiting = pa.array(kept, pa.string()), next(computed, None)
     for group in range(old.num_row_groups):
-        kept = old.read_row_group(group)
-        within = waiting["account_id"] <= kept["account_id"][-1].as_py()
-        there, waiting = waiting[within], waiting[~within]
-        kept = kept.filter(pc.is_in(kept["account_id"], pa.array(there["account_id"], pa.string())))
-        kept = kept.filter(pc.invert(pc.is_in(kept["account_id"], pa.array(stale, pa.string()))))
-        missing = there[~there["account_id"].isin(kept["account_id"].to_pylist())]
-        yield pa.concat_tables([kept, *(piece.cast(kept.schema) for piece in fresh(missing))]).sort_by("account_id")
-    yield from fresh(waiting)
+        rows = old.read_row_group(group)
+        last, found = rows["account_id"][-1], [rows.filter(pc.is_in(rows["account_id"], accounts))]
+        while waiting is not None:
+            due = pc.sum(pc.less_equal(waiting["account_id"], last)).as_py() or 0
+            found.append(waiting.slice(0, due).cast(rows.schema))
+            if due < len(waiting):
+                waiting = waiting.slice(due)
+                break
+            waiting = next(computed, None)
+        yield pa.concat_tables(found).sort_by("account_id")
+    if waiting is not None:
+        yield waiting
+    yield from computed
 
 
 def _changed(store: EventStore, loads: list[str], known_by: datetime, features: FeatureSet) -> pd.Series:

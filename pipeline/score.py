@@ -16,7 +16,7 @@ from limitlens.data.storage import parquet_stream
 from limitlens.features.spine import book
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked
-from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.feature_tables import feature_tables
 from limitlens.pipeline.states import states_before
 from limitlens.pipeline.workspace import Workspace
 
@@ -81,7 +81,7 @@ def score(
     found = workspace.scoring(version)
     backtest = as_of < datetime.fromisoformat(found.model.labels_end)
     iteration = Iteration(found.model, found.policy, version, backtest)
-    path = feature_table(workspace, iteration.model.features, as_of, progress=progress)
+    [path] = feature_tables(workspace, iteration.model.features, [as_of], progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
     state = states_before(
         lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
@@ -104,7 +104,7 @@ def scored_batches(
     ----------
     iteration : Iteration
     features : Path
-        Feature table of the model, as :func:`limitlens.pipeline.feature_tables.feature_table` writes it.
+        Feature table of the model, as :func:`limitlens.pipeline.feature_tables.feature_tables` writes it.
     accounts : Series of str
         Account of every line in it, in its order.
     state : DataFrame

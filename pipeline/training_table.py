@@ -20,7 +20,7 @@ from limitlens.features.table import DUCKDB, Engine, build_table
 from limitlens.limits.state import first_state
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.settings import TrainSettings
-from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.feature_tables import feature_tables
 from limitlens.pipeline.workspace import Workspace
 
 _KEY = ["account_id", "as_of"]
@@ -104,11 +104,10 @@ def _at_months(
     Lines already in default at the as-of time are left out: there is nothing left to predict.
     """
     spark = workspace.events.spark_relations() if engine.dialect == "spark" else None
-    for _, points in labels.groupby("as_of"):
-        as_of = points["as_of"].iloc[0]
-        path = feature_table(
-            workspace, features, as_of.to_pydatetime(), relations=spark, engine=engine, progress=progress
-        )
+    months = [points for _, points in labels.groupby("as_of")]
+    as_ofs = [points["as_of"].iloc[0].to_pydatetime() for points in months]
+    paths = feature_tables(workspace, features, as_ofs, relations=spark, engine=engine, progress=progress)
+    for points, path in zip(months, paths, strict=True):
         table = read_parquet(path).to_pandas()
         lines = lines_at(points.assign(known_by=points["as_of"]), workspace.relations(features))
         rows = _rows(lines.merge(table, how="left", validate="one_to_one"), lines, points)

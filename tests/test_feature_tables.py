@@ -27,7 +27,7 @@ from limitlens.features.script import sql_script
 from limitlens.features.spine import book
 from limitlens.features.table import Engine, build_table, table_parts
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.feature_tables import feature_tables
 from limitlens.pipeline.workspace import Workspace
 
 AS_OF = datetime(2025, 7, 1, tzinfo=UTC)
@@ -69,7 +69,8 @@ def deliver(events: Path, out: Path, share: slice) -> Path:
 
 
 def built(space: Workspace, said: list[str]) -> bytes:
-    return feature_table(space, CATALOGUE, AS_OF, progress=said.append).read_bytes()
+    [path] = feature_tables(space, CATALOGUE, [AS_OF], progress=said.append)
+    return path.read_bytes()
 
 
 def test_a_table_brought_up_to_date_is_byte_for_byte_the_full_build(events: Path, tmp_path: Path) -> None:
@@ -100,6 +101,22 @@ def test_a_load_of_what_became_known_later_computes_nothing(events: Path, tmp_pa
     assert len(said) == 1
 
 
+def test_tables_built_together_are_byte_for_byte_those_built_alone(workspace: Workspace) -> None:
+    """Some moments with nobody, some with few, some with many accounts."""
+    moments = [datetime(2024, 12, 1, tzinfo=UTC), *(datetime(2025, month, 1, tzinfo=UTC) for month in (2, 4, 7))]
+
+    def tables() -> list[bytes]:
+        return [path.read_bytes() for path in feature_tables(workspace, CATALOGUE, moments, progress=quiet)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_room, "LITERAL_ROWS", 300)
+        patch.setattr(feature_room, "PART_EVENTS", 20_000)
+        together = tables()
+    shutil.rmtree(workspace.root / "features")
+    alone = [feature_tables(workspace, CATALOGUE, [moment], progress=quiet)[0].read_bytes() for moment in moments]
+    assert together == alone == tables()
+
+
 def test_parts_of_the_book_make_the_whole_table(
     workspace: Workspace, lines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +142,8 @@ def test_the_printed_query_runs_by_hand_and_gives_the_table(workspace: Workspace
 
 @pytest.fixture(scope="module")
 def spark(workspace: Workspace) -> Iterator[Engine]:
-    with spark_sql() as run:
-        yield Engine("spark", run)
+    with spark_sql() as prepare:
+        yield Engine("spark", prepare)
 
 
 def assert_engines_agree(spark: Engine, workspace: Workspace, points: pd.DataFrame, chosen: FeatureSet) -> None:

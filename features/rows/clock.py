@@ -12,7 +12,7 @@ class Clock:
     ----------
     as_of_literal, known_by_literal : datetime or None
         Both given: one moment for the whole spine, written into the query (the fast path; rows are keyed by
-        ``account_id``). Both None: the columns ``as_of`` and ``known_by`` of the spine (rows are keyed by ``line``,
+        ``account_no``). Both None: the columns ``as_of`` and ``known_by`` of the spine (rows are keyed by ``line``,
         the number of the spine's row).
     """
 
@@ -32,17 +32,22 @@ class Clock:
     @property
     def key(self) -> str:
         """Column that identifies a row of the spine."""
-        return "account_id" if self.as_of_literal else "line"
+        return "account_no" if self.as_of_literal else "line"
 
     @property
     def carried(self) -> str:
         """Columns of the spine that every row carries."""
-        return "account_id" if self.as_of_literal else "line, account_id, as_of, known_by"
+        return "account_no" if self.as_of_literal else "line, account_no, as_of, known_by"
 
     @property
     def with_spine(self) -> str:
         """SQL that brings in the spine's row; with literals there is nothing to bring."""
-        return "" if self.as_of_literal else "JOIN spine USING (account_id)"
+        return "" if self.as_of_literal else "JOIN spine USING (account_no)"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The two literal times as SQL writes them inside its quotes; empty when there are none."""
+        return tuple(_text(time) for time in (self.as_of_literal, self.known_by_literal) if time)
 
     def since(self, days: int) -> str:
         """SQL of the start of a window of so many days."""
@@ -50,7 +55,11 @@ class Clock:
 
 
 def _literal(time: datetime) -> str:
-    return f"CAST('{time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}+00:00' AS TIMESTAMPTZ)"
+    return f"CAST('{_text(time)}' AS TIMESTAMPTZ)"
+
+
+def _text(time: datetime) -> str:
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}+00:00"
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,8 @@ class Scope:
 
 
 def microseconds_between(first: str, last: str) -> str:
-    """SQL of the microseconds from one time to another; on times without zone, where it is several times faster."""
-    return f"DATE_DIFF('microsecond', ({first}) AT TIME ZONE 'UTC', ({last}) AT TIME ZONE 'UTC')"
+    """SQL of the microseconds from one time to another; many times faster than a difference of times with a zone."""
+    return f"(UNIX_MICROS({last}) - UNIX_MICROS({first}))"
 
 
 def days_between(first: str, last: str) -> str:
@@ -85,6 +94,8 @@ def whole_days_between(first: str, last: str) -> str:
 
 def at_night(timezone: str) -> str:
     """SQL of whether an event happened between midnight and six, local time."""
+    if timezone == "UTC":  # no calendar is needed, and asking one costs more than all else about a row
+        return "MOD(MOD(UNIX_MICROS(event_time), 86400000000) + 86400000000, 86400000000) < 21600000000"
     return f"EXTRACT(HOUR FROM {_local(timezone)}) < 6"
 
 

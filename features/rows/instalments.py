@@ -6,7 +6,7 @@ from limitlens.features.rows.clock import Scope, whole_days_between
 def payment(scope: Scope) -> str:
     """Payment before the as-of time, with ``past_due`` of a delivered status."""
     clock = scope.clock
-    return f"""payment_rows AS (
+    return f"""payment_rows AS NOT MATERIALIZED (
         SELECT *, COALESCE(dpd_days > 0, FALSE) AS past_due FROM payment_seen WHERE event_time < {clock.as_of}
     )"""
 

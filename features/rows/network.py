@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from limitlens.features.rows.clock import Clock, Scope
-from limitlens.features.rows.seen import seen
+from limitlens.features.rows.seen import seen, versions
 
 #: Money sent to one payee further back says nothing.
 PAYEE_DAYS = 90
@@ -56,12 +56,19 @@ def members_of_all(names: Iterable[str], clock: Clock) -> dict[str, str]:
 
 
 def _members_of_all(link: Link, clock: Clock) -> str:
-    return f"""WITH {seen(link.source, clock, of="every_")},
+    return f"""WITH {_every_version(link)},
+    {seen(link.source, clock, of="every_")},
     pairs AS (
         SELECT DISTINCT {link.column}, account_id FROM every_{link.source}_seen
         WHERE event_time < {clock.as_of} AND {link.where(clock)}
     )
     SELECT {link.column}, COUNT(*) AS members FROM pairs GROUP BY {link.column} HAVING COUNT(*) > 1"""
+
+
+def _every_version(link: Link) -> str:
+    """Versions of the events of all accounts."""
+    named = {"event_time", "kind", link.column}
+    return f"every_{link.source}_versions AS ({versions(link.source, named, own=False)})"
 
 
 def _linked(name: str, clock: Clock) -> str:
@@ -82,11 +89,12 @@ def _linked(name: str, clock: Clock) -> str:
 def _members_of_peers(name: str, clock: Clock) -> str:
     """A moment of its own for each row of the spine: the accounts that ever shared a link are looked at as of it."""
     column, source, where = LINKS[name].column, LINKS[name].source, LINKS[name].where(clock)
-    return f"""{name}_pairs AS (SELECT DISTINCT account_id, {column} FROM every_{source} WHERE NOT {column} IS NULL),
+    return f"""{name}_pairs AS (SELECT DISTINCT account_id, {column} FROM {source} WHERE NOT {column} IS NULL),
     {name}_peers AS (
         SELECT DISTINCT own.line, own.as_of, own.known_by, pair.account_id
         FROM {name}_own AS own JOIN {name}_pairs AS pair ON pair.{column} = own.{column}
     ),
+    {_every_version(LINKS[name])},
     {seen(source, clock, of="every_", joined=f"JOIN {name}_peers USING (account_id)")},
     {name}_members AS (
         SELECT line, {column}, COUNT(DISTINCT account_id) AS members FROM every_{source}_seen

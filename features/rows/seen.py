@@ -1,24 +1,86 @@
-"""Which version of each row is visible: the latest known strictly before ``known_by``, unless it is withdrawn."""
+"""Which version of each row is visible: the latest known strictly before ``known_by``, unless it is withdrawn.
+
+Every version carries the time at which the next one superseded it, so a query at any moment only compares two times.
+"""
+
+from collections.abc import Container
 
 from limitlens.data.events import quoted
 from limitlens.features.rows.clock import Clock, Scope
 
-# A due that names no instalment is one of its own.
-_INSTALMENT = "COALESCE(instalment_id, CASE WHEN kind = 'due' THEN event_id END) AS instalment_id"
-
-_COLUMNS = {
-    "consumption": "event_time, event_no AS event_order, kind, amount_cents, category, channel",
-    "payment": f"event_time, event_no AS event_order, kind, amount_cents, {_INSTALMENT}, dpd_days, counterparty",
-    "device": "event_time, event_no AS event_order, kind, device_id, city, latitude_udeg, longitude_udeg",
+#: Columns of an event, as queries name them, by source.
+_COLUMNS: dict[str, dict[str, str]] = {
+    "consumption": {
+        "event_time": "event_time",
+        "event_order": "event_no",
+        "kind": "kind",
+        "amount_cents": "amount_cents",
+        "category": "category",
+        "channel": "channel",
+    },
+    "payment": {
+        "event_time": "event_time",
+        "event_order": "event_no",
+        "kind": "kind",
+        "amount_cents": "amount_cents",
+        # A due that names no instalment is one of its own.
+        "instalment_id": "COALESCE(instalment_id, CASE WHEN kind = 'due' THEN event_id END)",
+        "dpd_days": "dpd_days",
+        "counterparty": "counterparty",
+    },
+    "device": {
+        "event_time": "event_time",
+        "event_order": "event_no",
+        "kind": "kind",
+        "device_id": "device_id",
+        "city": "city",
+        "latitude_udeg": "latitude_udeg",
+        "longitude_udeg": "longitude_udeg",
+    },
 }
 
-_VISIBLE = "NOT COALESCE(retracted, FALSE)"
+#: SQL that keeps the rows of some accounts, listed in ``numbers (account_id, account_no)``, and numbers them.
+_OWN = "JOIN numbers USING (account_id)"
+
+
+def versions(source: str, named: Container[str], *, own: bool = True) -> str:
+    """SELECT of every version of the events of a source, withdrawals apart: ``known_time``, ``superseded_time``.
+
+    Few events are ever corrected, and the store has marked them, so the versions of those alone are compared.
+
+    Parameters
+    ----------
+    source : str
+    named : container of str
+        Columns that the query to come names; the others are left out.
+    own : bool
+        Only events of the accounts in the relation ``numbers``, by ``account_no``; otherwise all, by ``account_id``.
+    """
+    account, joined = ("account_no", _OWN) if own else ("account_id", "")
+    columns = "".join(f", {sql} AS {name}" for name, sql in _COLUMNS[source].items() if name in named)
+    return f"""WITH {source}_corrected AS (SELECT DISTINCT event_no FROM {source} {joined} WHERE correction),
+    {source}_successions AS (
+        SELECT event_no, known_time, delivered_known_time, LEAD(known_time) OVER (
+            PARTITION BY event_no ORDER BY known_time, delivered_known_time
+        ) AS superseded_time
+        FROM {source} {joined} SEMI JOIN {source}_corrected USING (event_no)
+    )
+    SELECT {account}, known_time, superseded_time{columns}
+    FROM {source} {joined} LEFT JOIN {source}_successions USING (event_no, known_time, delivered_known_time)
+    WHERE NOT COALESCE(retracted, FALSE)"""
+
+
+def account_versions(attributes: tuple[str, ...]) -> str:
+    """SELECT of every version of the accounts in ``numbers``: ``known_time``, ``superseded_time``, their attributes."""
+    columns = "".join(f", {quoted(name)}" for name in attributes)
+    return f"""SELECT account_no, known_time, LEAD(known_time) OVER (
+        PARTITION BY account_no ORDER BY known_time, delivered_known_time
+    ) AS superseded_time, segment{columns}
+    FROM accounts {_OWN}"""
 
 
 def seen(source: str, clock: Clock, *, of: str = "", joined: str | None = None) -> str:
-    """Visible events: ``<of><source>_seen``.
-
-    Few events are ever corrected, and the store has marked them, so the versions of those alone are compared.
+    """Visible events: ``<of><source>_seen``, from ``<of><source>_versions``.
 
     Parameters
     ----------
@@ -29,33 +91,15 @@ def seen(source: str, clock: Clock, *, of: str = "", joined: str | None = None) 
     joined : str, optional
         SQL that brings in the spine's row; default: by account.
     """
-    columns = f"{clock.carried}, {_COLUMNS[source]}"
-    names = columns.replace("event_no AS ", "").replace(_INSTALMENT, "instalment_id")
     rows, joined = f"{of}{source}", clock.with_spine if joined is None else joined
-    return f"""{rows}_corrected AS (SELECT DISTINCT event_no FROM {rows} WHERE correction),
-    {rows}_versions AS (
-        SELECT {columns}, retracted, ROW_NUMBER() OVER (
-            PARTITION BY {clock.key}, event_no ORDER BY known_time DESC, delivered_known_time DESC
-        ) AS version
-        FROM {rows} {joined} SEMI JOIN {rows}_corrected USING (event_no)
-        WHERE known_time < {clock.known_by}
-    ),
-    {rows}_seen AS (
-        SELECT {columns} FROM {rows} {joined} ANTI JOIN {rows}_corrected USING (event_no)
-        WHERE known_time < {clock.known_by} AND {_VISIBLE}
-        UNION ALL
-        SELECT {names} FROM {rows}_versions WHERE version = 1 AND {_VISIBLE}
-    )"""
+    return f"{rows}_seen AS NOT MATERIALIZED (SELECT * FROM {rows}_versions {joined} WHERE {_visible(clock)})"
 
 
-def accounts(scope: Scope, names: tuple[str, ...]) -> str:
-    """Latest visible version of the account row, with some attributes: ``account_rows``."""
+def accounts(scope: Scope) -> str:
+    """Latest visible version of the account row: ``account_rows``."""
     clock = scope.clock
-    columns = "".join(f", {quoted(name)}" for name in names)
-    return f"""account_versions AS (
-        SELECT {clock.carried}, segment{columns}, ROW_NUMBER() OVER (
-            PARTITION BY {clock.key} ORDER BY known_time DESC, delivered_known_time DESC
-        ) AS version
-        FROM accounts {clock.with_spine} WHERE known_time < {clock.known_by}
-    ),
-    account_rows AS (SELECT {clock.key}, segment{columns} FROM account_versions WHERE version = 1)"""
+    return f"account_rows AS (SELECT * FROM accounts_versions {clock.with_spine} WHERE {_visible(clock)})"
+
+
+def _visible(clock: Clock) -> str:
+    return f"known_time < {clock.known_by} AND COALESCE(superseded_time >= {clock.known_by}, TRUE)"

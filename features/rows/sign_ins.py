@@ -11,7 +11,7 @@ _EARTH_KM = 6371.0
 def device(scope: Scope) -> str:
     """Device events before the as-of time, with ``night``."""
     clock = scope.clock
-    return f"""device_rows AS (
+    return f"""device_rows AS NOT MATERIALIZED (
         SELECT *, {at_night(scope.timezone)} AS night FROM device_seen WHERE event_time < {clock.as_of}
     )"""
 
@@ -98,7 +98,7 @@ def new_device(scope: Scope) -> str:
     return f"""city_moments AS (
         SELECT DISTINCT {key}, event_time AS first_time, TRUE AS city_is_new FROM new_city_rows
     ),
-    new_device_rows AS (
+    new_device_rows AS NOT MATERIALIZED (
         SELECT *, first_time AS event_time, device_id AS event_order, COALESCE(city_is_new, FALSE) AS with_new_city
         FROM device_spans JOIN first_seen USING ({key}) LEFT JOIN city_moments USING ({key}, first_time)
         WHERE first_time > first_event_time

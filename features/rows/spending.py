@@ -9,7 +9,7 @@ PASSED_ON_DAYS = 2
 def consumption(scope: Scope) -> str:
     """Consumption before the as-of time, with ``night`` and ``weekend``."""
     clock = scope.clock
-    return f"""consumption_rows AS (
+    return f"""consumption_rows AS NOT MATERIALIZED (
         SELECT *, {at_night(scope.timezone)} AS night, {at_weekend(scope.timezone)} AS weekend
         FROM consumption_seen WHERE event_time < {clock.as_of}
     )"""

@@ -38,7 +38,7 @@ from limitlens.pipeline.cli.common import (
     settings_in,
     stdout,
 )
-from limitlens.pipeline.feature_tables import feature_table
+from limitlens.pipeline.feature_tables import feature_tables
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
@@ -222,14 +222,14 @@ def _engine(name: str) -> Iterator[Engine]:
     if name == "duckdb":
         yield DUCKDB
         return
-    with spark_sql() as run:
-        yield Engine("spark", run)
+    with spark_sql() as prepare:
+        yield Engine("spark", prepare)
 
 
 def _build_book(space: Workspace, settings: TrainSettings, as_of: datetime, engine: Engine, as_json: bool) -> None:
     chosen = space.features(settings)
     relations = space.events.spark_relations() if engine.dialect == "spark" else None
-    path = feature_table(space, chosen, as_of, relations=relations, engine=engine, progress=progress)
+    [path] = feature_tables(space, chosen, [as_of], relations=relations, engine=engine, progress=progress)
     if as_json:
         print_json({"features": len(chosen.columns), "digest": chosen.digest, "path": str(path)})
         return

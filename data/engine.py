@@ -69,10 +69,10 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
 
     Examples
     --------
-    >>> odd, total = "SELECT 2 * range + 1 AS n FROM range(5)", "SELECT SUM(n) AS n FROM odd"
-    >>> with prepared({"odd": odd}, {"sums": total}) as run:
-    ...     [run(f"SELECT n - {less} AS n FROM sums", {})["n"][0].as_py() for less in (0, 5)]
-    [25, 20]
+    >>> odd, highest = "SELECT 2 * range + 1 AS n FROM range(5)", "SELECT MAX(n) AS n FROM odd"
+    >>> with prepared({"odd": odd}, {"most": highest}) as run:
+    ...     [run(f"SELECT n - {less} AS n FROM most", {})["n"][0].as_py() for less in (0, 5)]
+    [9, 4]
     """
     with _database().cursor() as connection, _told():
         connection.execute("SET TimeZone = 'UTC'")

@@ -102,7 +102,7 @@ def tables_for(names: Iterable[str], scope: Scope) -> list[str]:
     Examples
     --------
     >>> [sql.split(" AS")[0] for sql in tables_for(["step"], Scope(Clock()))]
-    ['device_corrected', 'device_rows', 'device_steps']
+    ['device_seen', 'device_rows', 'device_steps']
     """
     needed: set[str] = set()
     waiting = list(names)

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -140,8 +141,8 @@ def compare(ours: Path, theirs: Path) -> None:
         zeros = [name for name in SIXTY if mine[name].dtype.kind == "i"]
         other[zeros] = other[zeros].fillna(0)  # an account without an event stands in no group
         for name in SIXTY:
-            left, right = mine[name].astype(float), other[name].astype(float)
-            pd.testing.assert_series_equal(left, right, rtol=1e-9, atol=1e-9, check_names=False, obj=name)
+            left, right = mine[name].to_numpy(float), other[name].to_numpy(float)
+            np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def floor_seconds(workspace: Path) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -75,7 +76,7 @@ def parquet_stream(
                 whole = len(joined) - len(joined) % group_rows
                 for start in range(0, whole, group_rows):
                     writer.write_table(joined.slice(start, group_rows).combine_chunks(), group_rows)
-                waiting[:] = [joined.slice(whole).combine_chunks()]
+                waiting[:] = [joined.take(np.arange(whole, len(joined)))]  # a slice would keep all of it in memory
 
         yield write
         if rest := pa.concat_tables([schema.empty_table(), *waiting]):

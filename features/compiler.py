@@ -30,8 +30,8 @@ _SOME_TIME = Clock(datetime(1111, 11, 11, tzinfo=UTC), datetime(1222, 12, 12, tz
 def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> str:
     """Compile a feature set to one query over the spine and what :func:`compile_versions` gives.
 
-    Features of the network read what :func:`compile_links` gives or, with the spine's own times, the relations
-    ``payment`` and ``device``: the events of all accounts.
+    Features of the network read what :func:`compile_links` gives or, with the spine's own times, ``every_payment`` or
+    ``every_device``: the events of all accounts.
 
     Parameters
     ----------

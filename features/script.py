@@ -37,6 +37,9 @@ def sql_script(
     needed = f"-- Reads {', '.join(sources)}: accepted events, as limitlens check stores them."
     zone = "SET TimeZone = 'UTC'" if dialect == "duckdb" else "SET TIME ZONE 'UTC'"
     given = {name: relations[name] for name in sources} if relations else {}
+    links = compile_links(features, clock, dialect)
+    linked = [name for name in features.sources if any(f"every_{name}" in sql for sql in links.values())]
+    every = {f"every_{name}": f"SELECT * FROM {name}" for name in linked}
     lines = {"numbers": _NUMBERS, "spine": "SELECT account_no FROM numbers"}
     read_once = "TABLE" if dialect == "duckdb" else "VIEW"
     return (
@@ -44,9 +47,9 @@ def sql_script(
             [
                 head if given else f"{head}\n{needed}",
                 zone,
-                *(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in {**given, **lines}.items()),
+                *(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in {**given, **every, **lines}.items()),
                 *_created(compile_versions(features, dialect), read_once),
-                *_created(compile_links(features, clock, dialect), "VIEW"),
+                *_created(links, "VIEW"),
                 f"SELECT account_id, found.* FROM numbers JOIN (\n{compile_sql(features, clock, dialect)}\n) AS found "
                 "USING (account_no) ORDER BY account_id",
             ]

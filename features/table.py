@@ -79,7 +79,7 @@ def table_parts(
     Accounts are taken in ranges, in order. Their events are read once, then asked about at every moment that many of
     them share (a part each, ordered by account), and about all other moments together.
     """
-    relations = {name: events[name] for name in ("accounts", *features.sources)}
+    relations = {f"every_{name}": events[name] for name in ("accounts", *features.sources)}
     numbered = spine[_KEYS].sort_values(_KEYS, ignore_index=True)
     numbered["account_no"], accounts = pd.factorize(numbered["account_id"])
     moments = list(_moments(numbered))
@@ -89,12 +89,23 @@ def table_parts(
     held = compile_versions(features, engine.dialect)
     for start in range(0, max(len(accounts), 1), size):
         numbers = account_numbers(accounts[start : start + size], start)
-        with engine.prepare({**relations, "numbers": numbers}, held) as run:
+        with engine.prepare({**relations, **_near(relations, numbers), "numbers": numbers}, held) as run:
             for clock, points in moments:
                 first, last = np.searchsorted(points["account_no"], [start, start + size])
                 if first < last or spine.empty:
                     own = points.iloc[first:last]
                     yield _part(own, clock, compile_sql(features, clock, engine.dialect), links[clock], run)
+
+
+def _near(relations: Relations, numbers: pa.Table) -> dict[str, str]:
+    """Rows of the accounts between the first and the last: files skip most others before any is looked up."""
+    first, last = (numbers["account_id"][end].as_py() for end in (0, -1)) if len(numbers) else ("", "")
+    between = f"account_id BETWEEN {_quoted(first)} AND {_quoted(last)}"
+    return {name.removeprefix("every_"): f"SELECT * FROM {name} WHERE {between}" for name in relations}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def account_numbers(accounts: Iterable[str], start: int = 0) -> pa.Table:
@@ -126,7 +137,8 @@ def _links(features: FeatureSet, clock: Clock, engine: Engine, run: RunSql) -> M
 
 def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
     """Accounts that have about :data:`PART_EVENTS` events together."""
-    counts = ", ".join(f"(SELECT COUNT(*) FROM {source}) AS {source}" for source in ("accounts", *features.sources))
+    names = ("accounts", *features.sources)
+    counts = ", ".join(f"(SELECT COUNT(*) FROM every_{name}) AS {name}" for name in names)
     found = run(f"SELECT {counts}", {}).to_pylist()[0]
     accounts = found.pop("accounts")
     return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(found.values()), 1)))

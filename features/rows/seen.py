@@ -54,19 +54,20 @@ def versions(source: str, named: Container[str], *, own: bool = True) -> str:
     named : container of str
         Columns that the query to come names; the others are left out.
     own : bool
-        Only events of the accounts in the relation ``numbers``, by ``account_no``; otherwise all, by ``account_id``.
+        From the relation of the source, those of the accounts in ``numbers``, by ``account_no``; otherwise all of
+        ``every_<source>``, by ``account_id``.
     """
-    account, joined = ("account_no", _OWN) if own else ("account_id", "")
+    rows, account, joined = (source, "account_no", _OWN) if own else (f"every_{source}", "account_id", "")
     columns = "".join(f", {sql} AS {name}" for name, sql in _COLUMNS[source].items() if name in named)
-    return f"""WITH {source}_corrected AS (SELECT DISTINCT event_no FROM {source} {joined} WHERE correction),
+    return f"""WITH {source}_corrected AS (SELECT DISTINCT event_no FROM {rows} {joined} WHERE correction),
     {source}_successions AS (
         SELECT event_no, known_time, delivered_known_time, LEAD(known_time) OVER (
             PARTITION BY event_no ORDER BY known_time, delivered_known_time
         ) AS superseded_time
-        FROM {source} {joined} SEMI JOIN {source}_corrected USING (event_no)
+        FROM {rows} {joined} SEMI JOIN {source}_corrected USING (event_no)
     )
     SELECT {account}, known_time, superseded_time{columns}
-    FROM {source} {joined} LEFT JOIN {source}_successions USING (event_no, known_time, delivered_known_time)
+    FROM {rows} {joined} LEFT JOIN {source}_successions USING (event_no, known_time, delivered_known_time)
     WHERE NOT COALESCE(retracted, FALSE)"""
 
 

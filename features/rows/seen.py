@@ -58,7 +58,8 @@ def versions(source: str, named: Container[str], *, own: bool = True) -> str:
         ``every_<source>``, by ``account_id``.
     """
     rows, account, joined = (source, "account_no", _OWN) if own else (f"every_{source}", "account_id", "")
-    columns = "".join(f", {sql} AS {name}" for name, sql in _COLUMNS[source].items() if name in named)
+    wanted = {name: sql for name, sql in _COLUMNS[source].items() if name in named}
+    columns = "".join(f", {name}" if name == sql else f", {sql} AS {name}" for name, sql in wanted.items())
     return f"""WITH {source}_corrected AS (SELECT DISTINCT event_no FROM {rows} {joined} WHERE correction),
     {source}_successions AS (
         SELECT event_no, known_time, delivered_known_time, LEAD(known_time) OVER (

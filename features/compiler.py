@@ -14,8 +14,8 @@ from limitlens.features.declarations import OF_KEYS, ZERO_WHEN_EMPTY, Aggregate,
 from limitlens.features.keys import key_features
 from limitlens.features.periods import day_table, days_name, period_features
 from limitlens.features.rows import Clock, Scope, tables_for
-from limitlens.features.rows.network import members_of_all
-from limitlens.features.rows.seen import account_versions, accounts, versions
+from limitlens.features.rows.network import LINKS, members_of_all
+from limitlens.features.rows.seen import account_versions, accounts, successions, versions
 from limitlens.features.tiles import latest_features, window_features
 
 Dialect = Literal["duckdb", "spark"]
@@ -31,7 +31,7 @@ def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb")
     """Compile a feature set to one query over the spine and what :func:`compile_versions` gives.
 
     Features of the network read what :func:`compile_links` gives or, with the spine's own times, ``every_payment`` or
-    ``every_device``: the events of all accounts.
+    ``every_device``, the events of all accounts, and what :func:`compile_successions` gives.
 
     Parameters
     ----------
@@ -73,10 +73,27 @@ def _at(clock: Clock, query: str) -> str:
 
 
 @cache
+def compile_successions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mapping[str, str]:
+    """Queries that come first: which versions were superseded, and when.
+
+    They read the event sources of the set or, for what links accounts, those of all accounts: ``every_<source>``.
+
+    Returns
+    -------
+    mapping of str to str
+        SQL by the relation it gives.
+    """
+    linked = {LINKS[a.rows].source for a in features.aggregates if a.rows in LINKS}
+    rows = {source: f"every_{source}" if source in linked else source for source in features.sources}
+    return {f"{source}_successions": translated(successions(name), dialect) for source, name in rows.items()}
+
+
+@cache
 def compile_versions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mapping[str, str]:
     """Queries that come before, once for every moment: the rows of some accounts with the times of their versions.
 
-    They read ``accounts``, the event sources of the set and ``numbers (account_id, account_no)``, the accounts.
+    They read ``accounts``, the event sources of the set, what :func:`compile_successions` gives and
+    ``numbers (account_id, account_no)``, the accounts.
 
     Returns
     -------
@@ -91,6 +108,8 @@ def compile_versions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mappi
 
 def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> Mapping[str, str]:
     """Queries over all accounts that come before that of a literal clock: SQL by the relation it gives.
+
+    They read ``every_payment`` or ``every_device`` and what :func:`compile_successions` gives.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from limitlens.data.engine import Relations
-from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_versions
+from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_successions, compile_versions
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
 
@@ -39,6 +39,7 @@ def sql_script(
     given = {name: relations[name] for name in sources} if relations else {}
     links = compile_links(features, clock, dialect)
     linked = [name for name in features.sources if any(f"every_{name}" in sql for sql in links.values())]
+    once = {**compile_successions(features, dialect), **compile_versions(features, dialect)}
     every = {f"every_{name}": f"SELECT * FROM {name}" for name in linked}
     lines = {"numbers": _NUMBERS, "spine": "SELECT account_no FROM numbers"}
     read_once = "TABLE" if dialect == "duckdb" else "VIEW"
@@ -48,7 +49,7 @@ def sql_script(
                 head if given else f"{head}\n{needed}",
                 zone,
                 *(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in {**given, **every, **lines}.items()),
-                *_created(compile_versions(features, dialect), read_once),
+                *_created(once, read_once),
                 *_created(links, "VIEW"),
                 f"SELECT account_id, found.* FROM numbers JOIN (\n{compile_sql(features, clock, dialect)}\n) AS found "
                 "USING (account_no) ORDER BY account_id",

@@ -1,6 +1,6 @@
 """The point-in-time feature table: a spine of (account, as-of, known-by) in, one row of features each out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from limitlens.data.engine import Prepare, Relations, RunSql, prepared
 from limitlens.data.frames import to_arrow
-from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_versions
+from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_successions, compile_versions
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
 
@@ -21,7 +21,7 @@ _SPINE = pa.schema([("line", pa.int64()), ("account_no", pa.int32()), ("as_of", 
 LITERAL_ROWS = 2_000
 
 #: Events of the accounts that are taken together, about, so that memory does not grow with the book.
-PART_EVENTS = 5_000_000
+PART_EVENTS = 4_500_000
 
 _KEY_SCHEMA = pa.schema([("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
 _KEYS = _KEY_SCHEMA.names
@@ -83,18 +83,22 @@ def table_parts(
     numbered = spine[_KEYS].sort_values(_KEYS, ignore_index=True)
     numbered["account_no"], accounts = pd.factorize(numbered["account_id"])
     moments = list(_moments(numbered))
-    with engine.prepare(relations, {}) as run:
-        links = {clock: _links(features, clock, engine, run) for clock, _ in moments}
+    around = _near(relations, account_numbers(accounts))
+    with engine.prepare({**relations, **around}, {}) as run:
+        successions = {name: run(sql, {}) for name, sql in compile_successions(features, engine.dialect).items()}
+        links = {clock: _links(features, clock, engine, run, successions) for clock, _ in moments}
         size = _accounts_per_part(features, run)
-    held = compile_versions(features, engine.dialect)
+    versions = compile_versions(features, engine.dialect)
+    viewed, held = ({}, versions) if len(moments) > 1 else (versions, {})  # to hold what is read once takes longer
     for start in range(0, max(len(accounts), 1), size):
         numbers = account_numbers(accounts[start : start + size], start)
-        with engine.prepare({**relations, **_near(relations, numbers), "numbers": numbers}, held) as run:
+        own = {**_near(relations, numbers), **successions, "numbers": numbers}
+        with engine.prepare({**relations, **own, **viewed}, held) as run:
             for clock, points in moments:
                 first, last = np.searchsorted(points["account_no"], [start, start + size])
                 if first < last or spine.empty:
-                    own = points.iloc[first:last]
-                    yield _part(own, clock, compile_sql(features, clock, engine.dialect), links[clock], run)
+                    asked = points.iloc[first:last]
+                    yield _part(asked, clock, compile_sql(features, clock, engine.dialect), links[clock], run)
 
 
 def _near(relations: Relations, numbers: pa.Table) -> dict[str, str]:
@@ -131,8 +135,10 @@ def _moments(spine: pd.DataFrame) -> Iterator[tuple[Clock, pd.DataFrame]]:
         yield Clock(), rest
 
 
-def _links(features: FeatureSet, clock: Clock, engine: Engine, run: RunSql) -> Mapping[str, pa.Table]:
-    return {name: run(sql, {}) for name, sql in compile_links(features, clock, engine.dialect).items()}
+def _links(
+    features: FeatureSet, clock: Clock, engine: Engine, run: RunSql, successions: Relations
+) -> dict[str, pa.Table]:
+    return {name: run(sql, successions) for name, sql in compile_links(features, clock, engine.dialect).items()}
 
 
 def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:

@@ -12,7 +12,7 @@ from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.frames import to_arrow
 from limitlens.features.compiler import translated
 from limitlens.features.rows import Clock, Scope, tables_for
-from limitlens.features.rows.seen import versions
+from limitlens.features.rows.seen import successions, versions
 from limitlens.features.table import account_numbers, point_spine
 
 _TIME = "datetime64[us, UTC]"
@@ -27,7 +27,9 @@ _POINTS = pa.schema(
 
 _SCOPE = Scope(Clock())
 
-_PAYMENT = versions("payment", {"event_time", "event_order", "kind", "amount_cents", "instalment_id", "dpd_days"})
+_READ = {"event_time", "event_order", "kind", "amount_cents", "instalment_id", "dpd_days"}
+
+_PAYMENT = {"payment_successions": successions("payment"), "payment_versions": versions("payment", _READ)}
 
 _LABEL = """
 SELECT point.account_id, point.as_of, COUNT(reached.as_of) > 0 AS bad
@@ -112,7 +114,7 @@ def computed_labels(
     matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
     numbers = account_numbers(matured["account_id"].unique())
     accounts = numbers.select(["account_no"]).to_pandas().assign(as_of=known_by, known_by=known_by)
-    with prepared({"payment": events["payment"], "numbers": numbers}, {"payment_versions": _PAYMENT}) as run:
+    with prepared({"payment": events["payment"], "numbers": numbers}, _PAYMENT) as run:
         moments = _found(run, _checkpoints(default_dpd_days), accounts)
         reached = to_arrow(_found(run, _reached(default_dpd_days), moments))
     point = to_arrow(matured, _POINTS)

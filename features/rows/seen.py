@@ -43,10 +43,25 @@ _COLUMNS: dict[str, dict[str, str]] = {
 _OWN = "JOIN numbers USING (account_id)"
 
 
+def successions(rows: str) -> str:
+    """SELECT of the versions in a relation of events that another superseded, and when: ``superseded_time``.
+
+    Few events are ever corrected, and the store has marked them, so the versions of those alone are compared.
+    """
+    return f"""WITH corrected AS (SELECT DISTINCT event_no FROM {rows} WHERE correction),
+    following AS (
+        SELECT event_no, known_time, delivered_known_time, LEAD(known_time) OVER (
+            PARTITION BY event_no ORDER BY known_time, delivered_known_time
+        ) AS superseded_time
+        FROM {rows} SEMI JOIN corrected USING (event_no)
+    )
+    SELECT * FROM following WHERE NOT superseded_time IS NULL"""
+
+
 def versions(source: str, named: Container[str], *, own: bool = True) -> str:
     """SELECT of every version of the events of a source, withdrawals apart: ``known_time``, ``superseded_time``.
 
-    Few events are ever corrected, and the store has marked them, so the versions of those alone are compared.
+    It reads ``<source>_successions``, the :func:`successions` of at least these accounts.
 
     Parameters
     ----------
@@ -60,14 +75,7 @@ def versions(source: str, named: Container[str], *, own: bool = True) -> str:
     rows, account, joined = (source, "account_no", _OWN) if own else (f"every_{source}", "account_id", "")
     wanted = {name: sql for name, sql in _COLUMNS[source].items() if name in named}
     columns = "".join(f", {name}" if name == sql else f", {sql} AS {name}" for name, sql in wanted.items())
-    return f"""WITH {source}_corrected AS (SELECT DISTINCT event_no FROM {rows} {joined} WHERE correction),
-    {source}_successions AS (
-        SELECT event_no, known_time, delivered_known_time, LEAD(known_time) OVER (
-            PARTITION BY event_no ORDER BY known_time, delivered_known_time
-        ) AS superseded_time
-        FROM {rows} {joined} SEMI JOIN {source}_corrected USING (event_no)
-    )
-    SELECT {account}, known_time, superseded_time{columns}
+    return f"""SELECT {account}, known_time, superseded_time{columns}
     FROM {rows} {joined} LEFT JOIN {source}_successions USING (event_no, known_time, delivered_known_time)
     WHERE NOT COALESCE(retracted, FALSE)"""
 

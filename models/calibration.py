@@ -60,6 +60,19 @@ class Calibration:
             found += weight * inputs[:, k]
         return found
 
+    def shifted(self, by: float) -> "Calibration":
+        """The map whose log-odds are higher by so much.
+
+        Examples
+        --------
+        >>> Calibration("platt", ((-1.0, 2.0),)).shifted(0.5)
+        Calibration(method='platt', values=((-0.5, 2.0),))
+        """
+        if self.method == "isotonic":
+            at, levels = self.values
+            return Calibration("isotonic", (at, tuple(level + by for level in levels)))
+        return Calibration(self.method, ((self.values[0][0] + by, *self.values[0][1:]),))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {"method": self.method, "values": [list(row) for row in self.values]}

@@ -7,7 +7,7 @@ is ever unpickled, and no member is parsed before its hash is checked.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class DefaultRiskModel:
         Digest of the data contract the training data passed.
     labels_end : str
         ISO time until which the training labels look; decisions before it are a backtest.
+    level_shift : float
+        By how much the calibrations were moved after training, in log-odds; see :mod:`limitlens.models.level`.
     """
 
     features: FeatureSet
@@ -70,6 +72,7 @@ class DefaultRiskModel:
     settings: TrainSettings
     contract: str
     labels_end: str
+    level_shift: float = 0.0
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -99,13 +102,14 @@ class DefaultRiskModel:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the members, which stand in it by their sha256."""
         return {
-            "format": 2,
+            "format": 3,
             "features": self.features.to_dict(),
             "categories": {name: list(values) for name, values in self.categories.items()},
             "scorers": {name: scorer.to_dict() for name, scorer in self.scorers.items()},
             "settings": self.settings.to_dict(),
             "contract": self.contract,
             "labels_end": self.labels_end,
+            "level_shift": self.level_shift,
         }
 
     @cached_property
@@ -165,6 +169,16 @@ def train_model(
         contract=contract_digest(),
         labels_end=labels_end,
     )
+
+
+def at_level(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
+    """The model with every log-odds moved by ``shift``."""
+
+    def moved(scorer: Scorer) -> Scorer:
+        return Scorer(scorer.members, scorer.calibration.shifted(shift))
+
+    new_lines = moved(model.new_lines) if model.new_lines else None
+    return replace(model, book=moved(model.book), new_lines=new_lines, level_shift=model.level_shift + shift)
 
 
 def can_carry(champion: DefaultRiskModel, features: FeatureSet, settings: TrainSettings) -> bool:
@@ -269,4 +283,5 @@ def _from_dict(body: dict[str, Any], scorers: dict[str, Scorer]) -> DefaultRiskM
         settings=TrainSettings.from_dict(body["settings"]),
         contract=body["contract"],
         labels_end=body["labels_end"],
+        level_shift=body["level_shift"],
     )

@@ -19,6 +19,7 @@ class TrainSettings:
     horizon_months: int = 6
     default_dpd_days: int = 90
     indeterminate_dpd_days: int = 0
+    level_months: int = 0
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     new_line_days: int = 90
@@ -60,9 +61,9 @@ class TrainSettings:
 
 
 _SECTIONS = {
-    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days"),
+    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
     "features": ("timezone", "protected"),
-    "model": tuple(f.name for f in fields(TrainSettings))[5:],
+    "model": tuple(f.name for f in fields(TrainSettings))[6:],
 }
 
 

@@ -21,6 +21,7 @@ from limitlens.models.false_positives import contrast
 from limitlens.models.settings import TrainSettings
 from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline import tracking
+from limitlens.pipeline.level import at_recent_level
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.validation_report import Judged, judge, render_validation
 from limitlens.pipeline.workspace import Workspace
@@ -111,6 +112,8 @@ def fit_iteration(
     limit, age, bad = _columns(rows)
     end = rows["label_end"].max().isoformat()
     model = train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
+    if settings.level_months > 0:
+        model = at_recent_level(model, table, workspace.relations(table.features), progress)
     return model, table
 
 

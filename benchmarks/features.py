@@ -4,7 +4,8 @@ limitlens, DuckDB SQL, Polars and pandas, each written by hand for exactly these
 accepted events of a workspace, each in a process of its own, one after the other, and write it to Parquet; the tables
 are compared value by value. Printed are medians of the seconds, ratios to limitlens, and the largest peak memory.
 `--copies K` repeats the portfolio K times under other names first, `--lines N` takes its first N lines; pick the ways
-with `--ways`, the whole catalogue among them. Polars is no dependency of limitlens: `pip install polars`.
+with `--ways`, the whole catalogue among them; `--memory` is that of `limitlens build`. Polars is no dependency of
+limitlens: `pip install polars`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -28,6 +30,7 @@ import pyarrow.parquet as pq
 from benchmarks.features_in_pandas import in_pandas
 from limitlens.data.calendar import add_months, data_end
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.engine import MEMORY_LIMIT, limit_memory
 from limitlens.data.events import EventStore
 from limitlens.data.storage import parquet_stream
 from limitlens.features.catalogue import CATALOGUE
@@ -115,10 +118,12 @@ WAYS: dict[str, Way] = {
 }
 
 
-def run_alone(name: str, workspace: Path, as_ofs: list[str], out: Path) -> dict[str, float]:
+def run_alone(workspace: Path, as_ofs: list[str], memory: str, name: str, out: Path) -> dict[str, float]:
     """One way in a process of its own: seconds without start and imports, peak memory in MiB."""
     command = [sys.executable, "-m", "benchmarks.features", str(workspace), "--way", name, "--out", str(out)]
-    told = subprocess.run([*command, "--at", *as_ofs], check=True, stdout=subprocess.PIPE, text=True)
+    told = subprocess.run(
+        [*command, "--memory", memory, "--at", *as_ofs], check=True, stdout=subprocess.PIPE, text=True
+    )
     found: dict[str, float] = json.loads(told.stdout)
     return found
 
@@ -197,11 +202,13 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["limitlens", "SQL by hand", "Polars", "pandas"], choices=WAYS)
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--lines", type=int, default=10**9)
+    parser.add_argument("--memory", default=MEMORY_LIMIT, help="limitlens spills to disk above it")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--at", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
+        limit_memory(given.memory)
         run_here(given.way, given.workspace, [datetime.fromisoformat(text) for text in given.at], given.out)
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -216,17 +223,18 @@ def main() -> None:
         print("| way | dates | seconds | ratio | peak MiB |\n|---|---|---|---|---|")
         for dates in given.dates:
             as_ofs = [add_months(last, -k).isoformat() for k in range(dates)]
-            print_table(time_ways(given.ways, workspace, as_ofs, given.runs, folder / str(dates)), dates)
+            alone = partial(run_alone, workspace, as_ofs, given.memory)
+            print_table(time_ways(given.ways, given.runs, folder / str(dates), alone), dates)
 
 
 def time_ways(
-    ways: list[str], workspace: Path, as_ofs: list[str], runs: int, folder: Path
+    ways: list[str], runs: int, folder: Path, run: Callable[[str, Path], dict[str, float]]
 ) -> dict[str, list[dict[str, float]]]:
     """Every way in turn, several times; each table must be the first way's."""
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(runs):
         for way in ways:
-            found[way].append(run_alone(way, workspace, as_ofs, folder / way))
+            found[way].append(run(way, folder / way))
             compare(folder / ways[0], folder / way)
     return found
 

@@ -19,7 +19,7 @@ class TrainSettings:
     horizon_months: int = 6
     default_dpd_days: int = 90
     indeterminate_dpd_days: int = 0
-    level_months: int = 0
+    level_months: int = 1
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     new_line_days: int = 90

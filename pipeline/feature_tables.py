@@ -12,6 +12,7 @@ new, or who share something with them; the file is byte for byte the one a full 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,8 @@ def _loads_read(path: Path) -> list[str]:
 def write_tables(parts: Iterable[pa.Table], paths: Mapping[datetime, Path]) -> None:
     """Write parts of feature tables to a file for each as-of time; every file is there, if without a row.
 
+    A part is written while the next is computed.
+
     Parameters
     ----------
     parts : iterable of pyarrow.Table
@@ -124,14 +127,23 @@ def write_tables(parts: Iterable[pa.Table], paths: Mapping[datetime, Path]) -> N
     paths : mapping of datetime to Path
     """
     writes: dict[datetime, Callable[[pa.Table], None]] = {}
-    with ExitStack() as files:
+
+    def write(part: pa.Table) -> None:
+        for as_of in part["as_of"].unique():
+            writes[as_of.as_py()](part.filter(pc.equal(part["as_of"], as_of)).cast(schema))
+
+    with ExitStack() as files, ThreadPoolExecutor(1) as writer:
+        writing: Future[None] | None = None
         for part in parts:
             if not writes:
                 schema = part.schema
                 for as_of, path in paths.items():
                     writes[as_of] = files.enter_context(parquet_stream(schema, path, GROUP_ROWS))
-            for as_of in part["as_of"].unique():
-                writes[as_of.as_py()](part.filter(pc.equal(part["as_of"], as_of)).cast(schema))
+            if writing:
+                writing.result()
+            writing = writer.submit(write, part)
+        if writing:
+            writing.result()
 
 
 def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from limitlens.data.calendar import add_months
 from limitlens.data.engine import Relations
 from limitlens.models.default_risk import DefaultRiskModel, at_level, predict_log_odds
 from limitlens.models.labels import computed_labels
-from limitlens.models.level import EARLY_DPD_DAYS, EARLY_MONTHS, level_shift
+from limitlens.models.level import EARLY_DPD_DAYS, EARLY_MONTHS, MIN_EARLY, level_shift
 from limitlens.pipeline.training_table import TrainingTable
 
 
@@ -35,10 +35,10 @@ def at_recent_level(
     later = sorted(early.loc[early["split"] == "unused", "as_of"].unique())[-model.settings.level_months :]
     learned, recent = early[early["split"] == "train"], early[early["as_of"].isin(later)]
     moved = at_level(model, level_shift(learned, recent))
-    shares = f"{recent['early'].mean():.2%} of {len(recent):,} lines" if len(recent) else "no line seen for long enough"
-    progress(
-        f"level of the PDs: {moved.level_shift:+.3f} in log-odds ({EARLY_DPD_DAYS}+ days past due early: {shares})"
-    )
+    fell = int(recent["early"].sum())
+    few = "" if fell >= MIN_EARLY else f", {MIN_EARLY} are needed"
+    found = f"{fell:,} of {len(recent):,} lines fell behind early{few}"
+    progress(f"level of the PDs: {moved.level_shift:+.3f} in log-odds ({found})")
     return moved
 
 

@@ -112,7 +112,7 @@ def fit_iteration(
     limit, age, bad = _columns(rows)
     end = rows["label_end"].max().isoformat()
     model = train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
-    if settings.level_months > 0:
+    if settings.level_months > 0 and "outcomes" not in workspace.events.present():
         model = at_recent_level(model, table, workspace.relations(table.features), progress)
     return model, table
 

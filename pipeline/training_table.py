@@ -11,7 +11,7 @@ import pandas as pd
 
 from limitlens.data.calendar import add_months, data_end, format_time, matured_months
 from limitlens.data.engine import run_sql
-from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.storage import read_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
@@ -74,8 +74,6 @@ def build_training_table(
 
     Raises
     ------
-    ConfigError
-        ``level_months`` is set, but outcomes were delivered.
     WorkspaceError
         No label has matured.
     """
@@ -84,10 +82,6 @@ def build_training_table(
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
     if "outcomes" in workspace.events.present():
-        if settings.level_months > 0:
-            raise ConfigError(
-                "[labels] level_months needs labels computed from payments, but outcomes were delivered; set it to 0."
-            )
         parts = _at_outcomes(workspace, features, labels, end=end, progress=progress)
     else:
         dpd = settings.default_dpd_days

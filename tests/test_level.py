@@ -9,7 +9,6 @@ from scipy.special import expit
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
-from limitlens.data.errors import ConfigError
 from limitlens.models.calibration import METHODS, fit_calibration
 from limitlens.models.default_risk import DefaultRiskModel, at_level, load_model, predict_log_odds, save_model
 from limitlens.models.level import MIN_EARLY, level_shift
@@ -96,9 +95,9 @@ def test_without_a_later_month_the_level_stays(fitted, small_workspace: Workspac
         assert found == model
 
 
-def test_delivered_outcomes_refuse_a_level_from_arrears(real_data, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_with_delivered_outcomes_the_level_is_theirs(real_data, tmp_path) -> None:  # type: ignore[no-untyped-def]
     adapter("superlender")(real_data / "superlender", tmp_path / "events")
     workspace = Workspace(tmp_path / "work")
     check_events(tmp_path / "events", workspace.events, progress=lambda _: None)
-    with pytest.raises(ConfigError, match="level_months"):
-        fit_iteration(workspace, LEVEL, None, None, lambda _: None)
+    model, _ = fit_iteration(workspace, LEVEL, None, None, lambda _: None)
+    assert model.level_shift == 0

@@ -170,12 +170,13 @@ def calibration_by(group: pd.Series, bad: BoolArray, pd_: FloatArray) -> pd.Data
 
     Returns
     -------
-    DataFrame with ``group, rows, bads, observed_share, expected_share, ratio, jeffreys``
-        ``ratio``: observed by expected.
+    DataFrame with ``group, rows, bads, observed_share, expected_share, ratio, riskiest_ratio, jeffreys``
+        ``ratio``: observed by expected; ``riskiest_ratio``: the same among the riskiest 5% of the group.
     """
     rows = []
     for name, at in group.reset_index(drop=True).groupby(group.to_numpy()).groups.items():
         bads, expected = int(bad[at].sum()), float(pd_[at].mean())
+        riskiest = at[np.argsort(-pd_[at], kind="stable")[: max(1, round(len(at) * 0.05))]]
         observed = bads / len(at)
         rows.append(
             {
@@ -185,6 +186,7 @@ def calibration_by(group: pd.Series, bad: BoolArray, pd_: FloatArray) -> pd.Data
                 "observed_share": observed,
                 "expected_share": expected,
                 "ratio": observed / expected,
+                "riskiest_ratio": float(bad[riskiest].sum() / pd_[riskiest].sum()),
                 "jeffreys": jeffreys_test(bads, len(at), expected),
             }
         )

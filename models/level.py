@@ -4,7 +4,7 @@ An economy that multiplies the odds of the one multiplies those of the other by 
 score fall behind early more rarely than those the model has learned from, all log-odds of default move by as much as
 those of falling behind early. Only the level moves; no line overtakes another.
 
-The early sign is that of vintage analysis (Siddiqi, Intelligent Credit Scoring, 2017, chapter 4).
+The early sign is that of vintage analysis (Siddiqi, Intelligent Credit Scoring, 2017).
 """
 
 import numpy as np

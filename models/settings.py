@@ -73,7 +73,8 @@ def read_settings(path: Path) -> TrainSettings:
     Raises
     ------
     ConfigError
-        The file is missing or not TOML, or names an unknown section or key, or gives a value of another type.
+        The file is missing or not TOML, or names an unknown section or key, or gives a value that is negative or
+        of another type.
     """
     return TrainSettings(**_flat(_parse(path), path))
 
@@ -104,4 +105,6 @@ def _flat(body: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def _typed(path: Path, section: str, key: str, value: object, expected: type) -> object:
     if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
         raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected {expected.__name__}.")
+    if isinstance(value, int | float) and value < 0:
+        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; it cannot be negative.")
     return tuple(value) if isinstance(value, list) else value

@@ -60,4 +60,4 @@ def early_arrears(model: DefaultRiskModel, table: TrainingTable, relations: Rela
     early = keys.merge(reached, how="left", on=["account_id", "as_of"], validate="one_to_one")["bad"]
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
     log_odds = predict_log_odds(model, rows, limit, age, out_of_fold=True)
-    return rows[["as_of", "split"]].assign(early=early.astype(bool), log_odds=log_odds)
+    return rows[["as_of", "split"]].assign(early=early, log_odds=log_odds)

@@ -231,7 +231,7 @@ def _calibration(judged: Judged) -> Section:
 
 def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
     found = calibration_by(group, judged.bad, judged.pd_)
-    chosen = [(group == one).to_numpy() for one in found["group"]]
+    aucs = [_auc((group == one).to_numpy(), judged) for one in found["group"]]
     table = pd.DataFrame(
         {
             name: found["group"],
@@ -240,9 +240,9 @@ def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
             "observed": found["observed_share"].map("{:.2%}".format),
             "expected": found["expected_share"].map("{:.2%}".format),
             "observed / expected": found["ratio"].map("{:.2f}".format),
-            "in its riskiest 5%": [_riskiest(lines, judged) for lines in chosen],
+            "in its riskiest 5%": found["riskiest_ratio"].map("{:.2f}".format),
             "Jeffreys p": [_p_value(p) for p in found["jeffreys"]],
-            "AUC": [_auc(lines, judged) for lines in chosen],
+            "AUC": aucs,
         }
     )
     text = (
@@ -250,14 +250,6 @@ def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
         "In its riskiest 5%: observed / expected there, where a policy acts."
     )
     return Section(title, text, table)
-
-
-def _riskiest(chosen: BoolArray, judged: Judged) -> str:
-    bad = judged.bad[chosen]
-    if not bad.any():
-        return "–"
-    worst = tail_table(bad, judged.pd_[chosen], (0.05,)).iloc[0]
-    return f"{worst['observed_share'] / worst['expected_share']:.2f}"
 
 
 def _p_value(p: float) -> str:

@@ -27,7 +27,7 @@ from limitlens.features.script import sql_script
 from limitlens.features.spine import book
 from limitlens.features.table import Engine, build_table, table_parts
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.feature_tables import feature_tables
+from limitlens.pipeline.feature_tables import feature_tables, write_tables
 from limitlens.pipeline.workspace import Workspace
 
 AS_OF = datetime(2025, 7, 1, tzinfo=UTC)
@@ -189,3 +189,12 @@ def test_the_command_lists_features_that_contain_every_word() -> None:
     said = CliRunner().invoke(app, ["features", "ring", "payee", "--json"])
     assert '"name": "payee_ring_max_90d"' in said.stdout
     assert "device_ring" not in said.stdout
+
+
+def test_a_last_part_that_cannot_be_written_is_told_and_leaves_no_table(tmp_path: Path) -> None:
+    at = pa.array([AS_OF], pa.timestamp("us", tz="UTC"))
+    good = pa.table({"as_of": at, "draw_count_7d": pa.array([1], pa.int64())})
+    bad = pa.table({"as_of": at, "draw_count_7d": ["many"]})
+    with pytest.raises(pa.ArrowInvalid, match="many"):
+        write_tables([good, bad], {AS_OF: tmp_path / "table.parquet"})
+    assert not (tmp_path / "table.parquet").exists()

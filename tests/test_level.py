@@ -66,7 +66,9 @@ def test_all_lines_move_by_the_same_and_a_loaded_model_knows_by_how_much(fitted,
     assert load_model(tmp_path, digest=model.digest) == model
 
 
-def test_the_level_is_that_of_a_count_by_hand(fitted, small_workspace: Workspace) -> None:  # type: ignore[no-untyped-def]
+def test_the_level_is_read_in_the_latest_months_that_were_seen_for_long_enough(
+    fitted, small_workspace: Workspace
+) -> None:  # type: ignore[no-untyped-def]
     model, table = fitted
     plain = at_level(model, -model.level_shift)
     early = early_arrears(plain, table, small_workspace.relations(table.features))

@@ -135,6 +135,7 @@ def test_a_segment_inherits_what_it_leaves_out() -> None:
     ("text", "message"),
     [
         ("[model]\ntrees = 'many'", "trees is 'many'; expected int"),
+        ("[labels]\nlevel_months = -1", "level_months is -1; it cannot be negative"),
         ("[model]\nbush = 1", r"unknown key 'bush' in \[model\]"),
         ("[moodel]\ntrees = 1", r"unknown section \[moodel\]"),
         ("[model", "not valid TOML"),

@@ -43,6 +43,14 @@ def test_each_group_has_its_own_observed_and_expected_bads() -> None:
     assert found.loc["b", "ratio"] == pytest.approx(2 / 1.1)
 
 
+def test_the_riskiest_of_each_group_are_its_own() -> None:
+    pd_ = np.concatenate([np.linspace(0.9, 0.5, 40), np.linspace(0.4, 0.1, 40)])
+    bad = np.isin(np.arange(80), [0, 5, 40, 41])
+    found = calibration_by(pd.Series(["high"] * 40 + ["low"] * 40), bad, pd_).set_index("group")
+    assert found.loc["high", "riskiest_ratio"] == pytest.approx(1 / pd_[:2].sum())
+    assert found.loc["low", "riskiest_ratio"] == pytest.approx(2 / pd_[40:42].sum())
+
+
 def test_a_model_that_breaks_a_declared_direction_is_found(small_workspace: Workspace) -> None:
     """The shipped model keeps every direction; read the other way round, its features break them."""
     model = small_workspace.iteration("2").model

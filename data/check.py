@@ -4,24 +4,23 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from limitlens.data.attributes import is_protected, kind_of, typed_attributes
 from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
 from limitlens.data.delivery import ROW, DeliveredFile, Delivery, find_delivery, read_delivered
-from limitlens.data.engine import run_sql
-from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore, stored_schema
+from limitlens.data.engine import RunSql, prepared, run_sql
+from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
 from limitlens.data.rules import BROKEN, LINES, judge
-from limitlens.data.versions import FILE, settle
+from limitlens.data.versions import FILE, Settled, add_clean, settle
 
 RAGGED = "wrong number of fields"
 
@@ -141,15 +140,21 @@ def check_events(
     """
     delivery = find_delivery(input_dir)
     with exclusive(store.root):
-        lines, parts, names = LINES.empty_table(), {}, []
-        load = store.next_load()
+        lines, names, load = LINES.empty_table(), [], store.next_load()
+        parts = {name: _Part() for name in SOURCES}
         for source in SOURCES.values():
-            files = _judged_files(source, delivery, lines, store, progress)
-            accepted, parts[source.name] = _settled(source, files, store, decided_until)
-            lines = _lines(store, accepted) if source is ACCOUNTS else lines
-            names += store.write(load, _folders(source, accepted))
+            with prepared({"stored": store.versions(source.name)}) as run:
+                earlier = _earlier_attributes(source, store)
+                files = _judged_files(source, _read(source, delivery, progress), earlier, lines, run)
+                if not files:
+                    continue
+                settled = settle(run, source, list(earlier), decided_until)
+                parts[source.name] = _part(source, files, settled, store)
+                for folder, pieces in _folders(source, settled).items():
+                    names += store.write(load, folder, pieces)
+                lines = settled.accounts() if source is ACCOUNTS else lines
         held = pa.concat_tables(part.held for part in parts.values())
-        names += store.write(load, {"quarantine": _fresh(held, load, store)})
+        names += store.write(load, "quarantine", [_fresh(held, load, store)])
         report = _report(load if names else None, parts, held, delivery)
         if names:
             store.commit(load, names, {"contract": contract_digest(), **report.to_dict()})
@@ -162,12 +167,11 @@ _HELD = pa.schema([field for field in QUARANTINE if field.name != "load"])
 
 @dataclass(frozen=True)
 class _JudgedFile:
-    """One file: its sound rows, and those that broke a rule of their own."""
+    """One file, its sound rows put aside: how many rows it had, and those that broke a rule of their own."""
 
     name: str
     rows: int
     unused: tuple[str, ...]
-    clean: pa.Table
     held: pa.Table
 
 
@@ -175,62 +179,53 @@ class _JudgedFile:
 class _Part:
     """What the report says about one source of the delivery, and its rows for the quarantine."""
 
-    count: SourceCount
-    held: pa.Table
+    count: SourceCount = SourceCount()
+    held: pa.Table = field(default_factory=_HELD.empty_table)
     unused: tuple[str, ...] = ()
     new_attributes: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
 
 
-def _judged_files(
-    source: Source, delivery: Delivery, lines: pa.Table, store: EventStore, progress: Callable[[str], None]
-) -> list[_JudgedFile]:
-    kinds = _earlier_attributes(source, store)
-    judged = []
+def _read(source: Source, delivery: Delivery, progress: Callable[[str], None]) -> Iterator[DeliveredFile]:
     for path in delivery.files.get(source.name, []):
         delivered = read_delivered(path, delivery.name(path), source)
         progress(f"{delivered.name}: {delivered.rows:,} rows")
+        yield delivered
+
+
+def _judged_files(
+    source: Source, files: Iterable[DeliveredFile], earlier: Mapping[str, str], lines: pa.Table, run: RunSql
+) -> list[_JudgedFile]:
+    """Put the sound rows of every file aside, and return the others."""
+    kinds, judged = dict(earlier), []
+    for number, delivered in enumerate(files):
         attributes = typed_attributes(delivered, source, kinds)
         kinds |= {name: kind_of(values) for name, values in attributes.items()}
-        judged.append(_judged_file(source, delivered, attributes, lines))
+        clean, broken = judge(source, delivered, attributes, lines)
+        add_clean(run, clean.append_column(FILE, pa.array(np.full(len(clean), number))))
+        held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
+        names = pa.array(np.full(len(held), delivered.name), pa.string())
+        judged.append(_JudgedFile(delivered.name, delivered.rows, delivered.unused, _held(source, names, held)))
     return judged
 
 
-def _judged_file(
-    source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
-) -> _JudgedFile:
-    clean, broken = judge(source, delivered, attributes, lines)
-    held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
-    names = pa.array(np.full(len(held), delivered.name), pa.string())
-    return _JudgedFile(delivered.name, delivered.rows, delivered.unused, clean, _held(source, names, held))
-
-
-def _settled(
-    source: Source, files: Sequence[_JudgedFile], store: EventStore, decided_until: datetime | None
-) -> tuple[pa.Table, _Part]:
-    """Accepted rows of a source, and what is to say about the others."""
-    if not files:
-        return stored_schema(source.name).empty_table(), _Part(SourceCount(), _HELD.empty_table())
-    earlier = _earlier_attributes(source, store)
-    numbered = [f.clean.append_column(FILE, pa.array(np.full(len(f.clean), n))) for n, f in enumerate(files)]
-    clean = pa.concat_tables(numbered, promote_options="default")
-    accepted, conflicts = settle(source, clean, store.versions(source.name), list(earlier), decided_until)
+def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store: EventStore) -> _Part:
     names = pa.array([file.name for file in files])
-    held = pa.concat_tables([*(f.held for f in files), _held(source, names.take(conflicts[FILE]), conflicts)])
-    count = SourceCount(
-        files=len(files),
-        rows_in=sum(file.rows for file in files),
-        accepted=len(accepted),
-        quarantined=len(held),
-        deduplicated=len(clean) - len(accepted) - len(conflicts),
-        stamped=pc.sum(pc.not_equal(accepted["known_time"], accepted["delivered_known_time"])).as_py() or 0,
-    )
-    known = {*earlier, *source.column_names(), FILE, ROW}
-    return accepted, _Part(
-        count,
+    conflicts = _held(source, names.take(settled.conflicts[FILE]), settled.conflicts)
+    held = pa.concat_tables([*(file.held for file in files), conflicts])
+    known = {*_earlier_attributes(source, store), *source.column_names(), FILE, ROW}
+    return _Part(
+        SourceCount(
+            files=len(files),
+            rows_in=sum(file.rows for file in files),
+            accepted=settled.accepted,
+            quarantined=len(held),
+            deduplicated=settled.deduplicated,
+            stamped=settled.stamped,
+        ),
         held,
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
-        new_attributes=tuple(column for column in clean.column_names if store.present() and column not in known),
+        new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         empty=tuple(file.name for file in files if not file.rows),
     )
 
@@ -252,17 +247,12 @@ def _held(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
     return pa.table({**origin, **{name: broken[name] for name in BROKEN.names}}, schema=_HELD)
 
 
-def _lines(store: EventStore, accepted: pa.Table) -> pa.Table:
-    """Every account known so far, by id."""
-    sql = "SELECT account_id FROM stored UNION SELECT account_id FROM accepted"
-    return run_sql(sql, {"stored": store.relation(ACCOUNTS.name), "accepted": accepted})
-
-
-def _folders(source: Source, accepted: pa.Table) -> dict[str, pa.Table]:
-    """The tables of a source by the folder each belongs in; protected attributes stand apart."""
-    protected = [name for name in accepted.column_names if source.open_columns and is_protected(name)]
-    folders = {f"events/{source.name}": accepted.drop_columns(protected)}
-    return {**folders, "protected": accepted.select([*PROTECTED_KEYS.names, *protected])} if protected else folders
+def _folders(source: Source, settled: Settled) -> dict[str, Iterator[pa.Table]]:
+    """Accepted rows by the folder they belong in; protected attributes stand apart."""
+    protected = [name for name in settled.columns if source.open_columns and is_protected(name)]
+    events = (piece.drop_columns(protected) for piece in settled.pieces())
+    apart = (piece.select([*PROTECTED_KEYS.names, *protected]) for piece in settled.pieces())
+    return {f"events/{source.name}": events, **({"protected": apart} if protected else {})}
 
 
 def _fresh(held: pa.Table, load: str, store: EventStore) -> pa.Table:

@@ -65,7 +65,8 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
     Yields
     ------
     callable
-        Takes a query and further relations, which are gone after it; returns a pyarrow.Table.
+        Takes a query and further relations, which are gone after it; returns a pyarrow.Table. A temporary table that
+        it creates stays, on disk where memory is short, as long as the relations do.
 
     Examples
     --------
@@ -85,7 +86,8 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations) -> pa.Table:
     _name(connection, tables)
     try:
-        return connection.sql(sql).to_arrow_table()
+        found = connection.sql(sql)
+        return pa.table({}) if found is None else found.to_arrow_table()
     finally:
         for name, table in tables.items():
             if isinstance(table, str):

@@ -11,6 +11,7 @@ A file that no mark names does not exist for a reader, so a load is visible as a
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
-from limitlens.data.storage import file_sha256, write_parquet, write_text
+from limitlens.data.storage import file_sha256, parquet_stream, write_text
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
 
@@ -242,12 +243,19 @@ class EventStore:
         """Number of the load to come; files an interrupted load left under it are overwritten."""
         return f"{len(self.loads()) + 1:04d}"
 
-    def write(self, load: str, tables: Mapping[str, pa.Table]) -> list[str]:
-        """Write the tables that have rows, each into its folder; a reader sees none of them before :meth:`commit`."""
-        names = {f"{folder}/{load}.parquet": table for folder, table in tables.items() if table.num_rows}
-        for name, table in names.items():
-            write_parquet(table, self.root / name)
-        return list(names)
+    def write(self, load: str, folder: str, pieces: Iterable[pa.Table]) -> list[str]:
+        """Write the rows of one folder, and return the name of the file, or none if there is no row.
+
+        A reader does not see it before :meth:`commit`.
+        """
+        found = (piece for piece in pieces if len(piece))
+        if (first := next(found, None)) is None:
+            return []
+        name = f"{folder}/{load}.parquet"
+        with parquet_stream(first.schema, self.root / name) as write:
+            for piece in itertools.chain([first], found):
+                write(piece)
+        return [name]
 
     def commit(self, load: str, names: Sequence[str], report: Mapping[str, Any]) -> None:
         """Make the files of a load visible, all at once."""

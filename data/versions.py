@@ -1,14 +1,18 @@
-"""Versions of one row: repeats are recognised, conflicts are held back, what comes too late is stamped."""
+"""Versions of one row: repeats are recognised, conflicts are held back, what comes too late is stamped.
 
-from collections.abc import Sequence
+The sound rows of a source wait in the table ``clean`` of a DuckDB connection, which spills to disk where memory is
+short; beside it is ``stored``, the rows accepted before. What is accepted leaves it piece by piece.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from limitlens.data.contracts import Source
 from limitlens.data.delivery import ROW
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import RunSql
 from limitlens.data.events import quoted
 from limitlens.data.rules import Rule, broken_rows
 
@@ -17,121 +21,211 @@ FILE = "delivered_file"
 
 CONFLICT = "conflicting versions"
 
+#: Rows of a piece of accepted rows.
+PIECE_ROWS = 1 << 20
 
-def settle(
-    source: Source, clean: pa.Table, stored: str, stored_columns: Sequence[str], decided_until: datetime | None
-) -> tuple[pa.Table, pa.Table]:
+
+def add_clean(run: RunSql, rows: pa.Table) -> None:
+    """Put the sound rows of the next file into ``clean``.
+
+    Parameters
+    ----------
+    run : callable
+        As :func:`limitlens.data.engine.prepared` yields it.
+    rows : pyarrow.Table
+        ``delivered_file``, ``delivered_row``, the declared columns and the attributes. An attribute that one file
+        lacks is null there.
+    """
+    run("CREATE TEMP TABLE IF NOT EXISTS clean AS SELECT * FROM fresh LIMIT 0", {"fresh": rows})
+    if set(rows.column_names) <= set(_clean_columns(run)):
+        run("INSERT INTO clean BY NAME SELECT * FROM fresh", {"fresh": rows})
+    else:
+        widened = "SELECT * FROM clean UNION ALL BY NAME SELECT * FROM fresh"
+        run(f"CREATE OR REPLACE TEMP TABLE clean AS {widened}", {"fresh": rows})
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of the sound rows of a source.
+
+    Parameters
+    ----------
+    accepted, deduplicated, stamped : int
+        Rows; what is stamped is among the accepted.
+    conflicts : pyarrow.Table
+        ``delivered_file`` and the columns of a broken row.
+    columns : tuple of str
+        Those of ``clean``.
+    run : callable
+        Where the accepted rows are.
+    events : bool
+        They carry ``event_no`` and ``correction``.
+    """
+
+    accepted: int
+    deduplicated: int
+    stamped: int
+    conflicts: pa.Table
+    columns: tuple[str, ...]
+    run: RunSql
+    events: bool
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """Accepted rows in order of account and time, so that a reader of some accounts skips the others.
+
+        Yields
+        ------
+        pyarrow.Table of at most :data:`PIECE_ROWS` rows
+            The columns of ``clean`` without file and row, ``known_time`` stamped; ``delivered_known_time`` and, for
+            events, ``event_no`` and ``correction``.
+        """
+        number, joined = (_NUMBER, "LEFT JOIN numbers USING (position)") if self.events else ("", "")
+        for start in range(0, self.accepted, PIECE_ROWS):
+            rows = f"SELECT *, rowid AS position FROM placed WHERE rowid BETWEEN {start} AND {start + PIECE_ROWS - 1}"
+            sql = f"SELECT rows.* EXCLUDE (position){number} FROM ({rows}) AS rows {joined} ORDER BY position"
+            yield self.run(sql, {})
+
+    def accounts(self) -> pa.Table:
+        """Ids of the accounts in the store or among the accepted rows: one column, ``account_id``."""
+        return self.run("SELECT account_id FROM stored UNION SELECT account_id FROM placed", {})
+
+
+#: A number by position after those of the store, or that of the event this is another version of.
+_FIRST = "(SELECT first_no FROM beginning)"
+_NUMBER = f""",
+    COALESCE(numbers.event_no, {_FIRST} + position) AS event_no,
+    COALESCE(numbers.event_no <> {_FIRST} + position, FALSE) AS correction"""
+
+
+def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Settled:
     """Compare the sound rows of a source with one another and with those accepted before.
 
     Parameters
     ----------
+    run : callable
+        Knows ``clean`` and ``stored``, the rows accepted before, attributes included.
     source : Source
-    clean : pyarrow.Table
-        ``delivered_file``, ``delivered_row``, the declared columns and the attributes.
-    stored : str
-        SQL of the rows accepted before, attributes included.
     stored_columns : sequence of str
-        Attributes it has. One that either side leaves null is no conflict.
+        Attributes they have. One that either side leaves null is no conflict.
     decided_until : datetime or None
         Latest moment decided so far: what becomes known before it is stamped with it, so that no state on which
         a decision rests ever changes.
 
     Returns
     -------
-    accepted : pyarrow.Table
-        Ordered by account and time, with ``known_time`` (stamped), ``delivered_known_time`` and, for events,
-        ``event_no`` and ``correction``; without file and row.
-    conflicts : pyarrow.Table
-        ``delivered_file`` and the columns of a broken row.
+    Settled
     """
-    settled = run_sql(_settling_sql(source, clean.column_names, stored_columns), {"clean": clean, "stored": stored})
-    accepted = settled.filter(pc.equal(settled["verdict"], "accepted"))
-    accepted = accepted.select([column for column in clean.column_names if column not in (FILE, ROW)])
-    conflicts = settled.filter(pc.equal(settled["verdict"], "conflict"))
-    held = broken_rows(conflicts, [Rule(source.key[0], CONFLICT, "verdict = 'conflict'")])
-    stamped = _stamped(accepted, decided_until)
-    return run_sql(_ordered(source), {"accepted": stamped, "stored": stored}), held.append_column(FILE, conflicts[FILE])
+    columns, events = _clean_columns(run), "event_id" in source.key
+    run(f"CREATE TEMP TABLE several AS {_several(source)}", {})
+    run(f"CREATE TEMP TABLE others AS {_others(source, columns, stored_columns)}", {})
+    conflicts = run(_conflicting(source, columns), {})
+    run(f"CREATE TEMP TABLE placed AS {_placed(source, decided_until)}", {})
+    run("DROP TABLE clean", {})
+    if events:
+        run("CREATE TEMP TABLE beginning AS SELECT COALESCE(MAX(event_no), 0) + 1 AS first_no FROM stored", {})
+        run(f"CREATE TEMP TABLE numbers AS {_NUMBERS}", {})
+    held = broken_rows(conflicts, [Rule(source.key[0], CONFLICT, "")])
+    return Settled(
+        accepted=_count(run, "placed"),
+        deduplicated=_count(run, "others WHERE verdict = 'deduplicated'"),
+        stamped=_count(run, "placed WHERE known_time <> delivered_known_time"),
+        conflicts=held.append_column(FILE, conflicts[FILE]),
+        columns=columns,
+        run=run,
+        events=events,
+    )
 
 
-def _ordered(source: Source) -> str:
-    """Rows by account and time, so that a reader of some accounts skips the others; events get their number."""
-    if "event_id" not in source.key:
-        return f"SELECT * FROM accepted ORDER BY account_id, {', '.join(map(quoted, source.key))}"
-    return """
-    WITH placed AS (
-        SELECT *, ROW_NUMBER() OVER (ORDER BY account_id, event_time, event_id, known_time)
-            + (SELECT COALESCE(MAX(event_no), 0) FROM stored) AS place
-        FROM accepted
-    ),
-    repeated AS (SELECT event_id, MIN(place) AS event_no FROM placed GROUP BY event_id HAVING COUNT(*) > 1),
-    earlier AS (SELECT event_id, MIN(event_no) AS event_no FROM stored SEMI JOIN accepted USING (event_id) GROUP BY ALL)
-    SELECT placed.* EXCLUDE (place), COALESCE(earlier.event_no, repeated.event_no, place) AS event_no,
-        COALESCE(earlier.event_no, repeated.event_no, place) <> place AS correction
-    FROM placed LEFT JOIN repeated USING (event_id) LEFT JOIN earlier USING (event_id) ORDER BY place
-    """
+def _clean_columns(run: RunSql) -> tuple[str, ...]:
+    return tuple(run("SELECT * FROM clean LIMIT 0", {}).column_names)
 
 
-def _settling_sql(source: Source, columns: Sequence[str], stored_columns: Sequence[str]) -> str:
-    keys = ", ".join(map(quoted, source.key))
+def _count(run: RunSql, what: str) -> int:
+    found: int = run(f"SELECT COUNT(*) AS n FROM {what}", {})["n"][0].as_py()
+    return found
+
+
+def _several(source: Source) -> str:
+    """Ids of which there is more than one row; all others are simply accepted."""
+    identity = quoted(source.key[0])
+    return f"""SELECT {identity} FROM clean GROUP BY ALL HAVING COUNT(*) > 1
+        UNION SELECT {identity} FROM stored SEMI JOIN clean USING ({identity})"""
+
+
+def _others(source: Source, columns: Sequence[str], stored_columns: Sequence[str]) -> str:
+    """Rows that are not accepted, by file and row, and why."""
+    identity, keys = quoted(source.key[0]), ", ".join(map(quoted, source.key))
     contents = [column for column in columns if column not in (*source.key, FILE, ROW)]
     place = f"struct_pack(f := {FILE}, r := {ROW})"
-    packed = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in (*source.key, *contents))
     same = " AND ".join(_same(column, source, stored_columns) for column in contents) or "TRUE"
     return f"""
-    WITH repeated_keys AS (SELECT {keys} FROM clean GROUP BY {keys} HAVING COUNT(*) > 1),
+    WITH judged AS MATERIALIZED (SELECT * FROM clean SEMI JOIN several USING ({identity})),
+    known AS MATERIALIZED (SELECT * FROM stored SEMI JOIN several USING ({identity})),
     repeated AS (
         SELECT {keys}, MIN({place}) AS first_place, MIN(content) <> MAX(content) AS conflicting
-        FROM (
-            SELECT *, hash({", ".join(map(quoted, contents))}) AS content
-            FROM clean SEMI JOIN repeated_keys USING ({keys})
-        )
-        GROUP BY {keys}
+        FROM (SELECT *, hash({", ".join(map(quoted, contents))}) AS content FROM judged) GROUP BY {keys}
     ),
-    moved AS ({_moved(source)}),
+    moved AS (  -- one version gives the event to one account, another to another
+        SELECT {identity} AS id
+        FROM (SELECT {identity}, account_id FROM judged UNION ALL SELECT {identity}, account_id FROM known)
+        GROUP BY {identity} HAVING MIN(account_id) <> MAX(account_id)
+    ),
     verdicts AS (
-        SELECT clean.*, CASE
-                WHEN stored.known_time IS NOT NULL AND {same} THEN 'deduplicated'
-                WHEN stored.known_time IS NOT NULL OR repeated.conflicting OR moved.id IS NOT NULL THEN 'conflict'
+        SELECT judged.{FILE}, judged.{ROW}, CASE
+                WHEN known.known_time IS NOT NULL AND {same} THEN 'deduplicated'
+                WHEN known.known_time IS NOT NULL OR repeated.conflicting OR moved.id IS NOT NULL THEN 'conflict'
                 WHEN repeated.first_place < {place} THEN 'deduplicated'
                 ELSE 'accepted'
             END AS verdict
-        FROM clean
-        LEFT JOIN stored ON {" AND ".join(_same_key(column) for column in source.key)}
-        LEFT JOIN repeated ON {" AND ".join(f"repeated.{quoted(c)} = clean.{quoted(c)}" for c in source.key)}
-        LEFT JOIN moved ON moved.id = clean.{quoted(source.key[0])}
+        FROM judged
+        LEFT JOIN known ON {" AND ".join(_same_key(column) for column in source.key)}
+        LEFT JOIN repeated ON {" AND ".join(f"repeated.{quoted(c)} = judged.{quoted(c)}" for c in source.key)}
+        LEFT JOIN moved ON moved.id = judged.{identity}
     )
-    SELECT *, CASE WHEN verdict = 'conflict' THEN 0 END AS rule,
-        CASE WHEN verdict = 'conflict' THEN CAST(to_json(struct_pack({packed})) AS VARCHAR) END AS row_json
-    FROM verdicts ORDER BY {keys}, {FILE}, {ROW}
+    SELECT * FROM verdicts WHERE verdict <> 'accepted'
     """
 
 
-def _moved(source: Source) -> str:
-    """Ids of events that one version gives to one account and another version to another."""
-    identity = quoted(source.key[0])
-    return f"""SELECT {identity} AS id FROM (
-            SELECT {identity}, account_id FROM clean
-            UNION ALL SELECT {identity}, account_id FROM stored SEMI JOIN clean USING ({identity})
-        ) GROUP BY {identity} HAVING MIN(account_id) <> MAX(account_id)"""
-
-
 def _same_key(column: str) -> str:
-    stored = "delivered_known_time" if column == "known_time" else column
-    return f"stored.{quoted(stored)} = clean.{quoted(column)}"
+    known = "delivered_known_time" if column == "known_time" else column
+    return f"known.{quoted(known)} = judged.{quoted(column)}"
 
 
 def _same(column: str, source: Source, stored_columns: Sequence[str]) -> str:
     name = quoted(column)
     if column in source.column_names():
-        return f"stored.{name} IS NOT DISTINCT FROM clean.{name}"
-    return f"(stored.{name} = clean.{name}) IS NOT FALSE" if column in stored_columns else "TRUE"
+        return f"known.{name} IS NOT DISTINCT FROM judged.{name}"
+    return f"(known.{name} = judged.{name}) IS NOT FALSE" if column in stored_columns else "TRUE"
 
 
-def _stamped(accepted: pa.Table, decided_until: datetime | None) -> pa.Table:
-    delivered = accepted["known_time"]
-    table = accepted.append_column("delivered_known_time", delivered)
-    if decided_until is None:
-        return table
-    latest = pa.scalar(decided_until, delivered.type)
-    known = pc.if_else(pc.less(delivered, latest), latest, delivered)
-    return table.set_column(table.schema.get_field_index("known_time"), "known_time", known)
+def _conflicting(source: Source, columns: Sequence[str]) -> str:
+    """Rows in conflict as the quarantine wants them: the number of their rule, and their own JSON."""
+    packed = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in columns if column not in (FILE, ROW))
+    return f"""
+    SELECT *, 0 AS rule, CAST(to_json(struct_pack({packed})) AS VARCHAR) AS row_json
+    FROM clean SEMI JOIN (SELECT * FROM others WHERE verdict = 'conflict') USING ({FILE}, {ROW})
+    ORDER BY {", ".join(map(quoted, source.key))}, {FILE}, {ROW}
+    """
+
+
+def _placed(source: Source, decided_until: datetime | None) -> str:
+    """Accepted rows in the order in which they are stored, stamped."""
+    order = ["account_id", *(("event_time",) if "event_id" in source.key else ()), *source.key, "delivered_known_time"]
+    latest = f"TIMESTAMPTZ '{decided_until.isoformat()}'" if decided_until else "known_time"
+    return f"""
+    SELECT * EXCLUDE ({FILE}, {ROW}) REPLACE (GREATEST(known_time, {latest}) AS known_time),
+        known_time AS delivered_known_time
+    FROM clean ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {", ".join(dict.fromkeys(order))}
+    """
+
+
+#: Numbers of the events with several versions: that in the store, or else that of the first of them.
+_NUMBERS = f"""
+WITH versions AS (
+    SELECT rowid AS position, event_id FROM placed WHERE event_id IN (SELECT event_id FROM several)
+),
+earlier AS (SELECT event_id, MIN(event_no) AS event_no FROM stored SEMI JOIN versions USING (event_id) GROUP BY ALL)
+SELECT position,
+    COALESCE(earlier.event_no, {_FIRST} + MIN(position) OVER (PARTITION BY event_id)) AS event_no
+FROM versions LEFT JOIN earlier USING (event_id)
+"""

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limitlens.data import versions
 from limitlens.data.check import LoadReport, check_events
 from limitlens.data.contracts import MAX_CENTS
 from limitlens.data.delivery import MAX_COLUMNS
@@ -343,6 +344,33 @@ def test_a_correction_is_a_new_version(inbox: Path, store: EventStore) -> None:
     assert check_events(inbox, store).sources["consumption"].accepted == 2
 
 
+def test_versions_share_the_number_of_their_event_within_a_load_and_across_loads(
+    inbox: Path, store: EventStore
+) -> None:
+    later = [T0 + timedelta(days=day) for day in (1, 2)]
+    put(inbox, "consumption/d.parquet", [purchase(2), purchase(known_time=later[0], amount_cents=501), purchase(3)])
+    check_events(inbox, store)
+    put(inbox, "consumption/e.parquet", [purchase(2, known_time=later[0], amount_cents=9), purchase(0)])
+    put(inbox, "consumption/f.parquet", [purchase(known_time=later[1], amount_cents=502)])
+    check_events(inbox, store)
+    numbered = [(r["event_id"], r["event_no"], r["correction"]) for r in rows(store)]
+    first = [("E1", 1, False), ("E1", 1, True), ("E2", 3, False), ("E3", 4, False)]
+    assert sorted(numbered) == sorted([*first, ("E0", 5, False), ("E1", 1, True), ("E2", 3, True)])
+
+
+def test_a_load_taken_in_by_small_pieces_has_the_bytes_of_one_taken_in_at_once(
+    inbox: Path, store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [purchase(n % 7, known_time=T0 + timedelta(days=1 + n), amount_cents=n) for n in range(20)]
+    put(inbox, "consumption/d.parquet", more)
+    check_events(inbox, store)
+    monkeypatch.setattr(versions, "PIECE_ROWS", 3)
+    pieced = EventStore(tmp_path / "pieced")
+    check_events(inbox, pieced)
+    assert len(rows(store)) == 21
+    assert pieced.digest() == store.digest()
+
+
 def test_a_quarantined_row_is_written_once(inbox: Path, store: EventStore) -> None:
     put(inbox, "consumption/c.parquet", [purchase(), purchase(2, account_id="A9")])
     check_events(inbox, store)
@@ -393,6 +421,13 @@ def test_a_new_attribute_is_listed_and_known_accounts_are_no_conflict(inbox: Pat
     put(inbox, "accounts/a.parquet", [account(income=1.5)])
     report = check_events(inbox, store)
     assert (report.new_attributes, report.sources["accounts"].deduplicated) == (("income",), 1)
+
+
+def test_an_attribute_of_one_file_is_null_in_the_others(inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/b.parquet", [account(2, income=1.5)])
+    put(inbox, "accounts/c.parquet", [account(3)])
+    check_events(inbox, store)
+    assert {r["account_id"]: r["income"] for r in rows(store, "accounts")} == {"A1": None, "A2": 1.5, "A3": None}
 
 
 def test_an_empty_file_is_a_warning(inbox: Path, store: EventStore) -> None:

@@ -119,7 +119,7 @@ def test_a_store_without_events_says_what_to_run(store: EventStore) -> None:
 def test_a_file_no_mark_names_is_not_seen(store: EventStore) -> None:
     load(store, account(1))
     digest, before = store.digest(), table(store, "accounts")
-    store.write(store.next_load(), {"events/accounts": before})
+    store.write(store.next_load(), "events/accounts", [before])
     assert (store.digest(), table(store, "accounts")) == (digest, before)
 
 

@@ -155,16 +155,21 @@ def corrupt(
     typer.echo(f"next: limitlens check {out}")
 
 
+MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.")]
+
+
 @app.command()
 def check(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one folder a source.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    memory: MemoryOption = MEMORY_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
 
     Example: limitlens check events
     """
+    limit_memory(memory)
     space = Workspace(workspace)
     report = check_events(source, space.events, decided_until=space.ledger.decided_until(), progress=progress)
     if as_json:
@@ -184,7 +189,7 @@ def build(
         datetime | None, typer.Option(parser=moment, help="Build only the features of the whole book at this time.")
     ] = None,
     engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="What computes the features.")] = "duckdb",
-    memory: Annotated[str, typer.Option(help="DuckDB spills to disk above it.")] = MEMORY_LIMIT,
+    memory: MemoryOption = MEMORY_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Build the point-in-time training table: features, state and label at every matured month.

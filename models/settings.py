@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from limitlens.data.errors import ConfigError
 
 _TYPES: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list,)}
@@ -60,6 +62,22 @@ class TrainSettings:
         return cls(**{**body, "protected": tuple(body["protected"])})
 
 
+#: Least and, where there is one, largest value of a number that may not be every number from 0.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "horizon_months": (1, np.inf),
+    "default_dpd_days": (1, np.inf),
+    "folds": (2, np.inf),
+    "rounds": (1, np.inf),
+    "trees": (1, np.inf),
+    "patience": (1, np.inf),
+    "leaves": (2, np.inf),
+    "bins": (2, np.inf),
+    "learning_rate": (1e-6, 1),
+    "min_rows_per_leaf": (1, np.inf),
+    "feature_share": (0.01, 1),
+    "row_share": (0.01, 1),
+}
+
 _SECTIONS = {
     "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
     "features": ("timezone", "protected"),
@@ -73,8 +91,8 @@ def read_settings(path: Path) -> TrainSettings:
     Raises
     ------
     ConfigError
-        The file is missing or not TOML, or names an unknown section or key, or gives a value that is negative or
-        of another type.
+        The file is missing or not TOML, or names an unknown section or key, or gives a value of another type or
+        outside its bounds.
     """
     return TrainSettings(**_flat(_parse(path), path))
 
@@ -105,6 +123,8 @@ def _flat(body: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def _typed(path: Path, section: str, key: str, value: object, expected: type) -> object:
     if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
         raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected {expected.__name__}.")
-    if isinstance(value, int | float) and value < 0:
-        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; it cannot be negative.")
+    least, most = _BOUNDS.get(key, (0, np.inf))
+    if isinstance(value, int | float) and not least <= value <= most:
+        above = f" and at most {most:g}" if most < np.inf else ""
+        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected at least {least:g}{above}.")
     return tuple(value) if isinstance(value, list) else value

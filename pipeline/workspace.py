@@ -24,9 +24,18 @@ _CONF = Path(str(files("limitlens.conf")))
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths and rooms of one workspace folder: events, tables, models (in MLflow's store), ledger, reports."""
+    """Paths and rooms of one workspace folder: events, tables, models (in MLflow's store), ledger, reports.
+
+    Parameters
+    ----------
+    root : Path
+        Text, as notebooks have it, becomes one.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
 
     @cached_property
     def events(self) -> EventStore:

@@ -41,6 +41,10 @@ def quiet(_: str) -> None:
     """Progress nobody reads."""
 
 
+def test_a_notebook_may_name_a_workspace_by_text(tmp_path: Path) -> None:
+    assert Workspace(str(tmp_path)).events.root == tmp_path  # type: ignore[arg-type]
+
+
 def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:
     current = small_workspace.ledger.current()
     split = current[current["phi_behaviour"].notna()]

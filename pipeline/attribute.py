@@ -73,7 +73,7 @@ def attribute_changes(
 def attribute_all(
     previous: pd.DataFrame, changes: pd.DataFrame, iterations: Mapping[str, Iteration], tables: Tables
 ) -> pd.DataFrame:
-    """:func:`attribute_changes` for decisions of any runs.
+    """:func:`attribute_changes` for decisions of any runs; those made by the same two iterations are split together.
 
     Parameters
     ----------
@@ -83,16 +83,19 @@ def attribute_all(
 
     Returns
     -------
-    DataFrame of schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`
+    DataFrame of n rows in the schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`, in the order of the changes
     """
+    if changes.empty:
+        nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
+        return nothing
+    names = {run_id: f"{iteration.digest} {iteration.backtest} " for run_id, iteration in iterations.items()}
+    sides = previous["run_id"].map(names) + changes["run_id"].map(names)
     entries = []
-    for old in previous["run_id"].unique():
-        for new in changes["run_id"][previous["run_id"] == old].unique():
-            rows = (previous["run_id"] == old) & (changes["run_id"] == new)
-            before, after = (frame[rows].reset_index(drop=True) for frame in (previous, changes))
-            entries.append(attribute_changes(iterations[old], iterations[new], before, after, tables))
-    nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
-    return pd.concat(entries, ignore_index=True) if entries else nothing
+    for rows in sides.groupby(sides).indices.values():
+        before, after = (frame.iloc[rows].reset_index(drop=True) for frame in (previous, changes))
+        old, new = (iterations[frame["run_id"].iloc[0]] for frame in (before, after))
+        entries.append(attribute_changes(old, new, before, after, tables).set_index(rows))
+    return pd.concat(entries).sort_index()
 
 
 def attribution_table(attributions: pd.DataFrame) -> pa.Table:

@@ -1,6 +1,6 @@
 """Reconcile: split recorded changes once more, with what became known in the 30 days after the decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,6 +19,9 @@ from limitlens.pipeline.workspace import Workspace
 
 #: A split is final when this much time has passed since the decision.
 RECONCILED_AFTER = 30 * DAY
+
+#: Splits that are rebuilt together, at most, where they are of several runs.
+BATCH_SPLITS = 50_000
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,15 @@ def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconcil
     Raises
     ------
     IntegrityError
-        A recorded limit cannot be reproduced; nothing of that date is made final.
+        A recorded limit cannot be reproduced; nothing of the dates rebuilt with it is made final.
     WorkspaceError
         A run is in progress, or the disk is full.
     """
     ledger = workspace.ledger
     with exclusive(workspace.root):
         ledger.sweep()
-        for run in _due(ledger):
-            _reconcile_run(workspace, run, progress)
+        for runs in _batches(_due(ledger), ledger):
+            _reconcile_batch(workspace, runs, progress)
         return _record(workspace)
 
 
@@ -94,27 +97,48 @@ def _due(ledger: Ledger) -> list[Run]:
     ]
 
 
-def _reconcile_run(workspace: Workspace, run: Run, progress: Callable[[str], None]) -> None:
-    changes, previous = (_decisions(workspace.ledger, run, at) for at in ("as_of", "previous_as_of"))
+def _batches(runs: list[Run], ledger: Ledger) -> Iterator[list[Run]]:
+    """Consecutive runs whose splits are few enough to be rebuilt together; a large run stands alone."""
+    counted = ledger.query(
+        "SELECT run_id, COUNT(*) AS splits FROM current WHERE status = 'provisional' GROUP BY run_id"
+    )
+    splits = counted.set_index("run_id")["splits"]
+    batch: list[Run] = []
+    for run in runs:
+        if batch and splits[[each.run_id for each in (*batch, run)]].sum() > BATCH_SPLITS:
+            yield batch
+            batch = []
+        batch.append(run)
+    if batch:
+        yield batch
+
+
+def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Callable[[str], None]) -> None:
+    changes, previous = (_decisions(workspace.ledger, runs, at) for at in ("as_of", "previous_as_of"))
     changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
-    made_by = iterations(workspace, {*previous["run_id"], run.run_id})
-    progress(f"{format_time(run.as_of)}: {len(changes):,} splits as known {RECONCILED_AFTER.days} days later")
-    sets = {iteration.model.features for iteration in made_by.values()}
-    tables = tables_at(change_moments(previous, changes), sets, workspace)
+    made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})
+    moments = change_moments(previous, changes)
+    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
+    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
     final = attribute_all(previous, changes, made_by, tables)
     arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
-    known_rows, late_rows = (int(arrived[name].sum()) for name in ("known_rows", "late_rows"))
-    workspace.ledger.append_revision(
-        run, run.as_of + RECONCILED_AFTER, attribution_table(final), known_rows=known_rows, late_rows=late_rows
-    )
+    for run in runs:
+        rows = changes["run_id"] == run.run_id
+        known_rows, late_rows = (int(arrived.loc[rows, name].sum()) for name in ("known_rows", "late_rows"))
+        splits = attribution_table(final[rows])
+        workspace.ledger.append_revision(
+            run, run.as_of + RECONCILED_AFTER, splits, known_rows=known_rows, late_rows=late_rows
+        )
+        progress(f"{format_time(run.as_of)}: {len(splits):,} splits as known {RECONCILED_AFTER.days} days later")
 
 
-def _decisions(ledger: Ledger, run: Run, at: str) -> pd.DataFrame:
-    """The decisions of a run that have a split, or (``previous_as_of``) those before them, by account."""
+def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
+    """The decisions of some runs that have a split, or (``previous_as_of``) those before them, row by row."""
+    chosen = ", ".join(f"'{run.run_id}'" for run in runs)
     sql = f"""
     SELECT found.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
         JOIN decisions AS found ON found.account_id = split.account_id AND found.as_of = split.{at}
-    WHERE change.run_id = '{run.run_id}' AND split.revision = 0
+    WHERE change.run_id IN ({chosen}) AND split.revision = 0
     ORDER BY split.account_id, split.as_of
     """
     return unpacked(ledger.table(sql))

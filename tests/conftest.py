@@ -1,6 +1,8 @@
 """What tests share: hypothesis without deadlines (machines are noisy) and one finished, small demo."""
 
+import shutil
 from datetime import UTC, datetime
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,21 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Folder of a finished demo of 1,500 lines, and what it printed."""
-    out = tmp_path_factory.mktemp("demo")
-    said: list[str] = []
-    now = datetime(2026, 7, 2, tzinfo=UTC)
-    demo.run(out, accounts=1_500, seed=7, now=now, progress=_quiet, show=said.append)
-    return out, "\n".join(said)
+def finished_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
+    """Folder of a finished demo of 1,500 lines, and what it printed; made once for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "finished"
+    folder.mkdir(exist_ok=True)
+    out, said = folder / "demo", folder / "said.txt"
+    with (folder / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not said.exists():
+            shutil.rmtree(out, ignore_errors=True)
+            told: list[str] = []
+            now = datetime(2026, 7, 2, tzinfo=UTC)
+            demo.run(out, accounts=1_500, seed=7, now=now, progress=_quiet, show=told.append)
+            said.write_text("\n".join(told), encoding="utf-8")
+    return out, said.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

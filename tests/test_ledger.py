@@ -268,22 +268,25 @@ import sys
 from pathlib import Path
 from limitlens.data import engine
 from limitlens.features import table
+from limitlens.pipeline import reconcile as reconciling
 from limitlens.pipeline.decide import decide
-from limitlens.pipeline.reconcile import reconcile
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory(sys.argv[2])
 engine._database().execute(f"SET threads = {sys.argv[3]}")
 table.PART_EVENTS = int(sys.argv[4])
+reconciling.BATCH_SPLITS = int(sys.argv[5])
 decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
-reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
+reconciling.reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 """
 
 
-@pytest.mark.parametrize(("threads", "memory", "part_events"), [("1", "4GB", "5000000"), ("2", "1GB", "20000")])
+@pytest.mark.parametrize(
+    ("threads", "memory", "part_events", "splits"), [("1", "4GB", "5000000", "100"), ("2", "1GB", "20000", "50000")]
+)
 def test_threads_memory_and_batches_leave_no_trace_in_the_ledger(
-    threads: str, memory: str, part_events: str, behind: Workspace, small_workspace: Workspace
+    threads: str, memory: str, part_events: str, splits: str, behind: Workspace, small_workspace: Workspace
 ) -> None:
-    done = python("-c", _DECIDE, str(behind.root), memory, threads, part_events, OMP_NUM_THREADS=threads)
+    done = python("-c", _DECIDE, str(behind.root), memory, threads, part_events, splits, OMP_NUM_THREADS=threads)
     assert done.returncode == 0, done.stderr
     assert ledger_of(behind) == ledger_of(small_workspace)
 

@@ -69,13 +69,17 @@ def model_inputs(
     -------
     float64 array of shape (n, len(model_columns(features)))
     """
-    line = line_columns(features, table, limit_cents, line_age_days)
-    columns = {name: table[name] for name in features.columns} | dict(line.items())
+    columns = dict(line_columns(features, table, limit_cents, line_age_days).items())
     columns |= {name: table[name] for name, _ in features.attributes}
     for name, values in categories.items():
         codes = pd.Categorical(table[name], categories=list(values)).codes
         columns[name] = pd.Series(np.where(codes < 0, np.nan, codes.astype(np.float64)), index=table.index)
-    return np.column_stack([columns[name].to_numpy(np.float64) for name in model_columns(features)])
+    names, declared = model_columns(features), len(features.columns)
+    inputs = np.empty((len(table), len(names)), np.float64)
+    inputs[:, :declared] = table[list(features.columns)].to_numpy(np.float64)
+    for place, name in enumerate(names[declared:], declared):
+        inputs[:, place] = columns[name].to_numpy(np.float64)
+    return inputs
 
 
 def fold_of(account_ids: pd.Series, folds: int) -> IntArray:

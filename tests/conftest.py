@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
-    """Folder of a finished demo of 1,500 lines, and what it printed; made once for all workers."""
+    """Folder of a finished demo of 1,500 lines, and what it printed; made once, a copy for each worker."""
     own = tmp_path_factory.getbasetemp()
     folder = (own if worker_id == "master" else own.parent) / "finished"
     folder.mkdir(exist_ok=True)
@@ -42,7 +42,9 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> t
             now = datetime(2026, 7, 2, tzinfo=UTC)
             demo.run(out, accounts=1_500, seed=7, now=now, progress=_quiet, show=told.append)
             said.write_text("\n".join(told), encoding="utf-8")
-    return out, said.read_text(encoding="utf-8")
+    copy = tmp_path_factory.mktemp("copied") / "demo"
+    shutil.copytree(out, copy)
+    return copy, said.read_text(encoding="utf-8").replace(str(out), str(copy))
 
 
 @pytest.fixture(scope="session")

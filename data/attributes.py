@@ -10,8 +10,11 @@ from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.errors import InputError
 from limitlens.data.events import ATTRIBUTE_TYPES
 
-#: Names that columns of our own carry beside the attributes.
-RESERVED = frozenset({ROW, "delivered_file", "delivered_known_time", "as_of", "known_by", "version"})
+#: Names that columns of our own carry beside the attributes, and that of DuckDB's own.
+RESERVED = frozenset({"as_of", "known_by", "version", "rowid"})
+
+#: How further names of our own begin.
+RESERVED_START = "delivered_"
 
 
 def typed_attributes(delivered: DeliveredFile, source: Source, known: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
@@ -64,7 +67,8 @@ def kind_of(values: pa.ChunkedArray) -> str:
 
 
 def _expect_name(column: str, known: Mapping[str, str], name: str) -> None:
-    if column in RESERVED or not column.strip() or any(c == '"' or not c.isprintable() for c in column):
+    ours = column.lower() in RESERVED or column.lower().startswith(RESERVED_START)
+    if ours or not column.strip() or any(c == '"' or not c.isprintable() for c in column):
         raise InputError(f"{name}: column {column!r} has a name of limitlens's own or an unprintable one; rename it.")
     earlier = next((k for k in known if k.lower() == column.lower() and k != column), None)
     if earlier is not None:

@@ -31,6 +31,9 @@ _NOT_CAST: dict[Dtype, str] = {
 #: A row held back, before its source, file and load are known; the rest of the quarantine's columns.
 BROKEN = pa.schema([field for field in QUARANTINE if field.name not in ("load", "source", "file")])
 
+#: Columns of our own beside those of a row: the number of the rule it broke, its JSON, the row as delivered.
+RULE, JSON, RAW = "delivered_rule", "delivered_json", "delivered_raw"
+
 #: The accounts known so far, to which events must belong.
 LINES = pa.schema([("account_id", pa.string())])
 
@@ -46,7 +49,7 @@ class Rule:
     text : str
         What is wrong with the row, as the quarantine says it.
     broken : str
-        SQL condition over the typed columns and ``raw``, the row as delivered.
+        SQL condition over the typed columns and :data:`RAW`, the row as delivered.
     """
 
     column: str
@@ -89,7 +92,7 @@ def column_rules(column: Column) -> Iterator[Rule]:
     >>> [rule.text for rule in column_rules(Column("dpd_days", "integer", "", nullable=True, minimum=0))]
     ['not a number', 'not a finite number', 'above 10000000000000 either way', 'not a whole number', 'below 0']
     """
-    value, raw = quoted(column.name), f"raw.{quoted(column.name)}"
+    value, raw = quoted(column.name), f"{RAW}.{quoted(column.name)}"
     if not column.nullable:
         yield Rule(column.name, "null", f"{value if column.dtype == 'string' else raw} IS NULL")
     if column.dtype in _NOT_CAST:
@@ -138,10 +141,10 @@ def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str
     cases = "\n".join(f"WHEN {rule.broken} THEN {number}" for number, rule in enumerate(rules))
     return f"""
     WITH judged AS (
-        SELECT {ROW}, {", ".join([*casts, *map(quoted, attributes)])}, struct_pack({raw}) AS raw FROM delivered
+        SELECT {ROW}, {", ".join([*casts, *map(quoted, attributes)])}, struct_pack({raw}) AS {RAW} FROM delivered
     ),
-    ruled AS (SELECT *, CASE {cases} END AS rule FROM judged)
-    SELECT * EXCLUDE (raw), CASE WHEN rule IS NOT NULL THEN CAST(to_json(raw) AS VARCHAR) END AS row_json FROM ruled
+    ruled AS (SELECT *, CASE {cases} END AS {RULE} FROM judged)
+    SELECT * EXCLUDE ({RAW}), CASE WHEN {RULE} IS NOT NULL THEN CAST(to_json({RAW}) AS VARCHAR) END AS {JSON} FROM ruled
     """
 
 
@@ -182,7 +185,7 @@ def judge(
             raise InputError(
                 f"{delivered.name}: column '{column.name}' holds no {column.dtype} at all; write it as {column.dtype}."
             )
-    sound = pc.is_null(ruled["rule"])
+    sound = pc.is_null(ruled[RULE])
     declared = [field for field in stored_schema(source.name) if field.name in table.column_names]
     schema = pa.schema([(ROW, pa.int64()), *declared, *((name, values.type) for name, values in attributes.items())])
     return ruled.filter(sound).select(schema.names).cast(schema), broken_rows(ruled.filter(pc.invert(sound)), rules)
@@ -194,7 +197,7 @@ def _attribute_rules(attributes: Mapping[str, pa.ChunkedArray]) -> list[Rule]:
 
 
 def broken_rows(ruled: pa.Table, rules: Sequence[Rule]) -> pa.Table:
-    """Rows for the quarantine, from rows that carry the number of the rule they broke and their own JSON.
+    """Rows for the quarantine, from rows that carry :data:`RULE`, the place of the broken one, and :data:`JSON`.
 
     Returns
     -------
@@ -204,12 +207,12 @@ def broken_rows(ruled: pa.Table, rules: Sequence[Rule]) -> pa.Table:
     return pa.table(
         {
             "row": ruled[ROW],
-            "column": pa.array([rule.column for rule in rules]).take(ruled["rule"]),
-            "rule": pa.array([rule.text for rule in rules]).take(ruled["rule"]),
+            "column": pa.array([rule.column for rule in rules]).take(ruled[RULE]),
+            "rule": pa.array([rule.text for rule in rules]).take(ruled[RULE]),
             "account_id": ruled["account_id"],
             "event_id": ruled["event_id"] if "event_id" in ruled.column_names else pa.nulls(len(ruled), pa.string()),
             "known_time": ruled["known_time"],
-            "row_json": ruled["row_json"],
+            "row_json": ruled[JSON],
         },
         schema=BROKEN,
     )

@@ -14,7 +14,7 @@ from limitlens.data.contracts import Source
 from limitlens.data.delivery import ROW
 from limitlens.data.engine import RunSql
 from limitlens.data.events import quoted
-from limitlens.data.rules import Rule, broken_rows
+from limitlens.data.rules import JSON, RULE, Rule, broken_rows
 
 #: Position of a row's file among the files of its source.
 FILE = "delivered_file"
@@ -79,10 +79,12 @@ class Settled:
             The columns of ``clean`` without file and row, ``known_time`` stamped; ``delivered_known_time`` and, for
             events, ``event_no`` and ``correction``.
         """
-        number, joined = (_NUMBER, "LEFT JOIN numbers USING (position)") if self.events else ("", "")
+        number, joined = (_NUMBER, f"LEFT JOIN numbers USING ({_POSITION})") if self.events else ("", "")
         for start in range(0, self.accepted, PIECE_ROWS):
-            rows = f"SELECT *, rowid AS position FROM placed WHERE rowid BETWEEN {start} AND {start + PIECE_ROWS - 1}"
-            sql = f"SELECT rows.* EXCLUDE (position){number} FROM ({rows}) AS rows {joined} ORDER BY position"
+            rows = (
+                f"SELECT *, rowid AS {_POSITION} FROM placed WHERE rowid BETWEEN {start} AND {start + PIECE_ROWS - 1}"
+            )
+            sql = f"SELECT rows.* EXCLUDE ({_POSITION}){number} FROM ({rows}) AS rows {joined} ORDER BY {_POSITION}"
             yield self.run(sql, {})
 
     def accounts(self) -> pa.Table:
@@ -90,11 +92,14 @@ class Settled:
         return self.run("SELECT account_id FROM stored UNION SELECT account_id FROM placed", {})
 
 
+#: Place among the accepted rows, from 0.
+_POSITION = "delivered_position"
+
 #: A number by position after those of the store, or that of the event this is another version of.
 _FIRST = "(SELECT first_no FROM beginning)"
 _NUMBER = f""",
-    COALESCE(numbers.event_no, {_FIRST} + position) AS event_no,
-    COALESCE(numbers.event_no <> {_FIRST} + position, FALSE) AS correction"""
+    COALESCE(numbers.event_no, {_FIRST} + {_POSITION}) AS event_no,
+    COALESCE(numbers.event_no <> {_FIRST} + {_POSITION}, FALSE) AS correction"""
 
 
 def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Settled:
@@ -163,7 +168,8 @@ def _others(source: Source, columns: Sequence[str], stored_columns: Sequence[str
     known AS MATERIALIZED (SELECT * FROM stored SEMI JOIN several USING ({identity})),
     repeated AS (
         SELECT {keys}, MIN({place}) AS first_place, MIN(content) <> MAX(content) AS conflicting
-        FROM (SELECT *, hash({", ".join(map(quoted, contents))}) AS content FROM judged) GROUP BY {keys}
+        FROM (SELECT {keys}, {FILE}, {ROW}, hash({", ".join(map(quoted, contents))}) AS content FROM judged)
+        GROUP BY {keys}
     ),
     moved AS (  -- one version gives the event to one account, another to another
         SELECT {identity} AS id
@@ -202,7 +208,7 @@ def _conflicting(source: Source, columns: Sequence[str]) -> str:
     """Rows in conflict as the quarantine wants them: the number of their rule, and their own JSON."""
     packed = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in columns if column not in (FILE, ROW))
     return f"""
-    SELECT *, 0 AS rule, CAST(to_json(struct_pack({packed})) AS VARCHAR) AS row_json
+    SELECT *, 0 AS {RULE}, CAST(to_json(struct_pack({packed})) AS VARCHAR) AS {JSON}
     FROM clean SEMI JOIN (SELECT * FROM others WHERE verdict = 'conflict') USING ({FILE}, {ROW})
     ORDER BY {", ".join(map(quoted, source.key))}, {FILE}, {ROW}
     """
@@ -222,10 +228,10 @@ def _placed(source: Source, decided_until: datetime | None) -> str:
 #: Numbers of the events with several versions: that in the store, or else that of the first of them.
 _NUMBERS = f"""
 WITH versions AS (
-    SELECT rowid AS position, event_id FROM placed WHERE event_id IN (SELECT event_id FROM several)
+    SELECT rowid AS {_POSITION}, event_id FROM placed WHERE event_id IN (SELECT event_id FROM several)
 ),
 earlier AS (SELECT event_id, MIN(event_no) AS event_no FROM stored SEMI JOIN versions USING (event_id) GROUP BY ALL)
-SELECT position,
-    COALESCE(earlier.event_no, {_FIRST} + MIN(position) OVER (PARTITION BY event_id)) AS event_no
+SELECT {_POSITION},
+    COALESCE(earlier.event_no, {_FIRST} + MIN({_POSITION}) OVER (PARTITION BY event_id)) AS event_no
 FROM versions LEFT JOIN earlier USING (event_id)
 """

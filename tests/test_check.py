@@ -430,6 +430,23 @@ def test_an_attribute_of_one_file_is_null_in_the_others(inbox: Path, store: Even
     assert {r["account_id"]: r["income"] for r in rows(store, "accounts")} == {"A1": None, "A2": 1.5, "A3": None}
 
 
+@pytest.mark.parametrize(
+    "name", ["rule", "row_json", "raw", "content", "position", "verdict", "first_place", "fresh", "place"]
+)
+def test_an_attribute_may_have_any_word_for_a_name(name: str, inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/a.parquet", [account(1, **{name: 1.5}), account(2, **{name: 2.5}), account(4, **{name: 0.5})])
+    put(inbox, "accounts/b.parquet", [account(2, **{name: 2.5}), account(3), account(4), account(5, limit_cents=-1)])
+    report = check_events(inbox, store)
+    assert {r["account_id"]: r[name] for r in rows(store, "accounts")} == {"A1": 1.5, "A2": 2.5, "A3": None}
+    assert sorted(held(report)) == [("account_id", "conflicting versions"), ("limit_cents", "below 0")]
+
+
+@pytest.mark.parametrize("name", ["rowid", "delivered_rule", "as_of"])
+def test_an_attribute_with_a_name_of_our_own_is_refused(name: str, inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/a.parquet", [account(1, **{name: 1.5})])
+    assert f"column '{name}' has a name of limitlens's own" in refusal(inbox, store)
+
+
 def test_an_empty_file_is_a_warning(inbox: Path, store: EventStore) -> None:
     (inbox / "consumption/d.csv").write_text("")
     put_csv(inbox)

@@ -1,6 +1,6 @@
 """Attributes of the accounts: columns beyond the contract, each a number, a text or a boolean for good."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,14 +10,18 @@ from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.errors import InputError
 from limitlens.data.events import ATTRIBUTE_TYPES
 
-#: Names that columns of our own carry beside the attributes, and that of DuckDB's own.
-RESERVED = frozenset({"as_of", "known_by", "version", "rowid"})
+#: Names that columns of our own carry beside the attributes, here and in later tables, and that of DuckDB's own.
+RESERVED = frozenset(
+    {"as_of", "known_by", "version", "line", "account_no", "bad", "label_end", "indeterminate", "split", "pd", "rowid"}
+)
 
 #: How further names of our own begin.
 RESERVED_START = "delivered_"
 
 
-def typed_attributes(delivered: DeliveredFile, source: Source, known: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
+def typed_attributes(
+    delivered: DeliveredFile, source: Source, known: Mapping[str, str], taken: Collection[str] = ()
+) -> dict[str, pa.ChunkedArray]:
     """Give every attribute of a file its type.
 
     Parameters
@@ -26,6 +30,8 @@ def typed_attributes(delivered: DeliveredFile, source: Source, known: Mapping[st
     source : Source
     known : mapping of str to str
         Kinds of the attributes accepted before: ``number``, ``text`` or ``boolean``.
+    taken : collection of str
+        Further names that no attribute may have, in small letters.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def typed_attributes(delivered: DeliveredFile, source: Source, known: Mapping[st
     columns = [c for c in delivered.table.column_names if c not in source.column_names() and c != ROW]
     typed = {}
     for column in columns:
-        _expect_name(column, known, delivered.name)
+        _expect_name(column, known, taken, delivered.name)
         values = delivered.table[column]
         kind = known.get(column) or _kind(values, delivered.is_text)
         if kind is None and values.null_count < len(values):
@@ -66,11 +72,12 @@ def kind_of(values: pa.ChunkedArray) -> str:
     return next(kind for kind, arrow in ATTRIBUTE_TYPES.items() if arrow == values.type)
 
 
-def _expect_name(column: str, known: Mapping[str, str], name: str) -> None:
-    ours = column.lower() in RESERVED or column.lower().startswith(RESERVED_START)
+def _expect_name(column: str, known: Mapping[str, str], taken: Collection[str], name: str) -> None:
+    small = column.lower()
+    ours = small in RESERVED or small in taken or small.startswith(RESERVED_START)
     if ours or not column.strip() or any(c == '"' or not c.isprintable() for c in column):
         raise InputError(f"{name}: column {column!r} has a name of limitlens's own or an unprintable one; rename it.")
-    earlier = next((k for k in known if k.lower() == column.lower() and k != column), None)
+    earlier = next((k for k in known if k.lower() == small and k != column), None)
     if earlier is not None:
         raise InputError(f"{name}: column '{column}' was '{earlier}' before; rename it.")
 

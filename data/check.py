@@ -4,7 +4,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -113,6 +113,7 @@ def check_events(
     store: EventStore,
     *,
     decided_until: datetime | None = None,
+    taken: Collection[str] = (),
     progress: Callable[[str], None] = _silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
@@ -124,6 +125,8 @@ def check_events(
         Gains one load, or nothing at all when the delivery holds nothing new or is refused.
     decided_until : datetime, optional
         Latest moment decided so far. A row known before it, but delivered only now, gets it as ``known_time``.
+    taken : collection of str
+        Names that no attribute of the accounts may have, in small letters: those of the features.
     progress : callable
         Told the name and the rows of each file.
 
@@ -145,8 +148,8 @@ def check_events(
         for source in SOURCES.values():
             with prepared({"stored": store.versions(source.name)}) as run:
                 earlier = _earlier_attributes(source, store)
-                files = _judged_files(source, _read(source, delivery, progress), earlier, lines, run)
-                if not files:
+                read = _read(source, delivery, earlier, taken, progress)
+                if not (files := _judged_files(source, read, lines, run)):
                     continue
                 settled = settle(run, source, list(earlier), decided_until)
                 parts[source.name] = _part(source, files, settled, store)
@@ -186,21 +189,29 @@ class _Part:
     empty: tuple[str, ...] = ()
 
 
-def _read(source: Source, delivery: Delivery, progress: Callable[[str], None]) -> Iterator[DeliveredFile]:
+def _read(
+    source: Source,
+    delivery: Delivery,
+    earlier: Mapping[str, str],
+    taken: Collection[str],
+    progress: Callable[[str], None],
+) -> Iterator[tuple[DeliveredFile, dict[str, pa.ChunkedArray]]]:
+    """Every file of a source with its attributes, which keep the kinds they had before."""
+    kinds = dict(earlier)
     for path in delivery.files.get(source.name, []):
         delivered = read_delivered(path, delivery.name(path), source)
         progress(f"{delivered.name}: {delivered.rows:,} rows")
-        yield delivered
+        attributes = typed_attributes(delivered, source, kinds, taken)
+        kinds |= {name: kind_of(values) for name, values in attributes.items()}
+        yield delivered, attributes
 
 
 def _judged_files(
-    source: Source, files: Iterable[DeliveredFile], earlier: Mapping[str, str], lines: pa.Table, run: RunSql
+    source: Source, files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]], lines: pa.Table, run: RunSql
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
-    kinds, judged = dict(earlier), []
-    for number, delivered in enumerate(files):
-        attributes = typed_attributes(delivered, source, kinds)
-        kinds |= {name: kind_of(values) for name, values in attributes.items()}
+    judged = []
+    for number, (delivered, attributes) in enumerate(files):
         clean, broken = judge(source, delivered, attributes, lines)
         add_clean(run, clean.append_column(FILE, pa.array(np.full(len(clean), number))))
         held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")

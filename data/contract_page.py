@@ -47,7 +47,7 @@ def contract_page() -> str:
 
 def _source(source: Source) -> str:
     need = "required" if source.required else "optional"
-    kept = "kept as attributes: each a number, a text or a boolean, for good"
+    kept = "kept as attributes: each a number, a text or a boolean, for good; not under the name of a feature"
     further = kept if source.open_columns else "listed as unused"
     own = [rule for column in source.columns for rule in column_rules(column)]
     across = [rule for rule in source_rules(source) if rule not in own]

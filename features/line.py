@@ -19,6 +19,11 @@ def line_column_names(features: FeatureSet) -> tuple[str, ...]:
     return (*LINE_FACTS, *(share.name for share in features.shares))
 
 
+def taken_names(features: FeatureSet) -> frozenset[str]:
+    """Names that no attribute of the accounts may have beside the features, in small letters."""
+    return frozenset(name.lower() for name in (*features.columns, *line_column_names(features)))
+
+
 def line_columns(
     features: FeatureSet,
     table: pd.DataFrame,

@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
-from limitlens.data.check import check_events
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy import parse_policy
 from limitlens.pipeline.amounts import money
@@ -16,6 +15,7 @@ from limitlens.pipeline.reconcile import reconcile
 from limitlens.pipeline.record import Decided
 from limitlens.pipeline.replay import replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.take_in import check_delivery
 from limitlens.pipeline.train import train
 from limitlens.pipeline.why import why
 from limitlens.pipeline.why_text import render
@@ -41,7 +41,7 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
     workspace = Workspace(out / "work")
     show(f"limitlens demo: {accounts:,} simulated credit lines, from events to explained limit changes, in {out}/\n")
     simulate(out / "events", accounts=accounts, seed=seed, progress=progress)
-    check_events(out / "events", workspace.events, decided_until=workspace.ledger.decided_until(), progress=progress)
+    check_delivery(workspace, out / "events", progress)
     if workspace.ledger.decided_until() is None:
         _decide_in_two_iterations(workspace, now, progress, show)
     show("\nReconciled, where 30 days have passed:\n  " + "\n  ".join(reconcile(workspace, progress).lines()))

@@ -11,7 +11,7 @@ from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
-from limitlens.features.line import line_column_names
+from limitlens.features.line import line_column_names, taken_names
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy, check_columns, parse_policy, read_policy
@@ -70,6 +70,8 @@ class Workspace:
                 f"[features] protected names {unknown}; the accounts were delivered with {sorted(protected)}."
             )
         attributes = self.events.attributes() | {name: protected[name] for name in settings.protected}
+        if clash := sorted(name for name in attributes if name.lower() in taken_names(CATALOGUE)):
+            raise ConfigError(f"the accounts have attributes named like features: {clash}; rename those features.")
         present = self.events.present()
         chosen = CATALOGUE.for_sources(tuple(source for source in EVENT_SOURCES if source in present))
         return replace(chosen, attributes=tuple(sorted(attributes.items())), timezone=settings.timezone)

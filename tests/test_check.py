@@ -441,7 +441,7 @@ def test_an_attribute_may_have_any_word_for_a_name(name: str, inbox: Path, store
     assert sorted(held(report)) == [("account_id", "conflicting versions"), ("limit_cents", "below 0")]
 
 
-@pytest.mark.parametrize("name", ["rowid", "delivered_rule", "as_of"])
+@pytest.mark.parametrize("name", ["rowid", "delivered_rule", "As_of", "split"])
 def test_an_attribute_with_a_name_of_our_own_is_refused(name: str, inbox: Path, store: EventStore) -> None:
     put(inbox, "accounts/a.parquet", [account(1, **{name: 1.5})])
     assert f"column '{name}' has a name of limitlens's own" in refusal(inbox, store)

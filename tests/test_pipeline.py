@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
-from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.errors import ConfigError, InputError, IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
@@ -28,6 +29,7 @@ from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import Override, promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.take_in import check_delivery
 from limitlens.pipeline.train import train
 from limitlens.pipeline.why import why
 from limitlens.pipeline.why_text import render
@@ -43,6 +45,21 @@ def quiet(_: str) -> None:
 
 def test_a_notebook_may_name_a_workspace_by_text(tmp_path: Path) -> None:
     assert Workspace(str(tmp_path)).events.root == tmp_path  # type: ignore[arg-type]
+
+
+def test_an_attribute_named_like_a_feature_is_refused_on_delivery_and_before_features_are_built(tmp_path: Path) -> None:
+    times = {"opened_at": NOW, "known_time": NOW}
+    line = {"account_id": "A1", **times, "limit_cents": 1, "segment": "mass", "Draw_count_30d": 1.0}
+    login = {"event_id": "E1", "account_id": "A1", "event_time": NOW, "known_time": NOW, "kind": "login"}
+    for source, row in (("accounts", line), ("device", login | {"device_id": "D1", "city": "X"})):
+        (tmp_path / "in" / source).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in" / source / "a.parquet")
+    workspace = Workspace(tmp_path / "work")
+    with pytest.raises(InputError, match="column 'Draw_count_30d' has a name of limitlens's own"):
+        check_delivery(workspace, tmp_path / "in", quiet)
+    check_events(tmp_path / "in", workspace.events)  # as if the feature had been declared later
+    with pytest.raises(ConfigError, match=r"named like features: \['Draw_count_30d'\]; rename those features"):
+        workspace.features(default_settings())
 
 
 def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:

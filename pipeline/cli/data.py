@@ -11,7 +11,6 @@ import typer
 from rich.table import Column, Table
 
 from limitlens.data.adapters import adapter
-from limitlens.data.check import check_events
 from limitlens.data.corrupting import corrupt as corrupt_events
 from limitlens.data.engine import MEMORY_LIMIT, limit_memory
 from limitlens.data.errors import LimitlensError
@@ -39,6 +38,7 @@ from limitlens.pipeline.cli.common import (
     stdout,
 )
 from limitlens.pipeline.feature_tables import feature_tables
+from limitlens.pipeline.take_in import check_delivery
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
@@ -171,7 +171,7 @@ def check(
     """
     limit_memory(memory)
     space = Workspace(workspace)
-    report = check_events(source, space.events, decided_until=space.ledger.decided_until(), progress=progress)
+    report = check_delivery(space, source, progress)
     if as_json:
         print_json(report.to_dict())
         return

@@ -1,0 +1,16 @@
+"""Take in: a delivery checked against the contract, the ledger's last date and the names of the features."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from limitlens.data.check import LoadReport, check_events
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import taken_names
+from limitlens.pipeline.workspace import Workspace
+
+
+def check_delivery(workspace: Workspace, input_dir: Path, progress: Callable[[str], None]) -> LoadReport:
+    """:func:`limitlens.data.check.check_events` for a workspace."""
+    decided_until = workspace.ledger.decided_until()
+    taken = taken_names(CATALOGUE)
+    return check_events(input_dir, workspace.events, decided_until=decided_until, taken=taken, progress=progress)

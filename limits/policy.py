@@ -153,7 +153,7 @@ def read_policy(path: Path) -> Policy:
             raise ConfigError(f"{path}: {path.stat().st_size:,} bytes; a policy has at most {_MAX_BYTES:,}.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a policy file with --policy.") from error
+        raise ConfigError(f"{path}: cannot be read ({error}); name a policy file.") from error
     return parse_policy(text, str(path))
 
 

@@ -70,7 +70,8 @@ class Registry:
         """One registered model version."""
         found = {model.model_version: model for model in self.models()}
         if version not in found:
-            raise WorkspaceError(f"model version {version!r} does not exist; expected one of {sorted(found)}.")
+            mend = f"expected one of {sorted(found)}" if found else "none does yet, run limitlens train first"
+            raise WorkspaceError(f"model version {version!r} does not exist; {mend}.")
         return found[version]
 
     def record_promotion(

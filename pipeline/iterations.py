@@ -59,7 +59,7 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
     champion = registry.champion()
     caused, decided = _caused(workspace), _decided(workspace)
     found = []
-    for before, model in zip([None, *models[:-1]], models, strict=True):
+    for before, model in zip([None, *models], models, strict=False):
         version = model.model_version
         mine = [p for p in promotions if p.model_version == version]
         status = (

@@ -34,13 +34,13 @@ def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Calla
     Raises
     ------
     WorkspaceError
-        No payment was delivered, or fewer month starts are reached than a roll rate needs.
+        There are no events, no payment was delivered, or fewer month starts are reached than a roll rate needs.
     """
+    end = data_end(workspace.events.known_until())
     if "payment" not in workspace.events.present():
         raise WorkspaceError("days past due need payment, which was not delivered; the label is that of outcomes.")
     features = workspace.features(settings).only(["dpd_days"])
     relations = workspace.relations(features)
-    end = data_end(workspace.events.known_until())
     parts: list[pd.DataFrame] = []
     for as_of in matured_months(first_payment(relations), end, 0):
         lines = book([as_of], relations)

@@ -1,5 +1,6 @@
 """Verify: everything recorded is what was recorded, from the accepted events to the head that MLflow keeps."""
 
+from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
@@ -18,8 +19,10 @@ def verify(workspace: Workspace) -> tuple[int, int]:
     IntegrityError
         Names the first that does not hold.
     WorkspaceError
-        A run is in progress.
+        There is no such folder, or a run is in progress.
     """
+    if not workspace.root.is_dir():
+        raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
     with exclusive(workspace.root):
         workspace.events.verify()
         links = workspace.ledger.verify()

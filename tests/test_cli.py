@@ -44,6 +44,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["promote"], "limitlens train"),
         (["build"], "limitlens check"),
         (["report"], "limitlens decide"),
+        (["labels"], "limitlens check"),
+        (["compare", "1", "2"], "limitlens train"),
+        (["ledger", "verify"], "--workspace"),
         (["import", "mars", "a", "b"], "taiwan"),
         (["why", "A1"], "limitlens decide"),
         (["train", "--config", "none.toml"], "none.toml"),
@@ -60,6 +63,12 @@ def test_an_error_is_one_line_that_names_the_mend(
     assert len(lines) == 1
     assert lines[0].startswith("error")
     assert message in lines[0]
+
+
+def test_before_any_training_no_version_is_listed(tmp_path: Path) -> None:
+    words = ["iterations", "--workspace", str(tmp_path)]
+    assert runner.invoke(app, words, catch_exceptions=False).stdout == "no version yet\nnext: limitlens train\n"
+    assert json.loads(runner.invoke(app, [*words, "--json"], catch_exceptions=False).stdout) == []
 
 
 def test_why_answers_in_json_for_programs(small_workspace: Workspace) -> None:

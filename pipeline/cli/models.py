@@ -270,6 +270,9 @@ def iterations(
     if as_json:
         print_json([asdict(row) for row in found])
         return
+    if not found:
+        typer.echo("no version yet\nnext: limitlens train")
+        return
     shown = Table("version", Column("status", no_wrap=True), "changed", "decisions", "limits it moved", box=None)
     for row in found:
         moved = f"{row.changes:,} ({money(row.model_cents + row.policy_cents, signed=True)})"

@@ -100,6 +100,8 @@ def read_settings(path: Path) -> TrainSettings:
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8; save the file as UTF-8.") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a TOML file with --config.") from error
     except tomllib.TOMLDecodeError as error:
@@ -124,7 +126,7 @@ def _typed(path: Path, section: str, key: str, value: object, expected: type) ->
     if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
         raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected {expected.__name__}.")
     least, most = _BOUNDS.get(key, (0, np.inf))
-    if isinstance(value, int | float) and not least <= value <= most:
+    if isinstance(value, int | float) and not (least <= value <= most and value < np.inf):
         above = f" and at most {most:g}" if most < np.inf else ""
         raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected at least {least:g}{above}.")
     return tuple(value) if isinstance(value, list) else value

@@ -167,7 +167,7 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
 
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
     if decisions.empty:
-        raise WorkspaceError(f"account {account_id!r} has no decision; see the account ids in decisions/*.parquet.")
+        raise WorkspaceError(f"account {account_id!r} has no decision; limitlens ledger list shows those that have.")
     if as_of is not None:
         found = np.flatnonzero(decisions["as_of"] == pd.Timestamp(as_of))
         if not len(found):

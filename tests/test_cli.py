@@ -65,6 +65,20 @@ def test_an_error_is_one_line_that_names_the_mend(
     assert message in lines[0]
 
 
+def test_brackets_in_an_error_are_shown_and_a_config_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "train[1].toml"
+    for content, message in ((b"[model]\nfolds = 'x'", "[model] folds is 'x'; expected int."), (b"\xff", "not UTF-8")):
+        path.write_bytes(content)
+        done = run("train", "--config", str(path))
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+        assert f"train[1].toml: {message}" in done.stderr
+
+
+def test_features_of_a_time_the_data_do_not_reach_are_refused(small_workspace: Workspace) -> None:
+    words = ["build", "--as-of", "2030-01-01", "--workspace", str(small_workspace.root)]
+    assert "the data end at 2026-06-30" in str(runner.invoke(app, words).exception)
+
+
 def test_before_any_training_no_version_is_listed(tmp_path: Path) -> None:
     words = ["iterations", "--workspace", str(tmp_path)]
     assert runner.invoke(app, words, catch_exceptions=False).stdout == "no version yet\nnext: limitlens train\n"

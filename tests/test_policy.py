@@ -139,6 +139,7 @@ def test_a_segment_inherits_what_it_leaves_out() -> None:
         ("[labels]\nhorizon_months = 0", "horizon_months is 0; expected at least 1"),
         ("[model]\nfolds = 1", "folds is 1; expected at least 2"),
         ("[model]\nrow_share = 1.5", r"row_share is 1.5; expected at least 0.01 and at most 1\."),
+        ("[model]\nl2 = inf", "l2 is inf; expected at least 0"),
         ("[model]\nlearning_rate = nan", "learning_rate is nan; expected at least 1e-06 and at most 1"),
         ("[model]\nbush = 1", r"unknown key 'bush' in \[model\]"),
         ("[moodel]\ntrees = 1", r"unknown section \[moodel\]"),

@@ -2,6 +2,8 @@
 
 import sys
 
+from rich.text import Text
+
 from limitlens.data.errors import LimitlensError
 from limitlens.pipeline.cli.common import app, stderr
 
@@ -27,5 +29,5 @@ def main() -> None:
     try:
         app()
     except LimitlensError as error:
-        stderr.print(f"[bold red]error[/bold red] {error}", highlight=False, soft_wrap=True)
+        stderr.print(Text.assemble(("error", "bold red"), " ", str(error)), soft_wrap=True)
         sys.exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from limitlens.data.calendar import parse_time
 from limitlens.limits.policy import Policy, read_policy
@@ -20,7 +21,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-stdout, stderr = Console(), Console(stderr=True)
+#: Without markup: paths, ids and names of sections may hold brackets.
+stdout, stderr = Console(markup=False), Console(stderr=True, markup=False)
 
 
 def moment(text: str) -> datetime:
@@ -43,7 +45,7 @@ DEFAULT_WORKSPACE = Path("limitlens-work")
 
 def progress(text: str) -> None:
     """Tell on the error stream what is being done."""
-    stderr.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim]  {text}", highlight=False)
+    stderr.print(Text.assemble((f"{datetime.now(UTC):%H:%M:%S}", "dim"), "  ", text), soft_wrap=True)
 
 
 def settings_in(config: Path | None) -> TrainSettings:

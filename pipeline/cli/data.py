@@ -11,9 +11,10 @@ import typer
 from rich.table import Column, Table
 
 from limitlens.data.adapters import adapter
+from limitlens.data.calendar import data_end, format_time
 from limitlens.data.corrupting import corrupt as corrupt_events
 from limitlens.data.engine import MEMORY_LIMIT, limit_memory
-from limitlens.data.errors import LimitlensError
+from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.faults import Fault
 from limitlens.data.spark import spark_sql
@@ -232,6 +233,11 @@ def _engine(name: str) -> Iterator[Engine]:
 
 
 def _build_book(space: Workspace, settings: TrainSettings, as_of: datetime, engine: Engine, as_json: bool) -> None:
+    known_until = space.events.known_until()
+    if as_of > data_end(known_until):
+        raise WorkspaceError(
+            f"no features as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
+        )
     chosen = space.features(settings)
     relations = space.events.spark_relations() if engine.dialect == "spark" else None
     [path] = feature_tables(space, chosen, [as_of], relations=relations, engine=engine, progress=progress)

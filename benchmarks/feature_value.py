@@ -28,7 +28,7 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_columns
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
-from limitlens.models.default_risk import train_model
+from limitlens.models.training import train_model
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 

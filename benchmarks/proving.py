@@ -32,9 +32,10 @@ from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import parse_policy
 from limitlens.limits.state import first_state, in_holdout, next_state, state_at
-from limitlens.models.default_risk import DefaultRiskModel, train_model
+from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.labels import computed_labels
 from limitlens.models.settings import TrainSettings
+from limitlens.models.training import train_model
 from limitlens.pipeline.workspace import default_policy, default_settings
 
 WORLD = Path(__file__).with_name("attribution.toml")

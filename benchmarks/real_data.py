@@ -14,7 +14,8 @@ import numpy as np
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.features.declarations import FeatureSet
-from limitlens.models.default_risk import predict_pd, train_model
+from limitlens.models.default_risk import predict_pd
+from limitlens.models.training import train_model
 from limitlens.models.validation import measure, paired_auc_gain
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings

@@ -27,8 +27,9 @@ from limitlens.data.frames import to_arrow
 from limitlens.data.storage import parquet_stream
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import first_state
-from limitlens.models.default_risk import load_model, save_model, train_model
+from limitlens.models.default_risk import load_model, save_model
 from limitlens.models.scorer import mean_scores
+from limitlens.models.training import train_model
 from limitlens.pipeline.score import BATCH_ROWS, SCORES, scored_batches
 from limitlens.pipeline.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
@@ -70,7 +71,8 @@ def scored_rows(folder: Path) -> float:
     state = first_state(lines.assign(as_of=accounts["as_of"]), np.zeros(len(lines), bool))
     iteration = Iteration(model, default_policy(), "1")
     with parquet_stream(SCORES, folder / "scores.parquet") as write:
-        for piece in scored_batches(iteration, folder / "features.parquet", accounts["account_id"], state):
+        features = pq.ParquetFile(folder / "features.parquet")
+        for piece in scored_batches(iteration, features, accounts["account_id"], state):
             write(piece)
     return time.perf_counter() - begun
 

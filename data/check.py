@@ -142,7 +142,7 @@ def check_events(
         Another run is in progress.
     """
     delivery = find_delivery(input_dir)
-    with exclusive(store.root):
+    with exclusive(store.root, "check"):
         lines, names, load = LINES.empty_table(), [], store.next_load()
         parts = {name: _Part() for name in SOURCES}
         for source in SOURCES.values():

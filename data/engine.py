@@ -8,10 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from limitlens.data.errors import ConfigError, WorkspaceError
-
-#: DuckDB spills to disk above it, unless :func:`limit_memory` says otherwise.
-MEMORY_LIMIT = "4GB"
-
+from limitlens.data.resources import MEMORY_LIMIT, thread_count
 
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
@@ -136,5 +133,5 @@ def _database() -> duckdb.DuckDBPyConnection:
 
     Looking for common subexpressions takes over half of the planning of a wide feature query and saves nothing there.
     """
-    config = {"memory_limit": MEMORY_LIMIT, "disabled_optimizers": "common_subexpressions"}
-    return duckdb.connect(config=config)
+    config: dict[str, str | int] = {"memory_limit": MEMORY_LIMIT, "threads": thread_count()}
+    return duckdb.connect(config=config | {"disabled_optimizers": "common_subexpressions"})

@@ -85,9 +85,12 @@ class EventStore:
     ----------
     root : Path
         Workspace folder; it need not exist before the first load.
+    first_loads : int, optional
+        See only so many loads, as a job does that began before the others came; default: all there are.
     """
 
     root: Path
+    first_loads: int | None = None
 
     def relation(self, source: str, loads: Collection[str] | None = None) -> str:
         """SQL of every accepted row of a source.
@@ -237,7 +240,8 @@ class EventStore:
 
     def loads(self) -> list[dict[str, Any]]:
         """The marks of all committed loads, oldest first."""
-        return [_read_mark(path) for path in sorted((self.root / "loads").glob("*.json"))]
+        marks = sorted((self.root / "loads").glob("*.json"))
+        return [_read_mark(path) for path in marks[: self.first_loads]]
 
     def next_load(self) -> str:
         """Number of the load to come; files an interrupted load left under it are overwritten."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import pyarrow as pa
+from limitlens.data.contracts import Dtype
 
 #: What a sentinel says for "unknown", by type of column.
-SENTINELS = {pa.int64(): "999999999", pa.string(): "'UNKNOWN'"}
+SENTINELS: Mapping[Dtype, str] = {"cents": "999999999", "integer": "999999999", "string": "'UNKNOWN'"}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.contracts import EVENT_SOURCES, MAX_CENTS, SOURCES
+from limitlens.data.contracts import EVENT_SOURCES, MAX_CENTS, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import ConfigError
-from limitlens.data.events import UTC_TIME, quoted
+from limitlens.data.events import ARROW_TYPES, UTC_TIME, quoted
 from limitlens.data.fault_operators import FAULTS, FRESH_ID, OPERATORS, SENTINELS
 
 #: What the truth says about a touched row: whose it is, its ``known_time`` without the fault, and when the truth is
@@ -225,8 +225,8 @@ def _expect_columns(fault: Fault, table: pa.Table) -> None:
             likely = get_close_matches(column, names, 1)
             mend = f"did you mean {likely[0]!r}?" if likely else "choose another source or column."
             raise ConfigError(f"{fault.name} needs column {column!r}, {fault.source} has {', '.join(names)}; {mend}")
-    meant: Mapping[str, tuple[pa.DataType, ...]] = {"sentinel": (*SENTINELS,), "category_recoded": (pa.string(),)}
-    types = meant.get(fault.name, ())
+    meant: Mapping[str, tuple[Dtype, ...]] = {"sentinel": (*SENTINELS,), "category_recoded": ("string",)}
+    types = tuple(dict.fromkeys(ARROW_TYPES[dtype] for dtype in meant.get(fault.name, ())))
     if types and (got := table.schema.field(hit).type) not in types:
         raise ConfigError(f"{fault.name} got {hit!r} of {got}, expected {' or '.join(map(str, types))}; name another.")
 
@@ -306,6 +306,10 @@ def _truth(fault: Fault) -> str:
     """
 
 
+def _sentinel(stored: pa.DataType) -> str:
+    return next((text for dtype, text in SENTINELS.items() if ARROW_TYPES[dtype] == stored), "")
+
+
 def _changed(fault: Fault, schema: pa.Schema, sql: Mapping[str, str]) -> dict[str, str]:
     """The SQL of an operator, filled in from the fault."""
     hit = fault.hits_column or ""
@@ -314,7 +318,7 @@ def _changed(fault: Fault, schema: pa.Schema, sql: Mapping[str, str]) -> dict[st
         "wait": _wait(fault),
         "wait_us": str(round(fault.repair_days * _DAY_US)),
         "seed": str(fault.seed),
-        "sentinel": SENTINELS.get(schema.field(hit).type, "") if hit in schema.names else "",
+        "sentinel": _sentinel(schema.field(hit).type) if hit in schema.names else "",
     }
     return {name.format(column=hit): value.format(column=quoted(hit), **words) for name, value in sql.items()}
 

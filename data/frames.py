@@ -1,7 +1,8 @@
-"""Frames to Arrow tables, with times that keep their zone."""
+"""Frames and Arrow: tables with times that keep their zone, and text looked up without a loop in Python."""
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _UTC = pa.timestamp("us", tz="UTC")
 
@@ -29,3 +30,23 @@ def to_arrow(frame: pd.DataFrame, schema: pa.Schema | None = None) -> pa.Table:
     if schema is not None:
         return table
     return table.cast(pa.schema([field.with_type(_UTC) if field.name in zoned else field for field in table.schema]))
+
+
+def is_among(values: pd.Series, wanted: pd.Series | pd.Index) -> pd.Series:
+    """Whether each text is one of some others; ``Series.isin`` walks through text value by value.
+
+    Parameters
+    ----------
+    values, wanted : Series of str
+
+    Returns
+    -------
+    Series of bool, indexed like ``values``
+
+    Examples
+    --------
+    >>> is_among(pd.Series(["A1", "A2"]), pd.Series(["A2"])).tolist()
+    [False, True]
+    """
+    found = pc.is_in(pa.array(values, pa.string()), pa.array(wanted, pa.string()))
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index, dtype=bool)

@@ -1,31 +1,85 @@
 """One writer at a time: an exclusive lock on a workspace, freed by the system even after ``kill -9``."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.calendar import format_time
+from limitlens.data.errors import BusyError
+
+#: Told who holds a workspace that is waited for; None: nobody waits.
+_WAITING: ContextVar[Callable[[str], None] | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
-def exclusive(root: Path) -> Iterator[None]:
+def exclusive(root: Path, command: str) -> Iterator[None]:
     """Hold the workspace for one writing run.
 
     Parameters
     ----------
     root : Path
         Workspace folder; created when it does not exist.
+    command : str
+        What holds it, for whoever finds it held.
 
     Raises
     ------
-    WorkspaceError
-        Another run holds it.
+    BusyError
+        Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WorkspaceError(f"{root}: a run is in progress; start this one again when it has ended.") from None
+    descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as handle:
+        _lock(handle, root)
+        with suppress(OSError):  # a full disk does not keep anybody from holding it
+            handle.seek(0)
+            handle.truncate()
+            handle.write(json.dumps({"command": command, "process": os.getpid()}))
+            handle.flush()
         yield
+
+
+@contextmanager
+def waiting(tell: Callable[[str], None]) -> Iterator[None]:
+    """Wait, in this block, until a workspace is free.
+
+    Parameters
+    ----------
+    tell : callable
+        Told once who holds it.
+    """
+    token = _WAITING.set(tell)
+    try:
+        yield
+    finally:
+        _WAITING.reset(token)
+
+
+def _lock(handle: IO[str], root: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        tell = _WAITING.get()
+        if tell is None:
+            raise BusyError(
+                f"{root}: a run is in progress{_holder(handle)}; run this again when it has ended, or with --wait."
+            ) from None
+        tell(f"waiting for the run in progress{_holder(handle)}")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _holder(handle: IO[str]) -> str:
+    """Who wrote the lock last: its holder, unless it has only just come."""
+    handle.seek(0)
+    try:
+        found = json.loads(handle.read())
+        since = datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, UTC).replace(microsecond=0)
+        return f" ({found['command']} since {format_time(since)}, process {found['process']})"
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from limitlens.data.frames import is_among
 from limitlens.limits.policy import ADVERSE
 
 #: Days past due at which a cut comes too late to be foresight: the backstop of IFRS 9, 5.5.11.
@@ -71,7 +72,7 @@ def outcome_of(decisions: pd.DataFrame, bad: pd.Series) -> Outcome:
     first = ordered.drop_duplicates("account_id")
     judged = bad[bad.index.isin(first.loc[first["dpd_days"] < LATE_DAYS, "account_id"])]
     good, gone = judged.index[~judged], judged.index[judged]
-    in_time = ordered[~(late & ordered["account_id"].isin(gone))]
+    in_time = ordered[~(late & is_among(ordered["account_id"], gone))]
     hit = pd.Index(in_time.loc[in_time["action"].isin(ADVERSE), "account_id"].unique())
     at_end, before = (rows.groupby("account_id")["limit_cents"].last() for rows in (ordered, in_time))
     return Outcome(

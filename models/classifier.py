@@ -13,13 +13,21 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
-from limitlens.models.calibration import choose_calibration
+from limitlens.data.progress import Part
+from limitlens.data.resources import thread_count
+from limitlens.models.calibrating import choose_calibration
 from limitlens.models.scorer import Member, Scorer, unseen_scores
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+#: Trees between two lines about how far a training is.
+_TOLD_EVERY = 25
+
+Callback = Callable[[lgb.callback.CallbackEnv], None]
 
 
 class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
@@ -107,6 +115,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         fold: IntArray | None = None,
         period: npt.NDArray[Any] | None = None,
         champion: Scorer | None = None,
+        progress: Callable[[str], None] | None = None,
     ) -> Self:
         """Train the members that are not carried over, and calibrate all of them together.
 
@@ -122,6 +131,8 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             When each row was observed; the latest rows say when to stop, and which calibration. Default: one period.
         champion : Scorer, optional
             Of the same columns and folds.
+        progress : callable, optional
+            Told now and then how many trees the members have.
 
         Raises
         ------
@@ -144,25 +155,46 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         carried = champion.members[-self.carried_rounds * self.folds :] if champion and self.carried_rounds else ()
         begun = carried[-1].turn + 1 if carried else 0
         turns = range(begun, begun + self.rounds - len(carried) // self.folds)
-        members = (*carried, *self._train(X, bad, fold, latest, turns))
+        members = (*carried, *self._train(X, bad, fold, latest, turns=turns, progress=progress))
         scores = unseen_scores(members, X, fold)
         judged = fold == 0 if latest.all() else latest
         self.scorer_ = Scorer(members, choose_calibration(scores, bad, judged))
         return self
 
     def _train(
-        self, inputs: FloatArray, bad: BoolArray, fold: IntArray, latest: BoolArray, turns: range
+        self,
+        inputs: FloatArray,
+        bad: BoolArray,
+        fold: IntArray,
+        latest: BoolArray,
+        *,
+        turns: range,
+        progress: Callable[[str], None] | None,
     ) -> list[Member]:
         """Members of some turns; the first turn finds out how many trees are enough."""
         data, dealt = self._dealt(inputs, bad, fold, latest)
-        first = self._turn(data, dealt, turns[0], self.trees, [self._stop()])
-        self.trees_ = max(first["cvbooster"].best_iteration, 1)
-        found = [first, *(self._turn(data, dealt, turn, self.trees_, []) for turn in turns[1:])]
-        return [
-            Member(booster.model_to_string(num_iteration=self.trees_), k, turn)
-            for turn, dealt_again in zip(turns, found, strict=True)
-            for k, booster in enumerate(dealt_again["cvbooster"].boosters)
-        ]
+        members: list[Member] = []
+        trees = self.trees
+        for done, turn in enumerate(turns):
+            callbacks = [] if done else [self._stop()]
+            if progress:
+                callbacks.append(self._told(done, len(turns), len(bad), progress))
+            texts, trees = self._texts(data, dealt, turn, trees, callbacks)
+            members += [Member(text, k, turn) for k, text in enumerate(texts)]
+        self.trees_ = trees
+        return members
+
+    def _told(self, done: int, turns: int, rows: int, progress: Callable[[str], None]) -> Callback:
+        """A callback of LightGBM that tells how far the members of a turn are; all grow together, tree by tree."""
+        members = f"members {done * self.folds + 1} to {(done + 1) * self.folds} of {turns * self.folds}"
+
+        def tell(env: lgb.callback.CallbackEnv) -> None:
+            trees, most = env.iteration + 1, env.end_iteration
+            if trees % _TOLD_EVERY == 0 or trees == most:
+                text = f"training {members} on {rows:,} rows: tree {trees} of at most {most}"
+                progress(Part(text, done + trees / most, turns))
+
+        return tell
 
     def held_out_loss(
         self,
@@ -171,7 +203,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         *,
         fold: IntArray,
         period: npt.NDArray[Any] | None = None,
-        callbacks: Sequence[Callable[[lgb.callback.CallbackEnv], None]] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> float:
         """Mean log loss of one round of members on the accounts each has not seen, in the latest period.
 
@@ -191,18 +223,29 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     ) -> tuple[lgb.Dataset, list[tuple[IntArray, IntArray]]]:
         """The binned rows, and for each fold those it trains on and those that watch."""
         options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
-        data = lgb.Dataset(inputs, bad.astype(np.float64), free_raw_data=False, **options)
+        data = lgb.Dataset(inputs, bad.astype(np.float64), **options)
         return data, [(np.flatnonzero(fold != k), _watched(fold == k, latest)) for k in range(self.folds)]
 
     def _stop(self) -> Any:
         return lgb.early_stopping(self.patience, verbose=False)
+
+    def _texts(
+        self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
+    ) -> tuple[list[str], int]:
+        """The members of a turn, and how many trees they keep; nothing else of it stays, a booster holds its rows."""
+        found = self._turn(data, dealt, turn, trees, callbacks)["cvbooster"]
+        kept = max(found.best_iteration, 1) if found.best_iteration != -1 else trees
+        return [booster.model_to_string(num_iteration=kept) for booster in found.boosters], kept
 
     def _turn(
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
     ) -> dict[str, Any]:
         """One member for each fold, and their mean losses."""
         parameters = self._parameters(self.seed * 1_000 + turn)
-        found: dict[str, Any] = lgb.cv(parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True)
+        with threadpool_limits(thread_count(), user_api="openmp"):  # a parameter would stand in the model's text
+            found: dict[str, Any] = lgb.cv(
+                parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True
+            )
         return found
 
     def _parameters(self, seed: int) -> dict[str, Any]:

@@ -16,30 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from limitlens.data.contracts import contract_digest
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.models.calibration import Calibration, to_pd
-from limitlens.models.classifier import DefaultRiskClassifier
-from limitlens.models.inputs import (
-    Categories,
-    find_categories,
-    fold_of,
-    model_columns,
-    model_inputs,
-    monotone_directions,
-    text_columns,
-)
+from limitlens.models.inputs import Categories, fold_of, model_columns, model_inputs
 from limitlens.models.scorer import Member, Scorer
 from limitlens.models.settings import TrainSettings
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-#: New lines have a scorer of their own from so many bad ones on; with fewer it would know less than the one for all.
-NEW_LINE_BADS = 200
 
 
 @dataclass(frozen=True)
@@ -118,59 +104,6 @@ class DefaultRiskModel:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def train_model(
-    features: FeatureSet,
-    table: pd.DataFrame,
-    limit_cents: IntArray,
-    line_age_days: IntArray,
-    bad: BoolArray,
-    *,
-    settings: TrainSettings,
-    labels_end: str,
-    champion: DefaultRiskModel | None = None,
-) -> DefaultRiskModel:
-    """Train the members that are not carried over from the champion, and calibrate.
-
-    Parameters
-    ----------
-    table : DataFrame of shape (n, ...)
-        Feature table of ``features`` at the training as-of times; its latest as-of time says when to stop.
-    limit_cents, line_age_days : int64 arrays of shape (n,)
-        State of each line then.
-    bad : bool array of shape (n,)
-    settings : TrainSettings
-    labels_end : str
-        ISO time until which the labels look.
-    champion : DefaultRiskModel, optional
-        Its newest members stay, if it reads the same features and predicts the same; see :func:`can_carry`.
-    """
-    old = champion if champion and can_carry(champion, features, settings) else None
-    categories = find_categories(features, table, old.categories if old else None)
-    inputs = model_inputs(features, categories, table, limit_cents, line_age_days)
-    fold = fold_of(table["account_id"], settings.folds)
-    period = table["as_of"].to_numpy()
-    names = model_columns(features)
-    classifier = DefaultRiskClassifier(
-        **settings.classifier_parameters(),
-        monotone=monotone_directions(features),
-        categorical=[names.index(name) for name in text_columns(features)],
-    )
-
-    def scorer(rows: BoolArray, before: Scorer | None) -> Scorer:
-        return classifier.fit(inputs[rows], bad[rows], fold=fold[rows], period=period[rows], champion=before).scorer_
-
-    new = line_age_days < settings.new_line_days
-    return DefaultRiskModel(
-        features=features,
-        categories=categories,
-        book=scorer(np.ones(len(bad), bool), old.book if old else None),
-        new_lines=scorer(new, old.new_lines if old else None) if bad[new].sum() >= NEW_LINE_BADS else None,
-        settings=settings,
-        contract=contract_digest(),
-        labels_end=labels_end,
-    )
-
-
 def at_level(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
     """The model with every log-odds moved by ``shift``."""
 
@@ -179,14 +112,6 @@ def at_level(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
 
     new_lines = moved(model.new_lines) if model.new_lines else None
     return replace(model, book=moved(model.book), new_lines=new_lines, level_shift=model.level_shift + shift)
-
-
-def can_carry(champion: DefaultRiskModel, features: FeatureSet, settings: TrainSettings) -> bool:
-    """Whether members of a champion mean the same in a model of these features and settings."""
-    same = ("horizon_months", "default_dpd_days", "folds", "new_line_days")
-    return champion.features == features and all(
-        getattr(champion.settings, name) == getattr(settings, name) for name in same
-    )
 
 
 def predict_log_odds(

@@ -8,6 +8,8 @@ Intelligent Credit Scoring (2017), chapter 4.
 
 import pandas as pd
 
+from limitlens.data.frames import is_among
+
 #: Buckets of days past due: lowest of each, and its name.
 BUCKETS = {0: "current", 1: "1-29", 30: "30-59", 60: "60-89", 90: "90+"}
 
@@ -95,7 +97,7 @@ def early_signs(dpd: pd.DataFrame, bad_dpd_days: int, by_months: int) -> pd.Data
         ``lines`` with the sign, ``bad_share`` of them, ``caught_share`` of all bad lines that had it.
     """
     ages = dpd.groupby("account_id")["age_months"].agg(["min", "max"])
-    whole = dpd[dpd["account_id"].isin(ages.index[(ages["min"] <= 1) & (ages["max"] >= by_months)])]
+    whole = dpd[is_among(dpd["account_id"], ages.index[(ages["min"] <= 1) & (ages["max"] >= by_months)])]
     whole = whole[whole["age_months"] <= by_months]
     bad = whole.groupby("account_id")["dpd_days"].max() >= bad_dpd_days
     rows = {}

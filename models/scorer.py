@@ -8,13 +8,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from limitlens.data.resources import thread_count
 from limitlens.models.calibration import Calibration, to_pd
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -38,9 +41,16 @@ class Member:
     turn: int
 
     @cached_property
-    def booster(self) -> lgb.Booster:
+    def booster(self) -> "lgb.Booster":
         """Ready to predict."""
+        import lightgbm as lgb  # noqa: PLC0415 - slow to import; only predictions need it
+
         return lgb.Booster(model_str=self.text)
+
+    def raw(self, inputs: FloatArray, **options: Any) -> FloatArray:
+        """What :meth:`lightgbm.Booster.predict` gives on the scale of log-odds, whatever the number of threads."""
+        found = self.booster.predict(inputs, raw_score=True, num_threads=thread_count(), **options)
+        return np.asarray(found, np.float64)
 
     @cached_property
     def sha256(self) -> str:
@@ -84,7 +94,7 @@ def mean_scores(members: Sequence[Member], inputs: FloatArray) -> FloatArray:
     """Mean log-odds of some members, always added in the same order."""
     total = np.zeros(len(inputs))
     for member in members:
-        total += member.booster.predict(inputs, raw_score=True)
+        total += member.raw(inputs)
     return total / len(members)
 
 

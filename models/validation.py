@@ -1,4 +1,8 @@
-"""Validation: how well the model ranks, and how true its probabilities are."""
+"""Validation: how well the model ranks, and how true its probabilities are.
+
+Whether a PD is true is tested by the Jeffreys test (ECB, Instructions for reporting the validation results of internal
+models, 2019, section 2.5.3.1).
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import logit
+from scipy.stats import beta as beta_distribution
 from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
 FloatArray = npt.NDArray[np.float64]
@@ -86,6 +93,58 @@ def calibration_table(bad: BoolArray, pd_: FloatArray, bins: int = 10) -> pd.Dat
             "observed_share": [float(bad[part].mean()) for part in parts],
         }
     )
+
+
+def calibration_line(bad: BoolArray, pd_: FloatArray) -> tuple[float, float]:
+    """Intercept and slope of outcomes on the log-odds of the PD: (0, 1) when the PDs are true (Cox 1958)."""
+    fit = LogisticRegression(C=np.inf).fit(logit(pd_).reshape(-1, 1), bad)
+    return float(fit.intercept_[0]), float(fit.coef_[0, 0])
+
+
+def jeffreys_test(bads: int, rows: int, expected_share: float) -> float:
+    """Probability that the true share of bads is at most the expected one: below 0.05 the PD is too low.
+
+    Parameters
+    ----------
+    bads, rows : int
+        Observed.
+    expected_share : float
+        Mean PD.
+
+    Examples
+    --------
+    >>> round(jeffreys_test(10, 100, 0.05), 3)
+    0.018
+    """
+    return float(beta_distribution.cdf(expected_share, bads + 0.5, rows - bads + 0.5))
+
+
+def calibration_by(group: pd.Series, bad: BoolArray, pd_: FloatArray) -> pd.DataFrame:
+    """Observed beside expected bads in each group, with the Jeffreys test.
+
+    Returns
+    -------
+    DataFrame with ``group, rows, bads, observed_share, expected_share, ratio, riskiest_ratio, jeffreys``
+        ``ratio``: observed by expected; ``riskiest_ratio``: the same among the riskiest 5% of the group.
+    """
+    rows = []
+    for name, at in group.reset_index(drop=True).groupby(group.to_numpy()).groups.items():
+        bads, expected = int(bad[at].sum()), float(pd_[at].mean())
+        riskiest = at[np.argsort(-pd_[at], kind="stable")[: max(1, round(len(at) * 0.05))]]
+        observed = bads / len(at)
+        rows.append(
+            {
+                "group": str(name),
+                "rows": len(at),
+                "bads": bads,
+                "observed_share": observed,
+                "expected_share": expected,
+                "ratio": observed / expected,
+                "riskiest_ratio": float(bad[riskiest].sum() / pd_[riskiest].sum()),
+                "jeffreys": jeffreys_test(bads, len(at), expected),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def tail_table(

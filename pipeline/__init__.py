@@ -1,5 +1,5 @@
 """The way through: stages, iterations in MLflow, report, command line."""
 
-from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+import lazy_loader
 
-__all__ = ["Workspace", "default_policy", "default_settings"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

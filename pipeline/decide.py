@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import to_arrow
+from limitlens.data.frames import is_among, to_arrow
 from limitlens.data.lock import exclusive
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
@@ -69,7 +69,7 @@ def decide(
         A recorded limit cannot be reproduced; nothing of that date is recorded.
     """
     ledger, registry = workspace.ledger, workspace.registry
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "decide"):
         ledger.sweep()
         version = model_version or registry.champion()
         if version is None:
@@ -146,7 +146,7 @@ def _attribute(
 ) -> pd.DataFrame:
     """Split every change since the last decision; first decisions have nothing to split."""
     before = latest.set_index("account_id")
-    changes = decided[decided["account_id"].isin(before.index)].reset_index(drop=True)
+    changes = decided[is_among(decided["account_id"], before.index)].reset_index(drop=True)
     changes = changes.assign(known_by=changes["as_of"])
     previous = before.loc[changes["account_id"]].reset_index(drop=True)
     return attribute_all(previous, changes, iterations, tables)

@@ -2,18 +2,24 @@
 
 ::
 
-    <root>/features/<feature set>/<as-of>.parquet   one row a line of the book, ordered by account
-    <root>/features/<feature set>/<as-of>.json      written last: the loads it has read
+    <root>/features/<feature set>/<as-of>-<loads>.parquet   one row a line of the book, ordered by account
+    <root>/features/<feature set>/<as-of>.json              written last: that file, and the loads it has read
+
+A file is named by the loads that made it and never changes, so that a training, which reads what it saw when it began,
+and the nightly job can build the same date at once. A file that no mark names does not exist for a reader.
 
 A row of the book depends on what was known before the as-of time about its account, and about accounts that share a
 device or a payee with it. So after a further load only those accounts are computed again whose rows of that time are
-new, or who share something with them; the file is byte for byte the one a full build writes.
+new, or who share something with them; the file is byte for byte the one a full build writes. Where there are none, only
+the mark is new.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -71,9 +77,9 @@ def feature_tables(
         A Parquet file each: ``account_id, as_of, known_by, segment``, the columns of the set and its attributes.
     """
     folder = workspace.root / "features" / features.digest[:16]
-    paths = {as_of: folder / f"{as_of:%Y%m%dT%H%M%S}.parquet" for as_of in as_ofs}
+    marks = {as_of: folder / f"{as_of:%Y%m%dT%H%M%S}.json" for as_of in as_ofs}
     loads = [load["load"] for load in workspace.events.loads()]
-    read = {as_of: _loads_read(path) for as_of, path in paths.items()}
+    before = {as_of: _marked(mark) for as_of, mark in marks.items()}
     source = relations or workspace.relations(features)
 
     def fresh(points: pd.DataFrame, lines: int) -> Iterator[pa.Table]:
@@ -84,35 +90,89 @@ def feature_tables(
         yield from table_parts(features, points, source, engine=engine)
 
     def write(parts: Iterator[pa.Table], written: Sequence[datetime]) -> None:
-        write_tables(parts, {as_of: paths[as_of] for as_of in written})
+        write_tables(parts, {as_of: _file(marks[as_of], loads) for as_of in written})
         for as_of in written:
-            write_text(json.dumps({"loads": loads}) + "\n", _mark(paths[as_of]))
+            _mark(marks[as_of], _Marked(_file(marks[as_of], loads), loads), before[as_of])
 
-    new = [as_of for as_of in as_ofs if not read[as_of] or read[as_of] != loads[: len(read[as_of])]]
+    def stands(as_of: datetime) -> _Marked | None:
+        old = before[as_of]
+        return old if old and old.loads == loads[: len(old.loads)] else None
+
+    new = [as_of for as_of in as_ofs if not stands(as_of)]
     for start in range(0, len(new), TOGETHER):
         together = new[start : start + TOGETHER]
         points = book(together, workspace.relations(features))[_KEYS]
         write(fresh(points, len(points)), together)
     for as_of in as_ofs:
-        if as_of not in new and read[as_of] != loads:
+        old = stands(as_of)
+        if old and old.loads != loads:
             lines = book([as_of], workspace.relations(features))[_KEYS]
-            stale = _changed(workspace.events, loads[len(read[as_of]) :], as_of, features)
-            old = pq.ParquetFile(paths[as_of])
-            known = lines["account_id"].isin(old.read(["account_id"])["account_id"].to_pandas())
-            kept = known & ~lines["account_id"].isin(stale)
+            kept = _kept(lines, old.path, _changed(workspace.events, loads[len(old.loads) :], as_of, features))
+            if kept.all() and len(kept) == pq.read_metadata(old.path).num_rows:
+                _mark(marks[as_of], _Marked(old.path, loads), old)
+                continue
             missing = iter(()) if kept.all() else fresh(lines[~kept], len(lines))
-            write(_merged(old, lines["account_id"][kept], missing), [as_of])
-    return list(paths.values())
+            write(_merged(pq.ParquetFile(old.path), lines["account_id"][kept], missing), [as_of])
+    return [marked.path for marked in map(_marked, marks.values()) if marked]
 
 
-def _mark(path: Path) -> Path:
-    return path.with_suffix(".json")
+def opened_tables(
+    workspace: Workspace,
+    features: FeatureSet,
+    as_ofs: Sequence[datetime],
+    *,
+    relations: Relations | None = None,
+    engine: Engine = DUCKDB,
+    progress: Callable[[str], None],
+) -> list[pq.ParquetFile]:
+    """:func:`feature_tables`, opened: whatever else is built meanwhile, these are of the loads the workspace sees."""
+    loads = [load["load"] for load in workspace.events.loads()]
+    while True:
+        feature_tables(workspace, features, as_ofs, relations=relations, engine=engine, progress=progress)
+        folder = workspace.root / "features" / features.digest[:16]
+        found = [_marked(folder / f"{as_of:%Y%m%dT%H%M%S}.json") for as_of in as_ofs]
+        with suppress(FileNotFoundError):  # replaced just now by a run that sees more loads
+            seen = [one.path for one in found if one and one.loads == loads]
+            files = [pq.ParquetFile(path, page_checksum_verification=True) for path in seen]
+            if len(files) == len(as_ofs):
+                return files
 
 
-def _loads_read(path: Path) -> list[str]:
-    mark = _mark(path)
-    found: list[str] = json.loads(mark.read_text(encoding="utf-8"))["loads"] if mark.exists() and path.exists() else []
-    return found
+@dataclass(frozen=True)
+class _Marked:
+    """A file, and the loads it has read."""
+
+    path: Path
+    loads: list[str]
+
+
+def _file(mark: Path, loads: Sequence[str]) -> Path:
+    digest = hashlib.sha256(json.dumps(list(loads)).encode()).hexdigest()[:8]
+    return mark.with_name(f"{mark.stem}-{digest}.parquet")
+
+
+def _marked(mark: Path) -> _Marked | None:
+    """What a mark says, if its file is there."""
+    try:
+        body = json.loads(mark.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    path = mark.with_name(body["file"])
+    return _Marked(path, body["loads"]) if path.exists() else None
+
+
+def _mark(mark: Path, now: _Marked, before: _Marked | None) -> None:
+    """Make a file the one of its as-of time; the one before it goes."""
+    write_text(json.dumps({"file": now.path.name, "loads": now.loads}) + "\n", mark)
+    if before and before.path != now.path:
+        before.path.unlink(missing_ok=True)
+
+
+def _kept(lines: pd.DataFrame, path: Path, stale: pa.ChunkedArray) -> pd.Series:
+    """Which lines of the book stand in a file and need not be computed again."""
+    accounts = pa.array(lines["account_id"], pa.string())
+    known = pc.is_in(accounts, pq.read_table(path, columns=["account_id"])["account_id"])
+    return pd.Series(pc.and_not(known, pc.is_in(accounts, stale)).to_pandas(), index=lines.index)
 
 
 def write_tables(parts: Iterable[pa.Table], paths: Mapping[datetime, Path]) -> None:
@@ -165,7 +225,7 @@ def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) 
     yield from computed
 
 
-def _changed(store: EventStore, loads: list[str], known_by: datetime, features: FeatureSet) -> pd.Series:
+def _changed(store: EventStore, loads: list[str], known_by: datetime, features: FeatureSet) -> pa.ChunkedArray:
     """Accounts of which the loads brought rows known before a time, and those that share something with such rows."""
     known = f"known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)"
     tables: dict[str, pa.Table | str] = {"new_accounts": store.relation("accounts", loads)}
@@ -178,5 +238,4 @@ def _changed(store: EventStore, loads: list[str], known_by: datetime, features: 
         touched = f"SELECT event_no FROM new_{source} WHERE {known}"
         shared = f"SELECT {column} FROM {source} WHERE event_no IN ({touched}) AND NOT {column} IS NULL"
         parts.append(f"SELECT account_id FROM {source} WHERE {column} IN ({shared})")
-    found: pd.Series = run_sql(" UNION ".join(parts), tables).to_pandas()["account_id"]
-    return found
+    return run_sql(" UNION ".join(parts), tables)["account_id"]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from limitlens.data.frames import is_among
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
 from limitlens.pipeline.workspace import Workspace
@@ -26,7 +27,7 @@ def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame
     -------
     DataFrame with ``account_id, as_of, known_by``, no repeats
     """
-    before = latest.loc[latest["account_id"].isin(planned["account_id"]), ["account_id", "as_of"]]
+    before = latest.loc[is_among(latest["account_id"], planned["account_id"]), ["account_id", "as_of"]]
     moments = pd.concat([before, planned]).sort_values(["account_id", "as_of"], ignore_index=True)
     old = moments.assign(known_by=moments["as_of"], as_of=moments.groupby("account_id")["as_of"].shift())
     return pd.concat([moments.assign(known_by=moments["as_of"]), old.dropna()], ignore_index=True)

@@ -49,7 +49,7 @@ def override(
         raise WorkspaceError(f"an override needs a limit or one of {list(OVERRIDE_ACTIONS[1:])}, and not both.")
     if not (actor.strip() and reason.strip()):
         raise WorkspaceError("an override needs the name of a person and a reason.")
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "ledger override"):
         state = _state(workspace, account_id, at)
         before = int(state["limit_cents"])
         after = limit_cents if limit_cents is not None else 0 if action == "close" else before

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.limits.registry import Promotion, RegisteredModel
 from limitlens.pipeline import tracking
@@ -57,11 +57,12 @@ def promote(
 
     Raises
     ------
+    GateError
+        No reviewer is named, the developer is the reviewer, or the budget is exceeded.
     WorkspaceError
-        Nothing was trained, the version does not exist or was withdrawn, no reviewer is named, the developer is the
-        reviewer, or the budget is exceeded.
+        Nothing was trained, or the version does not exist or was withdrawn.
     """
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "promote"):
         models = workspace.registry.models()
         if not models:
             raise WorkspaceError("nothing has been trained yet; run limitlens train first.")
@@ -91,9 +92,9 @@ def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, o
     if not compared.breaches:
         return "review"
     if override is None:
-        raise WorkspaceError(_refusal(compared))
+        raise GateError(_refusal(compared))
     if compared.approver != override.approver.strip():
-        raise WorkspaceError(
+        raise GateError(
             f"only the {compared.approver} may promote above the budget; got --override-by {override.approver!r}."
         )
     return "override"
@@ -115,7 +116,7 @@ def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: date
     WorkspaceError
         There was none, or all of them were withdrawn.
     """
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "rollback"):
         withdrawn = workspace.registry.withdrawn()
         usable = [version for version in _champions(workspace.registry.promotions())[:-1] if version not in withdrawn]
         if not usable:
@@ -147,13 +148,13 @@ def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdr
     WorkspaceError
         The version does not exist.
     """
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "withdraw"):
         workspace.registry.model(version)
         workspace.registry.record_withdrawal(version, actor, reason, withdrawn_at)
 
 
 def _check_reviewer(reviewer: str | None, developer: str) -> None:
     if reviewer is None or not reviewer.strip():
-        raise WorkspaceError("this promotion replaces a champion and needs a review; give --reviewer NAME.")
+        raise GateError("this promotion replaces a champion and needs a review; give --reviewer NAME.")
     if reviewer.strip() == developer:
-        raise WorkspaceError(f"{reviewer} trained this version; somebody else has to review it.")
+        raise GateError(f"{reviewer} trained this version; somebody else has to review it.")

@@ -79,7 +79,7 @@ def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconcil
         A run is in progress, or the disk is full.
     """
     ledger = workspace.ledger
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "reconcile"):
         ledger.sweep()
         for runs in _batches(_due(ledger), ledger):
             _reconcile_batch(workspace, runs, progress)

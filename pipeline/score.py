@@ -16,7 +16,7 @@ from limitlens.data.storage import parquet_stream
 from limitlens.features.spine import book
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked
-from limitlens.pipeline.feature_tables import feature_tables
+from limitlens.pipeline.feature_tables import opened_tables
 from limitlens.pipeline.states import states_before
 from limitlens.pipeline.workspace import Workspace
 
@@ -70,6 +70,7 @@ def score(
     IntegrityError
         A file of the model is not the one recorded.
     """
+    workspace = workspace.snapshot()
     version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
@@ -81,7 +82,7 @@ def score(
     found = workspace.scoring(version)
     backtest = as_of < datetime.fromisoformat(found.model.labels_end)
     iteration = Iteration(found.model, found.policy, version, backtest)
-    [path] = feature_tables(workspace, iteration.model.features, [as_of], progress=progress)
+    [table] = opened_tables(workspace, iteration.model.features, [as_of], progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
     state = states_before(
         lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
@@ -89,22 +90,22 @@ def score(
     progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
     rows = 0
     with parquet_stream(SCORES, out) as write:
-        for piece in scored_batches(iteration, path, lines["account_id"], state):
+        for piece in scored_batches(iteration, table, lines["account_id"], state):
             write(piece)
             rows += len(piece)
     return Scored(rows, version, backtest, out)
 
 
 def scored_batches(
-    iteration: Iteration, features: Path, accounts: pd.Series, state: pd.DataFrame
+    iteration: Iteration, features: pq.ParquetFile, accounts: pd.Series, state: pd.DataFrame
 ) -> Iterator[pa.Table]:
     """Score a feature file batch by batch.
 
     Parameters
     ----------
     iteration : Iteration
-    features : Path
-        Feature table of the model, as :func:`limitlens.pipeline.feature_tables.feature_tables` writes it.
+    features : pyarrow.parquet.ParquetFile
+        Feature table of the model, as :func:`limitlens.pipeline.feature_tables.opened_tables` gives it.
     accounts : Series of str
         Account of every line in it, in its order.
     state : DataFrame
@@ -121,11 +122,11 @@ def scored_batches(
         The file holds other accounts.
     """
     start = 0
-    for batch in pq.ParquetFile(features, page_checksum_verification=True).iter_batches(BATCH_ROWS):
+    for batch in features.iter_batches(BATCH_ROWS):
         table = batch.to_pandas()
         rows = slice(start, start := start + len(table))
         if not np.array_equal(table["account_id"], accounts.iloc[rows]):
-            raise IntegrityError(f"{features}: not the lines of the book; delete the file, it is built again.")
+            raise IntegrityError("a feature table is not of the book; delete the folder features, it is built again.")
         mine = state.iloc[rows].reset_index(drop=True)
         pd_ = iteration.score(table, mine)
         version = pa.array(np.full(len(pd_), iteration.model_version))

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from limitlens.data.frames import is_among
 from limitlens.limits.override import overridden
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import first_state, in_holdout, next_state, state_at
@@ -25,7 +26,7 @@ def states_before(lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataF
     -------
     DataFrame of :data:`limitlens.limits.state.STATE_COLUMNS`, indexed like ``lines``
     """
-    known = lines["account_id"].isin(latest["account_id"])
+    known = is_among(lines["account_id"], latest["account_id"])
     fresh = lines[~known]
     first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
     if not known.any():

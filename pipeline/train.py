@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from limitlens.data.lock import exclusive
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import exclusive, waiting
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
-from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model, train_model
+from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model
 from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
 from limitlens.models.settings import TrainSettings
+from limitlens.models.training import train_model
 from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.level import at_recent_level
@@ -52,6 +54,9 @@ def train(
 ) -> Trained:
     """Train, validate and register an iteration.
 
+    It is trained on the loads that the workspace has when it begins. The workspace is held only while the iteration is
+    registered, so that a nightly job need not wait for a training; at the end the training waits for the nightly job.
+
     Parameters
     ----------
     workspace : Workspace
@@ -69,21 +74,25 @@ def train(
     ConfigError
         A rule of the policy names a column that does not exist.
     WorkspaceError
-        No label has matured, or another run is in progress.
+        No label has matured, or the champion was withdrawn meanwhile.
     """
-    with exclusive(workspace.root):
-        champion = workspace.registry.champion()
-        if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
-            champion = None
-        before = workspace.iteration(champion).model if champion else None
-        features = workspace.features(settings)
-        workspace.check_rules(policy, features)
-        model, table = fit_iteration(workspace, settings, until, before, progress)
-        progress("validating")
-        judged = judge(model, policy, table, workspace)
-        report = render_validation(judged, policy, developer, progress)
-        record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
-        validation = _validate(judged)
+    workspace = workspace.snapshot()
+    champion = workspace.registry.champion()
+    if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
+        champion = None
+    before = workspace.iteration(champion).model if champion else None
+    workspace.check_rules(policy, workspace.features(settings))
+    model, table = fit_iteration(workspace, settings, until, before, progress)
+    progress("validating")
+    judged = judge(model, policy, table, workspace)
+    report = render_validation(judged, policy, developer, progress)
+    record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
+    validation = _validate(judged)
+    with waiting(progress), exclusive(workspace.root, "train"):
+        if champion in workspace.registry.withdrawn():
+            raise WorkspaceError(
+                f"version {champion}, of which members would stay, was withdrawn during the training; train again."
+            )
         return register(workspace, model, policy, validation, developer, report=report, record=record)
 
 
@@ -111,7 +120,17 @@ def fit_iteration(
     progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     limit, age, bad = _columns(rows)
     end = rows["label_end"].max().isoformat()
-    model = train_model(table.features, rows, limit, age, bad, settings=settings, labels_end=end, champion=champion)
+    model = train_model(
+        table.features,
+        rows,
+        limit,
+        age,
+        bad,
+        settings=settings,
+        labels_end=end,
+        champion=champion,
+        progress=progress,
+    )
     if settings.level_months > 0 and "outcomes" not in workspace.events.present():
         model = at_recent_level(model, table, workspace.relations(table.features), progress)
     return model, table

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from limitlens.data.lock import exclusive
+from limitlens.data.lock import exclusive, waiting
 from limitlens.data.storage import write_text
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import (
@@ -72,12 +72,14 @@ def tune(
         Use only what was known before.
     progress : callable
     """
-    with exclusive(workspace.root):
+    workspace = workspace.snapshot()
+    folder = workspace.root / "tuning"
+    with exclusive(folder, "tune"):
         table = build_training_table(workspace, settings, until, progress)
         loss = _objective(table, settings)
         key = _key(workspace, table, settings, until)
-        folder = workspace.root / "tuning"
-        folder.mkdir(parents=True, exist_ok=True)
+        with waiting(progress), exclusive(workspace.root, "tune"):
+            tracking.client(workspace.mlflow)  # its store is made by one run at a time
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=key,

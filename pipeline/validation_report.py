@@ -15,13 +15,19 @@ from limitlens.features.line import LINE_FACTS
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import first_state
-from limitlens.models.calibration import calibration_by, calibration_line
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
-from limitlens.models.explanation import shap_values
+from limitlens.models.explanation import difference_from_shap, shap_values
 from limitlens.models.fairness import Fairness, fairness
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
-from limitlens.models.validation import calibration_table, measure, paired_auc_gain, tail_table
+from limitlens.models.validation import (
+    calibration_by,
+    calibration_line,
+    calibration_table,
+    measure,
+    paired_auc_gain,
+    tail_table,
+)
 from limitlens.pipeline import plots
 from limitlens.pipeline.page import Section, render
 from limitlens.pipeline.training_table import TrainingTable
@@ -33,6 +39,7 @@ BoolArray = npt.NDArray[np.bool_]
 #: Rows that are explained, swept and disturbed; the same every time.
 _SAMPLE = 1_000
 _SWEPT = 60
+_COMPARED = 20
 
 #: What the rows of a split are used for, where its name does not say it.
 _USES = {
@@ -319,7 +326,12 @@ def _explained(judged: Judged) -> list[Section]:
     pictures = [
         (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
     ]
-    text = f"Mean absolute SHAP value over {len(rows):,} validation rows."
+    few = judged.sample(_COMPARED)
+    away = difference_from_shap(judged.model, few, *judged.columns(few))
+    text = (
+        f"Mean absolute SHAP value over {len(rows):,} validation rows, by LightGBM; on {len(few):,} of them at most "
+        f"{away:.0e} from those of the SHAP library."
+    )
     return [
         Section("What drives the PD", text, table, [("", plots.importance(top))]),
         Section("How the strongest features act", "Each point is a line.", None, pictures),

@@ -23,7 +23,7 @@ def verify(workspace: Workspace) -> tuple[int, int]:
     """
     if not workspace.root.is_dir():
         raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
-    with exclusive(workspace.root):
+    with exclusive(workspace.root, "ledger verify"):
         workspace.events.verify()
         links = workspace.ledger.verify()
         anchors = tracking.heads(workspace.mlflow)

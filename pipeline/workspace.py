@@ -30,9 +30,12 @@ class Workspace:
     ----------
     root : Path
         Text, as notebooks have it, becomes one.
+    first_loads : int, optional
+        See only so many loads of events; default: all there are.
     """
 
     root: Path
+    first_loads: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -40,7 +43,11 @@ class Workspace:
     @cached_property
     def events(self) -> EventStore:
         """Accepted events and quarantine."""
-        return EventStore(self.root)
+        return EventStore(self.root, self.first_loads)
+
+    def snapshot(self) -> "Workspace":
+        """The workspace with the loads it has now, whatever comes in while a long job reads it."""
+        return replace(self, first_loads=len(self.events.loads()))
 
     @cached_property
     def ledger(self) -> Ledger:

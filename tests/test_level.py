@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
-from limitlens.models.calibration import METHODS, fit_calibration
+from limitlens.models.calibrating import METHODS, fit_calibration
 from limitlens.models.default_risk import DefaultRiskModel, at_level, load_model, predict_log_odds, save_model
 from limitlens.models.level import MIN_EARLY, level_shift
 from limitlens.pipeline.level import at_recent_level, early_arrears

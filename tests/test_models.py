@@ -14,11 +14,14 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
-from limitlens.models.calibration import METHODS, calibration_line, choose_calibration, fit_calibration, jeffreys_test
+from limitlens.models import explanation
+from limitlens.models.calibrating import METHODS, choose_calibration, fit_calibration
 from limitlens.models.classifier import DefaultRiskClassifier
-from limitlens.models.default_risk import can_carry, load_model, predict_pd, save_model, train_model
-from limitlens.models.explanation import shap_values
+from limitlens.models.default_risk import load_model, predict_pd, save_model
+from limitlens.models.explanation import difference_from_shap, shap_values
 from limitlens.models.inputs import find_categories
+from limitlens.models.training import can_carry, train_model
+from limitlens.models.validation import calibration_line, jeffreys_test
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
@@ -107,7 +110,7 @@ def columns(rows: pd.DataFrame) -> Columns:
 @pytest.fixture(scope="module")
 def new_line_bads() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limitlens.models.default_risk.NEW_LINE_BADS", 5)
+        patch.setattr("limitlens.models.training.NEW_LINE_BADS", 5)
         yield
 
 
@@ -192,3 +195,16 @@ def test_a_damaged_model_is_refused_before_lightgbm_reads_it(trained, tmp_path: 
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(IntegrityError, match=r"new_lines-1\.txt: not the file that was recorded"):
         load_model(tmp_path, digest=model.digest)
+
+
+def test_shap_values_of_lightgbm_are_those_of_the_shap_library(
+    trained,
+    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+) -> None:
+    """And the figure of the validation report sees when one member's are not."""
+    table, model = trained
+    rows = table.part("train").head(30)
+    assert difference_from_shap(model, rows, *columns(rows)[:2]) < 1e-12
+    real, wrong = explanation._library_shap, model.book.members[0]
+    monkeypatch.setattr(explanation, "_library_shap", lambda one, x: real(one, x) + 0.01 * (one is wrong))
+    assert difference_from_shap(model, rows, *columns(rows)[:2]) == pytest.approx(0.01)

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from limitlens.models.calibration import calibration_by
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
-from limitlens.models.validation import tail_table
+from limitlens.models.validation import calibration_by, tail_table
 from limitlens.pipeline.workspace import Workspace
 
 

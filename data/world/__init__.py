@@ -5,7 +5,6 @@ follows from that state and from planted causes, never from a label. Every rando
 one month and one purpose, so a cause can be taken out at its root and everything else stays as it was.
 """
 
-from limitlens.data.world.settings import WorldSettings, default_world, read_world
-from limitlens.data.world.simulation import FUTURES, START, SimulationReport, simulate
+import lazy_loader
 
-__all__ = ["FUTURES", "START", "SimulationReport", "WorldSettings", "default_world", "read_world", "simulate"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,6 +11,9 @@ from typing import Any
 
 from limitlens.data.errors import ConfigError
 
+#: Futures drawn for the true PD of each line.
+FUTURES = 20
+
 #: Causes in the customer's life, in the order in which they are looked for; the last three are innocent.
 CAUSES = (
     "burst_borrowing",

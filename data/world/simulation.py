@@ -28,15 +28,12 @@ from limitlens.data.world.lives import Lived, Lives, billed, born, lived
 from limitlens.data.world.people import CITIES, JOBS, SEGMENTS, People, draw_people
 from limitlens.data.world.rows import to_table
 from limitlens.data.world.scene import Month, Scene
-from limitlens.data.world.settings import CAUSES, WorldSettings, default_world
+from limitlens.data.world.settings import CAUSES, FUTURES, WorldSettings, default_world
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 #: Customers lived at a time; any number gives the same bytes.
 CHUNK_ACCOUNTS = 50_000
-
-#: Futures drawn for the true PD of each line.
-FUTURES = 20
 
 
 @dataclass(frozen=True)

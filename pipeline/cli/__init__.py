@@ -5,7 +5,7 @@ import sys
 from rich.text import Text
 
 from limitlens.data.errors import LimitlensError
-from limitlens.pipeline.cli.common import app, stderr
+from limitlens.pipeline.cli.common import app, progress, stderr
 
 # ruff: isort: split
 # In the order in which --help lists them.
@@ -25,9 +25,10 @@ __all__ = ["app", "data", "ledger", "limits", "main", "models", "policy", "queue
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend becomes one line and exit code 1."""
+    """Run the command line; an error that a user can mend becomes one line, with the exit code of its kind."""
     try:
         app()
     except LimitlensError as error:
+        progress.end()
         stderr.print(Text.assemble(("error", "bold red"), " ", str(error)), soft_wrap=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)

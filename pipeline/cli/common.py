@@ -1,25 +1,57 @@
 """What every command shares: the application, options, progress on the error stream."""
 
 import json
-from datetime import UTC, datetime
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from limitlens.data.calendar import parse_time
-from limitlens.limits.policy import Policy, read_policy
-from limitlens.models.settings import TrainSettings, read_settings
-from limitlens.pipeline.workspace import default_settings
+from limitlens.data.lock import waiting
+from limitlens.data.progress import Part
+from limitlens.data.resources import THREADS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from limitlens.limits.policy import Policy
+    from limitlens.models.settings import TrainSettings
 
 app = typer.Typer(
     help="Credit limits whose every change is split, to the cent, into behaviour, data, model, policy and time.",
+    epilog="Exit codes: 0 done, 1 a step is missing, 2 wrong options, 3 a release was refused, 4 input was refused, "
+    "5 another run is in progress, 6 a record is damaged, 7 nothing to do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+#: With which a command ends that found nothing to do; the others stand in :mod:`limitlens.data.errors`.
+NOTHING_TO_DO = 7
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import limitlens
+
+        typer.echo(f"limitlens {limitlens.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def limitlens_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that come before any command."""
+
 
 #: Without markup: paths, ids and names of sections may hold brackets.
 stdout, stderr = Console(markup=False), Console(stderr=True, markup=False)
@@ -40,21 +72,106 @@ PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: t
 ConfigOption = Annotated[Path | None, typer.Option(help="Training settings; default: those that ship with limitlens.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
+
+def _threads(count: int | None) -> int | None:
+    """Everything that computes reads it there, processes of its own included."""
+    if count:
+        os.environ[THREADS] = str(count)
+    return count
+
+
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        envvar=THREADS,
+        callback=_threads,
+        help="Threads for training, scoring and queries; default: the CPUs this process may use.",
+    ),
+]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for a run in progress instead of giving up.")]
+
 DEFAULT_WORKSPACE = Path("limitlens-work")
 
 
-def progress(text: str) -> None:
-    """Tell on the error stream what is being done."""
-    stderr.print(Text.assemble((f"{datetime.now(UTC):%H:%M:%S}", "dim"), "  ", text), soft_wrap=True)
+def patient(wait: bool) -> AbstractContextManager[None]:
+    """In this block a workspace that is held is waited for, if asked to."""
+    return waiting(progress) if wait else nullcontext()
 
 
-def settings_in(config: Path | None) -> TrainSettings:
+class _Progress:
+    """Lines on the error stream; at a terminal, what can say how far it has come is a bar."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def __call__(self, text: str) -> None:
+        """Tell what is being done and, where that is known, how long the rest will take."""
+        if not isinstance(text, Part):
+            self.end()
+            self._line(text)
+            return
+        bar = self._bar = self._bar or self._begun()
+        [task] = bar.tasks or [bar.tasks[bar.add_task(text)]]
+        bar.update(task.id, description=text, completed=text.done, total=text.whole)
+        if text.done >= text.whole:
+            self.end()
+            self._line(text)
+        elif not stderr.is_terminal:
+            left = "" if task.time_remaining is None else f", about {timedelta(seconds=task.time_remaining)} left"
+            self._line(f"{text}, {text.done / text.whole:.0%}{left}")
+
+    def end(self) -> None:
+        """Take the bar away, if there is one."""
+        if self._bar:
+            self._bar.stop()
+        self._bar = None
+
+    def _begun(self) -> "Progress":
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+        bar.start()
+        return bar
+
+    def _line(self, text: str) -> None:
+        stderr.print(Text.assemble((f"{datetime.now(UTC):%H:%M:%S}", "dim"), "  ", text), soft_wrap=True)
+
+
+progress = _Progress()
+
+
+def predict_only() -> None:
+    """Load LightGBM for a command that predicts and trains nothing.
+
+    It loads scikit-learn where it finds it, a second of a processor, for estimators that only training needs.
+    """
+    if "lightgbm" not in sys.modules and "sklearn" not in sys.modules:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # what import takes for "not installed"
+        try:
+            import lightgbm  # noqa: F401
+        finally:
+            del sys.modules["sklearn"]
+
+
+def settings_in(config: Path | None) -> "TrainSettings":
     """Training settings of a file, or those that ship."""
-    return read_settings(config) if config else default_settings()
+    if config:
+        from limitlens.models.settings import read_settings
+
+        return read_settings(config)
+    from limitlens.pipeline.workspace import default_settings
+
+    return default_settings()
 
 
-def policy_in(path: Path | None) -> Policy | None:
+def policy_in(path: Path | None) -> "Policy | None":
     """The policy of a file, if one is given."""
+    from limitlens.limits.policy import read_policy
+
     return read_policy(path) if path else None
 
 

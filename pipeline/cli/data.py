@@ -5,43 +5,37 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Column, Table
 
-from limitlens.data.adapters import adapter
 from limitlens.data.calendar import data_end, format_time
-from limitlens.data.corrupting import corrupt as corrupt_events
-from limitlens.data.engine import MEMORY_LIMIT, limit_memory
 from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
-from limitlens.data.faults import Fault
-from limitlens.data.spark import spark_sql
-from limitlens.data.world import FUTURES, read_world
-from limitlens.data.world import simulate as simulate_portfolio
-from limitlens.features.catalogue import CATALOGUE
-from limitlens.features.listing import listed
-from limitlens.features.script import sql_script
-from limitlens.features.table import DUCKDB, Engine
-from limitlens.models.settings import TrainSettings
+from limitlens.data.resources import MEMORY_LIMIT
+from limitlens.data.world.settings import FUTURES
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    NOTHING_TO_DO,
     ConfigOption,
     JsonOption,
+    ThreadsOption,
     UntilOption,
+    WaitOption,
     WorkspaceOption,
     app,
     moment,
+    patient,
     print_json,
     progress,
     settings_in,
     stdout,
 )
-from limitlens.pipeline.feature_tables import feature_tables
-from limitlens.pipeline.take_in import check_delivery
-from limitlens.pipeline.training_table import build_training_table
-from limitlens.pipeline.workspace import Workspace, default_settings
+
+if TYPE_CHECKING:
+    from limitlens.features.table import Engine
+    from limitlens.models.settings import TrainSettings
+    from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -62,6 +56,9 @@ def simulate(
 
     Example: limitlens simulate events --accounts 6000 --months 18 --seed 7
     """
+    from limitlens.data.world import read_world
+    from limitlens.data.world import simulate as simulate_portfolio
+
     report = simulate_portfolio(
         out,
         accounts=accounts,
@@ -89,6 +86,8 @@ def import_set(
 
     Example: limitlens import taiwan data/taiwan taiwan-events
     """
+    from limitlens.data.adapters import adapter
+
     report = adapter(name)(src, out)
     for source, rows in report.rows.items():
         typer.echo(f"{source:<12} {rows:>12,} rows")
@@ -137,6 +136,9 @@ def corrupt(
 
     Example: limitlens corrupt events broken --fault unit_x100 --source consumption --share 0.1 --kind draw
     """
+    from limitlens.data.corrupting import corrupt as corrupt_events
+    from limitlens.data.faults import Fault
+
     chosen = Fault(
         fault,
         event_source,
@@ -163,27 +165,40 @@ MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.
 def check(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one folder a source.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
     memory: MemoryOption = MEMORY_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
 
+    The exit code is 7 when all of it is known already.
+
     Example: limitlens check events
     """
+    from limitlens.data.engine import limit_memory
+    from limitlens.pipeline.take_in import check_delivery
+    from limitlens.pipeline.workspace import Workspace
+
     limit_memory(memory)
     space = Workspace(workspace)
-    report = check_delivery(space, source, progress)
+    with patient(wait):
+        report = check_delivery(space, source, progress)
     if as_json:
         print_json(report.to_dict())
-        return
-    for line in report.lines():
-        typer.echo(line)
-    typer.echo("next: limitlens build")
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.load is None:
+        raise typer.Exit(NOTHING_TO_DO)
+    if not as_json:
+        typer.echo("next: limitlens build")
 
 
 @app.command()
 def build(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
     config: ConfigOption = None,
     until: UntilOption = None,
     as_of: Annotated[
@@ -199,8 +214,15 @@ def build(
 
     Example: limitlens build
     """
+    settings = settings_in(config)
+    from rich.table import Table
+
+    from limitlens.data.engine import limit_memory
+    from limitlens.pipeline.training_table import build_training_table
+    from limitlens.pipeline.workspace import Workspace
+
     limit_memory(memory)
-    space, settings = Workspace(workspace), settings_in(config)
+    space = Workspace(workspace)
     with _engine(engine) as chosen:
         if as_of:
             _build_book(space, settings, as_of, chosen, as_json)
@@ -224,7 +246,10 @@ def build(
 
 
 @contextmanager
-def _engine(name: str) -> Iterator[Engine]:
+def _engine(name: str) -> "Iterator[Engine]":
+    from limitlens.data.spark import spark_sql
+    from limitlens.features.table import DUCKDB, Engine
+
     if name == "duckdb":
         yield DUCKDB
         return
@@ -232,7 +257,11 @@ def _engine(name: str) -> Iterator[Engine]:
         yield Engine("spark", prepare)
 
 
-def _build_book(space: Workspace, settings: TrainSettings, as_of: datetime, engine: Engine, as_json: bool) -> None:
+def _build_book(
+    space: "Workspace", settings: "TrainSettings", as_of: datetime, engine: "Engine", as_json: bool
+) -> None:
+    from limitlens.pipeline.feature_tables import feature_tables
+
     known_until = space.events.known_until()
     if as_of > data_end(known_until):
         raise WorkspaceError(
@@ -264,6 +293,13 @@ def features(
 
     Example: limitlens features draw 30d --sql
     """
+    from rich.table import Column, Table
+
+    from limitlens.features.catalogue import CATALOGUE
+    from limitlens.features.listing import listed
+    from limitlens.features.script import sql_script
+    from limitlens.pipeline.workspace import Workspace, default_settings
+
     found = [one for one in listed(CATALOGUE) if all(one.matches(word) for word in words or ())]
     if not found:
         raise LimitlensError(f"no feature contains {' and '.join(words or ())!r}; limitlens features lists all.")

@@ -4,30 +4,26 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import pandas as pd
 import typer
 
 from limitlens.data.calendar import format_time
-from limitlens.limits.attribution import PLAYERS
-from limitlens.pipeline import replay as replaying
-from limitlens.pipeline import verify as verifying
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     ReasonOption,
+    ThreadsOption,
+    WaitOption,
     WorkspaceOption,
     app,
     moment,
+    patient,
+    predict_only,
     print_json,
     progress,
 )
-from limitlens.pipeline.history import Selection, decisions_of
-from limitlens.pipeline.history import export as export_decisions
-from limitlens.pipeline.override import override as override_line
-from limitlens.pipeline.workspace import Workspace
 
 ledger_app = typer.Typer(
     help="List and export decisions, change a line by hand, check the chain of hashes, replay every decision."
@@ -49,12 +45,16 @@ def cents(text: str) -> int:
 
 
 @ledger_app.command()
-def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, wait: WaitOption = False) -> None:
     """Check every file and every link of the chain, and the heads that MLflow keeps; name the first that is broken.
 
     Example: limitlens ledger verify
     """
-    links, anchors = verifying.verify(Workspace(workspace))
+    from limitlens.pipeline import verify as verifying
+    from limitlens.pipeline.workspace import Workspace
+
+    with patient(wait):
+        links, anchors = verifying.verify(Workspace(workspace))
     typer.echo(
         f"{links:,} runs, overrides and revisions, every link holds; {anchors:,} heads in MLflow, all in the chain"
     )
@@ -64,11 +64,16 @@ def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
 def replay(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
 ) -> None:
     """Rebuild recorded decisions from the events as they were known, and compare them to the last bit.
 
     Example: limitlens ledger replay
     """
+    predict_only()
+    from limitlens.pipeline import replay as replaying
+    from limitlens.pipeline.workspace import Workspace
+
     count = replaying.replay(Workspace(workspace), progress, account)
     typer.echo(f"{count:,} decisions replayed, all equal")
 
@@ -78,7 +83,10 @@ def list_decisions(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     since: Annotated[datetime | None, typer.Option("--from", parser=moment, help="From this time on.")] = None,
     until: Annotated[datetime | None, typer.Option("--to", parser=moment, help="Before this time.")] = None,
-    cause: Annotated[str | None, typer.Option(help=f"Only changes it has a share in: {', '.join(PLAYERS)}.")] = None,
+    cause: Annotated[
+        Literal["behaviour", "data", "model", "policy", "state"] | None,
+        typer.Option(help="Only changes it has a share in."),
+    ] = None,
     run: Annotated[str | None, typer.Option(help="Only this run; its first letters are enough.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this action, such as close.")] = None,
     version: Annotated[str | None, typer.Option(help="Only decisions of this model version.")] = None,
@@ -90,6 +98,9 @@ def list_decisions(
 
     Example: limitlens ledger list --cause model --from 2026-06-01 --action close
     """
+    from limitlens.pipeline.history import Selection, decisions_of
+    from limitlens.pipeline.workspace import Workspace
+
     chosen = Selection(account, since, until, cause, run, action, version)
     found = decisions_of(Workspace(workspace), chosen, limit)
     if as_json:
@@ -101,6 +112,10 @@ def list_decisions(
 
 def decision_line(row: Mapping[Any, Any]) -> str:
     """One decision for a terminal: what was decided, the causes that have a share, by what."""
+    import pandas as pd
+
+    from limitlens.limits.attribution import PLAYERS
+
     shares = {player: row[f"share_cents_{player}"] for player in PLAYERS}
     told = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if pd.notna(share) and share]
     parts = [
@@ -124,6 +139,8 @@ def overrides(
 
     Example: limitlens ledger overrides --account A004242
     """
+    from limitlens.pipeline.workspace import Workspace
+
     found = Workspace(workspace).ledger.overrides()
     rows = found[found["account_id"] == account] if account else found
     if as_json:
@@ -146,6 +163,9 @@ def export(
 
     Example: limitlens ledger export decisions.csv
     """
+    from limitlens.pipeline.history import export as export_decisions
+    from limitlens.pipeline.workspace import Workspace
+
     typer.echo(f"{export_decisions(Workspace(workspace), out):,} decisions in {out}")
 
 
@@ -158,14 +178,19 @@ def override(
     action: Annotated[str, typer.Option(help="In place of a limit: freeze, unfreeze, close or keep.")] = "limit",
     at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
 ) -> None:
     """Change a line by hand, with name and reason; the next decision starts from it.
 
     Example: limitlens ledger override A004242 --limit 20000.00 --by "Chen Wei" --reason "salary slip seen"
     """
+    from limitlens.pipeline.override import override as override_line
+    from limitlens.pipeline.workspace import Workspace
+
     when = at or datetime.now(UTC)
-    done = override_line(
-        Workspace(workspace), account, at=when, actor=actor, reason=reason, action=action, limit_cents=limit
-    )
+    with patient(wait):
+        done = override_line(
+            Workspace(workspace), account, at=when, actor=actor, reason=reason, action=action, limit_cents=limit
+        )
     limits = f"{money(done.limit_before_cents)} → {money(done.limit_cents)}"
     typer.echo(f"{account}: {done.action} by {actor} as of {format_time(when)}, limit {limits}")

@@ -2,33 +2,30 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from limitlens.data.storage import write_text
-from limitlens.pipeline import demo as demo_job
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    NOTHING_TO_DO,
     JsonOption,
     PolicyOption,
+    ThreadsOption,
+    WaitOption,
     WorkspaceOption,
     app,
     moment,
+    patient,
     policy_in,
+    predict_only,
     print_json,
     progress,
 )
-from limitlens.pipeline.customer import LANGUAGES
-from limitlens.pipeline.decide import decide as decide_limits
-from limitlens.pipeline.reconcile import reconcile as reconcile_splits
-from limitlens.pipeline.record import Decided
-from limitlens.pipeline.report import write_report
-from limitlens.pipeline.why import why as explain
-from limitlens.pipeline.why_card import card
-from limitlens.pipeline.why_text import render
-from limitlens.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from limitlens.pipeline.record import Decided
 
 
 @app.command()
@@ -38,11 +35,14 @@ def demo(
     ),
     accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 6_000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+    threads: ThreadsOption = None,
 ) -> None:
     """Run the whole job on a simulated portfolio: events in, limit changes explained out.
 
     Example: limitlens demo
     """
+    from limitlens.pipeline import demo as demo_job
+
     demo_job.run(out, accounts=accounts, seed=seed, now=datetime.now(UTC), progress=progress, show=typer.echo)
 
 
@@ -55,27 +55,38 @@ def decide(
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Decide limits and attribute every change; default: up to the last month start the data reach.
 
     The book is decided at month starts, lines under a week old daily. The first call begins at the last month
-    start but one.
+    start but one. The exit code is 7 when nothing is left to decide.
 
     Example: limitlens decide --as-of 2026-07-01
     """
-    decided = decide_limits(
-        Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=policy_in(policy), progress=progress
-    )
+    given = policy_in(policy)
+    predict_only()
+    from limitlens.pipeline.decide import decide as decide_limits
+    from limitlens.pipeline.workspace import Workspace
+
+    with patient(wait):
+        decided = decide_limits(
+            Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=given, progress=progress
+        )
     if as_json:
         print_json(vars(decided))
-        return
-    for line in decision_lines(decided):
-        typer.echo(line)
-    typer.echo("next: limitlens why ACCOUNT, limitlens report")
+    else:
+        for line in decision_lines(decided):
+            typer.echo(line)
+    if not decided.decisions:
+        raise typer.Exit(NOTHING_TO_DO)
+    if not as_json:
+        typer.echo("next: limitlens why ACCOUNT, limitlens report")
 
 
-def decision_lines(decided: Decided) -> list[str]:
+def decision_lines(decided: "Decided") -> list[str]:
     """What a call decided, for a terminal."""
     if not decided.decisions:
         return ["nothing to decide: every date the data reach is decided already"]
@@ -93,19 +104,31 @@ def decision_lines(decided: Decided) -> list[str]:
 
 
 @app.command()
-def reconcile(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def reconcile(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Make every split final whose 30 days have passed: what came late then counts as data, not as behaviour.
 
-    Run it after decide; a split is due once a decision was made 30 days after it.
+    Run it after decide; a split is due once a decision was made 30 days after it. The exit code is 7 when none is.
 
     Example: limitlens reconcile
     """
-    done = reconcile_splits(Workspace(workspace), progress)
+    predict_only()
+    from limitlens.pipeline.reconcile import reconcile as reconcile_splits
+    from limitlens.pipeline.workspace import Workspace
+
+    with patient(wait):
+        done = reconcile_splits(Workspace(workspace), progress)
     if as_json:
         print_json(vars(done))
-        return
-    for line in done.lines():
-        typer.echo(line)
+    else:
+        for line in done.lines():
+            typer.echo(line)
+    if not done.dates:
+        raise typer.Exit(NOTHING_TO_DO)
 
 
 @app.command()
@@ -126,8 +149,17 @@ def why(
 
     Example: limitlens why A004242 --as-of 2026-06-14 --html card.html
     """
+    predict_only()
+    from limitlens.data.storage import write_text
+    from limitlens.pipeline.customer import LANGUAGES
+    from limitlens.pipeline.why import why as explain
+    from limitlens.pipeline.why_text import render
+    from limitlens.pipeline.workspace import Workspace
+
     answer = explain(Workspace(workspace), account, as_of)
     if html is not None:
+        from limitlens.pipeline.why_card import card
+
         write_text(card(answer), html)
     if as_json:
         print_json(answer.to_dict())
@@ -146,5 +178,9 @@ def report(
 
     Example: limitlens report --out report.html
     """
+    predict_only()
+    from limitlens.pipeline.report import write_report
+    from limitlens.pipeline.workspace import Workspace
+
     path = write_report(Workspace(workspace), out or workspace / "report.html", progress)
     typer.echo(f"open {path}")

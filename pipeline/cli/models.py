@@ -4,11 +4,9 @@ import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.table import Column, Table
 
 from limitlens.data.errors import LimitlensError
 from limitlens.pipeline.amounts import money
@@ -18,27 +16,25 @@ from limitlens.pipeline.cli.common import (
     JsonOption,
     PolicyOption,
     ReasonOption,
+    ThreadsOption,
     UntilOption,
+    WaitOption,
     WorkspaceOption,
     app,
     moment,
+    patient,
     policy_in,
+    predict_only,
     print_json,
     progress,
     settings_in,
     stdout,
 )
-from limitlens.pipeline.compare import Compared
-from limitlens.pipeline.compare import compare as compare_versions
-from limitlens.pipeline.iterations import iteration_named, iterations_of, repeat
-from limitlens.pipeline.label_report import ROLL_MONTHS, write_label_report
-from limitlens.pipeline.promote import Override
-from limitlens.pipeline.promote import promote as promote_version
-from limitlens.pipeline.promote import rollback as roll_back
-from limitlens.pipeline.promote import withdraw as withdraw_version
-from limitlens.pipeline.score import score as score_book
-from limitlens.pipeline.train import train as train_iteration
-from limitlens.pipeline.workspace import Workspace, default_policy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from limitlens.pipeline.compare import Compared
 
 
 @app.command()
@@ -52,6 +48,12 @@ def labels(
 
     Example: limitlens labels --out labels.html
     """
+    import pandas as pd
+    from rich.table import Table
+
+    from limitlens.pipeline.label_report import ROLL_MONTHS, write_label_report
+    from limitlens.pipeline.workspace import Workspace
+
     path = out or workspace / "labels.html"
     rolls, vintages = write_label_report(Workspace(workspace), settings_in(config), path, progress)
     if as_json:
@@ -68,6 +70,7 @@ def labels(
 @app.command()
 def train(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
     config: ConfigOption = None,
     policy: PolicyOption = None,
     until: UntilOption = None,
@@ -76,12 +79,18 @@ def train(
 ) -> None:
     """Train and validate an iteration; it becomes the challenger.
 
+    Meanwhile the book can be decided; only at the end another run in progress is waited for.
+
     Example: limitlens train --config conf/train.toml
     """
+    settings, given = settings_in(config), policy_in(policy)
+    from limitlens.pipeline.train import train as train_iteration
+    from limitlens.pipeline.workspace import Workspace, default_policy
+
     trained = train_iteration(
         Workspace(workspace),
-        settings_in(config),
-        policy_in(policy) or default_policy(),
+        settings,
+        given or default_policy(),
         developer=developer or getpass.getuser(),
         until=until,
         progress=progress,
@@ -98,6 +107,8 @@ def tune(
     out: Annotated[Path, typer.Option(help="TOML file for the best settings.")] = Path("tuned.toml"),
     trials: Annotated[int, typer.Option(min=1, help="Trials in all; a study that was interrupted goes on.")] = 30,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
     config: ConfigOption = None,
     until: UntilOption = None,
     as_json: JsonOption = False,
@@ -106,9 +117,12 @@ def tune(
 
     Example: limitlens tune --trials 30 --out tuned.toml
     """
-    from limitlens.pipeline.tune import tune as tune_settings  # noqa: PLC0415 - the search is slow to import
+    settings = settings_in(config)
+    from limitlens.pipeline.tune import tune as tune_settings
+    from limitlens.pipeline.workspace import Workspace
 
-    tuned = tune_settings(Workspace(workspace), settings_in(config), trials, out, until=until, progress=progress)
+    with patient(wait):
+        tuned = tune_settings(Workspace(workspace), settings, trials, out, until=until, progress=progress)
     if as_json:
         print_json(asdict(tuned))
         return
@@ -117,7 +131,9 @@ def tune(
     typer.echo(f"next: limitlens train --config {out}")
 
 
-def _validation_table(validation: dict[str, Any]) -> Table:
+def _validation_table(validation: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
     metrics = validation["metrics"]
     shown = Table(validation["kind"], "", box=None)
     for name in ("rows", "bads"):
@@ -140,6 +156,8 @@ def promote(
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why the budget is overridden; it is recorded.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a version the champion, unless it would move more than the policy allows.
@@ -149,12 +167,17 @@ def promote(
 
     Example: limitlens promote 2 --reviewer "Chen Wei"
     """
+    from limitlens.pipeline.promote import Override
+    from limitlens.pipeline.promote import promote as promote_version
+    from limitlens.pipeline.workspace import Workspace
+
     if (override_by is None) != (reason is None):
         raise LimitlensError("an override needs both --override-by NAME and --reason TEXT.")
     override = Override(override_by, reason) if override_by and reason else None
-    chosen, kind = promote_version(
-        Workspace(workspace), reviewer, datetime.now(UTC), version, override=override, progress=progress
-    )
+    with patient(wait):
+        chosen, kind = promote_version(
+            Workspace(workspace), reviewer, datetime.now(UTC), version, override=override, progress=progress
+        )
     if as_json:
         print_json({"model_version": chosen, "kind": kind})
         return
@@ -166,12 +189,17 @@ def rollback(
     reviewer: Annotated[str, typer.Option(help="Who decides it.")],
     reason: ReasonOption,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
 ) -> None:
     """Make the champion before this one the champion again.
 
     Example: limitlens rollback --reviewer "Chen Wei" --reason "closes good students"
     """
-    version = roll_back(Workspace(workspace), reviewer, reason, datetime.now(UTC))
+    from limitlens.pipeline.promote import rollback as roll_back
+    from limitlens.pipeline.workspace import Workspace
+
+    with patient(wait):
+        version = roll_back(Workspace(workspace), reviewer, reason, datetime.now(UTC))
     typer.echo(f"version {version} is @champion again\nnext: limitlens decide")
 
 
@@ -183,13 +211,18 @@ def withdraw(
         str | None, typer.Option("--by", help="Who withdraws it; default: the user of the machine.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
 ) -> None:
     """Take a version out of use: nothing is scored, decided or promoted with it any more.
 
     Example: limitlens withdraw 2 --reason "trained on a doubled feed"
     """
+    from limitlens.pipeline.promote import withdraw as withdraw_version
+    from limitlens.pipeline.workspace import Workspace
+
     space = Workspace(workspace)
-    withdraw_version(space, version, actor or getpass.getuser(), reason, datetime.now(UTC))
+    with patient(wait):
+        withdraw_version(space, version, actor or getpass.getuser(), reason, datetime.now(UTC))
     typer.echo(f"version {version} is withdrawn")
     if space.registry.champion() == version:
         typer.echo("it is the champion; next: limitlens rollback --reviewer NAME --reason TEXT")
@@ -201,6 +234,7 @@ def compare(
     new: Annotated[str, typer.Argument(help="Model version.")],
     policy: Annotated[Path | None, typer.Option(help="Policy file in place of the new version's.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decide the whole book under two versions: whose limits move, who is newly cut, was it right, and what drives it.
@@ -209,6 +243,9 @@ def compare(
 
     Example: limitlens compare 1 2
     """
+    from limitlens.pipeline.compare import compare as compare_versions
+    from limitlens.pipeline.workspace import Workspace
+
     compared = compare_versions(Workspace(workspace), old, new, policy=policy_in(policy), progress=progress)
     if as_json:
         print_json(compared.to_dict())
@@ -218,7 +255,9 @@ def compare(
         raise typer.Exit(3)
 
 
-def _show_comparison(compared: Compared) -> None:
+def _show_comparison(compared: "Compared") -> None:
+    from rich.table import Table
+
     today, matured = f"{compared.today:%Y-%m-%d}", f"{compared.matured:%Y-%m-%d}"
     shown = Table(
         "segment", "lines", "moved", "raised", "cut", "closed early", "good", "newly cut", "no longer", box=None
@@ -264,6 +303,11 @@ def iterations(
 
     Example: limitlens iterations
     """
+    from rich.table import Column, Table
+
+    from limitlens.pipeline.iterations import iterations_of
+    from limitlens.pipeline.workspace import Workspace
+
     if context.invoked_subcommand:
         return
     found = iterations_of(Workspace(workspace))
@@ -290,6 +334,9 @@ def show_iteration(
 
     Example: limitlens iterations show 2
     """
+    from limitlens.pipeline.iterations import iteration_named
+    from limitlens.pipeline.workspace import Workspace
+
     row = iteration_named(Workspace(workspace), name)
     if as_json:
         print_json(asdict(row))
@@ -316,6 +363,9 @@ def repeat_iteration(
 
     Example: limitlens iterations repeat 2
     """
+    from limitlens.pipeline.iterations import repeat
+    from limitlens.pipeline.workspace import Workspace
+
     if not repeat(Workspace(workspace), name, progress):
         typer.echo(f"the model is not the one of {name}: another LightGBM, or other hardware?")
         raise typer.Exit(3)
@@ -328,12 +378,17 @@ def score(
     out: Annotated[Path, typer.Option(help="Parquet file for the scores.")] = Path("scores.parquet"),
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the PD of every line of the book, from file to file in bounded memory; nothing is decided.
 
     Example: limitlens score --as-of 2026-07-01 --out scores.parquet
     """
+    predict_only()
+    from limitlens.pipeline.score import score as score_book
+    from limitlens.pipeline.workspace import Workspace
+
     scored = score_book(Workspace(workspace), as_of, out, model_version=model, progress=progress)
     if as_json:
         print_json(asdict(scored))

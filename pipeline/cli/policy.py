@@ -3,24 +3,18 @@
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
-from rich.table import Table
 
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import ConfigError
-from limitlens.data.storage import write_text
-from limitlens.features.catalogue import CATALOGUE
-from limitlens.features.line import line_column_names
-from limitlens.limits.opening import qualify as qualify_applications
-from limitlens.limits.policy import SECTIONS, Policy, read_policy
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     PolicyOption,
+    ThreadsOption,
     WorkspaceOption,
     app,
     moment,
@@ -29,11 +23,14 @@ from limitlens.pipeline.cli.common import (
     progress,
     stdout,
 )
-from limitlens.pipeline.plots import frontier
-from limitlens.pipeline.policy_diff import diff_policies
-from limitlens.pipeline.policy_words import bucket_in_words, conditions_in_words, in_words
-from limitlens.pipeline.simulate_policy import Simulated, Simulation, simulate_policies
-from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from limitlens.limits.policy import Policy
+    from limitlens.pipeline.simulate_policy import Simulated, Simulation
+    from limitlens.pipeline.workspace import Workspace
 
 policy_app = typer.Typer(help="Check a policy file, show it in words, and say what another one would change.")
 
@@ -62,6 +59,11 @@ def check(
 
     Example: limitlens policy check conf/policy.toml
     """
+    from limitlens.features.catalogue import CATALOGUE
+    from limitlens.features.line import line_column_names
+    from limitlens.limits.policy import read_policy
+    from limitlens.pipeline.workspace import Workspace, default_settings
+
     policy = read_policy(file)
     space = Workspace(workspace)
     if workspace.exists() and space.events.loads():
@@ -88,6 +90,10 @@ def show(
 
     Example: limitlens policy show conf/policy.toml
     """
+    from limitlens.limits.policy import SECTIONS
+    from limitlens.pipeline.policy_words import bucket_in_words, conditions_in_words, in_words
+    from limitlens.pipeline.workspace import default_policy
+
     space = _workspace(workspace)
     policy = _named(name, space) if name else (_champions(space) or default_policy())
     if as_json:
@@ -112,6 +118,10 @@ def show(
 
 
 def _show_segments(segments: dict[str, dict[str, float]]) -> None:
+    from rich.table import Table
+
+    from limitlens.pipeline.policy_words import in_words
+
     shown = Table("segment", *(_HEADS[key] for key in segments["default"]), box=None)
     for segment, values in segments.items():
         shown.add_row(segment, *(in_words(key, value).removesuffix(".00") for key, value in values.items()))
@@ -133,6 +143,8 @@ def diff(
 
     Example: limitlens policy diff conf/policy.toml tightened.toml
     """
+    from limitlens.pipeline.policy_diff import diff_policies
+
     space = _workspace(workspace)
     if len(policies) > 2:
         raise ConfigError(f"got {len(policies)} policies; give OLD and NEW.")
@@ -161,6 +173,7 @@ def simulate_policy(
         Path | None, typer.Option(help="SVG file: move all cut-offs on PD, draw good customers hit against bad caught.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decide the past again under one policy or two: customers, credit, defaults and complaints beside each other.
@@ -169,6 +182,11 @@ def simulate_policy(
 
     Example: limitlens simulate-policy conf/policy.toml tightened.toml --sweep frontier.svg
     """
+    from limitlens.data.storage import write_text
+    from limitlens.pipeline.plots import frontier
+    from limitlens.pipeline.simulate_policy import simulate_policies
+    from limitlens.pipeline.workspace import Workspace
+
     if len(policies) > 2:
         raise ConfigError(f"got {len(policies)} policies; give A, or A and B.")
     space = Workspace(workspace)
@@ -190,8 +208,10 @@ def simulate_policy(
         typer.echo(f"open {sweep}")
 
 
-def _beside(found: Simulation) -> Table:
+def _beside(found: "Simulation") -> "Table":
     """Policies side by side."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for one in found.policies:
@@ -201,7 +221,7 @@ def _beside(found: Simulation) -> Table:
     return table
 
 
-def _measures(one: Simulated) -> list[tuple[str, str]]:
+def _measures(one: "Simulated") -> list[tuple[str, str]]:
     """What one policy did, in words."""
     o = one.outcome
     told = [
@@ -218,18 +238,22 @@ def _measures(one: Simulated) -> list[tuple[str, str]]:
     return [*told, *counted]
 
 
-def _workspace(folder: Path) -> Workspace | None:
+def _workspace(folder: Path) -> "Workspace | None":
+    from limitlens.pipeline.workspace import Workspace
+
     return Workspace(folder) if folder.exists() else None
 
 
-def _champions(space: Workspace | None) -> Policy | None:
+def _champions(space: "Workspace | None") -> "Policy | None":
     """The policy of the champion, if there is one."""
     version = space.registry.champion() if space else None
     return space.policy(space.registry.model(version).policy_digest) if space and version else None
 
 
-def _named(name: str, space: Workspace | None) -> Policy:
+def _named(name: str, space: "Workspace | None") -> "Policy":
     """The policy of a file, else the recorded one whose digest begins so."""
+    from limitlens.limits.policy import read_policy
+
     if not Path(name).exists() and space:
         found = [digest for digest in space.registry.policies() if digest.startswith(name)]
         if len(found) == 1:
@@ -250,6 +274,11 @@ def qualify(
 
     Example: limitlens qualify applications.csv --out qualified.csv
     """
+    import pandas as pd
+
+    from limitlens.limits.opening import qualify as qualify_applications
+    from limitlens.pipeline.workspace import default_policy
+
     chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()
     asked = _applications(applications)
     answers = qualify_applications(asked, chosen)
@@ -258,7 +287,9 @@ def qualify(
     typer.echo(f"{len(asked):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")
 
 
-def _applications(path: Path) -> pd.DataFrame:
+def _applications(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
         found: pd.DataFrame = read(path).convert_dtypes()

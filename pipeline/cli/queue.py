@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
@@ -16,8 +15,6 @@ from limitlens.pipeline.cli.common import (
     print_json,
     stdout,
 )
-from limitlens.pipeline.queue import queue as review_queue
-from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -31,6 +28,11 @@ def queue(
 
     Example: limitlens queue --date 2026-07-01
     """
+    from rich.table import Table
+
+    from limitlens.pipeline.queue import queue as review_queue
+    from limitlens.pipeline.workspace import Workspace
+
     found = review_queue(Workspace(workspace), date)
     if as_json:
         print_json(found.to_dict())

@@ -1,0 +1,30 @@
+"""How far a long job has come: a line of text that also says how much of the whole is done."""
+
+
+class Part(str):
+    """What is being done, and how much of it is done; for whoever only reads text, it is text.
+
+    Parameters
+    ----------
+    text : str
+    done, whole : float
+        Of equal units of work, however large.
+
+    Examples
+    --------
+    >>> part = Part("member 2 of 10", 2, 10)
+    >>> print(part), part.done / part.whole
+    member 2 of 10
+    (None, 0.2)
+    """
+
+    __slots__ = ("done", "whole")
+
+    done: float
+    whole: float
+
+    def __new__(cls, text: str, done: float, whole: float) -> "Part":
+        """Text with two numbers."""
+        found = super().__new__(cls, text)
+        found.done, found.whole = done, whole
+        return found

@@ -172,12 +172,12 @@ def main() -> None:
         check_events(folder / "events", workspace.events)
         ours = build_training_table(workspace, default_settings(), None, quiet)
         sets = {
-            "simulated": worth(ours.features, ours.rows),
+            "simulated": worth(ours.features, ours.with_features(ours.rows)),
             "fraud": worth(ours.features, fraud(folder / "events", workspace, ours.features)),
         }
         for name in ("superlender", "taiwan"):
             table = training_table(name, given.data, folder / name)
-            sets[name] = worth(table.features, table.rows)
+            sets[name] = worth(table.features, table.with_features(table.rows))
     names = [*CATALOGUE.columns, *(share.name for share in CATALOGUE.shares)]
     needed = kept_anyway()
     dead = [n for n in names if not any(n in w.by_column.index and w.by_column.loc[n, "alive"] for w in sets.values())]

@@ -246,13 +246,13 @@ def superlender_out_of_time(data: Path, folder: Path) -> Set:
     )
     test = (rows["as_of"] >= pd.Timestamp("2017-04-01", tz="UTC")).to_numpy()
     months = rows.assign(as_of=rows["as_of"].dt.strftime("%Y-%m"))
-    return from_table("superlender, out of time", TrainingTable(features, rows), months, test)
+    return from_table("superlender, out of time", TrainingTable(features, rows, ()), months, test)
 
 
 def simulated(workspace: Path) -> tuple[TrainingTable, Set]:
     """The out-of-time split of a workspace."""
     table = build_training_table(Workspace(workspace), default_settings(), None, quiet)
-    rows = table.rows[table.rows["split"] != "unused"].reset_index(drop=True)
+    rows = table.with_features(table.rows[table.rows["split"] != "unused"])
     return table, from_table("simulated, out of time", table, rows, (rows["split"] == "test").to_numpy())
 
 

@@ -19,6 +19,9 @@ Categories = Mapping[str, tuple[str, ...]]
 #: A text attribute keeps this many of its values; rarer ones count as missing.
 MAX_CATEGORIES = 100
 
+#: Rows that become a part of the matrix at once.
+_ROWS_AT_ONCE = 1 << 15
+
 
 def model_columns(features: FeatureSet) -> tuple[str, ...]:
     """Inputs of a model over a feature set: its columns, those of the line, the attributes, the segment."""
@@ -76,7 +79,10 @@ def model_inputs(
         columns[name] = pd.Series(np.where(codes < 0, np.nan, codes.astype(np.float64)), index=table.index)
     names, declared = model_columns(features), len(features.columns)
     inputs = np.empty((len(table), len(names)), np.float64)
-    inputs[:, :declared] = table[list(features.columns)].to_numpy(np.float64)
+    read = table[list(features.columns)]
+    for start in range(0, len(table), _ROWS_AT_ONCE):  # a second copy of all of them would be as large as the matrix
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        inputs[rows, :declared] = read.iloc[rows].to_numpy(np.float64)
     for place, name in enumerate(names[declared:], declared):
         inputs[:, place] = columns[name].to_numpy(np.float64)
     return inputs

@@ -1,6 +1,8 @@
 """Training of the default-risk model: one scorer for the book, and one for new lines where enough of them went bad."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import (
+    Categories,
     find_categories,
     fold_of,
     model_columns,
@@ -21,6 +24,7 @@ from limitlens.models.inputs import (
 from limitlens.models.scorer import Scorer
 from limitlens.models.settings import TrainSettings
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -57,11 +61,57 @@ def train_model(
     progress : callable, optional
         Told how far it is.
     """
-    old = champion if champion and can_carry(champion, features, settings) else None
-    categories = find_categories(features, table, old.categories if old else None)
+    categories = carried_categories(features, table, settings, champion)
     inputs = model_inputs(features, categories, table, limit_cents, line_age_days)
-    fold = fold_of(table["account_id"], settings.folds)
-    period = table["as_of"].to_numpy()
+    rows = TrainingRows(inputs, categories, table["account_id"], table["as_of"].to_numpy(), line_age_days, bad)
+    return fit_model(features, rows, settings=settings, labels_end=labels_end, champion=champion, progress=progress)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What members learn from.
+
+    Parameters
+    ----------
+    inputs : float64 array of shape (n, columns)
+        As :func:`limitlens.models.inputs.model_inputs` gives them.
+    categories : mapping of str to tuple of str
+        With which they were made; see :func:`carried_categories`.
+    account_id : Series of n str
+    period : array of shape (n,)
+        As-of time of each row; the latest says when to stop.
+    line_age_days : int64 array of shape (n,)
+    bad : bool array of shape (n,)
+    """
+
+    inputs: FloatArray
+    categories: Categories
+    account_id: pd.Series
+    period: npt.NDArray[Any]
+    line_age_days: IntArray
+    bad: BoolArray
+
+
+def carried_categories(
+    features: FeatureSet, table: pd.DataFrame, settings: TrainSettings, champion: DefaultRiskModel | None
+) -> Categories:
+    """Values of each text column of a table, those the champion knows first if members of it stay."""
+    carried = champion is not None and can_carry(champion, features, settings)
+    return find_categories(features, table, champion.categories if champion and carried else None)
+
+
+def fit_model(
+    features: FeatureSet,
+    rows: TrainingRows,
+    *,
+    settings: TrainSettings,
+    labels_end: str,
+    champion: DefaultRiskModel | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> DefaultRiskModel:
+    """:func:`train_model` on inputs that are made already; other parameters as there."""
+    old = champion if champion and can_carry(champion, features, settings) else None
+    fold = fold_of(rows.account_id, settings.folds)
     names = model_columns(features)
     classifier = DefaultRiskClassifier(
         **settings.classifier_parameters(),
@@ -69,17 +119,17 @@ def train_model(
         categorical=[names.index(name) for name in text_columns(features)],
     )
 
-    def scorer(rows: BoolArray | slice, before: Scorer | None) -> Scorer:
-        return classifier.fit(
-            inputs[rows], bad[rows], fold=fold[rows], period=period[rows], champion=before, progress=progress
-        ).scorer_
+    def scorer(chosen: BoolArray | slice, before: Scorer | None) -> Scorer:
+        mine = (rows.inputs[chosen], rows.bad[chosen])
+        period = rows.period[chosen]
+        return classifier.fit(*mine, fold=fold[chosen], period=period, champion=before, progress=progress).scorer_
 
-    new = line_age_days < settings.new_line_days
+    new = rows.line_age_days < settings.new_line_days
     return DefaultRiskModel(
         features=features,
-        categories=categories,
+        categories=rows.categories,
         book=scorer(slice(None), old.book if old else None),
-        new_lines=scorer(new, old.new_lines if old else None) if bad[new].sum() >= NEW_LINE_BADS else None,
+        new_lines=scorer(new, old.new_lines if old else None) if rows.bad[new].sum() >= NEW_LINE_BADS else None,
         settings=settings,
         contract=contract_digest(),
         labels_end=labels_end,

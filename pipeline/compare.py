@@ -190,7 +190,7 @@ def _matured(
 ) -> tuple[datetime, pd.DataFrame]:
     """The last book whose outcomes are known; a model that learned from them scores accounts it never saw."""
     table = build_training_table(workspace, new.model.settings, until, progress)
-    rows = table.rows[table.rows["as_of"] == table.rows["as_of"].max()].reset_index(drop=True)
+    rows = table.with_features(table.rows[table.rows["as_of"] == table.rows["as_of"].max()])
     as_of: datetime = rows["as_of"].iloc[0].to_pydatetime()
     first, second = (
         Iteration(side.model, side.policy, side.model_version, as_of < datetime.fromisoformat(side.model.labels_end))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.calendar import add_months
@@ -52,12 +53,16 @@ def early_arrears(model: DefaultRiskModel, table: TrainingTable, relations: Rela
     """
     known_by = table.rows["as_of"].max().to_pydatetime()
     last = pd.Timestamp(add_months(known_by, -EARLY_MONTHS))
-    rows = table.rows[table.rows["as_of"].le(last) & table.rows["dpd_days"].lt(EARLY_DPD_DAYS)].reset_index(drop=True)
+    rows = table.rows[table.rows["as_of"].le(last) & table.rows["dpd_days"].lt(EARLY_DPD_DAYS)]
     keys = rows[["account_id", "as_of"]]
     reached = computed_labels(
         keys, relations, known_by=known_by, horizon_months=EARLY_MONTHS, default_dpd_days=EARLY_DPD_DAYS
     )
     early = keys.merge(reached, how="left", on=["account_id", "as_of"], validate="one_to_one")["bad"]
+    log_odds = [_log_odds(model, mine) for mine in table.by_file(rows)]
+    return rows[["as_of", "split"]].reset_index(drop=True).assign(early=early, log_odds=np.concatenate(log_odds))
+
+
+def _log_odds(model: DefaultRiskModel, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    log_odds = predict_log_odds(model, rows, limit, age, out_of_fold=True)
-    return rows[["as_of", "split"]].assign(early=early, log_odds=log_odds)
+    return predict_log_odds(model, rows, limit, age, out_of_fold=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.errors import WorkspaceError
@@ -16,17 +17,20 @@ from limitlens.data.lock import exclusive, waiting
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
-from limitlens.models.default_risk import DefaultRiskModel, predict_pd, save_model
+from limitlens.models.default_risk import DefaultRiskModel, save_model
 from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
+from limitlens.models.inputs import model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
-from limitlens.models.training import train_model
+from limitlens.models.training import TrainingRows, carried_categories, fit_model
 from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.level import at_recent_level
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.validation_report import Judged, judge, render_validation
 from limitlens.pipeline.workspace import Workspace
+
+FloatArray = npt.NDArray[np.float64]
 
 #: SHAP of at most this many flagged accounts goes into the false-positive contrast.
 _MAX_CONTRAST = 2_000
@@ -116,18 +120,13 @@ def fit_iteration(
     progress : callable
     """
     table = build_training_table(workspace, settings, until, progress)
-    rows = table.part("train")
-    progress(f"training on {len(rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
-    limit, age, bad = _columns(rows)
-    end = rows["label_end"].max().isoformat()
-    model = train_model(
+    train_rows = table.split("train")
+    progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
+    model = fit_model(
         table.features,
-        rows,
-        limit,
-        age,
-        bad,
+        _training_rows(table, settings, champion),
         settings=settings,
-        labels_end=end,
+        labels_end=train_rows["label_end"].max().isoformat(),
         champion=champion,
         progress=progress,
     )
@@ -136,28 +135,40 @@ def fit_iteration(
     return model, table
 
 
+def _training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:
+    """The inputs of the rows to learn from, filled in file by file: beside them there is no second copy."""
+    features, rows = table.features, table.split("train")
+    texts = table.with_features(rows, text_columns(features))
+    categories = carried_categories(features, texts, settings, champion)
+    inputs, start = np.empty((len(rows), len(model_columns(features)))), 0
+    for part in table.by_file(rows):
+        limit, age, _ = _columns(part)
+        inputs[start : start + len(part)] = model_inputs(features, categories, part, limit, age)
+        start += len(part)
+    _, age, bad = _columns(rows)
+    return TrainingRows(inputs, categories, rows["account_id"], rows["as_of"].to_numpy(), age, bad)
+
+
 def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
 def _validate(judged: Judged) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
-    model, train_rows = judged.model, judged.table.part("train")
+    model, train_rows = judged.model, judged.table.split("train")
     return {
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": measure(judged.bad, judged.pd_).to_dict(),
-        "folds": _fold_metrics(model, train_rows),
+        "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": int(train_rows["bad"].sum()), "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
         "false_positives": _false_positives(judged),
     }
 
 
-def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    limit, age, bad = _columns(rows)
-    pd_ = predict_pd(model, rows, limit, age, out_of_fold=True)
-    fold = model.fold(rows["account_id"])
+def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) -> list[dict[str, Any]]:
+    bad, fold = rows["bad"].to_numpy(bool), model.fold(rows["account_id"])
     return [
         measure(bad[fold == k], pd_[fold == k]).to_dict()
         for k in range(model.settings.folds)

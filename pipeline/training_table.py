@@ -2,53 +2,92 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from limitlens.data.calendar import add_months, data_end, format_time, matured_months
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
-from limitlens.data.storage import read_parquet, write_parquet
+from limitlens.data.storage import write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
 from limitlens.features.table import DUCKDB, Engine, build_table
 from limitlens.limits.state import first_state
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.settings import TrainSettings
-from limitlens.pipeline.feature_tables import feature_tables
+from limitlens.pipeline.feature_tables import opened_tables
 from limitlens.pipeline.workspace import Workspace
 
 _KEY = ["account_id", "as_of"]
+_POINT = [*_KEY, "known_by"]
 
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """A built table.
+    """A built table; its features stay in their files until they are asked for.
 
     Parameters
     ----------
     features : FeatureSet
     rows : DataFrame
-        Feature columns, ``opened_at, limit_cents, line_age_days, bad, label_end, split``; split is ``train``,
-        ``test`` (out of time), ``unused`` (labels that would reach past the test date) or ``indeterminate``.
+        ``account_id, as_of, segment, opened_at, limit_cents, line_age_days, bad, label_end, split``, and ``dpd_days``
+        where it is a feature; split is ``train``, ``test`` (out of time), ``unused`` (labels that would reach past the
+        test date) or ``indeterminate``. ``file`` and ``row`` say where the features of a row are.
+    files : sequence of pyarrow.parquet.ParquetFile
+        Open, so that nobody takes them away.
     """
 
     features: FeatureSet
     rows: pd.DataFrame
+    files: Sequence[pq.ParquetFile]
 
     @property
     def out_of_time(self) -> bool:
         """Whether a later as-of time is held out; otherwise validation is by cross-validation."""
         return bool((self.rows["split"] == "test").any())
 
-    def part(self, split: str) -> pd.DataFrame:
+    def split(self, name: str) -> pd.DataFrame:
         """Rows of one split."""
-        return self.rows[self.rows["split"] == split].reset_index(drop=True)
+        return self.rows[self.rows["split"] == name]
+
+    def part(self, split: str) -> pd.DataFrame:
+        """Rows of one split with their features."""
+        return self.with_features(self.split(split))
+
+    def by_file(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """:meth:`with_features` of some rows in order, in parts that fit into memory one by one."""
+        for _, mine in rows.groupby("file"):
+            yield self.with_features(mine)
+            pa.default_memory_pool().release_unused()
+
+    def with_features(self, rows: pd.DataFrame, names: Collection[str] | None = None) -> pd.DataFrame:
+        """Some of the rows with the columns of their files, in order and with a plain index.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            Of :attr:`rows`.
+        names : collection of str, optional
+            Only these columns; default: all.
+        """
+        known = rows.drop(columns=["file", "row"]).reset_index(drop=True)
+        there = self.files[0].schema_arrow.names
+        wanted = [name for name in there if name not in known and (names is None or name in names)]
+        features: pd.DataFrame = self._wide(rows, wanted).to_pandas(self_destruct=True, split_blocks=True)
+        return pd.concat([features, known], axis=1)
+
+    def _wide(self, rows: pd.DataFrame, names: list[str]) -> pa.Table:
+        """What the files say about the rows, held by nobody else: freed as it is converted."""
+        places = {int(str(file)): pa.array(mine) for file, mine in rows.groupby("file")["row"]}
+        parts = (self.files[file].read(names).take(chosen) for file, chosen in places.items())
+        return pa.concat_tables([self.files[0].schema_arrow.empty_table().select(names), *parts])
 
 
 def build_training_table(
@@ -82,12 +121,19 @@ def build_training_table(
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
     if "outcomes" in workspace.events.present():
-        parts = _at_outcomes(workspace, features, labels, end=end, progress=progress)
+        files = _at_outcomes(workspace, features, labels, end=end, progress=progress)
+        parts = [_keys(file, number) for number, file in enumerate(files)]
+        lines = lines_at(labels.assign(known_by=labels["as_of"])[_POINT], relations)
     else:
-        dpd = settings.default_dpd_days
-        parts = _at_months(workspace, features, labels, defaulted_dpd_days=dpd, engine=engine, progress=progress)
-    rows = pd.concat(parts, ignore_index=True).merge(labels[[*_KEY, "indeterminate"]], on=_KEY, validate="one_to_one")
-    return TrainingTable(features, _split(rows).drop(columns="indeterminate"))
+        files, lines = _at_months(workspace, features, labels, engine=engine, progress=progress)
+        # Lines already in default at the as-of time are left out: there is nothing left to predict.
+        parts = [keys[keys["dpd_days"] < settings.default_dpd_days] for keys in map(_keys, files, range(len(files)))]
+    state = first_state(lines, np.zeros(len(lines), bool))[["opened_at", "limit_cents", "line_age_days"]]
+    rows = pd.concat(parts, ignore_index=True).merge(
+        pd.concat([lines[_KEY], state], axis=1), on=_KEY, validate="one_to_one"
+    )
+    rows = rows.merge(labels[[*_KEY, "bad", "label_end", "indeterminate"]], on=_KEY, validate="one_to_one")
+    return TrainingTable(features, _split(rows).drop(columns="indeterminate"), files)
 
 
 def _at_months(
@@ -95,23 +141,21 @@ def _at_months(
     features: FeatureSet,
     labels: pd.DataFrame,
     *,
-    defaulted_dpd_days: int,
     engine: Engine,
     progress: Callable[[str], None],
-) -> Iterator[pd.DataFrame]:
-    """Rows of the book at month starts.
-
-    Lines already in default at the as-of time are left out: there is nothing left to predict.
-    """
+) -> tuple[list[pq.ParquetFile], pd.DataFrame]:
+    """Feature tables of the book at month starts, and the lines in them."""
     spark = workspace.events.spark_relations() if engine.dialect == "spark" else None
-    months = [points for _, points in labels.groupby("as_of")]
-    as_ofs = [points["as_of"].iloc[0].to_pydatetime() for points in months]
-    paths = feature_tables(workspace, features, as_ofs, relations=spark, engine=engine, progress=progress)
-    for points, path in zip(months, paths, strict=True):
-        table = read_parquet(path).to_pandas()
-        lines = lines_at(points.assign(known_by=points["as_of"]), workspace.relations(features))
-        rows = _rows(lines.merge(table, how="left", validate="one_to_one"), lines, points)
-        yield rows[rows["dpd_days"] < defaulted_dpd_days]
+    as_ofs = [as_of.to_pydatetime() for as_of in sorted(labels["as_of"].unique())]
+    files = opened_tables(workspace, features, as_ofs, relations=spark, engine=engine, progress=progress)
+    return files, lines_at(labels.assign(known_by=labels["as_of"])[_POINT], workspace.relations(features))
+
+
+def _keys(file: pq.ParquetFile, number: int) -> pd.DataFrame:
+    """What is looked at without the features: whose rows a file has, and where they are."""
+    names = [*_POINT, "segment", *(["dpd_days"] if "dpd_days" in file.schema_arrow.names else [])]
+    keys: pd.DataFrame = file.read(names).to_pandas()
+    return keys.assign(file=number, row=np.arange(len(keys)))
 
 
 def _at_outcomes(
@@ -121,16 +165,17 @@ def _at_outcomes(
     *,
     end: datetime,
     progress: Callable[[str], None],
-) -> Iterator[pd.DataFrame]:
-    """Rows at the times of delivered outcomes, one file a month; the lender has said which lines count."""
-    folder, relations = workspace.tables / _key(workspace, features, end), workspace.relations(features)
+) -> list[pq.ParquetFile]:
+    """Features at the times of delivered outcomes, one file a month; the lender has said which lines count."""
+    folder, relations, files = workspace.tables / _key(workspace, features, end), workspace.relations(features), []
     for month, points in labels.groupby(labels["as_of"].dt.strftime("%Y-%m")):
         path = folder / f"{month}.parquet"
         if not path.exists():
             progress(f"features of {month}: {len(points):,} lines")
-            lines = lines_at(points.assign(known_by=points["as_of"]), relations)
-            write_parquet(to_arrow(_rows(build_table(features, lines, relations), lines, points)), path)
-        yield read_parquet(path).to_pandas()
+            lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
+            write_parquet(to_arrow(build_table(features, lines, relations)), path)
+        files.append(pq.ParquetFile(path, page_checksum_verification=True))
+    return files
 
 
 def _key(workspace: Workspace, features: FeatureSet, end: datetime) -> str:
@@ -189,14 +234,6 @@ def first_payment(relations: dict[str, str]) -> datetime:
             "no label can be computed: neither outcomes nor payment was delivered; deliver one of them."
         )
     return first
-
-
-def _rows(table: pd.DataFrame, lines: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Features, state and label of lines; the table is aligned with them."""
-    state = first_state(lines, np.zeros(len(lines), bool))[["opened_at", "limit_cents", "line_age_days"]]
-    labels = lines[["account_id", "as_of"]].merge(points, on=["account_id", "as_of"], how="left", validate="one_to_one")
-    features = table.drop(columns=[name for name in state if name in table])
-    return pd.concat([features, state, labels[["bad", "label_end"]]], axis=1)
 
 
 def _split(rows: pd.DataFrame) -> pd.DataFrame:

@@ -40,6 +40,7 @@ BoolArray = npt.NDArray[np.bool_]
 _SAMPLE = 1_000
 _SWEPT = 60
 _COMPARED = 20
+_COLUMNS_AT_ONCE = 45
 
 #: What the rows of a split are used for, where its name does not say it.
 _USES = {
@@ -57,6 +58,7 @@ class Judged:
     """The rows a model is judged on, with their PDs, what the policy would do, and the rows it learned from.
 
     ``cut``: adverse action on paper. ``protected``: protected attributes of the rows, for fairness only.
+    ``learned_pd``: of the rows it learned from, by the members that never saw the account.
     """
 
     model: DefaultRiskModel
@@ -66,6 +68,7 @@ class Judged:
     pd_: FloatArray
     cut: BoolArray
     protected: pd.DataFrame
+    learned_pd: FloatArray
     out_of_fold: bool
 
     def columns(self, rows: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -101,8 +104,14 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
         pd_=pd_,
         cut=decided["action"].isin(ADVERSE).to_numpy(),
         protected=workspace.events.protected_at(rows),
+        learned_pd=np.concatenate([_unseen_pd(model, part) for part in table.by_file(table.split("train"))]),
         out_of_fold=not table.out_of_time,
     )
+
+
+def _unseen_pd(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
+    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    return predict_pd(model, rows, limit, age, out_of_fold=True)
 
 
 def render_validation(
@@ -281,13 +290,15 @@ def _vintages(judged: Judged) -> Section:
 
 def _stability(judged: Judged) -> Section:
     """Training rows against validation rows, for the score and the features that moved most."""
-    train = judged.table.part("train")
+    train = judged.table.split("train")
     names = [name for name in judged.model.features.columns if name in judged.rows]
-    before = predict_pd(judged.model, train, *judged.columns(train), out_of_fold=True)
-    found = {"PD": stability(before, judged.pd_)}
-    found |= {
-        name: stability(train[name].to_numpy(np.float64), judged.rows[name].to_numpy(np.float64)) for name in names
-    }
+    found = {"PD": stability(judged.learned_pd, judged.pd_)}
+    for start in range(0, len(names), _COLUMNS_AT_ONCE):
+        some = names[start : start + _COLUMNS_AT_ONCE]
+        before = judged.table.with_features(train, some)
+        found |= {
+            name: stability(before[name].to_numpy(np.float64), judged.rows[name].to_numpy(np.float64)) for name in some
+        }
     moved = sum(one.moved for one in found.values())
     shown = ["PD", *sorted(names, key=lambda name: found[name].critical - found[name].psi)[:_SHOWN]]
     table = pd.DataFrame(

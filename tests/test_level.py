@@ -92,7 +92,7 @@ def test_nothing_known_at_or_after_the_out_of_time_date_is_read(fitted, small_wo
 def test_without_a_later_month_the_level_stays(fitted, small_workspace: Workspace) -> None:  # type: ignore[no-untyped-def]
     model, table = fitted
     for kept in (table.rows["split"] == "train", table.rows["split"] != "unused"):
-        cut = TrainingTable(table.features, table.rows[kept])
+        cut = TrainingTable(table.features, table.rows[kept], table.files)
         found = at_recent_level(model, cut, small_workspace.relations(table.features), lambda _: None)
         assert found == model
 

@@ -182,7 +182,7 @@ def test_training_again_gives_the_same_text_and_a_champion_stays_in_it(trained) 
 
 
 def test_a_value_that_was_not_there_before_takes_a_new_code(table: TrainingTable) -> None:
-    rows = table.rows.head(3).assign(segment=["merchant", "aardvark", "merchant"])
+    rows = table.with_features(table.rows.head(3)).assign(segment=["merchant", "aardvark", "merchant"])
     known = {"segment": ("student", "merchant")}
     assert find_categories(table.features, rows, known)["segment"] == ("student", "merchant", "aardvark")
 

@@ -113,7 +113,9 @@ class _Progress:
             self._line(text)
             return
         bar = self._bar = self._bar or self._begun()
-        [task] = bar.tasks or [bar.tasks[bar.add_task(text)]]
+        if not bar.tasks:
+            bar.add_task(text)
+        [task] = bar.tasks
         bar.update(task.id, description=text, completed=text.done, total=text.whole)
         if text.done >= text.whole:
             self.end()

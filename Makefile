@@ -3,21 +3,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint clean constraints
+.PHONY: help demo test quick lint clean constraints
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
-	@echo "make test   set up, then lint, type-check and test everything (about thirteen minutes)"
+	@echo "make test   set up, then lint, type-check and test everything (about ten minutes)"
+	@echo "make quick  lint, types and the tests that answer at once (about a minute)"
 	@echo "make clean  remove the environment and the demo"
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	@echo "== setting up $(VENV) (once, one to three minutes)"
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (once, one to two minutes)"
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("limitlens needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
+	@echo "== adding what development needs (once, a minute)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.installed
 	@echo "== the main job: events in, limit changes explained out"
 	$(BIN)/limitlens demo demo
 
@@ -29,8 +35,12 @@ lint: $(VENV)/.ready
 
 test: lint
 	@echo "== tests, doctests and notebooks"
-	$(BIN)/pytest tests --nbmake notebooks --numprocesses 2 --dist loadfile --durations 25
+	$(BIN)/pytest tests --nbmake notebooks --numprocesses 2 --dist worksteal --durations 25
 	@echo "== all passed; open next: README.md, or run make demo"
+
+quick: lint
+	@echo "== the tests that answer at once"
+	$(BIN)/pytest tests --quick --numprocesses 2
 
 constraints: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet uv

@@ -12,8 +12,9 @@ from limitlens.data.contracts import SOURCES, Column, Source
 from limitlens.data.delivery import ENDINGS, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
-from limitlens.data.events import ARROW_TYPES, quoted
+from limitlens.data.events import ARROW_TYPES
 from limitlens.data.faults import TOUCHED, Fault, apply_faults
+from limitlens.data.quoting import quoted
 from limitlens.data.rules import cast_sql
 from limitlens.data.storage import parquet_stream, write_parquet
 

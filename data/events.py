@@ -27,6 +27,7 @@ from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
+from limitlens.data.quoting import quoted
 from limitlens.data.storage import file_sha256, parquet_stream, write_text
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
@@ -70,11 +71,6 @@ def stored_schema(source: str) -> pa.Schema:
     declared = [(column.name, ARROW_TYPES[column.dtype]) for column in SOURCES[source].columns]
     numbered = NUMBERED if source in EVENT_SOURCES else ()
     return pa.schema([*declared, ("delivered_known_time", UTC_TIME), *numbered])
-
-
-def quoted(name: str) -> str:
-    """A column name as SQL reads it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from limitlens.data.contracts import EVENT_SOURCES, MAX_CENTS, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import ConfigError
-from limitlens.data.events import ARROW_TYPES, UTC_TIME, quoted
+from limitlens.data.events import ARROW_TYPES, UTC_TIME
 from limitlens.data.fault_operators import FAULTS, FRESH_ID, OPERATORS, SENTINELS
+from limitlens.data.quoting import quoted
 
 #: What the truth says about a touched row: whose it is, its ``known_time`` without the fault, and when the truth is
 #: known after all (null: never, or nothing was wrong with the row).

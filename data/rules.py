@@ -10,7 +10,8 @@ from limitlens.data.contracts import ACCOUNTS, MAX_CENTS, OUTCOMES, Column, Dtyp
 from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
-from limitlens.data.events import QUARANTINE, quoted, stored_schema
+from limitlens.data.events import QUARANTINE, stored_schema
+from limitlens.data.quoting import quoted
 
 #: Times outside it are taken for mistakes of a unit or a placeholder.
 FIRST_YEAR, LAST_YEAR = 1900, 2199

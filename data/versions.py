@@ -13,7 +13,7 @@ import pyarrow as pa
 from limitlens.data.contracts import Source
 from limitlens.data.delivery import ROW
 from limitlens.data.engine import RunSql
-from limitlens.data.events import quoted
+from limitlens.data.quoting import quoted
 from limitlens.data.rules import JSON, RULE, Rule, broken_rows
 
 #: Position of a row's file among the files of its source.

@@ -1,12 +1,25 @@
 """What tests share: hypothesis without deadlines (machines are noisy) and one finished, small demo."""
 
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
+from functools import partial
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Two workers on two CPUs: one thread each, before the first OpenMP runtime is loaded.
+os.environ.setdefault("LIMITLENS_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
@@ -26,25 +39,134 @@ settings.load_profile("limitlens")
 
 ROOT = Path(__file__).parent.parent
 
+#: Makes something in a folder, unless another worker has: (its name, what makes it) → the folder. Read only.
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+_DEMO = "demo"
+_MAKE_DEMO = """
+import sys
+from pathlib import Path
+from tests.conftest import make, make_demo
+make(Path(sys.argv[1]), "demo", make_demo)
+"""
+
+
+class _Shared:
+    """The folder all workers share; a process of its own makes the demo in it while they start."""
+
+    def __init__(self, *, demo: bool) -> None:
+        self.folder = tempfile.mkdtemp(prefix="limitlens-tests-")
+        command = [sys.executable, "-c", _MAKE_DEMO, self.folder]
+        nowhere = subprocess.DEVNULL  # if it fails, the first worker that needs the demo does too, and says why
+        self.maker = None
+        if demo:
+            with _locked(Path(self.folder), _DEMO) as lock:  # from here on held by that process alone
+                given = {"pass_fds": [lock.fileno()], "stdout": nowhere, "stderr": nowhere}
+                self.maker = subprocess.Popen(command, cwd=ROOT, **given)  # type: ignore[call-overload]
+
+    def close(self) -> None:
+        if self.maker:
+            self.maker.kill()
+            self.maker.wait()
+        shutil.rmtree(self.folder)
+
+
+#: What takes more than a second to make, and files of which most tests do.
+_SLOW_FIXTURES = {"small_workspace", "finished_demo", "real_data", "made_once", "spark"}
+_SLOW_FILES = {
+    "test_feature_tables",
+    "test_features",
+    "test_ledger",
+    "test_proving_ground",
+    "test_running",
+    "test_tune",
+    "test_versions",
+    "test_world",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--quick``: the tests that answer at once, for the inner loop."""
+    parser.addoption("--quick", action="store_true", help="Only tests that need no demo, no training and no world.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow ones, if asked to."""
+    if config.getoption("--quick"):
+        slow = [one for one in items if _is_slow(one)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [one for one in items if not _is_slow(one)]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    asked = set(getattr(item, "fixturenames", ()))
+    return bool(asked & _SLOW_FIXTURES) or item.path.stem in _SLOW_FILES
+
+
+_SHARED = pytest.StashKey[_Shared]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker of the shared folder."""
+    stash = node.config.stash
+    if _SHARED not in stash:
+        stash[_SHARED] = _Shared(demo=not node.config.getoption("--quick"))
+    node.workerinput["limitlens_shared"] = stash[_SHARED].folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if shared := config.stash.get(_SHARED, None):
+        shared.close()
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[TextIO]:
+    """Wait until nobody else makes what has that name; let go of by closing the file, wherever it is open."""
+    with (folder / f"{name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        yield lock
+
+
+def make(shared: Path, name: str, maker: Callable[[Path], object]) -> None:
+    """Make something in a folder of its own, and say that it is finished."""
+    shutil.rmtree(shared / name, ignore_errors=True)
+    maker(shared / name)
+    (shared / f"{name}.finished").touch()
+
 
 @pytest.fixture(scope="session")
-def finished_demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
-    """Folder of a finished demo of 1,500 lines, and what it printed; made once, a copy for each worker."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "finished"
-    folder.mkdir(exist_ok=True)
-    out, said = folder / "demo", folder / "said.txt"
-    with (folder / "lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        if not said.exists():
-            shutil.rmtree(out, ignore_errors=True)
-            told: list[str] = []
-            now = datetime(2026, 7, 2, tzinfo=UTC)
-            demo.run(out, accounts=1_500, seed=7, now=now, progress=_quiet, show=told.append)
-            said.write_text("\n".join(told), encoding="utf-8")
+def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """What takes long to make is made by the first worker that needs it; the others wait for it."""
+    told = getattr(request.config, "workerinput", {}).get("limitlens_shared")
+    shared = Path(told) if told else tmp_path_factory.mktemp("shared")
+
+    def made(name: str, maker: Callable[[Path], object]) -> Path:
+        with _locked(shared, name):
+            if not (shared / f"{name}.finished").exists():
+                make(shared, name, maker)
+        return shared / name
+
+    return made
+
+
+def make_demo(folder: Path) -> None:
+    """A demo of 1,500 lines in ``out``, and what it printed; no test asks for the true PDs of its lines."""
+    told: list[str] = []
+    now = datetime(2026, 7, 2, tzinfo=UTC)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(demo, "simulate", partial(demo.simulate, futures=0))
+        demo.run(folder / "out", accounts=1_500, seed=7, now=now, progress=_quiet, show=told.append)
+    (folder / "said.txt").write_text("\n".join(told), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def finished_demo(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder of a finished demo of 1,500 lines, and what it printed; a copy for each worker."""
+    made = made_once(_DEMO, make_demo)
     copy = tmp_path_factory.mktemp("copied") / "demo"
-    shutil.copytree(out, copy)
-    return copy, said.read_text(encoding="utf-8").replace(str(out), str(copy))
+    shutil.copytree(made / "out", copy)
+    return copy, (made / "said.txt").read_text(encoding="utf-8").replace(str(made / "out"), str(copy))
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +185,12 @@ def real_data() -> Path:
 
 
 def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
-    """A public set taken from its files to decisions at the last two decision dates, with the shipped settings."""
+    """A public set taken from its files to decisions at the last two decision dates, by a small model."""
     adapter(name)(data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
-    train(workspace, default_settings(), default_policy(), developer="developer", progress=_quiet)
+    small = replace(default_settings(), trees=60, folds=2)
+    train(workspace, small, default_policy(), developer="developer", progress=_quiet)
     promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), progress=_quiet)
     decide(workspace, progress=_quiet)
     return workspace

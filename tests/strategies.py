@@ -92,15 +92,45 @@ def _versions(random: Random, source: str, number: int, times: Sequence[datetime
 def event_tables(draw: st.DrawFn) -> Events:
     """Rows of the three sources, accepted in any order; some came after a decision and are known from it on."""
     random = draw(st.randoms(use_true_random=True))
-    size = draw(st.integers(10, 60))
+    delivered = _delivered(random, draw(st.integers(10, 60)))
+    return {source: accepted(rows) for source, rows in delivered.items()}
+
+
+def _delivered(random: Random, size: int) -> Events:
     times = [AS_OF - age for age in random.sample(_AGES, random.randint(3, 12))]
     decided = random.choice([AS_OF - timedelta(days=40), AS_OF - _MICROSECOND, AS_OF])
     events = {}
     for source in _KINDS:
         rows = [row for number in range(size) for row in _versions(random, source, number, times)]
         random.shuffle(rows)
-        events[source] = accepted(_stamped(row, decided) if random.random() < 0.1 else row for row in rows)
+        events[source] = [_stamped(row, decided) if random.random() < 0.1 else row for row in rows]
     return events
+
+
+def worlds_apart(seed: str, count: int) -> tuple[Events, dict[str, Events]]:
+    """Event tables with no account, event, device or payee in common: all as one, for one query, and each by name.
+
+    They are accepted as one, in any order. The accounts of a world are :data:`ACCOUNTS` with its name before them.
+    """
+    random = Random(seed)
+    names = [f"{number:02}" for number in range(count)]
+    delivered = [(name, _delivered(random, random.randint(10, 60))) for name in names]
+    together = {}
+    for source in _KINDS:
+        rows = [_of_world(name, row) for name, events in delivered for row in events[source]]
+        random.shuffle(rows)
+        together[source] = accepted(rows)
+    return together, {name: {s: [r for r in together[s] if _world(r) == name] for s in together} for name in names}
+
+
+def _of_world(name: str, row: Row) -> Row:
+    own = ("account_id", "event_id", "device_id", "counterparty")
+    return row | {column: name + row[column] for column in own if row.get(column) is not None}
+
+
+def _world(row: Row) -> str:
+    name: str = row["account_id"][:2]
+    return name
 
 
 def _stamped(row: Row, decided: datetime) -> Row:

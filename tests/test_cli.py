@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from limitlens.pipeline.cli import app
+from limitlens.pipeline.cli import app, main
 from limitlens.pipeline.workspace import Workspace
 
 runner = CliRunner()
@@ -31,47 +32,68 @@ def test_every_help_shows_an_example(words: list[str]) -> None:
     assert f"Example: limitlens {' '.join(words)}" in " ".join(shown.output.split())
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "limitlens.pipeline", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+#: Exit code of a command, and what it said on the standard error.
+Run = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line from its entry point on, in this process."""
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["limitlens", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_a_process_of_its_own_ends_and_says_the_same(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "limitlens.pipeline", "check", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == run("check", "nowhere")
+    assert done.returncode == 4
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "ends"),
     [
-        (["check", "nowhere"], "nowhere"),
-        (["decide"], "limitlens promote"),
-        (["promote"], "limitlens train"),
-        (["build"], "limitlens check"),
-        (["report"], "limitlens decide"),
-        (["labels"], "limitlens check"),
-        (["compare", "1", "2"], "limitlens train"),
-        (["ledger", "verify"], "--workspace"),
-        (["import", "mars", "a", "b"], "taiwan"),
-        (["why", "A1"], "limitlens decide"),
-        (["train", "--config", "none.toml"], "none.toml"),
+        (["check", "nowhere"], "nowhere", 4),
+        (["decide"], "limitlens promote", 1),
+        (["promote"], "limitlens train", 1),
+        (["build"], "limitlens check", 1),
+        (["report"], "limitlens decide", 1),
+        (["labels"], "limitlens check", 1),
+        (["compare", "1", "2"], "limitlens train", 1),
+        (["ledger", "verify"], "--workspace", 1),
+        (["import", "mars", "a", "b"], "taiwan", 4),
+        (["why", "A1"], "limitlens decide", 1),
+        (["train", "--config", "none.toml"], "none.toml", 4),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_error_is_one_line_that_names_the_mend(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, ends: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = run(*arguments)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 1
+    code, said = run(*arguments)
+    lines = said.strip().splitlines()
+    assert code == ends
     assert len(lines) == 1
     assert lines[0].startswith("error")
     assert message in lines[0]
 
 
-def test_brackets_in_an_error_are_shown_and_a_config_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+def test_brackets_in_an_error_are_shown_and_a_config_that_is_not_utf8_is_one_line(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "train[1].toml"
     for content, message in ((b"[model]\nfolds = 'x'", "[model] folds is 'x'; expected int."), (b"\xff", "not UTF-8")):
         path.write_bytes(content)
-        done = run("train", "--config", str(path))
-        assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
-        assert f"train[1].toml: {message}" in done.stderr
+        code, said = run("train", "--config", str(path))
+        assert (code, len(said.strip().splitlines())) == (4, 1)
+        assert f"train[1].toml: {message}" in said
 
 
 def test_features_of_a_time_the_data_do_not_reach_are_refused(small_workspace: Workspace) -> None:
@@ -93,12 +115,12 @@ def test_why_answers_in_json_for_programs(small_workspace: Workspace) -> None:
     assert set(answer["share_cents"]) == {"behaviour", "data", "model", "policy", "state"}
 
 
-def test_why_names_the_times_it_knows(small_workspace: Workspace) -> None:
+def test_why_names_the_times_it_knows(run: Run, small_workspace: Workspace) -> None:
     decided = small_workspace.ledger.current()
     account = str(decided.loc[decided["as_of"] < "2026-06-02", "account_id"].iloc[0])
-    done = run("why", account, "--as-of", "2020-01-01", "--workspace", str(small_workspace.root))
-    assert done.returncode == 1
-    assert "it was at: 2026-05-01, 2026-06-01" in done.stderr
+    code, said = run("why", account, "--as-of", "2020-01-01", "--workspace", str(small_workspace.root))
+    assert code == 1
+    assert "it was at: 2026-05-01, 2026-06-01" in said
 
 
 def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> None:
@@ -110,9 +132,10 @@ def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> 
 def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path) -> None:
     events, work = str(tmp_path / "events"), str(tmp_path / "work")
     config = tmp_path / "train.toml"
-    config.write_text("[labels]\nhorizon_months = 4\n[model]\ntrees = 30\n")
+    small = "trees = 5\nfolds = 2\nrounds = 1\ncarried_rounds = 0\n"
+    config.write_text(f"[labels]\nhorizon_months = 3\ndefault_dpd_days = 30\n[model]\n{small}")
     steps = [
-        ["simulate", events, "--accounts", "500", "--months", "10"],
+        ["simulate", events, "--accounts", "250", "--months", "9", "--futures", "1"],
         ["check", events, "--workspace", work],
         ["build", "--workspace", work, "--config", str(config)],
         ["train", "--workspace", work, "--config", str(config)],

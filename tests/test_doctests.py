@@ -13,10 +13,14 @@ def _modules() -> list[str]:
     found = []
     for room in ROOMS:
         package = importlib.import_module(f"limitlens.{room}")
-        found += [
-            m.name for m in pkgutil.iter_modules(package.__path__, f"limitlens.{room}.") if "__main__" not in m.name
-        ]
+        inside = pkgutil.walk_packages(package.__path__, f"limitlens.{room}.")
+        found += [package.__name__, *(m.name for m in inside if not m.name.endswith("__main__"))]
     return found
+
+
+def test_modules_in_sub_packages_are_among_them() -> None:
+    within = {"limitlens.data.world.chance", "limitlens.features.rows.clock", "limitlens.pipeline.cli.data"}
+    assert within <= set(_modules())
 
 
 @pytest.mark.parametrize("name", _modules())

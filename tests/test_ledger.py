@@ -33,7 +33,7 @@ from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import OVERRIDE_ACTIONS, Override, overridden
 from limitlens.limits.state import first_state, next_state
 from limitlens.pipeline.attribute import state_before, unpacked
-from limitlens.pipeline.cli import app
+from limitlens.pipeline.cli import app, main
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.history import Selection, decisions_of, export
 from limitlens.pipeline.override import override
@@ -232,17 +232,25 @@ decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 """
 
 
-def test_of_two_runs_at_once_one_wins_and_the_other_is_told(behind: Workspace, small_workspace: Workspace) -> None:
+def test_of_two_runs_at_once_one_wins_and_the_other_is_told(
+    behind: Workspace,
+    small_workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     command = [sys.executable, "-c", _HELD, str(behind.root)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdin is not None
         assert first.stdout is not None
         assert first.stdout.readline().startswith("after the rename")
-        second = python("-m", "limitlens.pipeline", "decide", "--workspace", str(behind.root))
+        monkeypatch.setattr(sys, "argv", ["limitlens", "decide", "--workspace", str(behind.root)])
+        with pytest.raises(SystemExit) as second:
+            main()
         first.communicate("go on\n")
-    assert (first.returncode, second.returncode) == (0, 1)
-    assert len(second.stderr.strip().splitlines()) == 1
-    assert "a run is in progress" in second.stderr
+    said = capsys.readouterr().err
+    assert (first.returncode, second.value.code) == (0, 5)
+    assert len(said.strip().splitlines()) == 1
+    assert "a run is in progress" in said
     reconcile(behind, quiet)
     assert ledger_of(behind) == ledger_of(small_workspace)
 
@@ -250,7 +258,7 @@ def test_of_two_runs_at_once_one_wins_and_the_other_is_told(behind: Workspace, s
 def test_a_killed_holder_frees_the_workspace(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from limitlens.data.lock import exclusive\n"
-        "with exclusive(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+        "with exclusive(Path(sys.argv[1]), 'decide'): print('held', flush=True); sys.stdin.readline()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

@@ -1,5 +1,6 @@
 """Levers: a customer who did less, in a table that could be; nothing moves that is not the customer's to move."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 
@@ -22,8 +23,9 @@ from tests.oracle import visible
 from tests.strategies import AS_OF, Events, Row, event_tables, to_arrow
 from tests.test_features import spine
 
-FRACTION = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
-PULLED = st.fixed_dictionaries(dict.fromkeys(LEVERS, FRACTION))
+#: How far each lever is pulled, for every line six times, each time by itself.
+SEED = st.integers(0, 2**32 - 1)
+TIMES = 6
 
 #: Sets of rows in which other accounts, or devices and places, take part.
 NOT_THEIRS = {"shared_payee", "shared_device", "device", "step", "device_used", "city_used", "new_device", "new_city"}
@@ -41,7 +43,15 @@ def lines(small_workspace: Workspace) -> pd.DataFrame:
     return build_table(CATALOGUE, moments, small_workspace.relations(CATALOGUE)).reset_index(drop=True)
 
 
-def pulled(table: pd.DataFrame, fractions: dict[str, float], features: FeatureSet = CATALOGUE) -> pd.DataFrame:
+def drawn(lines: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Each line several times, and how far each lever is pulled for each."""
+    many, rng = pd.concat([lines] * TIMES, ignore_index=True), np.random.default_rng(seed)
+    return many, {code: rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], len(many)) for code in LEVERS}
+
+
+def pulled(
+    table: pd.DataFrame, fractions: Mapping[str, float | np.ndarray], features: FeatureSet = CATALOGUE
+) -> pd.DataFrame:
     return pull(features, table, {code: np.full(len(table), far) for code, far in fractions.items()})
 
 
@@ -64,9 +74,11 @@ def test_no_draws_at_all_equals_the_table_rebuilt_without_them(events: Events) -
                 pd.testing.assert_series_equal(moved[name], rebuilt[name], check_dtype=False)
 
 
-@given(PULLED)
-def test_a_longer_window_never_holds_less_than_a_shorter_one(lines: pd.DataFrame, fractions: dict[str, float]) -> None:
-    after = pulled(lines, fractions)
+@settings(max_examples=17)
+@given(SEED)
+def test_a_longer_window_never_holds_less_than_a_shorter_one(lines: pd.DataFrame, seed: int) -> None:
+    many, fractions = drawn(lines, seed)
+    after = pulled(many, fractions)
     for declared in CATALOGUE.aggregates:
         if declared.how in {"count", "distinct"} or (declared.how == "sum" and declared.rows != "flow"):
             names = [declared.column_name(w) for w in sorted(declared.windows, key=lambda w: w or np.inf)]
@@ -76,18 +88,22 @@ def test_a_longer_window_never_holds_less_than_a_shorter_one(lines: pd.DataFrame
             assert all((a <= b).all() for a, b in pairwise(values.T)), declared.name
 
 
-@given(PULLED)
-def test_nothing_moves_that_is_not_the_customers_own(lines: pd.DataFrame, fractions: dict[str, float]) -> None:
-    after = pulled(lines, fractions)
+@settings(max_examples=17)
+@given(SEED)
+def test_nothing_moves_that_is_not_the_customers_own(lines: pd.DataFrame, seed: int) -> None:
+    many, fractions = drawn(lines, seed)
+    after = pulled(many, fractions)
     held = [a for a in CATALOGUE.aggregates if a.rows in NOT_THEIRS or a.kinds == ("transfer_in",)]
     names = [name for a in held for name in a.column_names()] + ["account_id", "segment"]
-    pd.testing.assert_frame_equal(lines[names], after[names])
-    assert list(after.columns) == list(lines.columns)
+    pd.testing.assert_frame_equal(many[names], after[names])
+    assert list(after.columns) == list(many.columns)
 
 
-@given(PULLED)
-def test_ratios_means_and_maxima_agree_with_what_they_are_of(lines: pd.DataFrame, fractions: dict[str, float]) -> None:
-    after = pulled(lines, fractions)
+@settings(max_examples=17)
+@given(SEED)
+def test_ratios_means_and_maxima_agree_with_what_they_are_of(lines: pd.DataFrame, seed: int) -> None:
+    many, fractions = drawn(lines, seed)
+    after = pulled(many, fractions)
     for ratio in CATALOGUE.ratios:
         divisor = after[ratio.denominator].astype(np.float64)
         expected = after[ratio.numerator].astype(np.float64) / divisor.where(divisor != 0)
@@ -99,11 +115,13 @@ def test_ratios_means_and_maxima_agree_with_what_they_are_of(lines: pd.DataFrame
     assert ((after["dpd_days"] > 0) == (after["past_due_cents"] > 0)).all()
 
 
-@given(PULLED)
-def test_a_lever_only_lowers_what_it_tells(lines: pd.DataFrame, fractions: dict[str, float]) -> None:
-    after = pulled(lines, fractions)
+@settings(max_examples=17)
+@given(SEED)
+def test_a_lever_only_lowers_what_it_tells(lines: pd.DataFrame, seed: int) -> None:
+    many, fractions = drawn(lines, seed)
+    after = pulled(many, fractions)
     told = [name for names in SHOWN.values() for name in names if name in lines]
-    assert not (after[told] > lines[told]).any(axis=None)
+    assert not (after[told] > many[told]).any(axis=None)
 
 
 def test_a_lever_that_is_not_pulled_moves_nothing(lines: pd.DataFrame) -> None:

@@ -91,17 +91,18 @@ def test_shares_equal_an_enumeration_over_a_thousand_physically_rebuilt_accounts
     previous = decisions.loc[pd.MultiIndex.from_frame(chosen[["account_id", "previous_as_of"]])].reset_index()
     now = decisions.loc[pd.MultiIndex.from_frame(chosen[["account_id", "as_of"]])].reset_index()
     made_by = iterations(small_workspace, {*previous["run_id"], *now["run_id"]})
-    for run_id, place in previous.groupby("run_id").groups.items():
-        before, after = previous.loc[place].reset_index(drop=True), now.loc[place].reset_index(drop=True)
-        sides = (made_by[str(run_id)], made_by[after["run_id"].iloc[0]])
-        moments = pd.DataFrame({"account_id": after["account_id"], "t0": before["as_of"], "t1": after["as_of"]})
-        chain = [("t0", "t0"), ("t0", "t1"), ("t1", "t1"), ("t1", "t1")]
-        built = {
-            (state, features): rebuilt(small_workspace, features, moments, *state)
-            for state, features in product(dict.fromkeys(chain), {side.model.features for side in sides})
-        }
-        tables = [[built[state, side.model.features] for side in sides] for state in chain]
-        states = (state_before(before), state_before(after))
+    pairs = [(made_by[old], made_by[new]) for old, new in zip(previous["run_id"], now["run_id"], strict=True)]
+    moments = pd.DataFrame({"account_id": now["account_id"], "t0": previous["as_of"], "t1": now["as_of"]})
+    chain = [("t0", "t0"), ("t0", "t1"), ("t1", "t1"), ("t1", "t1")]
+    sets = {iteration.model.features for iteration in made_by.values()}
+    built = {
+        (state, features): rebuilt(small_workspace, features, moments, *state)
+        for state, features in product(dict.fromkeys(chain), sets)
+    }
+    for sides in {tuple(map(id, pair)): pair for pair in pairs}.values():
+        place = [at for at, (old, new) in enumerate(pairs) if old is sides[0] and new is sides[1]]
+        tables = [[built[state, s.model.features].loc[place].reset_index(drop=True) for s in sides] for state in chain]
+        states = tuple(state_before(rows.loc[place].reset_index(drop=True)) for rows in (previous, now))
 
         values = {point: decided_limits(point, sides, tables, states) for point in np.ndindex(4, 2, 2, 2)}
         expected = chosen.loc[place, [f"phi_{player}" for player in PLAYERS]].to_numpy(np.int64)
@@ -221,7 +222,7 @@ def test_shap_values_and_a_constant_sum_to_the_log_odds(small_workspace: Workspa
 
 def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_workspace: Workspace) -> None:
     before = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
-    settings = replace(default_settings(), trees=5)
+    settings = replace(default_settings(), trees=5, rounds=1, folds=2, carried_rounds=0)
     trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
     promote(copied, "reviewer", NOW, trained.model_version, override=PASS, progress=quiet)
     write_report(copied, copied.root / "report.html", quiet)
@@ -312,7 +313,7 @@ def test_a_correction_after_the_decision_leaves_the_old_one_replayable(copied: W
 
 
 def test_two_runs_at_once_are_refused(copied: Workspace) -> None:
-    with exclusive(copied.root), pytest.raises(WorkspaceError, match="a run is in progress"):
+    with exclusive(copied.root, "check"), pytest.raises(WorkspaceError, match="a run is in progress"):
         decide(copied, progress=quiet)
 
 

@@ -11,14 +11,13 @@ from limitlens.data.contracts import PROTECTED
 from limitlens.limits.attribution import PLAYERS
 from limitlens.models.validation import measure, paired_auc_gain
 from limitlens.pipeline.workspace import Workspace
-from tests.conftest import decided_workspace
+from tests.conftest import MadeOnce, decided_workspace
 
 
 @pytest.fixture(scope="module", params=["taiwan", "superlender"])
-def real_workspace(
-    request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Workspace:
-    return decided_workspace(request.param, real_data, tmp_path_factory.mktemp(request.param))
+def real_workspace(request: pytest.FixtureRequest, real_data: Path, made_once: MadeOnce) -> Workspace:
+    folder = made_once(request.param, lambda folder: decided_workspace(request.param, real_data, folder))
+    return Workspace(folder / "work")
 
 
 def test_shares_sum_to_the_change_for_every_real_account(real_workspace: Workspace) -> None:

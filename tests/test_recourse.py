@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -37,6 +38,7 @@ class Case:
         moved = pull(self.iteration.model.features, self.table, far)
         return self.iteration.decide(moved, self.state).iloc[0]
 
+    @cached_property
     def found(self) -> Recourse | None:
         return find_recourse(self.iteration, self.table, self.state, self.decision)
 
@@ -65,7 +67,7 @@ def cases_of(workspace: Workspace) -> Iterator[Case]:
 def test_every_suggestion_decided_is_what_it_says_and_milder(cases: list[Case]) -> None:
     told = 0
     for case in cases:
-        if recourse := case.found():
+        if recourse := case.found:
             decided = case.decided_with({move.code: move.fraction for move in recourse.moves})
             assert (decided["action"], decided["limit_cents"], decided["pd"]) == (
                 recourse.action, recourse.limit_cents, recourse.pd,
@@ -76,13 +78,13 @@ def test_every_suggestion_decided_is_what_it_says_and_milder(cases: list[Case]) 
 
 
 def test_there_is_one_for_adverse_actions_only(cases: list[Case]) -> None:
-    assert all(case.found() is None for case in cases if case.decision["action"] not in ADVERSE)
+    assert all(case.found is None for case in cases if case.decision["action"] not in ADVERSE)
 
 
 def test_no_lever_pulled_less_would_have_done(cases: list[Case]) -> None:
     """Every single lever is tried one decision at a time."""
     for case in cases[:12]:
-        recourse = case.found()
+        recourse = case.found
         far = sum(move.fraction for move in recourse.moves) if recourse and len(recourse.moves) == 1 else 9.0
         less = [(code, f) for code, f in product(LEVERS, FRACTIONS) if f < far]
         avoided = [one for one in less if case.decided_with(dict([one]))["action"] not in ADVERSE]
@@ -90,7 +92,7 @@ def test_no_lever_pulled_less_would_have_done(cases: list[Case]) -> None:
 
 
 def test_only_columns_of_consumption_and_payment_are_named_and_they_fall(cases: list[Case]) -> None:
-    for recourse in filter(None, (case.found() for case in cases)):
+    for recourse in filter(None, (case.found for case in cases)):
         for move in recourse.moves:
             assert CATALOGUE.declaration_of[move.feature].source in {"consumption", "payment"}
             assert move.feature in SHOWN[move.code]

@@ -16,9 +16,13 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.complaints import Complaint, complaints
+from limitlens.limits.iteration import Iteration
 from limitlens.limits.outcome import outcome_of
 from limitlens.limits.policy import shifted
+from limitlens.pipeline import simulate_policy as simulate_room
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.moments import Tables
+from limitlens.pipeline.plan import Step
 from limitlens.pipeline.simulate_policy import past_steps, past_tables, simulate, simulate_policies
 from limitlens.pipeline.workspace import Workspace, default_policy
 
@@ -45,12 +49,34 @@ def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace)
     pd.testing.assert_frame_equal(*in_order, check_dtype=False, check_exact=True)
 
 
-def test_a_policy_is_simulated_alike_whatever_stands_beside_it(small_workspace: Workspace, tmp_path: Path) -> None:
+def test_a_policy_is_simulated_alike_whatever_stands_beside_it(
+    small_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And one with stricter cut-offs hits and catches at least as many, the sweep at its own place agreeing."""
     base, strict = default_policy(), shifted(default_policy(), -1.0)
     path, picture = tmp_path / "policy.toml", tmp_path / "frontier.svg"
     path.write_text(base.text, encoding="utf-8")
     arguments = ["simulate-policy", str(path), "--workspace", str(small_workspace.root), "--json"]
+    built: list[tuple[list[Step], Tables]] = []
+
+    def past(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> list[Step]:
+        """The month starts, and two days of each month beside them."""
+        steps = past_steps(workspace, iteration, since, until)
+        return [step for step in steps if step.date.day in {1, 11, 21}]
+
+    def once(workspace: Workspace, iteration: Iteration, steps: list[Step]) -> Tables:
+        """The features of the same past are built once."""
+        if not built:
+            built.append((steps, past_tables(workspace, iteration, steps)))
+        (first, tables), keys = built[0], ["account_id", "as_of"]
+        for mine, theirs in zip(steps, first, strict=True):
+            pd.testing.assert_frame_equal(mine.lines[keys], theirs.lines[keys])
+        assert iteration.model.features.digest in tables
+        return tables
+
+    monkeypatch.setattr(simulate_room, "past_steps", past)
+    monkeypatch.setattr(simulate_room, "past_tables", once)
+    monkeypatch.setattr(simulate_room, "SWEEP", simulate_room.SWEEP[::6])  # the ends and the middle
     done = CliRunner().invoke(app, [*arguments, "--sweep", str(picture)], catch_exceptions=False)
     alone = json.loads(done.stdout)
     both = simulate_policies(small_workspace, [strict, base], progress=quiet)
@@ -59,6 +85,7 @@ def test_a_policy_is_simulated_alike_whatever_stands_beside_it(small_workspace: 
     assert one.good_hit >= other.good_hit > 0
     assert one.bad_caught >= other.bad_caught > 0
     assert (one.good, one.bad, one.lines) == (other.good, other.bad, other.lines)
+    assert [shift for shift, _, _ in alone["policies"][0]["frontier"]] == [-1.5, 0.0, 1.5]
     hits = [hit for _, hit, _ in alone["policies"][0]["frontier"]]
     assert hits[0] > hits[-1]
     assert "share of good customers hit" in picture.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import IntegrityError
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
+from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.replay import check_replayed, recorded_decisions
@@ -92,8 +93,13 @@ def test_the_answer_carries_the_version_and_digest_of_the_reasons(answer: Answer
 
 
 def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_workspace: Workspace) -> None:
-    for row in changes(small_workspace, adverse=True).tail(6).to_dict("records"):
+    adverse = changes(small_workspace, adverse=True)
+    needed = {player: adverse[adverse[f"necessary_{player}"].astype(bool)] for player in PLAYERS}
+    last = pd.concat([rows.tail(1) for rows in needed.values()]).drop_duplicates(["account_id", "as_of"])
+    assert {player for player, rows in needed.items() if len(rows)} >= {*PLAYERS} - {"data"}
+    for row in last.to_dict("records"):
         found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+        assert set(found.necessary) == {player for player in PLAYERS if row[f"necessary_{player}"]}
         assert [one.player for one in found.but_for] == [p for p in found.necessary if p != "data"]
         assert all((one.action, one.limit_cents) != (found.action, found.limit_cents) for one in found.but_for)
 

@@ -5,7 +5,7 @@ Every version carries the time at which the next one superseded it, so a query a
 
 from collections.abc import Container
 
-from limitlens.data.events import quoted
+from limitlens.data.quoting import quoted
 from limitlens.features.rows.clock import Clock, Scope
 
 #: Columns of an event, as queries name them, by source.

@@ -100,7 +100,7 @@ def patient(wait: bool) -> AbstractContextManager[None]:
     return waiting(progress) if wait else nullcontext()
 
 
-class _Progress:
+class ProgressLines:
     """Lines on the error stream; at a terminal, what can say how far it has come is a bar."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class _Progress:
         stderr.print(Text.assemble((f"{datetime.now(UTC):%H:%M:%S}", "dim"), "  ", text), soft_wrap=True)
 
 
-progress = _Progress()
+progress = ProgressLines()
 
 
 def predict_only() -> None:

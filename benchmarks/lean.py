@@ -8,7 +8,6 @@ in turn. `--train N` measures `build` and `train` on N lines instead.
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -31,15 +30,25 @@ NEXT = DAY + timedelta(days=1)
 Costs = dict[str, tuple[float, float]]
 
 
+#: Runs a command and says what it used. A process of its own: what a child is said to have used at most begins with
+#: the memory of the process that started it, and this one simulates.
+_STARTER = """
+import os, subprocess, sys
+with open(sys.argv[1], "w") as said:
+    child = subprocess.Popen(sys.argv[2:], stdout=said, stderr=said)
+_, status, used = os.wait4(child.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+
+
 def run(python: str, *words: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> tuple[float, float]:
     """Seconds of processor and MiB at most of one call of limitlens."""
-    with (cwd / "said.txt").open("w") as said:
-        child = subprocess.Popen([python, "-m", "limitlens.pipeline", *words], cwd=cwd, stdout=said, stderr=said)
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode not in fine:
-        sys.exit(f"limitlens {' '.join(words)} ended with {child.returncode}: {(cwd / 'said.txt').read_text()}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    command = [sys.executable, "-c", _STARTER, "said.txt", python, "-m", "limitlens.pipeline", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    ended, seconds, kib = done.stdout.split()
+    if int(ended) not in fine:
+        sys.exit(f"limitlens {' '.join(words)} ended with {ended}: {(cwd / 'said.txt').read_text(encoding='utf-8')}")
+    return float(seconds), int(kib) / 1024
 
 
 def split(events: Path, out: Path) -> None:

@@ -76,8 +76,7 @@ def feature_tables(
     list of Path
         A Parquet file each: ``account_id, as_of, known_by, segment``, the columns of the set and its attributes.
     """
-    folder = workspace.root / "features" / features.digest[:16]
-    marks = {as_of: folder / f"{as_of:%Y%m%dT%H%M%S}.json" for as_of in as_ofs}
+    marks = _marks(workspace, features, as_ofs)
     loads = [load["load"] for load in workspace.events.loads()]
     before = {as_of: _marked(mark) for as_of, mark in marks.items()}
     source = relations or workspace.relations(features)
@@ -129,8 +128,7 @@ def opened_tables(
     loads = [load["load"] for load in workspace.events.loads()]
     while True:
         feature_tables(workspace, features, as_ofs, relations=relations, engine=engine, progress=progress)
-        folder = workspace.root / "features" / features.digest[:16]
-        found = [_marked(folder / f"{as_of:%Y%m%dT%H%M%S}.json") for as_of in as_ofs]
+        found = [_marked(mark) for mark in _marks(workspace, features, as_ofs).values()]
         with suppress(FileNotFoundError):  # replaced just now by a run that sees more loads
             seen = [one.path for one in found if one and one.loads == loads]
             files = [pq.ParquetFile(path, page_checksum_verification=True) for path in seen]
@@ -146,19 +144,24 @@ class _Marked:
     loads: list[str]
 
 
+def _marks(workspace: Workspace, features: FeatureSet, as_ofs: Sequence[datetime]) -> dict[datetime, Path]:
+    folder = workspace.root / "features" / features.digest[:16]
+    return {as_of: folder / f"{as_of:%Y%m%dT%H%M%S}.json" for as_of in as_ofs}
+
+
 def _file(mark: Path, loads: Sequence[str]) -> Path:
     digest = hashlib.sha256(json.dumps(list(loads)).encode()).hexdigest()[:8]
     return mark.with_name(f"{mark.stem}-{digest}.parquet")
 
 
 def _marked(mark: Path) -> _Marked | None:
-    """What a mark says, if its file is there."""
+    """What a mark says, if its file is there; one that cannot be read stands for nothing, its file is built again."""
     try:
         body = json.loads(mark.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        found = _Marked(mark.with_name(body["file"]), body["loads"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    path = mark.with_name(body["file"])
-    return _Marked(path, body["loads"]) if path.exists() else None
+    return found if found.path.exists() else None
 
 
 def _mark(mark: Path, now: _Marked, before: _Marked | None) -> None:

@@ -16,7 +16,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
-from limitlens.models.explanation import difference_from_shap, shap_values
+from limitlens.models.explanation import additivity_error, shap_values
 from limitlens.models.fairness import Fairness, fairness
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
@@ -338,10 +338,10 @@ def _explained(judged: Judged) -> list[Section]:
         (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
     ]
     few = judged.sample(_COMPARED)
-    away = difference_from_shap(judged.model, few, *judged.columns(few))
+    error = additivity_error(judged.model, few, *judged.columns(few))
     text = (
-        f"Mean absolute SHAP value over {len(rows):,} validation rows, by LightGBM; on {len(few):,} of them at most "
-        f"{away:.0e} from those of the SHAP library."
+        f"Mean absolute SHAP value over {len(rows):,} validation rows. On {len(few):,} rows they and the base value "
+        f"sum to the score of every member within {error:.0e}."
     )
     return [
         Section("What drives the PD", text, table, [("", plots.importance(top))]),

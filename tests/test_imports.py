@@ -12,7 +12,6 @@ DOORS = {
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
     "optuna": "pipeline/tune.py",
-    "shap": "models/explanation.py",
     "sqlite3": "limits/database.py",
     "typer": "pipeline/cli/",
     "sqlglot": "features/compiler.py",
@@ -42,6 +41,12 @@ def test_a_heavy_library_has_one_door(library: str) -> None:
     users = [str(p.relative_to(ROOT)) for p in FILES if {n.split(".")[0] for n in imported(p)} & {library}]
     assert users
     assert all(user.startswith(DOORS[library]) for user in users)
+
+
+def test_the_shap_library_judges_and_is_used_nowhere() -> None:
+    """Its TreeSHAP of a LightGBM model is LightGBM's own; tests compare with what it computes itself."""
+    assert not [p for p in FILES if "shap" in {n.split(".")[0] for n in imported(p)}]
+    assert "import shap" in (ROOT / "tests" / "test_change.py").read_text(encoding="utf-8")
 
 
 def test_nothing_below_the_command_line_reads_the_clock() -> None:

@@ -1,7 +1,10 @@
 """The default-risk model: members, calibration, routing of new lines, files."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations, permutations
+from math import factorial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,12 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
-from limitlens.models import explanation
 from limitlens.models.calibrating import METHODS, choose_calibration, fit_calibration
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import load_model, predict_pd, save_model
-from limitlens.models.explanation import difference_from_shap, shap_values
+from limitlens.models.explanation import additivity_error, shap_values
 from limitlens.models.inputs import find_categories
+from limitlens.models.scorer import Member
 from limitlens.models.training import can_carry, train_model
 from limitlens.models.validation import calibration_line, jeffreys_test
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
@@ -197,14 +200,60 @@ def test_a_damaged_model_is_refused_before_lightgbm_reads_it(trained, tmp_path: 
         load_model(tmp_path, digest=model.digest)
 
 
-def test_shap_values_of_lightgbm_are_those_of_the_shap_library(
-    trained,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+def expected_score(tree: dict, row: np.ndarray, known: frozenset[int]) -> float:  # type: ignore[type-arg]
+    """What a tree gives when only some columns are known: at a split on any other, the mean by the rows it has seen."""
+    if "leaf_value" in tree:
+        return float(tree["leaf_value"])
+    left, right = tree["left_child"], tree["right_child"]
+    value = row[tree["split_feature"]]
+    if tree["split_feature"] in known:
+        if tree["decision_type"] == "==":
+            to_left = not np.isnan(value) and str(int(value)) in tree["threshold"].split("||")
+        else:
+            to_left = tree["default_left"] if np.isnan(value) else value <= tree["threshold"]
+        return expected_score(left if to_left else right, row, known)
+    seen = [child.get("internal_count", child.get("leaf_count")) for child in (left, right)]
+    return sum(n * expected_score(child, row, known) for n, child in zip(seen, (left, right), strict=True)) / sum(seen)
+
+
+def test_shap_values_are_the_shapley_values_of_their_definition() -> None:
+    """Every set of columns one by one; numbers, missing values and categories."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 4))
+    x[rng.random(600) < 0.2, 1] = np.nan
+    x[:, 3] = rng.integers(0, 6, 600)
+    y = np.nan_to_num(x[:, 0] * x[:, 1]) + np.isin(x[:, 3], [1, 4]) + rng.normal(size=600) > 0.5
+    fitted = DefaultRiskClassifier(
+        folds=2, rounds=1, carried_rounds=0, trees=8, leaves=6, min_rows_per_leaf=5, categorical=[3]
+    ).fit(x, y)
+    for member in fitted.scorer_.members:
+        trees = [tree["tree_structure"] for tree in member.booster.dump_model()["tree_info"]]
+        assert '"=="' in json.dumps(trees)
+        for row in x[:12]:
+            worth = {
+                known: sum(expected_score(tree, row, known) for tree in trees)
+                for size in range(5)
+                for known in map(frozenset, combinations(range(4), size))
+            }
+            expected = np.zeros(4)
+            for order in permutations(range(4)):
+                for place, column in enumerate(order):
+                    before = frozenset(order[:place])
+                    expected[column] += (worth[before | {column}] - worth[before]) / factorial(4)
+            assert np.abs(member.raw(row[None], pred_contrib=True)[0, :-1] - expected).max() < 1e-9
+
+
+def test_the_report_sees_when_explanations_do_not_sum_to_the_score(
+    trained,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And the figure of the validation report sees when one member's are not."""
     table, model = trained
     rows = table.part("train").head(30)
-    assert difference_from_shap(model, rows, *columns(rows)[:2]) < 1e-12
-    real, wrong = explanation._library_shap, model.book.members[0]
-    monkeypatch.setattr(explanation, "_library_shap", lambda one, x: real(one, x) + 0.01 * (one is wrong))
-    assert difference_from_shap(model, rows, *columns(rows)[:2]) == pytest.approx(0.01)
+    assert additivity_error(model, rows, *columns(rows)) < 1e-12
+    real, wrong = Member.raw, model.book.members[-1]
+
+    def damaged(member: Member, inputs: np.ndarray, **options: bool) -> np.ndarray:
+        return real(member, inputs, **options) + (0.01 if member is wrong and not options else 0.0)
+
+    monkeypatch.setattr(Member, "raw", damaged)
+    assert additivity_error(model, rows, *columns(rows)) == pytest.approx(0.01)

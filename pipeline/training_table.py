@@ -38,8 +38,8 @@ class TrainingTable:
     features : FeatureSet
     rows : DataFrame
         ``account_id, as_of, known_by, segment, opened_at, limit_cents, line_age_days, bad, label_end, split``, and
-        ``dpd_days`` where it is a feature; split is ``train``, ``test`` (out of time), ``unused`` (labels that would reach past the
-        test date) or ``indeterminate``. ``file`` and ``row`` say where the features of a row are.
+        ``dpd_days`` where it is a feature; split is ``train``, ``test`` (out of time), ``unused`` (labels that would
+        reach past the test date) or ``indeterminate``. ``file`` and ``row`` say where the features of a row are.
     files : sequence of pyarrow.parquet.ParquetFile
         Open, so that nobody takes them away.
     """

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
-	@echo "make test   set up, then lint, type-check and test everything (about ten minutes)"
+	@echo "make test   set up, then lint, type-check and test everything (about eleven minutes)"
 	@echo "make quick  lint, types and the tests that need no demo and no training (a few minutes)"
 	@echo "make clean  remove the environment and the demo"
 

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
 	@echo "make test   set up, then lint, type-check and test everything (about eleven minutes)"
-	@echo "make quick  lint, types and the tests that need no demo and no training (a few minutes)"
+	@echo "make quick  lint, types and the tests under a second each (about a minute)"
 	@echo "make clean  remove the environment and the demo"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -39,7 +39,7 @@ test: lint
 	@echo "== all passed; open next: README.md, or run make demo"
 
 quick: lint
-	@echo "== the tests that need no demo and no training"
+	@echo "== the tests that take less than a second"
 	$(BIN)/pytest tests --quick --numprocesses 2
 
 constraints: $(VENV)/.ready

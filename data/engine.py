@@ -134,4 +134,6 @@ def _database() -> duckdb.DuckDBPyConnection:
     Looking for common subexpressions takes over half of the planning of a wide feature query and saves nothing there.
     """
     config: dict[str, str | int] = {"memory_limit": MEMORY_LIMIT, "threads": thread_count()}
-    return duckdb.connect(config=config | {"disabled_optimizers": "common_subexpressions"})
+    database = duckdb.connect(config=config | {"disabled_optimizers": "common_subexpressions"})
+    database.execute("CREATE MACRO unix_micros(moment) AS epoch_us(moment)")  # as every other engine calls it
+    return database

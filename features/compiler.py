@@ -7,9 +7,6 @@ from functools import cache
 from itertools import groupby
 from typing import Literal
 
-import sqlglot
-from sqlglot import exp
-
 from limitlens.features.declarations import OF_KEYS, ZERO_WHEN_EMPTY, Aggregate, FeatureSet
 from limitlens.features.keys import key_features
 from limitlens.features.periods import day_table, days_name, period_features
@@ -50,7 +47,7 @@ def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb")
     Raises
     ------
     ValueError
-        The query uses a function sqlglot does not know, which it would pass on to any engine unchecked.
+        For Spark: the query uses a function sqlglot does not know, which it would pass on unchecked.
     """
     if clock.as_of_literal is None:
         return _compiled(features, clock, dialect)
@@ -60,9 +57,8 @@ def compile_sql(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb")
 @cache
 def _compiled(features: FeatureSet, clock: Clock, dialect: Dialect) -> str:
     tables = ",\n".join(_tables(features, clock))
-    return translated(
-        f"WITH {tables}\nSELECT {', '.join(_outer(features, clock))} FROM joined ORDER BY {clock.key}", dialect
-    )
+    query = f"WITH {tables}\nSELECT {', '.join(_outer(features, clock))} FROM joined ORDER BY {clock.key}"
+    return _spoken(query, dialect)
 
 
 def _at(clock: Clock, query: str) -> str:
@@ -85,7 +81,7 @@ def compile_successions(features: FeatureSet, dialect: Dialect = "duckdb") -> Ma
     """
     linked = {LINKS[a.rows].source for a in features.aggregates if a.rows in LINKS}
     rows = {source: f"every_{source}" if source in linked else source for source in features.sources}
-    return {f"{source}_successions": translated(successions(name), dialect) for source, name in rows.items()}
+    return {f"{source}_successions": _spoken(successions(name), dialect) for source, name in rows.items()}
 
 
 @cache
@@ -100,10 +96,10 @@ def compile_versions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mappi
     mapping of str to str
         SQL by the relation it gives; only columns that :func:`compile_sql` names.
     """
-    named = set(re.findall(r"\w+", _compiled(features, _SOME_TIME, dialect)))
+    named = set(re.findall(r"\w+", _compiled(features, _SOME_TIME, "duckdb")))
     queries = {f"{source}_versions": versions(source, named) for source in features.sources}
     queries["accounts_versions"] = account_versions(tuple(name for name, _ in features.attributes))
-    return {name: translated(query, dialect) for name, query in queries.items()}
+    return {name: _spoken(query, dialect) for name, query in queries.items()}
 
 
 def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb") -> Mapping[str, str]:
@@ -124,10 +120,15 @@ def compile_links(features: FeatureSet, clock: Clock, dialect: Dialect = "duckdb
 @cache
 def _links(features: FeatureSet, dialect: Dialect) -> Mapping[str, str]:
     queries = members_of_all(dict.fromkeys(a.rows for a in features.aggregates), _SOME_TIME)
-    return {name: translated(query, dialect) for name, query in queries.items()}
+    return {name: _spoken(query, dialect) for name, query in queries.items()}
 
 
-def translated(query: str, dialect: Dialect = "duckdb") -> str:
+def _spoken(query: str, dialect: Dialect) -> str:
+    """A query as the engine runs it; for DuckDB nothing is parsed, which takes longer than many a query runs."""
+    return query if dialect == "duckdb" else translated(query, dialect)
+
+
+def translated(query: str, dialect: Dialect) -> str:
     """A query in the SQL of an engine, checked and laid out.
 
     Parameters
@@ -141,6 +142,9 @@ def translated(query: str, dialect: Dialect = "duckdb") -> str:
     ValueError
         It uses a function sqlglot does not know, which it would pass on to any engine unchecked.
     """
+    import sqlglot  # noqa: PLC0415 - slow to import; what DuckDB runs needs it only to be read by people
+    from sqlglot import exp  # noqa: PLC0415
+
     tree = sqlglot.parse_one(query, read="duckdb")
     unknown = sorted({node.name for node in tree.find_all(exp.Anonymous)})
     if unknown:

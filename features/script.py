@@ -1,10 +1,16 @@
 """The feature query as a script that a person can read, and run by hand in DuckDB."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from limitlens.data.engine import Relations
-from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_successions, compile_versions
+from limitlens.features.compiler import (
+    Dialect,
+    compile_links,
+    compile_sql,
+    compile_successions,
+    compile_versions,
+    translated,
+)
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
 
@@ -37,9 +43,9 @@ def sql_script(
     needed = f"-- Reads {', '.join(sources)}: accepted events, as limitlens check stores them."
     zone = "SET TimeZone = 'UTC'" if dialect == "duckdb" else "SET TIME ZONE 'UTC'"
     given = {name: relations[name] for name in sources} if relations else {}
-    links = compile_links(features, clock, dialect)
+    links = compile_links(features, clock)
     linked = [name for name in features.sources if any(f"every_{name}" in sql for sql in links.values())]
-    once = {**compile_successions(features, dialect), **compile_versions(features, dialect)}
+    once = {**compile_successions(features), **compile_versions(features)}
     every = {f"every_{name}": f"SELECT * FROM {name}" for name in linked}
     lines = {"numbers": _NUMBERS, "spine": "SELECT account_no FROM numbers"}
     read_once = "TABLE" if dialect == "duckdb" else "VIEW"
@@ -49,15 +55,15 @@ def sql_script(
                 head if given else f"{head}\n{needed}",
                 zone,
                 *(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}" for name, sql in {**given, **every, **lines}.items()),
-                *_created(once, read_once),
-                *_created(links, "VIEW"),
-                f"SELECT account_id, found.* FROM numbers JOIN (\n{compile_sql(features, clock, dialect)}\n) AS found "
-                "USING (account_no) ORDER BY account_id",
+                *(_created(name, sql, read_once, dialect) for name, sql in once.items()),
+                *(_created(name, sql, "VIEW", dialect) for name, sql in links.items()),
+                f"SELECT account_id, found.* FROM numbers JOIN (\n{translated(compile_sql(features, clock), dialect)}\n"
+                ") AS found USING (account_no) ORDER BY account_id",
             ]
         )
         + ";\n"
     )
 
 
-def _created(queries: Mapping[str, str], kind: str) -> list[str]:
-    return [f"CREATE OR REPLACE TEMP {kind} {name} AS\n{sql}" for name, sql in queries.items()]
+def _created(name: str, query: str, kind: str, dialect: Dialect) -> str:
+    return f"CREATE OR REPLACE TEMP {kind} {name} AS\n{translated(query, dialect)}"

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,10 +74,14 @@ def calibration_inputs(method: Method, scores: FloatArray) -> FloatArray:
     """What the map of Platt (one column) or beta (two) is linear in, for scores of shape (n,)."""
     if method == "platt":
         return scores.reshape(-1, 1)
+    from scipy.special import log_expit  # noqa: PLC0415 - slow to import; many a command predicts nothing
+
     return np.column_stack([log_expit(scores), -log_expit(-scores)])
 
 
 def to_pd(log_odds: FloatArray) -> FloatArray:
     """Probability of each log-odds, strictly between 0 and 1."""
+    from scipy.special import expit  # noqa: PLC0415
+
     found: FloatArray = np.clip(expit(log_odds), 1e-9, 1 - 1e-9)
     return found

@@ -10,7 +10,6 @@ import pyarrow as pa
 from limitlens.data.calendar import add_months
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.frames import to_arrow
-from limitlens.features.compiler import translated
 from limitlens.features.rows import Clock, Scope, tables_for
 from limitlens.features.rows.seen import successions, versions
 from limitlens.features.table import account_numbers, point_spine
@@ -42,7 +41,7 @@ GROUP BY point.account_id, point.as_of ORDER BY point.account_id, point.as_of
 @cache
 def _checkpoints(dpd_days: int) -> str:
     """SQL of the moments at which so many days past due can be reached."""
-    return translated(f"""
+    return f"""
 WITH {", ".join(tables_for(["payment_seen"], _SCOPE))},
 dues AS (
     SELECT line, account_no, known_by, instalment_id, MIN(event_time) AS due_time, SUM(amount_cents) AS due_cents
@@ -64,19 +63,19 @@ moments AS (
     FROM payment_seen WHERE kind = 'status' AND dpd_days >= {dpd_days}
 )
 SELECT DISTINCT account_no, moment AS as_of, known_by FROM moments ORDER BY account_no, as_of
-    """)
+    """
 
 
 @cache
 def _reached(dpd_days: int) -> str:
     """SQL of the points of a spine at which so many days past due are reached."""
-    return translated(f"""
+    return f"""
 WITH {", ".join(tables_for(["arrears"], _SCOPE))}
 SELECT account_id, as_of FROM spine JOIN numbers USING (account_no)
 LEFT JOIN computed_arrears USING (line)
 LEFT JOIN delivered_arrears USING (line)
 WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= {dpd_days}
-    """)
+    """
 
 
 def computed_labels(

@@ -71,23 +71,13 @@ class _Shared:
         shutil.rmtree(self.folder)
 
 
-#: What takes more than a second to make, and files of which most tests do.
+#: Fixtures that take more than a second to make.
 _SLOW_FIXTURES = {"small_workspace", "finished_demo", "real_data", "made_once", "spark"}
-_SLOW_FILES = {
-    "test_feature_tables",
-    "test_features",
-    "test_ledger",
-    "test_proving_ground",
-    "test_running",
-    "test_tune",
-    "test_versions",
-    "test_world",
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--quick``: the tests that answer at once, for the inner loop."""
-    parser.addoption("--quick", action="store_true", help="Only tests that need no demo, no training and no world.")
+    parser.addoption("--quick", action="store_true", help="Only tests that take less than a second.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -100,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_slow(item: pytest.Item) -> bool:
     asked = set(getattr(item, "fixturenames", ()))
-    return bool(asked & _SLOW_FIXTURES) or item.path.stem in _SLOW_FILES
+    return bool(asked & _SLOW_FIXTURES) or item.get_closest_marker("slow") is not None
 
 
 _SHARED = pytest.StashKey[_Shared]()

@@ -193,6 +193,44 @@ LINES = st.lists(
     max_size=8,
 )
 
+
+def line_near(random: Random, policy: Policy) -> Row:
+    """What may differ from :data:`LINE`, often exactly where a policy changes its mind."""
+    cuts, timers = list(policy.segments.values()), policy.timers
+    pds = [pd_ for cut in cuts for pd_ in (cut.increase_below_pd, cut.review_above_pd, cut.decrease_above_pd,
+                                           cut.freeze_above_pd, cut.close_above_pd)]  # fmt: skip
+    cents = [cents for cut in cuts for cents in (cut.min_limit_cents, cut.max_limit_cents)]
+    cents += [band.max_limit_cents for band in policy.opening.values()]
+    edges = (timers.dwell_days, timers.cool_off_days, policy.new_lines.protected_days)
+    days = [*_DAYS, *(day + shift for day in edges for shift in (-1, 0) if day + shift >= 0)]
+    values = {
+        "pd": random.choice([random.uniform(0.001, 0.999), random.choice(pds)]),
+        "pd_ref": random.uniform(0.001, 0.999),
+        "limit_cents": random.choice([random.randint(100_00, 90_000_00), random.choice(cents) + random.choice([0, 1])]),
+        "used": random.choice([random.uniform(-0.2, 1.4), policy.steps.increase_min_utilisation, 1.0]),
+        "days_since_change": random.choice(days),
+        "adverse": random.random() < 0.5,
+        "can_draw": random.random() < 0.5,
+        "closed": random.random() < 0.5,
+        "holdout": random.random() < 0.5,
+        "age": random.choice(days),
+        "segment": random.choice(["student", "merchant", "default", None]),
+        "dpd_days": random.choice(_DAYS),
+        "inflow": random.choice([np.nan, random.randint(0, 90_000_00)]),
+        "seen": np.nan,
+        "flag": random.choice([np.nan, 1.0, 2.0]),
+        "mark": random.choice([np.nan, 1.0]),
+    }
+    return {name: value for name, value in values.items() if random.random() < (0.15 if name == "closed" else 0.4)}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[Row], Policy]:
+    """A policy and many lines near its edges: a policy takes long to draw, and decides many lines as fast as one."""
+    policy, random = draw(policies()), draw(st.randoms(use_true_random=True))
+    return [line_near(random, policy) for _ in range(draw(st.integers(1, 60)))], policy
+
+
 Book = tuple[pd.DataFrame, npt.NDArray[np.float64], pd.DataFrame]
 
 

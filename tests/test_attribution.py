@@ -6,6 +6,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def enumerate_orders(values: Values) -> list[int]:
     return [sum(shares[player] for shares in walks(values)) for player in PLAYERS]
 
 
+@pytest.mark.slow
 @given(lattices())
 def test_shares_equal_the_enumeration_of_all_120_orders(values: Values) -> None:
     assert attribute(values).tolist() == [enumerate_orders(one) for one in values]

@@ -508,6 +508,7 @@ check_events(Path(sys.argv[1]), EventStore(Path(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files_finished", range(4))
 def test_a_killed_load_is_as_if_it_never_was_and_the_next_one_makes_up_for_it(
     files_finished: int, inbox: Path, store: EventStore, tmp_path: Path
@@ -555,6 +556,7 @@ def _as_csv(path: Path, rows: list[Row]) -> None:
         file.write("ragged,row\n" * (len(rows) % 2))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     accounts=st.lists(_ACCOUNT, min_size=1, max_size=4),

@@ -129,6 +129,7 @@ def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> 
     assert "all equal" in runner.invoke(app, ["ledger", "replay", "--account", "A000001", "--workspace", work]).output
 
 
+@pytest.mark.slow
 def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path) -> None:
     events, work = str(tmp_path / "events"), str(tmp_path / "work")
     config = tmp_path / "train.toml"

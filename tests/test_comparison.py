@@ -49,6 +49,7 @@ LINES = st.lists(
 NAMES = ["segment", "line_age_days", "action_old", "action_new", "limit_old_cents", "limit_new_cents", "bad"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(LINES)
 def test_the_counts_are_those_of_a_loop_over_the_lines(lines: list[tuple[object, ...]]) -> None:

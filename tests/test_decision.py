@@ -17,9 +17,10 @@ from limitlens.limits.policy_reader import Reader
 from limitlens.limits.state import next_state, pack_state, unpack_state
 from limitlens.pipeline.workspace import default_policy
 from tests.decision_oracle import decide_one
-from tests.strategies import LINES, Row, as_ofs, book_of, policies
+from tests.strategies import LINES, Row, as_ofs, book_of, cases, policies
 
 BASE = default_policy()
+Case = tuple[list[Row], Policy]
 FLAGGED = (Condition("flag", "at_least", 1.0),)
 
 
@@ -33,17 +34,22 @@ def test_random_policies_are_valid(policy: Policy) -> None:
     check_policy(policy, Reader("", "random"))
 
 
-@settings(max_examples=600)
-@given(LINES, policies())
-def test_every_line_is_decided_as_plain_python_would(rows: list[Row], policy: Policy) -> None:
+@pytest.mark.slow
+@settings(max_examples=200)
+@given(cases())
+def test_every_line_is_decided_as_plain_python_would(case: Case) -> None:
+    rows, policy = case
     table, pd_, state = book_of(rows)
     lines = pd.concat([table.drop(columns="line_age_days"), state], axis=1).assign(pd=pd_).to_dict("records")
     found = decide(table, pd_, state, policy)[["action", "limit_cents", "can_draw", "fired_rules"]]
     assert [tuple(row) for row in found.itertuples(index=False)] == [decide_one(line, policy) for line in lines]
 
 
-@given(LINES, policies())
-def test_deciding_again_at_once_changes_nothing(rows: list[Row], policy: Policy) -> None:
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(cases())
+def test_deciding_again_at_once_changes_nothing(case: Case) -> None:
+    rows, policy = case
     table, pd_, state = book_of(rows)
     first = decide(table, pd_, state, policy)
     after = next_state(state, first, as_ofs(len(rows)))
@@ -53,8 +59,10 @@ def test_deciding_again_at_once_changes_nothing(rows: list[Row], policy: Policy)
     pd.testing.assert_frame_equal(next_state(after, again, as_ofs(len(rows))), after)
 
 
-@given(LINES, policies())
-def test_limits_stay_within_their_bounds(rows: list[Row], policy: Policy) -> None:
+@settings(max_examples=40)
+@given(cases())
+def test_limits_stay_within_their_bounds(case: Case) -> None:
+    rows, policy = case
     table, pd_, state = book_of(rows)
     found = decide(table, pd_, state, policy)
     before, after = state["limit_cents"], found["limit_cents"]
@@ -72,16 +80,20 @@ def test_limits_stay_within_their_bounds(rows: list[Row], policy: Policy) -> Non
     assert (after[found["action"] == "close"] == 0).all()
 
 
-@given(LINES, policies())
-def test_a_closed_line_stays_as_it_is(rows: list[Row], policy: Policy) -> None:
+@settings(max_examples=40)
+@given(cases())
+def test_a_closed_line_stays_as_it_is(case: Case) -> None:
+    rows, policy = case
     table, pd_, state = book_of([row | {"closed": True} for row in rows])
     found = decide(table, pd_, state, policy)
     assert (found["action"] == "keep").all()
     pd.testing.assert_frame_equal(found[["limit_cents", "can_draw"]], state[["limit_cents", "can_draw"]])
 
 
-@given(LINES, policies(), st.randoms(use_true_random=False))
-def test_a_line_is_decided_the_same_alone_and_in_any_order(rows: list[Row], policy: Policy, random: Any) -> None:
+@settings(max_examples=40)
+@given(cases(), st.randoms(use_true_random=True))
+def test_a_line_is_decided_the_same_alone_and_in_any_order(case: Case, random: Any) -> None:
+    rows, policy = case
     table, pd_, state = book_of(rows)
     whole = decide(table, pd_, state, policy)
     order = random.sample(range(len(rows)), len(rows))
@@ -89,25 +101,42 @@ def test_a_line_is_decided_the_same_alone_and_in_any_order(rows: list[Row], poli
     pd.testing.assert_frame_equal(decide(table.iloc[[-1]], pd_[-1:], state.iloc[[-1]], policy), whole.iloc[[-1]])
 
 
-@given(st.lists(LINES, min_size=4, max_size=4), policies())
-def test_a_book_of_many_chunks_is_decided_as_its_pieces(pieces: list[list[Row]], policy: Policy) -> None:
-    table, pd_, state = book_of([row for rows in pieces for row in rows])
+@settings(max_examples=4)
+@given(cases())
+def test_a_book_of_many_chunks_is_decided_as_its_pieces(case: Case) -> None:
+    rows, policy = case
+    table, pd_, state = book_of(rows)
     places = np.resize(np.arange(len(table)), 2 * CHUNK_ROWS + 17)
     many = decide(*(part.iloc[places].reset_index(drop=True) for part in (table, pd.Series(pd_), state)), policy)
     few = decide(table, pd_, state, policy).iloc[places].reset_index(drop=True)
     pd.testing.assert_frame_equal(many, few)
 
 
-@given(LINES, policies())
-def test_pd_alone_never_cuts_a_protected_line(rows: list[Row], policy: Policy) -> None:
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(cases(), st.integers(1, 9))
+def test_the_size_of_the_chunks_changes_no_decision(case: Case, size: int) -> None:
+    rows, policy = case
+    whole = decide(*book_of(rows), policy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("limitlens.limits.decision.CHUNK_ROWS", size)
+        pd.testing.assert_frame_equal(decide(*book_of(rows), policy), whole)
+
+
+@settings(max_examples=40)
+@given(cases())
+def test_pd_alone_never_cuts_a_protected_line(case: Case) -> None:
+    rows, policy = case
     table, pd_, state = book_of(rows)
     found = decide(table, pd_, state, replace(policy, rules=(), delinquency=()))
     young = table["line_age_days"] < policy.new_lines.protected_days
     assert not found.loc[young, "action"].isin(ADVERSE).any()
 
 
-@given(LINES, policies())
-def test_pd_alone_never_cuts_the_holdout(rows: list[Row], policy: Policy) -> None:
+@settings(max_examples=40)
+@given(cases())
+def test_pd_alone_never_cuts_the_holdout(case: Case) -> None:
+    rows, policy = case
     book = book_of([row | {"holdout": True} for row in rows])
     found = decide(*book, replace(policy, rules=(), delinquency=()))
     assert not found["action"].isin(ADVERSE).any()
@@ -195,6 +224,7 @@ def test_rules_whose_source_is_absent_are_named() -> None:
     assert "burst_borrowing" not in inactive
 
 
+@pytest.mark.slow
 @given(LINES)
 def test_a_state_survives_the_ledger(rows: list[Row]) -> None:
     _, _, state = book_of(rows)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from limitlens.models.fairness import FEW, MIN_ROWS, NOT_KNOWN, fairness, groups_of
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.floats(0.2, 0.8), st.floats(0.1, 0.9))
 def test_the_figures_of_each_group_are_counted(seed: int, groups: int, bad_share: float, cut_share: float) -> None:

@@ -164,14 +164,25 @@ def in_seconds(rows: list[Row]) -> list[Row]:
 _VERSION = st.builds(
     lambda number, wait, **values: purchase(number, known_time=T0 + 2 * HOUR + wait, **values),
     st.integers(1, 2),
-    st.sampled_from([0 * TICK, TICK, 2 * TICK, HOUR / 2, HOUR, HOUR + TICK, DAY, DAY + HOUR, 6 * DAY, 9 * DAY]),
+    st.sampled_from(
+        [0 * TICK, TICK, 2 * TICK, HOUR / 2, HOUR, HOUR + TICK, 22 * HOUR, DAY, DAY + HOUR, 6 * DAY, 9 * DAY]
+    ),
     kind=st.sampled_from(["purchase", "draw"]),
     amount_cents=st.integers(0, 50_000),
     category=st.sampled_from([None, "food", "rent"]),
     channel=st.sampled_from([None, "pos"]),
     retracted=st.sampled_from([None, None, False, True]),
 )
-_VERSIONS = st.lists(_VERSION, max_size=8, unique_by=lambda row: (row["event_id"], row["known_time"]))
+_FEW = st.lists(_VERSION, max_size=8, unique_by=lambda row: (row["event_id"], row["known_time"]))
+
+
+def apart(worlds: list[list[Row]]) -> list[Row]:
+    """Rows of several worlds with no event and no account in common: one call strikes them all."""
+    named = ("event_id", "account_id")
+    return [row | {n: f"{world}{row[n]}" for n in named} for world, rows in enumerate(worlds) for row in rows]
+
+
+_VERSIONS = st.lists(_FEW, min_size=2, max_size=6).map(apart)
 _FAULT = st.fixed_dictionaries(
     {
         "share": st.sampled_from([0.5, 1.0, 1.0]),
@@ -187,8 +198,9 @@ _FAULT = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=_VERSIONS, how=_FAULT)
 def test_every_operator_does_what_a_slow_reading_of_it_does(name: str, rows: list[Row], how: Row) -> None:
     fault = Fault(name, "consumption", **how)
@@ -202,8 +214,9 @@ def test_every_operator_does_what_a_slow_reading_of_it_does(name: str, rows: lis
 # What a repair mends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=_VERSIONS, how=_FAULT)
 def test_after_the_repair_everything_is_seen_as_without_the_fault(name: str, rows: list[Row], how: Row) -> None:
     struck = apply_fault(replace(Fault(name, "consumption", **how), recall=1.0), table(*rows))
@@ -269,12 +282,13 @@ def test_a_copy_is_withdrawn_even_where_the_table_has_no_column_for_it() -> None
 # Whom it hits
 
 
+@pytest.mark.slow
 def test_the_choice_depends_on_no_other_account_and_no_order() -> None:
-    rows = [purchase(i, account_id=f"A{i % 7}", channel=f"c{i % 2}") for i in range(60)]
+    rows = [purchase(i, account_id=f"A{i % 4}", channel=f"c{i % 2}") for i in range(60)]
     for name in FAULTS:
         fault = Fault(name, "consumption", share=0.5, by="row", recall=0.5)
         whole = apply_fault(fault, table(*reversed(rows)))
-        parts = [apply_fault(fault, table(*(r for r in rows if r["account_id"] == f"A{n}"))) for n in range(7)]
+        parts = [apply_fault(fault, table(*(r for r in rows if r["account_id"] == f"A{n}"))) for n in range(4)]
         assert whole.table.equals(pa.concat_tables(part.table for part in parts))
         assert whole.touched.equals(pa.concat_tables(part.touched for part in parts))
 
@@ -520,6 +534,7 @@ def test_what_the_check_holds_back_today(name: str, rule: tuple[str, str] | None
     assert (count.quarantined, count.deduplicated) == (30 * bool(rule), 0)
 
 
+@pytest.mark.slow
 def test_an_empty_or_unknown_word_passes_where_the_contract_allows_any(inbox: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("nulls", "sentinel")):
         corrupt(inbox, tmp_path / f"out{number}", [Fault(name, "consumption", column="channel")])

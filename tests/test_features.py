@@ -23,6 +23,8 @@ from limitlens.features.table import build_table
 from tests import oracle
 from tests.strategies import ACCOUNTS, AS_OF, Events, Row, accepted, to_arrow, worlds_apart
 
+pytestmark = pytest.mark.slow
+
 SHANGHAI = replace(CATALOGUE, timezone="Asia/Shanghai")
 EARLIER, LATER = AS_OF - timedelta(days=30), AS_OF + timedelta(days=5)
 MOMENTS = ((AS_OF, AS_OF), (AS_OF, LATER), (EARLIER, AS_OF), (EARLIER, EARLIER))
@@ -798,7 +800,7 @@ def test_the_query_of_some_sources_does_not_read_the_others() -> None:
 def test_a_function_that_other_engines_may_not_know_is_refused() -> None:
     declared = Aggregate("odd", "consumption", "last", (30,), (), "frobnicate(amount_cents)")
     with pytest.raises(ValueError, match=re.escape("The feature SQL calls ['frobnicate']")):
-        compile_sql(FeatureSet((declared,)), Clock())
+        compile_sql(FeatureSet((declared,)), Clock(), "spark")
 
 
 def test_no_column_name_is_declared_twice() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def bad_by_looking_every_hour(rows: list[dict[str, object]], as_of: datetime, en
     return before < 90 and any(oracle.arrears(rows, "A1", t, KNOWN_BY)[0] >= 90 for t in moments)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(payments())
 def test_a_label_equals_an_hour_by_hour_look_at_the_arrears(rows: list[dict[str, object]]) -> None:

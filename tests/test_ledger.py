@@ -45,6 +45,8 @@ from limitlens.pipeline.why import why
 from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 LAST = datetime(2026, 7, 1, tzinfo=UTC)
 NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent

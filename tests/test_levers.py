@@ -55,6 +55,7 @@ def pulled(
     return pull(features, table, {code: np.full(len(table), far) for code, far in fractions.items()})
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(event_tables())
 def test_no_draws_at_all_equals_the_table_rebuilt_without_them(events: Events) -> None:

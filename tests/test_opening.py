@@ -22,6 +22,7 @@ SHORT = Disqualifier("short_employment", "low_inflow", (Condition("months_employ
 CAREFUL = replace(default_policy(), disqualifiers=(SHORT,))
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.none(), st.integers(-1, 10**9)), min_size=1, max_size=5), policies())
 def test_an_opening_limit_is_within_its_band_and_on_the_grid(requested: list[int | None], policy: Policy) -> None:
     asked = pd.DataFrame({"segment": "student", "mark": np.nan, "requested_limit_cents": requested}).astype(

@@ -28,6 +28,8 @@ from benchmarks.proving import (
 from benchmarks.truth import PLAYERS, Truth, planted_causes
 from limitlens.features.spine import book
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(_: str) -> None:
     """Progress nobody reads."""

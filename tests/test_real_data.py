@@ -65,6 +65,7 @@ def test_event_features_add_to_the_application_on_superlender(real_data: Path, t
     assert low > 0
 
 
+@pytest.mark.slow
 def test_the_paired_interval_agrees_with_a_bootstrap() -> None:
     rng = np.random.default_rng(1)
     bad = rng.random(600) < 0.3

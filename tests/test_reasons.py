@@ -75,6 +75,7 @@ def test_no_words_name_a_protected_attribute() -> None:
     assert not PROTECTED & set(words)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(sorted(REASONS)), max_size=5))
 def test_at_most_four_reasons_those_of_rules_first_and_none_of_the_line_or_its_attributes(
     seed: int, evidence: list[str]

@@ -38,6 +38,8 @@ from limitlens.pipeline.promote import withdraw
 from limitlens.pipeline.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
 FEW = replace(default_settings(), trees=5)
 ROOMS = ("data", "data.world", "features", "models", "limits", "pipeline")
@@ -297,7 +299,7 @@ def test_a_command_that_only_predicts_loads_no_scikit_learn(small_workspace: Wor
 import sys
 from limitlens.pipeline.cli import app
 app(sys.argv[1:], standalone_mode=False)
-print("lightgbm" in sys.modules, "sklearn" in sys.modules, "matplotlib" in sys.modules)
+print("lightgbm.basic" in sys.modules, "sklearn" in sys.modules, "matplotlib" in sys.modules)
 """
     account = str(small_workspace.ledger.current()["account_id"].iloc[0])
     done = python(code, "why", account, "--workspace", str(small_workspace.root))

@@ -168,6 +168,7 @@ def by_hand(rows: Sequence[Row]) -> list[Complaint]:
     ]
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_complaints_are_those_counted_line_by_line(rows: list[Row]) -> None:
     assert complaints(table_of(rows)) == by_hand(rows)

@@ -154,6 +154,7 @@ def test_an_unknown_data_set_is_refused_with_those_there_are() -> None:
         adapter("mars")
 
 
+@pytest.mark.slow
 def test_real_client_3_matches_a_reading_by_hand(real: Path) -> None:
     consumption, payment = _table(real, "consumption"), _table(real, "payment")
     assert _amounts(consumption, "T00003", "purchase") == {
@@ -184,6 +185,7 @@ def test_real_rows_reconcile_with_the_delivered_files(real: Path) -> None:
     assert _table(real, "consumption").query("kind == 'purchase'")["amount_cents"].sum() == spent[spent > 0].sum() * 100
 
 
+@pytest.mark.slow
 def test_real_events_are_known_after_they_happen_and_before_the_label(real: Path) -> None:
     for source in ("consumption", "payment"):
         events = _table(real, source)

@@ -15,6 +15,8 @@ from limitlens.models.settings import read_settings
 from limitlens.pipeline.tune import tune
 from limitlens.pipeline.workspace import Workspace, default_settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_study_goes_on_where_it_was_and_is_never_worse_than_where_it_began(
     small_workspace: Workspace, tmp_path: Path

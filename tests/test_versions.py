@@ -16,6 +16,8 @@ from limitlens.data import versions
 from limitlens.data.check import check_events
 from limitlens.data.events import EventStore
 
+pytestmark = pytest.mark.slow
+
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 ORDER = ("account_id", "event_time", "event_id", "known_time", "delivered_known_time")
 Row = dict[str, Any]
@@ -33,9 +35,9 @@ def login(event: int, account: int, day: int, known_day: int, device: str) -> Ro
     }
 
 
-_LOGIN = st.builds(login, st.integers(1, 4), st.sampled_from([1, 1, 1, 2]), st.integers(0, 1), st.integers(2, 4),
+_LOGIN = st.builds(login, st.integers(1, 8), st.sampled_from([1, 1, 1, 2]), st.integers(0, 1), st.integers(2, 4),
                    st.sampled_from(["D1", "D1", "D2"]))  # fmt: skip
-_FILE = st.lists(_LOGIN, max_size=5)
+_FILE = st.lists(_LOGIN, max_size=12)
 _DECIDED = st.sampled_from([None, None, T0 + timedelta(days=3)])
 _LOAD = st.tuples(st.lists(_FILE, min_size=1, max_size=3), _DECIDED)
 
@@ -74,7 +76,7 @@ def settled(stored: list[Row], rows: list[Row], decided_until: datetime | None) 
     return accepted, conflicts, repeats
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(loads=st.lists(_LOAD, min_size=1, max_size=3), piece_rows=st.sampled_from([1, 2, 1 << 20]))
 def test_loads_are_settled_as_plain_python_would(
     loads: list[tuple[list[list[Row]], datetime | None]], piece_rows: int

@@ -3,7 +3,9 @@
 import hashlib
 import re
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,10 @@ from limitlens.data.events import EventStore
 from limitlens.data.storage import ROW_GROUP_ROWS, parquet_stream
 from limitlens.data.world import default_world, read_world, simulate
 from limitlens.data.world.chance import Chance
+from tests.conftest import MadeOnce
 from tests.test_imports import FILES, ROOT, imported
+
+pytestmark = pytest.mark.slow
 
 SOURCES = ("accounts", "consumption", "payment", "device")
 
@@ -38,10 +43,17 @@ def rows_of(folder: Path, source: str, accounts: Collection[str]) -> pd.DataFram
 
 
 @pytest.fixture(scope="module")
-def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("portfolio")
-    simulate(out, accounts=1_200, months=8, seed=3, futures=10, progress=quiet)
-    return out
+def portfolio(made_once: MadeOnce) -> Path:
+    return made_once("portfolio", partial(simulate, accounts=1_200, months=8, seed=3, futures=10, progress=quiet))
+
+
+#: A month costs most of what simulating few customers does, so what holds for any of them is shown in four.
+SHORT: dict[str, Any] = {"accounts": 600, "months": 4, "seed": 3, "futures": 2, "progress": quiet}
+
+
+@pytest.fixture(scope="module")
+def short(made_once: MadeOnce) -> Path:
+    return made_once("short", partial(simulate, **SHORT))
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +61,16 @@ def episodes(portfolio: Path) -> pd.DataFrame:
     return pd.read_parquet(portfolio / "truth" / "episodes.parquet")
 
 
-def test_two_chunk_sizes_give_the_same_bytes(portfolio: Path, tmp_path: Path) -> None:
-    simulate(tmp_path, accounts=1_200, months=8, seed=3, futures=10, chunk_accounts=331, progress=quiet)
-    assert digests(tmp_path) == digests(portfolio)
+def test_two_chunk_sizes_give_the_same_bytes(short: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, chunk_accounts=251, **SHORT)
+    assert digests(tmp_path) == digests(short)
 
 
-def test_another_seed_is_another_world(portfolio: Path, tmp_path: Path) -> None:
-    simulate(tmp_path, accounts=60, months=8, seed=4, futures=0, progress=quiet)
+def test_another_seed_is_another_world(short: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, **SHORT | {"accounts": 60, "seed": 4, "futures": 0})
     some = [f"A{k:06d}" for k in range(1, 61)]
     for source in SOURCES:
-        assert not rows_of(tmp_path, source, some).equals(rows_of(portfolio, source, some))
+        assert not rows_of(tmp_path, source, some).equals(rows_of(short, source, some))
 
 
 @pytest.mark.parametrize("piece", [70_000, 131_072, 400_000])
@@ -74,24 +86,25 @@ def test_a_stream_of_pieces_has_the_bytes_of_its_whole(tmp_path: Path, piece: in
     assert pq.read_table(tmp_path / "pieces").equals(table)
 
 
-def test_a_customer_lives_the_same_life_in_a_portfolio_of_any_size(portfolio: Path, tmp_path: Path) -> None:
-    simulate(tmp_path, accounts=[17, 800], months=8, seed=3, futures=0, progress=quiet)
-    two = ["A000018", "A000801"]
+def test_a_customer_lives_the_same_life_in_a_portfolio_of_any_size(short: Path, tmp_path: Path) -> None:
+    simulate(tmp_path, **SHORT | {"accounts": [17, 500], "futures": 0})
+    two = ["A000018", "A000501"]
     for source in SOURCES:
-        pd.testing.assert_frame_equal(rows_of(tmp_path, source, two), rows_of(portfolio, source, two))
+        pd.testing.assert_frame_equal(rows_of(tmp_path, source, two), rows_of(short, source, two))
 
 
 @pytest.mark.parametrize("cause", ["burst_borrowing", "innocent_device", "salary_delay"])
 def test_a_cause_taken_out_leaves_every_line_it_did_not_strike_as_it_was(
-    portfolio: Path, episodes: pd.DataFrame, tmp_path: Path, cause: str
+    short: Path, tmp_path: Path, cause: str
 ) -> None:
-    simulate(tmp_path, accounts=1_200, months=8, seed=3, futures=0, without=[cause], progress=quiet)
+    simulate(tmp_path, **SHORT | {"futures": 0}, without=[cause])
+    episodes = pd.read_parquet(short / "truth" / "episodes.parquet")
     struck = set(episodes.loc[episodes["cause"] == cause, "account_id"])
-    spared = {f"A{k:06d}" for k in range(1, 1_201)} - struck
+    spared = {f"A{k:06d}" for k in range(1, 601)} - struck
     assert struck
     for source in SOURCES:
-        pd.testing.assert_frame_equal(rows_of(tmp_path, source, spared), rows_of(portfolio, source, spared))
-    assert not rows_of(tmp_path, "payment", struck).equals(rows_of(portfolio, "payment", struck))
+        pd.testing.assert_frame_equal(rows_of(tmp_path, source, spared), rows_of(short, source, spared))
+    assert not rows_of(tmp_path, "payment", struck).equals(rows_of(short, "payment", struck))
 
 
 def test_a_folder_with_months_of_another_run_is_refused(tmp_path: Path) -> None:

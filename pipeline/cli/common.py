@@ -5,7 +5,11 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -147,14 +151,30 @@ progress = ProgressLines()
 
 
 def predict_only() -> None:
-    """Load LightGBM for a command that predicts and trains nothing.
+    """Have LightGBM loaded once a prediction needs it, and without scikit-learn.
 
     It loads scikit-learn where it finds it, a second of a processor, for estimators that only training needs.
     """
-    if "lightgbm" not in sys.modules and "sklearn" not in sys.modules:
+    spec = find_spec("lightgbm")
+    if spec and spec.loader and not {"lightgbm", "sklearn"} & set(sys.modules):
+        spec.loader = LazyLoader(_WithoutSklearn(spec.loader))
+        module = sys.modules["lightgbm"] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+class _WithoutSklearn(Loader):
+    """Loads a module that takes scikit-learn for not installed."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
         sys.modules["sklearn"] = None  # type: ignore[assignment]  # what import takes for "not installed"
         try:
-            import lightgbm  # noqa: F401
+            self._loader.exec_module(module)
         finally:
             del sys.modules["sklearn"]
 

@@ -84,7 +84,7 @@ def workspace_of(data: Path, folder: Path) -> Workspace:
 def decided(workspace: Workspace, loans: pd.DataFrame) -> pd.DataFrame:
     """Our decision on each loan, out of fold, with the amount of the loan before as the limit in force."""
     champion = workspace.iteration(str(workspace.registry.champion()))
-    iteration = Iteration(champion.model, champion.policy, champion.model_version, backtest=True)
+    iteration = Iteration(champion.model, champion.policy, champion.model_version)
     relations = workspace.relations(iteration.model.features)
     points = loans[["account_id", "as_of"]].assign(known_by=loans["as_of"]).drop_duplicates()
     lines = lines_at(points, relations)

@@ -87,12 +87,16 @@ def ours(
     settings = {**default_settings().classifier_parameters(), **(found or {}), "seed": seed}
     model = DefaultRiskClassifier(**settings, monotone=data.monotone, categorical=data.categorical)
     period = data.period[rows] if data.period is not None else None
-    fold = data.account[rows] % settings["folds"]
-    return model.fit(data.inputs[rows], data.bad[rows], fold=fold, period=period, champion=champion)
+    return model.fit(data.inputs[rows], data.bad[rows], account=data.account[rows], period=period, champion=champion)
+
+
+def unseen(model: DefaultRiskClassifier) -> Callable[[FloatArray], FloatArray]:
+    """PDs of rows of accounts that no member has seen."""
+    return lambda inputs: model.scorer_.pd(inputs, None)
 
 
 def _ours(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
-    return ours(data, rows, seed).scorer_.pd
+    return unseen(ours(data, rows, seed))
 
 
 #: Trials of the search inside a training fold.
@@ -106,18 +110,17 @@ def _tuned(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[Float
     key = (data.name, rows.tobytes())
     if key not in _found:
         _found[key] = _search(data, rows)
-    return ours(data, rows, seed, found=_found[key]).scorer_.pd
+    return unseen(ours(data, rows, seed, found=_found[key]))
 
 
 def _search(data: Set, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
     settings = default_settings().classifier_parameters()
-    fold = data.account[rows] % settings["folds"]
     period = data.period[rows] if data.period is not None else None
 
     def loss(trial: optuna.Trial) -> float:
         chosen = {**settings, **{name: suggest(trial) for name, suggest in SPACE.items()}}
         model = DefaultRiskClassifier(**chosen, monotone=data.monotone, categorical=data.categorical)
-        return model.held_out_loss(data.inputs[rows], data.bad[rows], fold=fold, period=period)
+        return model.held_out_loss(data.inputs[rows], data.bad[rows], account=data.account[rows], period=period)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
@@ -323,11 +326,11 @@ def _with_champion(
     first, second = chosen
     champion = ours(data, first, seed)
     scorer, inputs, bad = champion.scorer_, data.inputs[test], data.bad[test]
-    old, plain = scorer.pd(inputs), ours(data, second, seed + 1).scorer_.pd(inputs)
+    old, plain = scorer.pd(inputs, None), unseen(ours(data, second, seed + 1))(inputs)
     near = np.abs(logit(plain) - logit(old)) < DEAD_BAND
-    taught = _distilled(data, second, seed + 1, scorer.pd(data.inputs[second]))(inputs)
+    taught = _distilled(data, second, seed + 1, scorer.pd(data.inputs[second], None))(inputs)
     ways = {
-        "limitlens, with the champion": (old, ours(data, second, seed + 1, scorer).scorer_.pd(inputs)),
+        "limitlens, with the champion": (old, unseen(ours(data, second, seed + 1, scorer))(inputs)),
         "limitlens, dead band of 0.2": (old, np.where(near, old, plain)),
         "limitlens, then LightGBM taught half-way by it": (old, taught),
     }
@@ -404,10 +407,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         sources: dict[str, Callable[[], Set]] = {
-            "taiwan": lambda: _in_time("taiwan", given.data, folder),
+            "taiwan": lambda: in_time("taiwan", given.data, folder),
             "gmsc": lambda: gmsc(given.data),
             "gmsc, with age": lambda: gmsc(given.data, without=()),
-            "superlender": lambda: _in_time("superlender", given.data, folder),
+            "superlender": lambda: in_time("superlender", given.data, folder),
             "superlender, out of time": lambda: superlender_out_of_time(given.data, folder / "earlier"),
         }
         for name in given.sets:
@@ -422,7 +425,8 @@ def main() -> None:
         print(churn_on_identical_lines(gmsc(given.data), given.repeats, ways).to_string())
 
 
-def _in_time(name: str, data: Path, folder: Path) -> Set:
+def in_time(name: str, data: Path, folder: Path) -> Set:
+    """The training rows of a public set that has events."""
     table = training_table(name, data, folder / name)
     return from_table(name, table, table.part("train"))
 

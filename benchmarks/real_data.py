@@ -39,7 +39,7 @@ def out_of_fold(features: FeatureSet, table: TrainingTable) -> np.ndarray:
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
     bad = rows["bad"].to_numpy(bool)
     model = train_model(features, rows, limit, age, bad, settings=default_settings(), labels_end="")
-    return predict_pd(model, rows, limit, age, out_of_fold=True)
+    return predict_pd(model, rows, limit, age)
 
 
 def without_events(features: FeatureSet) -> FeatureSet:

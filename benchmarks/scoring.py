@@ -91,7 +91,7 @@ def bare(folder: Path) -> float:
         for scorer, rows in model.routed(age_days):
             chosen = inputs[rows]
             begun = time.perf_counter()
-            mean_scores(scorer.members, chosen)
+            mean_scores(scorer.members, chosen, None)
             seconds += time.perf_counter() - begun
         start += len(table)
     return seconds

@@ -26,14 +26,11 @@ class Iteration:
         Its rules read the feature table of the model it was released with.
     model_version : str
         Version in the model registry.
-    backtest : bool
-        The decision lies before the end of the training labels: accounts are scored out of fold.
     """
 
     model: DefaultRiskModel
     policy: Policy
     model_version: str
-    backtest: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -43,7 +40,7 @@ class Iteration:
     def score(self, table: pd.DataFrame, state: pd.DataFrame) -> npt.NDArray[np.float64]:
         """PD of each line, from its features and its state."""
         limit, age = state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
-        return predict_pd(self.model, table, limit, age, out_of_fold=self.backtest)
+        return predict_pd(self.model, table, limit, age)
 
     def rules(self, table: pd.DataFrame, pd_: npt.NDArray[np.float64], state: pd.DataFrame) -> pd.DataFrame:
         """Decisions of the policy for given PDs; the rules see features and line columns."""

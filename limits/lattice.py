@@ -104,7 +104,7 @@ def in_contexts(
     """
     limit = np.empty((len(states[0]), *LATTICE[1:]), np.int64)
     action = np.empty(limit.shape, np.int8)
-    same_model = (sides[0].model.digest, sides[0].backtest) == (sides[1].model.digest, sides[1].backtest)
+    same_model = sides[0].model.digest == sides[1].model.digest
     same_policy = sides[0].policy.digest == sides[1].policy.digest
     same_rules = same_policy and sides[0].model.features.digest == sides[1].model.features.digest
     for m, s in product((0, 1), (0, 1)):

@@ -1,7 +1,8 @@
 """Calibration: from the score of a model to a probability of default that is true on average.
 
-Platt (Platt 1999), beta (Kull, Silva Filho & Flach 2017) or isotonic (Zadrozny & Elkan 2002); how one is fitted and
-chosen stands in :mod:`limitlens.models.calibrating`.
+Platt (Platt 1999), beta (Kull, Silva Filho & Flach 2017) or centred isotonic (Oron & Flournoy 2017), or the level
+alone; how one is fitted and chosen stands in :mod:`limitlens.models.calibrating`. Each is strictly increasing: two
+lines have the same PD only if they have the same score, and a higher score never means a lower PD.
 """
 
 from dataclasses import dataclass
@@ -12,23 +13,39 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-Method = Literal["platt", "beta", "isotonic"]
+Method = Literal["level", "platt", "beta", "isotonic"]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted map from score (log-odds) to PD, increasing.
+    """A fitted map from score (log-odds) to PD, strictly increasing.
 
     Parameters
     ----------
-    method : {"platt", "beta", "isotonic"}
+    method : {"level", "platt", "beta", "isotonic"}
     values : tuple of tuple of float
-        Platt: ``((intercept, slope),)``. Beta: ``((intercept, of ln p, of -ln(1 - p)),)``, p the uncalibrated PD.
-        Isotonic: scores and the log-odds of the PD at them, straight lines between.
+        Level and Platt: ``((intercept, slope),)``, of the level with slope 1. Beta: ``((intercept, of ln p,
+        of -ln(1 - p)),)``, p the uncalibrated PD. Isotonic: scores, the log-odds of the PD at them with straight lines
+        between, and ``(slope,)`` of the lines before the first and after the last.
+
+    Raises
+    ------
+    ValueError
+        The map would fall somewhere, or stand still.
     """
 
     method: Method
     values: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if self.method == "isotonic":
+            at, levels, slopes = self.values
+            rising = (*np.diff(at), *np.diff(levels), *slopes)
+        else:
+            weights = self.values[0][1:]
+            rising = (max(weights), *(weight for weight in weights if weight < 0))
+        if not all(step > 0 for step in rising):
+            raise ValueError(f"Got a calibration that does not rise everywhere: {self.method}, {self.values}.")
 
     def log_odds(self, scores: FloatArray) -> FloatArray:
         """Log-odds of the PD of each score.
@@ -39,8 +56,9 @@ class Calibration:
         array([0.])
         """
         if self.method == "isotonic":
-            at, levels = self.values
-            return np.asarray(np.interp(scores, np.array(at), np.array(levels)), np.float64)
+            at, levels, (slope,) = self.values
+            beyond = scores - np.clip(scores, at[0], at[-1])
+            return np.asarray(np.interp(scores, np.array(at), np.array(levels)) + slope * beyond, np.float64)
         inputs = calibration_inputs(self.method, scores)
         found = np.full(len(scores), self.values[0][0])
         for k, weight in enumerate(self.values[0][1:]):  # a matrix product would round differently in batches
@@ -56,8 +74,8 @@ class Calibration:
         Calibration(method='platt', values=((-0.5, 2.0),))
         """
         if self.method == "isotonic":
-            at, levels = self.values
-            return Calibration("isotonic", (at, tuple(level + by for level in levels)))
+            at, levels, slopes = self.values
+            return Calibration("isotonic", (at, tuple(level + by for level in levels), slopes))
         return Calibration(self.method, ((self.values[0][0] + by, *self.values[0][1:]),))
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,8 +89,8 @@ class Calibration:
 
 
 def calibration_inputs(method: Method, scores: FloatArray) -> FloatArray:
-    """What the map of Platt (one column) or beta (two) is linear in, for scores of shape (n,)."""
-    if method == "platt":
+    """What the map of a level or Platt (one column) or beta (two) is linear in, for scores of shape (n,)."""
+    if method in {"level", "platt"}:
         return scores.reshape(-1, 1)
     from scipy.special import log_expit  # noqa: PLC0415 - slow to import; many a command predicts nothing
 

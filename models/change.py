@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.models.default_risk import DefaultRiskModel
-from limitlens.models.scorer import Scorer
+from limitlens.models.inputs import account_numbers
+from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
 from limitlens.models.trees import Trees, read_trees
 
 FloatArray = npt.NDArray[np.float64]
@@ -26,8 +27,6 @@ def change_of_score(
     new: pd.DataFrame,
     limit_cents: IntArray,
     line_age_days: IntArray,
-    *,
-    out_of_fold: bool = False,
 ) -> pd.DataFrame:
     """Split the change of each account's log-odds among the columns of the model.
 
@@ -38,8 +37,6 @@ def change_of_score(
         Feature table of the model before and after; the same accounts in the same order.
     limit_cents, line_age_days : int64 arrays of shape (n,)
         State of each line, the same for both.
-    out_of_fold : bool
-        Explain the members that never saw the account.
 
     Returns
     -------
@@ -53,25 +50,28 @@ def change_of_score(
         A member has linear trees.
     """
     before, after = (model.inputs(table, limit_cents, line_age_days) for table in (old, new))
-    fold = model.fold(new["account_id"]) if out_of_fold else None
+    account = account_numbers(new["account_id"])
     values = np.empty(after.shape)
     for scorer, rows in model.routed(line_age_days):
-        values[rows] = _scorer_change(scorer, before[rows], after[rows], fold[rows] if fold is not None else None)
+        values[rows] = _scorer_change(scorer, before[rows], after[rows], account[rows])
     return pd.DataFrame(values, columns=list(model.columns), index=new.index)
 
 
-def _scorer_change(scorer: Scorer, before: FloatArray, after: FloatArray, fold: IntArray | None) -> FloatArray:
+def _scorer_change(scorer: Scorer, before: FloatArray, after: FloatArray, account: AccountArray) -> FloatArray:
     """Mean of the members, stretched as the calibration stretches their sum."""
-    values = np.empty(after.shape)
-    read = [(member.fold, read_trees(member.text)) for member in scorer.members]
-    for i in range(len(after)):
-        chosen = [trees for k, trees in read if fold is None or k == fold[i]]
-        values[i] = np.mean([tree_changes(trees, before[i], after[i]) for trees in chosen], axis=0)
+    both = np.stack([before, after], axis=1)
+    values = mean_over(scorer.members, both, account, _member_change)
     raw = values.sum(axis=1)
-    calibrated = scorer.log_odds(after, fold) - scorer.log_odds(before, fold)
+    calibrated = scorer.log_odds(after, account) - scorer.log_odds(before, account)
     stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
     found: FloatArray = values * stretch[:, None]
     return found
+
+
+def _member_change(member: Member, both: FloatArray) -> FloatArray:
+    """Changes of one member between the old and the new of rows, of shape (n, 2, columns)."""
+    trees = read_trees(member.text)
+    return np.array([tree_changes(trees, before, after) for before, after in both])
 
 
 def tree_changes(trees: Trees, before: FloatArray, after: FloatArray) -> FloatArray:

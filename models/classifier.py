@@ -10,6 +10,7 @@ from typing import Any, Self
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -18,7 +19,10 @@ from threadpoolctl import threadpool_limits
 from limitlens.data.progress import Part
 from limitlens.data.resources import thread_count
 from limitlens.models.calibrating import choose_calibration
-from limitlens.models.scorer import Member, Scorer, unseen_scores
+from limitlens.models.calibration import to_pd
+from limitlens.models.held_out import latest_rows
+from limitlens.models.inputs import account_numbers, fold_of
+from limitlens.models.scorer import AccountArray, Member, Scorer, mean_scores
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -36,13 +40,13 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     Parameters
     ----------
     folds : int
-        Accounts are dealt to folds; each member is trained without one of them.
+        Accounts are dealt to folds, anew in each round; each member is trained without one of them.
     rounds : int
-        Members for each fold.
+        Members for each fold; a known account is scored by as many, one of each round.
     carried_rounds : int
         How many of the champion's newest rounds stay, when there is a champion; fewer than ``rounds``.
     trees : int
-        At most; fewer when the held-out accounts of the latest period say so.
+        At most; fewer when the held-out accounts of the latest periods say so.
     patience : int
         Trees without gain on them before training stops.
     leaves, bins, learning_rate, min_rows_per_leaf, feature_share, row_share, l2
@@ -75,9 +79,9 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def __init__(
         self,
         *,
-        folds: int = 5,
-        rounds: int = 2,
-        carried_rounds: int = 1,
+        folds: int = 3,
+        rounds: int = 5,
+        carried_rounds: int = 3,
         trees: int = 400,
         patience: int = 30,
         leaves: int = 15,
@@ -112,7 +116,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         X: Any,  # noqa: N803 - scikit-learn's name; anything that becomes a matrix
         y: Any,
         *,
-        fold: IntArray | None = None,
+        account: npt.NDArray[Any] | None = None,
         period: npt.NDArray[Any] | None = None,
         champion: Scorer | None = None,
         progress: Callable[[str], None] | None = None,
@@ -125,10 +129,12 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             Missing values are NaN.
         y : array of shape (n,)
             Two classes; the greater one is bad.
-        fold : int64 array of shape (n,), optional
-            Fold of the account of each row, below ``folds``; default: rows in turn.
+        account : array of shape (n,), optional
+            Whose row each is: ids, or numbers of :func:`limitlens.models.inputs.account_numbers` (uint64). Default:
+            every row is another's.
         period : array of shape (n,), optional
-            When each row was observed; the latest rows say when to stop, and which calibration. Default: one period.
+            When each row was observed, in whole periods such as months; the latest ones say when to stop, and which
+            calibration. Default: one period.
         champion : Scorer, optional
             Of the same columns and folds.
         progress : callable, optional
@@ -137,7 +143,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            Not two classes, or fewer rounds than would be carried.
+            Not two classes, or no more rounds than would be carried.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")  # noqa: N806
         if (kind := type_of_target(y, input_name="y", raise_unknown=True)) != "binary":
@@ -150,14 +156,15 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
                 f"Got carried_rounds={self.carried_rounds}, but expected at least 0 and below {self.rounds}."
             )
         bad: BoolArray = y == self.classes_[1]
-        fold = np.arange(len(bad)) % self.folds if fold is None else fold
+        account = _numbers(len(bad), account)
         latest = _latest(len(bad), period)
         carried = champion.members[-self.carried_rounds * self.folds :] if champion and self.carried_rounds else ()
-        begun = carried[-1].turn + 1 if carried else 0
-        turns = range(begun, begun + self.rounds - len(carried) // self.folds)
-        members = (*carried, *self._train(X, bad, fold, latest, turns=turns, progress=progress))
-        scores = unseen_scores(members, X, fold)
-        judged = fold == 0 if latest.all() else latest
+        # New members take the turns of those that go: the same accounts are unseen, so fewer scores move.
+        free = [turn for turn in range(self.rounds) if turn not in {member.turn for member in carried}]
+        turns = free[: self.rounds - len(carried) // self.folds]
+        members = (*carried, *self._train(X, bad, account, latest, turns=turns, progress=progress))
+        scores = mean_scores(members, X, account)
+        judged = fold_of(account, self.folds, 0) == 0 if latest.all() else latest
         self.scorer_ = Scorer(members, choose_calibration(scores, bad, judged))
         return self
 
@@ -165,20 +172,21 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self,
         inputs: FloatArray,
         bad: BoolArray,
-        fold: IntArray,
+        account: AccountArray,
         latest: BoolArray,
         *,
-        turns: range,
+        turns: Sequence[int],
         progress: Callable[[str], None] | None,
     ) -> list[Member]:
         """Members of some turns; the first turn finds out how many trees are enough."""
-        data, dealt = self._dealt(inputs, bad, fold, latest)
+        data = self._binned(inputs, bad)
         members: list[Member] = []
         trees = self.trees
         for done, turn in enumerate(turns):
             callbacks = [] if done else [self._stop()]
             if progress:
                 callbacks.append(self._told(done, len(turns), len(bad), progress))
+            dealt = self._dealt(bad, account, latest, turn)
             texts, trees = self._texts(data, dealt, turn, trees, callbacks)
             members += [Member(text, k, turn) for k, text in enumerate(texts)]
         self.trees_ = trees
@@ -201,30 +209,38 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         inputs: FloatArray,
         bad: BoolArray,
         *,
-        fold: IntArray,
+        account: npt.NDArray[Any] | None = None,
         period: npt.NDArray[Any] | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> float:
-        """Mean log loss of one round of members on the accounts each has not seen, in the latest period.
+        """Mean log loss of one round of members on the accounts each has not seen, in the latest periods.
 
         Parameters
         ----------
-        inputs, bad, fold, period
+        inputs, bad, account, period
             As in :meth:`fit`.
         callbacks : sequence of callable
             Called by LightGBM after every tree.
         """
-        data, dealt = self._dealt(inputs, bad, fold, _latest(len(bad), period))
-        found = self._turn(data, dealt, 0, self.trees, [self._stop(), *callbacks])
+        dealt = self._dealt(bad, _numbers(len(bad), account), _latest(len(bad), period), 0)
+        found = self._turn(self._binned(inputs, bad), dealt, 0, self.trees, [self._stop(), *callbacks])
         return float(found["valid binary_logloss-mean"][-1])
 
-    def _dealt(
-        self, inputs: FloatArray, bad: BoolArray, fold: IntArray, latest: BoolArray
-    ) -> tuple[lgb.Dataset, list[tuple[IntArray, IntArray]]]:
-        """The binned rows, and for each fold those it trains on and those that watch."""
+    def _binned(self, inputs: FloatArray, bad: BoolArray) -> lgb.Dataset:
         options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
-        data = lgb.Dataset(inputs, bad.astype(np.float64), **options)
-        return data, [(np.flatnonzero(fold != k), _watched(fold == k, latest)) for k in range(self.folds)]
+        return lgb.Dataset(inputs, bad.astype(np.float64), **options)
+
+    def _dealt(
+        self, bad: BoolArray, account: AccountArray, latest: BoolArray, turn: int
+    ) -> list[tuple[IntArray, IntArray]]:
+        """For each fold of a turn the rows that its member learns from, and those that watch.
+
+        A fold that has all rows of a kind is learned from as well: nothing can be learned from the other kind alone.
+        """
+        fold = fold_of(account, self.folds, turn)
+        learned = [fold != k for k in range(self.folds)]
+        both = [rows if len(np.unique(bad[rows])) == 2 else np.ones_like(rows) for rows in learned]
+        return [(np.flatnonzero(mine), _watched(~rows, latest)) for rows, mine in zip(learned, both, strict=True)]
 
     def _stop(self) -> Any:
         return lgb.early_stopping(self.patience, verbose=False)
@@ -269,16 +285,14 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return found | ({"monotone_constraints": list(self.monotone)} if self.monotone is not None else {})
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
-        """Calibrated log-odds of bad, of shape (n,)."""
+        """Calibrated log-odds of bad, of shape (n,); for rows of accounts that no member has seen."""
         check_is_fitted(self)
-        return self.scorer_.log_odds(
-            validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
-        )
+        inputs = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
+        return self.scorer_.log_odds(inputs, None)
 
     def predict_proba(self, X: Any) -> FloatArray:  # noqa: N803
-        """Probability of good and of bad, of shape (n, 2)."""
-        check_is_fitted(self)
-        bad = self.scorer_.pd(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False))
+        """Probability of good and of bad, of shape (n, 2); as :meth:`decision_function`."""
+        bad = to_pd(self.decision_function(X))
         return np.column_stack([1 - bad, bad])
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
@@ -294,9 +308,16 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return tags
 
 
+def _numbers(rows: int, account: npt.NDArray[Any] | None) -> AccountArray:
+    """A number for the account of each row."""
+    if account is not None and account.dtype == np.uint64:
+        return account
+    return account_numbers(pd.Series(np.arange(rows) if account is None else account))
+
+
 def _latest(rows: int, period: npt.NDArray[Any] | None) -> BoolArray:
-    """Rows of the latest period."""
-    return np.ones(rows, bool) if period is None else np.asarray(period) == np.max(period)
+    """Rows of the latest periods."""
+    return np.ones(rows, bool) if period is None else latest_rows(np.asarray(period))
 
 
 def _watched(held_out: BoolArray, latest: BoolArray) -> IntArray:

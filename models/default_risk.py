@@ -20,12 +20,15 @@ from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.models.calibration import Calibration, to_pd
-from limitlens.models.inputs import Categories, fold_of, model_columns, model_inputs
+from limitlens.models.inputs import Categories, account_numbers, model_columns, model_inputs
 from limitlens.models.scorer import Member, Scorer
 from limitlens.models.settings import TrainSettings
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+#: Of a model's files; what an earlier version of limitlens wrote would be scored otherwise.
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,10 @@ class DefaultRiskModel:
         """What the members read; see :func:`limitlens.models.inputs.model_inputs`."""
         return model_inputs(self.features, self.categories, table, limit_cents, line_age_days)
 
-    def fold(self, account_ids: pd.Series) -> IntArray:
-        """Fold of each account."""
-        return fold_of(account_ids, self.settings.folds)
-
     def to_dict(self) -> dict[str, Any]:
         """Everything but the members, which stand in it by their sha256."""
         return {
-            "format": 3,
+            "format": _FORMAT,
             "features": self.features.to_dict(),
             "categories": {name: list(values) for name, values in self.categories.items()},
             "scorers": {name: scorer.to_dict() for name, scorer in self.scorers.items()},
@@ -119,17 +118,15 @@ def predict_log_odds(
     table: pd.DataFrame,
     limit_cents: IntArray,
     line_age_days: IntArray,
-    *,
-    out_of_fold: bool = False,
 ) -> FloatArray:
     """Calibrated log-odds of default of each row; parameters as in :func:`predict_pd`."""
     if not len(table):
         return np.empty(0)
     inputs = model.inputs(table, limit_cents, line_age_days)
-    fold = model.fold(table["account_id"]) if out_of_fold else None
+    account = account_numbers(table["account_id"])
     found = np.empty(len(table))
     for scorer, rows in model.routed(line_age_days):
-        found[rows] = scorer.log_odds(inputs[rows], fold[rows] if fold is not None else None)
+        found[rows] = scorer.log_odds(inputs[rows], account[rows])
     return found
 
 
@@ -138,10 +135,8 @@ def predict_pd(
     table: pd.DataFrame,
     limit_cents: IntArray,
     line_age_days: IntArray,
-    *,
-    out_of_fold: bool = False,
 ) -> FloatArray:
-    """Probability of default of each row.
+    """Probability of default of each row, by the members that never saw its account.
 
     Parameters
     ----------
@@ -149,14 +144,12 @@ def predict_pd(
     table : DataFrame of shape (n, ...)
         Feature table of ``model.features``.
     limit_cents, line_age_days : int64 arrays of shape (n,)
-    out_of_fold : bool
-        Score each account by the members trained without it: for backtests.
 
     Returns
     -------
     float64 array of shape (n,), in (0, 1)
     """
-    return to_pd(predict_log_odds(model, table, limit_cents, line_age_days, out_of_fold=out_of_fold))
+    return to_pd(predict_log_odds(model, table, limit_cents, line_age_days))
 
 
 def save_model(model: DefaultRiskModel, folder: Path) -> None:
@@ -177,6 +170,8 @@ def load_model(folder: Path, *, digest: str) -> DefaultRiskModel:
     """
     try:
         body = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if body["format"] != _FORMAT:
+            raise ValueError(f"format {body['format']}, expected {_FORMAT}: another version of limitlens wrote it")
         scorers = {name: _scorer(folder, name, one) for name, one in body["scorers"].items()}
         model = _from_dict(body, scorers)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from limitlens.features.reasons import MAX_REASONS
 from limitlens.models.default_risk import DefaultRiskModel
-from limitlens.models.scorer import Scorer
+from limitlens.models.inputs import account_numbers
+from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -24,18 +25,14 @@ def shap_values(
     table: pd.DataFrame,
     limit_cents: IntArray,
     line_age_days: IntArray,
-    *,
-    out_of_fold: bool = False,
 ) -> pd.DataFrame:
-    """SHAP values of each row, in calibrated log-odds.
+    """SHAP values of each row, in calibrated log-odds, of the members that score it.
 
     Parameters
     ----------
     table : DataFrame of shape (n, ...)
         Feature table of the model.
     limit_cents, line_age_days : int64 arrays of shape (n,)
-    out_of_fold : bool
-        Explain the members that never saw the account.
 
     Returns
     -------
@@ -43,26 +40,27 @@ def shap_values(
         A positive value raises the PD. Rows and the base value sum to the log-odds of the PD.
     """
     inputs = model.inputs(table, limit_cents, line_age_days)
-    fold = model.fold(table["account_id"]) if out_of_fold else None
+    account = account_numbers(table["account_id"])
     values = np.empty(inputs.shape)
     for scorer, rows in model.routed(line_age_days):
-        values[rows] = _scorer_shap(scorer, inputs[rows], fold[rows] if fold is not None else None)
+        values[rows] = _scorer_shap(scorer, inputs[rows], account[rows])
     return pd.DataFrame(values, columns=list(model.columns), index=table.index)
 
 
-def _scorer_shap(scorer: Scorer, inputs: FloatArray, fold: IntArray | None) -> FloatArray:
+def _scorer_shap(scorer: Scorer, inputs: FloatArray, account: AccountArray) -> FloatArray:
     """SHAP values of the mean of the members, stretched as the calibration stretches their sum."""
-    values, base = np.empty(inputs.shape), np.empty(len(inputs))
-    for k in [None] if fold is None else np.unique(fold):
-        rows = np.ones(len(inputs), bool) if fold is None else fold == k
-        mine = [member for member in scorer.members if k is None or member.fold == k]
-        found = np.mean([member.raw(inputs[rows], pred_contrib=True) for member in mine], axis=0)
-        values[rows], base[rows] = found[:, :-1], found[:, -1]
+    found = mean_over(scorer.members, inputs, account, _contributions)
+    values, base = found[:, :-1], found[:, -1]
     raw = values.sum(axis=1)
     calibrated = scorer.calibration.log_odds(base + raw) - scorer.calibration.log_odds(base)
     stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
     found_values: FloatArray = values * stretch[:, None]
     return found_values
+
+
+def _contributions(member: Member, inputs: FloatArray) -> FloatArray:
+    """SHAP values of one member, and its base value in a column of its own."""
+    return member.raw(inputs, pred_contrib=True)
 
 
 def additivity_error(
@@ -78,7 +76,7 @@ def additivity_error(
     inputs, found = model.inputs(table, limit_cents, line_age_days), 0.0
     for scorer, rows in model.routed(line_age_days):
         for member in scorer.members:
-            summed = member.raw(inputs[rows], pred_contrib=True).sum(axis=1)
+            summed = _contributions(member, inputs[rows]).sum(axis=1)
             found = max(found, float(np.abs(summed - member.raw(inputs[rows])).max()))
     return found
 

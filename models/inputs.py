@@ -88,6 +88,39 @@ def model_inputs(
     return inputs
 
 
-def fold_of(account_ids: pd.Series, folds: int) -> IntArray:
-    """Fold of each account: a hash of its id, so that it never depends on who else is in the table."""
-    return np.array([int(hashlib.sha256(str(a).encode()).hexdigest()[:8], 16) % folds for a in account_ids], np.int64)
+def account_numbers(account_ids: pd.Series) -> npt.NDArray[np.uint64]:
+    """A number for each account: a hash of its id, so that it never depends on who else is in the table.
+
+    Examples
+    --------
+    >>> account_numbers(pd.Series(["A1", "A2", "A1"])).tolist()
+    [1631269015986820564, 14426753208092092616, 1631269015986820564]
+    """
+    codes, ids = pd.factorize(account_ids)
+    found = (hashlib.sha256(str(one).encode()).digest()[:8] for one in ids)
+    return np.array([int.from_bytes(first, "big") for first in found], np.uint64)[codes]
+
+
+def fold_of(account: npt.NDArray[np.uint64], folds: int, turn: int) -> IntArray:
+    """Fold of each account when the folds are dealt for the turn-th time; every turn deals them anew.
+
+    Parameters
+    ----------
+    account : uint64 array of shape (n,)
+        As :func:`account_numbers` gives them.
+    folds, turn : int
+
+    References
+    ----------
+    Steele, G., Lea, D., Flood, C. (2014). Fast splittable pseudorandom number generators. *OOPSLA*: the mixing of bits.
+
+    Examples
+    --------
+    >>> account = account_numbers(pd.Series(["A1", "A2", "A3", "A4", "A5"]))
+    >>> [fold_of(account, 3, turn).tolist() for turn in range(2)]
+    [[1, 1, 0, 1, 0], [1, 2, 2, 1, 2]]
+    """
+    mixed = account + np.uint64((turn + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(folds)).astype(np.int64)

@@ -39,7 +39,7 @@ def monotonicity(model: DefaultRiskModel, inputs: FloatArray) -> pd.DataFrame:
         swept = np.repeat(inputs, len(steps), axis=0)
         swept[:, k] = np.tile(steps, len(inputs))
         moves = [
-            np.diff(scorer.log_odds(swept).reshape(len(inputs), len(steps)), axis=1) * direction
+            np.diff(scorer.log_odds(swept, None).reshape(len(inputs), len(steps)), axis=1) * direction
             for scorer in model.scorers.values()
         ]
         worst = max(float(-move.min(initial=0.0)) for move in moves)

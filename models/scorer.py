@@ -1,13 +1,16 @@
 """A scorer: members that agree on a score, and the calibration that makes it a PD.
 
-Each member is a LightGBM model trained without the accounts of one fold. All of them score an account; in a backtest
-only those that never saw it do. An average of many moves less from one training to the next than any of them.
+Each member is a LightGBM model trained without the accounts of one fold, and every turn deals the folds anew. An
+account is scored by the member of each turn that never saw it, at any date: so its own outcome is in none of its
+scores, and a score changes only when the line or the version does. An average of many moves less from one training to
+the next than any of them.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +18,13 @@ import numpy.typing as npt
 
 from limitlens.data.resources import thread_count
 from limitlens.models.calibration import Calibration, to_pd
+from limitlens.models.inputs import fold_of
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+AccountArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Member:
     fold : int
         It never saw the accounts of this fold.
     turn : int
-        Which time the folds were dealt, counted on from the champion's.
+        Which time the folds were dealt; each fold of a turn has a member. In a retrained model new members take the
+        turns of those that went, so the members of a model stand in order of age, not of turns.
     """
 
     text: str
@@ -65,24 +70,24 @@ class Scorer:
     members: tuple[Member, ...]
     calibration: Calibration
 
-    def scores(self, inputs: FloatArray, fold: IntArray | None = None) -> FloatArray:
+    def scores(self, inputs: FloatArray, account: AccountArray | None) -> FloatArray:
         """Mean log-odds of the members, before calibration.
 
         Parameters
         ----------
         inputs : float64 array of shape (n, columns)
-        fold : int64 array of shape (n,), optional
-            Fold of each account, to score it only by the members that never saw it.
+        account : uint64 array of shape (n,) or None
+            Whose row each is, by :func:`limitlens.models.inputs.account_numbers`; None: no member has seen any of them.
         """
-        return mean_scores(self.members, inputs) if fold is None else unseen_scores(self.members, inputs, fold)
+        return mean_scores(self.members, inputs, account)
 
-    def log_odds(self, inputs: FloatArray, fold: IntArray | None = None) -> FloatArray:
-        """Calibrated log-odds."""
-        return self.calibration.log_odds(self.scores(inputs, fold))
+    def log_odds(self, inputs: FloatArray, account: AccountArray | None) -> FloatArray:
+        """Calibrated log-odds; parameters as in :meth:`scores`."""
+        return self.calibration.log_odds(self.scores(inputs, account))
 
-    def pd(self, inputs: FloatArray, fold: IntArray | None = None) -> FloatArray:
-        """Probability of default, in (0, 1)."""
-        return to_pd(self.log_odds(inputs, fold))
+    def pd(self, inputs: FloatArray, account: AccountArray | None) -> FloatArray:
+        """Probability of default, in (0, 1); parameters as in :meth:`scores`."""
+        return to_pd(self.log_odds(inputs, account))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the texts, which stand in it by their sha256."""
@@ -90,17 +95,47 @@ class Scorer:
         return {"members": members, "calibration": self.calibration.to_dict()}
 
 
-def mean_scores(members: Sequence[Member], inputs: FloatArray) -> FloatArray:
-    """Mean log-odds of some members, always added in the same order."""
-    total = np.zeros(len(inputs))
-    for member in members:
-        total += member.raw(inputs)
-    return total / len(members)
+def mean_scores(members: Sequence[Member], inputs: FloatArray, account: AccountArray | None) -> FloatArray:
+    """:meth:`Scorer.scores` of some members."""
+    return mean_over(members, inputs, account, Member.raw)
 
 
-def unseen_scores(members: Sequence[Member], inputs: FloatArray, fold: IntArray) -> FloatArray:
-    """Mean log-odds of each row by the members that never saw its account."""
-    scores = np.empty(len(inputs))
-    for k in np.unique(fold):
-        scores[fold == k] = mean_scores([member for member in members if member.fold == k], inputs[fold == k])
-    return scores
+def mean_over(
+    members: Sequence[Member],
+    inputs: FloatArray,
+    account: AccountArray | None,
+    predict: Callable[[Member, FloatArray], FloatArray],
+) -> FloatArray:
+    """Mean of what the members say that score a row: of each turn the one that never saw its account.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        Whole turns, one after the other.
+    inputs, account
+        As in :meth:`Scorer.scores`; without accounts every member scores every row.
+    predict : callable
+        Takes a member and rows; returns an array with as many rows. Always added in the same order.
+    """
+    turns = [list(mine) for _, mine in groupby(members, key=lambda member: member.turn)]
+    said = [_said(mine, inputs, account, predict) for mine in turns]
+    return np.asarray(sum(said[1:], said[0]) / len(said), np.float64)
+
+
+def _said(
+    members: list[Member],
+    inputs: FloatArray,
+    account: AccountArray | None,
+    predict: Callable[[Member, FloatArray], FloatArray],
+) -> FloatArray:
+    """What the members of a turn say, or those of them that never saw the account."""
+    if account is None:
+        each = [predict(member, inputs) for member in members]
+        return np.asarray(sum(each[1:], each[0]) / len(each), np.float64)
+    fold = fold_of(account, len(members), members[0].turn)
+    chosen = [(member, np.flatnonzero(fold == member.fold)) for member in members]
+    parts = [(rows, predict(member, inputs[rows])) for member, rows in chosen if len(rows)]
+    found = np.empty((len(inputs), *parts[0][1].shape[1:]))
+    for rows, values in parts:
+        found[rows] = values
+    return found

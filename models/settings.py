@@ -26,9 +26,9 @@ class TrainSettings:
     protected: tuple[str, ...] = ()
     new_line_days: int = 90
     seed: int = 1
-    folds: int = 5
-    rounds: int = 2
-    carried_rounds: int = 1
+    folds: int = 3
+    rounds: int = 5
+    carried_rounds: int = 3
     trees: int = 400
     patience: int = 30
     leaves: int = 15

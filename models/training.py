@@ -14,8 +14,8 @@ from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import (
     Categories,
+    account_numbers,
     find_categories,
-    fold_of,
     model_columns,
     model_inputs,
     monotone_directions,
@@ -63,7 +63,7 @@ def train_model(
     """
     categories = carried_categories(features, table, settings, champion)
     inputs = model_inputs(features, categories, table, limit_cents, line_age_days)
-    rows = TrainingRows(inputs, categories, table["account_id"], table["as_of"].to_numpy(), line_age_days, bad)
+    rows = TrainingRows(inputs, categories, table["account_id"], months_of(table["as_of"]), line_age_days, bad)
     return fit_model(features, rows, settings=settings, labels_end=labels_end, champion=champion, progress=progress)
 
 
@@ -79,7 +79,7 @@ class TrainingRows:
         With which they were made; see :func:`carried_categories`.
     account_id : Series of n str
     period : array of shape (n,)
-        As-of time of each row; the latest says when to stop.
+        Month of each row; the latest ones say when to stop.
     line_age_days : int64 array of shape (n,)
     bad : bool array of shape (n,)
     """
@@ -90,6 +90,12 @@ class TrainingRows:
     period: npt.NDArray[Any]
     line_age_days: IntArray
     bad: BoolArray
+
+
+def months_of(times: pd.Series) -> npt.NDArray[np.datetime64]:
+    """The month of each time, in UTC."""
+    months: npt.NDArray[np.datetime64] = times.dt.tz_convert(None).to_numpy("datetime64[M]")
+    return months
 
 
 def carried_categories(
@@ -111,7 +117,7 @@ def fit_model(
 ) -> DefaultRiskModel:
     """:func:`train_model` on inputs that are made already; other parameters as there."""
     old = champion if champion and can_carry(champion, features, settings) else None
-    fold = fold_of(rows.account_id, settings.folds)
+    account = account_numbers(rows.account_id)
     names = model_columns(features)
     classifier = DefaultRiskClassifier(
         **settings.classifier_parameters(),
@@ -122,7 +128,7 @@ def fit_model(
     def scorer(chosen: BoolArray | slice, before: Scorer | None) -> Scorer:
         mine = (rows.inputs[chosen], rows.bad[chosen])
         period = rows.period[chosen]
-        return classifier.fit(*mine, fold=fold[chosen], period=period, champion=before, progress=progress).scorer_
+        return classifier.fit(*mine, account=account[chosen], period=period, champion=before, progress=progress).scorer_
 
     new = rows.line_age_days < settings.new_line_days
     return DefaultRiskModel(

@@ -76,6 +76,48 @@ def measure(bad: BoolArray, pd_: FloatArray) -> Metrics:
     )
 
 
+#: Fewer bads than this teach a model little: the standard error of an AUC of 0.7 is then above 0.06 (Hanley & McNeil,
+#: Radiology 143, 1982).
+MIN_BADS = 20
+
+#: Observed by expected bads outside of this, and not by chance, is another level than the one that was meant.
+LEVEL_BOUNDS = (0.5, 2.0)
+
+#: By chance, by :func:`jeffreys_test`.
+_CHANCE = 0.01
+
+
+def doubts(found: Metrics, learned_rows: int, learned_bads: int) -> list[str]:
+    """What speaks against using a model at all; nothing if nothing does.
+
+    Parameters
+    ----------
+    found : Metrics
+        On rows it has not seen.
+    learned_rows, learned_bads : int
+        Rows it learned from.
+
+    Examples
+    --------
+    >>> doubts(measure(np.array([False, True]), np.array([0.2, 0.1])), 300, 8)  # doctest: +NORMALIZE_WHITESPACE
+    ['it learned from 8 bad and 292 good lines, fewer than 20 of a kind: calibrated by its level alone',
+     'it ranks worse than a coin: AUC 0.000']
+    """
+    told = []
+    if min(learned_bads, learned_rows - learned_bads) < MIN_BADS:
+        told.append(
+            f"it learned from {learned_bads:,} bad and {learned_rows - learned_bads:,} good lines, fewer than "
+            f"{MIN_BADS} of a kind: calibrated by its level alone"
+        )
+    if found.auc < 0.5:
+        told.append(f"it ranks worse than a coin: AUC {found.auc:.3f}")
+    ratio = found.observed_share / found.expected_share
+    too_low = jeffreys_test(found.bads, found.rows, found.expected_share)
+    if not LEVEL_BOUNDS[0] <= ratio <= LEVEL_BOUNDS[1] and not _CHANCE <= too_low <= 1 - _CHANCE:
+        told.append(f"its PDs are off: {found.observed_share:.2%} went bad, {found.expected_share:.2%} were expected")
+    return told
+
+
 def calibration_table(bad: BoolArray, pd_: FloatArray, bins: int = 10) -> pd.DataFrame:
     """Mean PD beside the observed share of bads, in bins of equal size.
 

@@ -88,7 +88,7 @@ def attribute_all(
     if changes.empty:
         nothing: pd.DataFrame = ATTRIBUTIONS.empty_table().to_pandas()
         return nothing
-    names = {run_id: f"{iteration.digest} {iteration.backtest} " for run_id, iteration in iterations.items()}
+    names = {run_id: iteration.digest for run_id, iteration in iterations.items()}
     sides = previous["run_id"].map(names) + changes["run_id"].map(names)
     entries = []
     for rows in sides.groupby(sides).indices.values():

@@ -188,14 +188,10 @@ def _matured(
     until: datetime | None,
     progress: Callable[[str], None],
 ) -> tuple[datetime, pd.DataFrame]:
-    """The last book whose outcomes are known; a model that learned from them scores accounts it never saw."""
+    """The last book whose outcomes are known; members that never saw an account score it."""
     table = build_training_table(workspace, new.model.settings, until, progress)
     rows = table.with_features(table.rows[table.rows["as_of"] == table.rows["as_of"].max()])
     as_of: datetime = rows["as_of"].iloc[0].to_pydatetime()
-    first, second = (
-        Iteration(side.model, side.policy, side.model_version, as_of < datetime.fromisoformat(side.model.labels_end))
-        for side in (old, new)
-    )
     state = first_state(rows, np.zeros(len(rows), bool))
     features = rows.drop(columns=list(LINE_FACTS))
     if old.model.features == new.model.features == table.features:
@@ -206,7 +202,7 @@ def _matured(
         keys = (moments["account_id"], moments["as_of"], moments["known_by"])
         before, after = (rows_at(tables[side.model.features.digest], *keys) for side in (old, new))
         both = (before, after)
-    return as_of, _decided(first, second, both, state).assign(bad=rows["bad"].astype(bool))
+    return as_of, _decided(old, new, both, state).assign(bad=rows["bad"].astype(bool))
 
 
 def _drivers(old: Iteration, new: Iteration, rows: _Rows, state: pd.DataFrame, moved: pd.Series) -> pd.DataFrame:

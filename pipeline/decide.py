@@ -97,13 +97,12 @@ def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progr
     tables = tables_at(moments, sets, workspace)
     for date, group in groupby(steps, lambda step: step.date):
         run = _run(workspace, new, date)
-        now = Iteration(new.model, new.policy, new.model_version, run.backtest)
-        olds[run.run_id] = now
+        olds[run.run_id] = new
         parts = []
         for step in group:
-            decided = decide_step(step.lines, latest, overrides, now, tables)
+            decided = decide_step(step.lines, latest, overrides, new, tables)
             decided = decided.assign(
-                reasons=pd.Series(_reasons(now, tables, decided), dtype=object),
+                reasons=pd.Series(_reasons(new, tables, decided), dtype=object),
                 run_id=run.run_id,
                 model_version=run.model_version,
                 policy_digest=run.policy_digest,
@@ -133,7 +132,7 @@ def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list
         chosen = decided.iloc[rows]
         table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
         limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
-        shap = shap_values(new.model, table, limit, age, out_of_fold=new.backtest)
+        shap = shap_values(new.model, table, limit, age)
         told = {rule.name: rule.reason for rule in new.policy.evidence}
         evidence = [[told[rule] for rule in fired if rule in told] for fired in chosen["fired_rules"]]
         for row, codes in zip(rows, reason_codes(new.model, shap, evidence), strict=True):

@@ -65,4 +65,4 @@ def early_arrears(model: DefaultRiskModel, table: TrainingTable, relations: Rela
 
 def _log_odds(model: DefaultRiskModel, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    return predict_log_odds(model, rows, limit, age, out_of_fold=True)
+    return predict_log_odds(model, rows, limit, age)

@@ -15,7 +15,7 @@ from limitlens.pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class Override:
-    """Who lets a version pass above the budget, and why."""
+    """Who lets a version pass above the budget or in spite of doubts, and why."""
 
     approver: str
     reason: str
@@ -45,7 +45,7 @@ def promote(
     version : str, optional
         Default: the version trained last.
     override : Override, optional
-        Promote above the budget.
+        Promote above the budget, or in spite of doubts.
     until : datetime, optional
         Compare with nothing but what was known before.
     progress : callable
@@ -58,7 +58,8 @@ def promote(
     Raises
     ------
     GateError
-        No reviewer is named, the developer is the reviewer, or the budget is exceeded.
+        No reviewer is named, the developer is the reviewer, the budget is exceeded, or there are doubts about the
+        version (:func:`limitlens.models.validation.doubts`).
     WorkspaceError
         Nothing was trained, or the version does not exist or was withdrawn.
     """
@@ -74,6 +75,8 @@ def promote(
             _check_reviewer(reviewer, chosen.developer)
             compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
             kind = _judged(workspace, compared, chosen, override)
+        if found := workspace.validation(chosen.model_version)["doubts"]:
+            kind = _doubted(workspace, champion or chosen.model_version, chosen.model_version, found, override)
         tracking.promote(workspace.mlflow, chosen.model_version)
         workspace.registry.record_promotion(
             chosen.model_version,
@@ -97,6 +100,19 @@ def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, o
         raise GateError(
             f"only the {compared.approver} may promote above the budget; got --override-by {override.approver!r}."
         )
+    return "override"
+
+
+def _doubted(workspace: Workspace, judging: str, version: str, found: list[str], override: Override | None) -> str:
+    """Kind of the promotion of a version that nobody should rely on; the policy in force says who may."""
+    approver = workspace.iteration(judging).policy.release.approver
+    if override is None:
+        raise GateError(
+            f"version {version} is not fit to decide: {'; '.join(found)}. Deliver more history and train again; "
+            f"the {approver} may promote it all the same with --override-by {approver!r} --reason TEXT."
+        )
+    if approver != override.approver.strip():
+        raise GateError(f"only the {approver} may promote it all the same; got --override-by {override.approver!r}.")
     return "override"
 
 

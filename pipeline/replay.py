@@ -24,13 +24,13 @@ def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> p
 
 def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
     """The iteration behind each of some runs; runs of one iteration share one object."""
-    loaded: dict[tuple[str, str, bool], Iteration] = {}
+    loaded: dict[tuple[str, str], Iteration] = {}
     found = {}
     for run in workspace.ledger.runs():
         if run.run_id in run_ids:
-            key = (run.model_version, run.policy_digest, run.backtest)
+            key = (run.model_version, run.policy_digest)
             if key not in loaded:
-                loaded[key] = workspace.iteration(key[0], key[1], backtest=key[2])
+                loaded[key] = workspace.iteration(*key)
             found[run.run_id] = loaded[key]
     return found
 

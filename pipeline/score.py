@@ -79,9 +79,8 @@ def score(
         raise WorkspaceError(
             f"cannot score as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
         )
-    found = workspace.scoring(version)
-    backtest = as_of < datetime.fromisoformat(found.model.labels_end)
-    iteration = Iteration(found.model, found.policy, version, backtest)
+    iteration = workspace.scoring(version)
+    backtest = as_of < datetime.fromisoformat(iteration.model.labels_end)
     [table] = opened_tables(workspace, iteration.model.features, [as_of], progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
     state = states_before(

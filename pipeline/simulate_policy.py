@@ -182,8 +182,7 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables) -> pd.
     nobody = pd.DataFrame({"account_id": [], "at": pd.DatetimeIndex([], tz="UTC"), "id": []})
     decided = []
     for step in steps:
-        backtest = step.date < datetime.fromisoformat(iteration.model.labels_end)
-        decided.append(decide_step(step.lines, latest, nobody, replace(iteration, backtest=backtest), tables))
+        decided.append(decide_step(step.lines, latest, nobody, iteration, tables))
         latest = latest_after(latest, decided[-1])
     return pd.concat(decided, ignore_index=True)
 

@@ -20,13 +20,13 @@ from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel, save_model
 from limitlens.models.explanation import shap_values
 from limitlens.models.false_positives import contrast
-from limitlens.models.inputs import model_columns, model_inputs, text_columns
+from limitlens.models.inputs import account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
-from limitlens.models.training import TrainingRows, carried_categories, fit_model
-from limitlens.models.validation import calibration_table, measure
+from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
+from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.level import at_recent_level
-from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.validation_report import Judged, judge, render_validation
 from limitlens.pipeline.workspace import Workspace
 
@@ -78,7 +78,7 @@ def train(
     ConfigError
         A rule of the policy names a column that does not exist.
     WorkspaceError
-        No label has matured, or the champion was withdrawn meanwhile.
+        No label has matured, too few lines went bad to learn from, or the champion was withdrawn meanwhile.
     """
     workspace = workspace.snapshot()
     champion = workspace.registry.champion()
@@ -120,6 +120,7 @@ def fit_iteration(
     progress : callable
     """
     table = build_training_table(workspace, settings, until, progress)
+    check_labels(table, settings)
     train_rows = table.split("train")
     progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     model = fit_model(
@@ -146,7 +147,7 @@ def _training_rows(table: TrainingTable, settings: TrainSettings, champion: Defa
         inputs[start : start + len(part)] = model_inputs(features, categories, part, limit, age)
         start += len(part)
     _, age, bad = _columns(rows)
-    return TrainingRows(inputs, categories, rows["account_id"], rows["as_of"].to_numpy(), age, bad)
+    return TrainingRows(inputs, categories, rows["account_id"], months_of(rows["as_of"]), age, bad)
 
 
 def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -156,19 +157,22 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
 def _validate(judged: Judged) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
+    found, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
     return {
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
-        "metrics": measure(judged.bad, judged.pd_).to_dict(),
+        "metrics": found.to_dict(),
+        "doubts": doubts(found, len(train_rows), learned_bads),
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
-        "train": {"rows": len(train_rows), "bads": int(train_rows["bad"].sum()), "labels_end": model.labels_end},
+        "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
         "false_positives": _false_positives(judged),
     }
 
 
 def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) -> list[dict[str, Any]]:
-    bad, fold = rows["bad"].to_numpy(bool), model.fold(rows["account_id"])
+    bad = rows["bad"].to_numpy(bool)
+    fold = fold_of(account_numbers(rows["account_id"]), model.settings.folds, 0)
     return [
         measure(bad[fold == k], pd_[fold == k]).to_dict()
         for k in range(model.settings.folds)
@@ -190,7 +194,7 @@ def _false_positives(judged: Judged) -> dict[str, Any]:
     if not len(chosen):
         return {**counts, "contrast": []}
     limit, age, _ = _columns(rows.iloc[chosen])
-    shap = shap_values(model, rows.iloc[chosen], limit, age, out_of_fold=judged.out_of_fold)
+    shap = shap_values(model, rows.iloc[chosen], limit, age)
     reasons = {name: d.reason for name, d in model.features.declaration_of.items()}
     return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
 

@@ -20,8 +20,11 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
 from limitlens.features.table import DUCKDB, Engine, build_table
 from limitlens.limits.state import first_state
+from limitlens.models.held_out import latest_rows
+from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.settings import TrainSettings
+from limitlens.models.training import months_of
 from limitlens.pipeline.feature_tables import opened_tables
 from limitlens.pipeline.workspace import Workspace
 
@@ -133,7 +136,7 @@ def build_training_table(
         pd.concat([lines[_KEY], state], axis=1), on=_KEY, validate="one_to_one"
     )
     rows = rows.merge(labels[[*_KEY, "bad", "label_end", "indeterminate"]], on=_KEY, validate="one_to_one")
-    return TrainingTable(features, _split(rows).drop(columns="indeterminate"), files)
+    return TrainingTable(features, split_rows(rows).drop(columns="indeterminate"), files)
 
 
 def _at_months(
@@ -236,15 +239,34 @@ def first_payment(relations: dict[str, str]) -> datetime:
     return first
 
 
-def _split(rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold out the last as-of time, and every label that would reach past it; with one cross-section, nothing.
+def check_labels(table: TrainingTable, settings: TrainSettings) -> None:
+    """Whether a model can learn from a table: both kinds of lines are left, whichever fold of accounts is left out.
 
-    Indeterminate rows are judged like the others, but not learned from.
+    Raises
+    ------
+    WorkspaceError
+        It cannot.
     """
-    last = rows["as_of"].max()
-    early = rows["label_end"] <= last
+    rows = table.split("train")
+    bad, account = rows["bad"].to_numpy(bool), account_numbers(rows["account_id"])
+    folds = [fold_of(account, settings.folds, turn) for turn in range(settings.rounds)]
+    if any(np.unique(bad[fold != k]).size < 2 for fold in folds for k in range(settings.folds)):
+        raise WorkspaceError(
+            f"{bad.sum():,} of {len(bad):,} lines went bad by their labels: too few of a kind to learn from; deliver a "
+            "longer history or more lines, or lower [labels] default_dpd_days of the training settings."
+        )
+
+
+def split_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Hold out the last months, and every label that would reach into them.
+
+    Nothing is held out where that would leave one kind of line on either side, or nothing: such a table is judged out
+    of fold. Indeterminate rows are judged like the others, but not learned from.
+    """
+    later = latest_rows(months_of(rows["as_of"]))
+    early = rows["label_end"] <= rows.loc[later, "as_of"].min()
     train = early & ~rows["indeterminate"]
-    if not early.any():
+    if any(rows.loc[side, "bad"].nunique() < 2 for side in (train, later)):
         return rows.assign(split=np.where(rows["indeterminate"], "indeterminate", "train"))
-    out_of_time = np.where(rows["as_of"] == last, "test", "unused")
+    out_of_time = np.where(later, "test", "unused")
     return rows.assign(split=np.where(train, "train", np.where(early, "indeterminate", out_of_time)))

@@ -19,16 +19,17 @@ from limitlens.data.lock import exclusive, waiting
 from limitlens.data.storage import write_text
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import (
+    account_numbers,
     find_categories,
-    fold_of,
     model_columns,
     model_inputs,
     monotone_directions,
     text_columns,
 )
 from limitlens.models.settings import TrainSettings
+from limitlens.models.training import months_of
 from limitlens.pipeline import tracking
-from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.workspace import Workspace
 
 #: Trees between two looks at whether a trial is worth going on with.
@@ -127,11 +128,12 @@ SPACE: dict[str, Callable[[Trial], int | float]] = {
 
 def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial], float]:
     """Mean log loss of the members of one round, each on the accounts it has not seen, in the latest month."""
+    check_labels(table, settings)
     rows, features = table.part("train"), table.features
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
     inputs = model_inputs(features, find_categories(features, rows), rows, limit, age)
-    bad, period = rows["bad"].to_numpy(bool), rows["as_of"].to_numpy()
-    fold = fold_of(rows["account_id"], settings.folds)
+    bad, period = rows["bad"].to_numpy(bool), months_of(rows["as_of"])
+    account = account_numbers(rows["account_id"])
     names, directions = model_columns(features), monotone_directions(features)
     categorical = [names.index(name) for name in text_columns(features)]
 
@@ -146,7 +148,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
         tried = replace(settings, **suggested)
         parameters = tried.classifier_parameters()
         model = DefaultRiskClassifier(**parameters, monotone=directions, categorical=categorical)
-        return model.held_out_loss(inputs, bad, fold=fold, period=period, callbacks=[look])
+        return model.held_out_loss(inputs, bad, account=account, period=period, callbacks=[look])
 
     return loss
 

@@ -93,7 +93,7 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
     """
     rows = table.part("test" if table.out_of_time else "train")
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    pd_ = predict_pd(model, rows, limit, age, out_of_fold=not table.out_of_time)
+    pd_ = predict_pd(model, rows, limit, age)
     state = first_state(rows, np.zeros(len(rows), bool))
     decided = Iteration(model, policy, "").rules(rows.drop(columns=list(LINE_FACTS)), pd_, state)
     return Judged(
@@ -111,7 +111,7 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
 
 def _unseen_pd(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    return predict_pd(model, rows, limit, age, out_of_fold=True)
+    return predict_pd(model, rows, limit, age)
 
 
 def render_validation(
@@ -321,7 +321,7 @@ def _stability(judged: Judged) -> Section:
 def _explained(judged: Judged) -> list[Section]:
     rows = judged.sample(_SAMPLE)
     limit, age = judged.columns(rows)
-    shap = shap_values(judged.model, rows, limit, age, out_of_fold=judged.out_of_fold)
+    shap = shap_values(judged.model, rows, limit, age)
     weight = shap.abs().mean().sort_values(ascending=False)
     top = weight.head(_SHOWN)
     declared = judged.model.features.declaration_of
@@ -365,13 +365,13 @@ def _sensitivity(judged: Judged) -> Section:
     """What the PD does when a source stops coming, without anybody being told."""
     rows = judged.sample(_SAMPLE)
     columns = judged.columns(rows)
-    base = predict_pd(judged.model, rows, *columns, out_of_fold=judged.out_of_fold)
+    base = predict_pd(judged.model, rows, *columns)
     declared = judged.model.features.declaration_of
     lines = []
     for source in judged.model.features.sources:
         gone = [name for name in judged.model.features.columns if declared[name].source == source]
         empty = rows.assign(**dict.fromkeys(gone, np.nan))
-        without = predict_pd(judged.model, empty, *columns, out_of_fold=judged.out_of_fold)
+        without = predict_pd(judged.model, empty, *columns)
         risky = base >= np.quantile(base, 0.95)
         lines.append(
             {

@@ -295,7 +295,7 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     """Features of each group that moved, those of fired rules first, then by what they did to the score."""
     state = state_before(change)
     limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
-    push = change_of_score(new.model, c0, c1, limit, age, out_of_fold=new.backtest).iloc[0]
+    push = change_of_score(new.model, c0, c1, limit, age).iloc[0]
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
     fired = [rule for rule in new.policy.evidence if rule.name in set(change["fired_rules"].iloc[0])]

@@ -1,9 +1,11 @@
 """The workspace: one folder with everything a project has."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from limitlens.data.attributes import is_protected
 from limitlens.data.contracts import EVENT_SOURCES
@@ -89,11 +91,11 @@ class Workspace:
         relations = self.events.relations()
         return relations | {"accounts": self.events.versions("accounts")} if switched_on else relations
 
-    def iteration(self, version: str, policy_digest: str | None = None, *, backtest: bool = False) -> Iteration:
+    def iteration(self, version: str, policy_digest: str | None = None) -> Iteration:
         """A registered model with the policy it was released with, or another recorded one."""
         registered = self.registry.model(version)
         model = load_model(self.root / registered.folder, digest=registered.model_digest)
-        return Iteration(model, self.policy(policy_digest or registered.policy_digest), version, backtest)
+        return Iteration(model, self.policy(policy_digest or registered.policy_digest), version)
 
     def scoring(self, version: str, policy_digest: str | None = None) -> Iteration:
         """:meth:`iteration` to score with: not a withdrawn one.
@@ -108,6 +110,21 @@ class Workspace:
                 f"version {version} was withdrawn ({reason}); run limitlens rollback, or name another."
             )
         return self.iteration(version, policy_digest)
+
+    def validation(self, version: str) -> dict[str, Any]:
+        """What the validation of a registered model found.
+
+        Raises
+        ------
+        IntegrityError
+            Its file is missing or damaged.
+        """
+        path = self.root / self.registry.model(version).folder / "validation.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{path}: the validation cannot be read ({error}); restore the file.") from error
+        return found
 
     def policy(self, digest: str) -> Policy:
         """A policy the ledger recorded.

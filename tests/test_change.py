@@ -117,11 +117,10 @@ def case(small_workspace: Workspace) -> Case:
     return model, *rows, state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
 
 
-@pytest.mark.parametrize("out_of_fold", [False, True])
-def test_the_columns_sum_to_the_change_of_the_calibrated_log_odds(case: Case, out_of_fold: bool) -> None:
+def test_the_columns_sum_to_the_change_of_the_calibrated_log_odds(case: Case) -> None:
     model, old, new, limit, age = case
-    change = change_of_score(model, old, new, limit, age, out_of_fold=out_of_fold).sum(axis=1)
-    before, after = (predict_log_odds(model, t, limit, age, out_of_fold=out_of_fold) for t in (old, new))
+    change = change_of_score(model, old, new, limit, age).sum(axis=1)
+    before, after = (predict_log_odds(model, t, limit, age) for t in (old, new))
     assert (before != after).any()
     assert np.abs(change - (after - before)).max() < 1e-9
 

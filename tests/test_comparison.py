@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.limits.comparison import EARLY_DAYS, breaches, compare_decisions
 from limitlens.limits.policy import ACTIONS, ADVERSE
 from limitlens.models.calibration import Calibration
@@ -91,6 +91,26 @@ def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
+def doubted(workspace: Workspace) -> str:
+    """The champion's model registered again, with what its validation would say of one that cannot rank."""
+    version = str(workspace.registry.champion())
+    iteration = workspace.iteration(version)
+    validation = workspace.validation(version) | {"doubts": ["it ranks worse than a coin: AUC 0.412"]}
+    record = TrainingRecord("", "", "")
+    found = register(workspace, iteration.model, iteration.policy, validation, "one", report={}, record=record)
+    return found.model_version
+
+
+def test_what_cannot_rank_is_promoted_by_the_approver_alone(copied: Workspace) -> None:
+    version = doubted(copied)
+    with pytest.raises(GateError, match=r"version 3 is not fit to decide: it ranks worse than a coin: AUC 0\.412"):
+        promote(copied, "reviewer", NOW, version, progress=quiet)
+    with pytest.raises(GateError, match="only the head of credit risk may promote it all the same; got --override-by"):
+        promote(copied, "reviewer", NOW, version, override=Override("intern", "hurry"), progress=quiet)
+    approved = Override("head of credit risk", "nothing else is there")
+    assert promote(copied, "reviewer", NOW, version, override=approved, progress=quiet) == (version, "override")
+
+
 def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     """A registered version: the champion's model, each scorer changed."""
     version = workspace.registry.champion()
@@ -109,7 +129,7 @@ def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
 def raised(scorer: Scorer) -> Scorer:
     """As good a ranking, and every PD too high: good customers are cut."""
     at, levels = (-30.0, 30.0), scorer.calibration.log_odds(pd.Series([-30.0, 30.0]).to_numpy())
-    return replace(scorer, calibration=Calibration("isotonic", (at, tuple((levels + 2.0).tolist()))))
+    return replace(scorer, calibration=Calibration("isotonic", (at, tuple((levels + 2.0).tolist()), (1.0,))))
 
 
 def test_a_challenger_that_ranks_as_well_but_cuts_good_customers_is_refused_by_segment(copied: Workspace) -> None:

@@ -12,22 +12,25 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, log_expit
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
 from limitlens.models.calibrating import METHODS, choose_calibration, fit_calibration
+from limitlens.models.calibration import Calibration, Method, to_pd
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import load_model, predict_pd, save_model
 from limitlens.models.explanation import additivity_error, shap_values
-from limitlens.models.inputs import find_categories
+from limitlens.models.held_out import latest_rows
+from limitlens.models.inputs import account_numbers, find_categories, fold_of
 from limitlens.models.scorer import Member
 from limitlens.models.training import can_carry, train_model
 from limitlens.models.validation import calibration_line, jeffreys_test
 from limitlens.pipeline.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
+NUMBERS = account_numbers(pd.Series(np.arange(30_000)))
 SMALL = replace(default_settings(), trees=8, folds=2, rounds=2, carried_rounds=1, min_rows_per_leaf=5)
 
 
@@ -48,14 +51,26 @@ def test_the_classifier_keeps_the_rules_of_scikit_learn() -> None:
 
 
 def test_a_member_never_saw_the_accounts_of_its_fold() -> None:
-    """Other labels in one fold change the first tree of every member but those that leave it out."""
+    """Other labels in one fold change the first tree of every member of the turn but the one that leaves it out."""
     inputs, bad = drawn(600)
-    fold = np.arange(600) % 3
-    poisoned = np.where(fold == 1, ~bad, bad)
     model = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, trees=5, patience=99)
-    clean, other = (clone(model).fit(inputs, y, fold=fold).scorer_.members for y in (bad, poisoned))
-    first = [[m.booster.dump_model()["tree_info"][0] for m in members] for members in (clean, other)]
-    assert [a == b for a, b in zip(*first, strict=True)] == [member.fold == 1 for member in clean]
+    for turn in range(2):
+        poisoned = np.where(fold_of(NUMBERS[:600], 3, turn) == 1, ~bad, bad)
+        clean, other = (clone(model).fit(inputs, y, account=NUMBERS[:600]).scorer_.members for y in (bad, poisoned))
+        same = [first_tree(a) == first_tree(b) for a, b in zip(clean, other, strict=True) if a.turn == turn]
+        assert same == [False, True, False]
+
+
+def first_tree(member: Member) -> object:
+    return member.booster.dump_model()["tree_info"][0]
+
+
+def test_each_turn_deals_the_folds_anew_and_evenly() -> None:
+    folds = [fold_of(NUMBERS, 3, turn) for turn in range(5)]
+    for one, other in combinations(folds, 2):
+        counts = pd.crosstab(one, other).to_numpy()
+        assert counts.shape == (3, 3)
+        assert np.abs(counts / len(NUMBERS) - 1 / 9).max() < 0.01
 
 
 def test_the_newest_members_of_the_champion_stay_and_the_oldest_go() -> None:
@@ -64,22 +79,77 @@ def test_the_newest_members_of_the_champion_stay_and_the_oldest_go() -> None:
     champion = clone(model).fit(inputs, bad).scorer_
     retrained = clone(model).fit(*drawn(400, seed=1), champion=champion).scorer_
     assert retrained.members[:4] == champion.members[-4:]
-    assert [member.turn for member in retrained.members] == [1, 1, 2, 2, 3, 3]
+    assert [member.turn for member in retrained.members] == [1, 1, 2, 2, 0, 0]
     assert not {member.text for member in retrained.members[4:]} & {member.text for member in champion.members}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_calibration_makes_true_probabilities_of_distorted_scores_and_keeps_their_order(method: str) -> None:
+def test_a_calibration_makes_true_probabilities_of_distorted_scores(method: Method) -> None:
     rng = np.random.default_rng(3)
     truth = rng.normal(-2, 1, 40_000)
     bad = rng.random(40_000) < expit(truth)
     scores = 0.5 * truth + 3
-    fitted = fit_calibration(method, scores, bad)  # type: ignore[arg-type]
+    fitted = fit_calibration(method, scores, bad)
+    assert fitted.method == method
     intercept, slope = calibration_line(bad, expit(fitted.log_odds(scores)))
     assert abs(intercept) < 0.1
     assert abs(slope - 1) < 0.05
-    assert (np.diff(fitted.log_odds(np.sort(scores))) >= 0).all()
-    assert type(fitted).from_dict(fitted.to_dict()) == fitted
+    assert Calibration.from_dict(fitted.to_dict()) == fitted
+
+
+def test_beta_bends_where_the_truth_does() -> None:
+    """Platt cannot follow log-odds that rise three times as fast below zero as above it."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(0, 3, 60_000)
+    truth = 1.5 * log_expit(scores) - 0.5 * log_expit(-scores)
+    fitted = fit_calibration("beta", scores, rng.random(60_000) < expit(truth))
+    assert fitted.values[0] == pytest.approx((0, 1.5, 0.5), abs=0.1)  # noqa: PD011
+
+
+_OUTCOMES = st.lists(st.tuples(st.integers(-40, 40), st.booleans()), min_size=2, max_size=60).filter(
+    lambda rows: len({bad for _, bad in rows}) == 2
+)
+
+
+@given(_OUTCOMES, st.sampled_from(["level", *METHODS]))
+@settings(max_examples=200)
+def test_no_calibration_falls_and_no_two_scores_share_a_pd(rows: list[tuple[int, bool]], method: Method) -> None:
+    scores, bad = np.array([score / 10 for score, _ in rows]), np.array([bad for _, bad in rows])
+    fitted = fit_calibration(method, scores, bad)
+    asked = np.linspace(-6, 6, 121)
+    found = fitted.log_odds(asked)
+    assert np.isfinite(found).all()
+    assert (np.diff(found) > 0).all()
+    if fitted.method == "isotonic":
+        at, levels, _ = fitted.values  # noqa: PD011
+        assert fitted.log_odds(np.array(at)) == pytest.approx(np.array(levels))
+        blocks = np.array([expit(level) for level in levels])
+        assert blocks.min() >= 0.49 / (len(bad) + 1)
+
+
+def test_isotonic_is_the_share_of_bads_at_the_middle_of_each_step() -> None:
+    scores = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    bad = np.array([False, True, False, False, True, False, True, True])
+    at, levels, _ = fit_calibration("isotonic", scores, bad).values  # noqa: PD011
+    assert at == pytest.approx((-3.0, -1.0, 1.5, 3.5))
+    assert expit(levels) == pytest.approx((0.5 / 9, 1 / 3, 1 / 2, 1 - 0.5 / 9))
+
+
+def test_on_few_bads_or_scores_that_mislead_only_the_level_is_fitted() -> None:
+    scores = np.linspace(-2, 2, 400)
+    few, misled = np.arange(400) >= 381, np.arange(400) < 60
+    assert choose_calibration(scores, few, few).method == "level"
+    assert choose_calibration(scores, np.arange(400) >= 380, few).method == "platt"
+    for bad in (few, misled):
+        fitted = choose_calibration(scores, bad, bad)
+        assert (fitted.method, fitted.values[0][1]) == ("level", 1.0)  # noqa: PD011
+        assert expit(fitted.log_odds(scores)).mean() == pytest.approx((bad.sum() + 0.5) / 401)
+
+
+def test_a_recorded_calibration_that_falls_is_refused() -> None:
+    for values in (("platt", [[0.0, -1.0]]), ("beta", [[0.0, 1.0, -0.1]]), ("isotonic", [[0, 1], [2, 2], [1]])):
+        with pytest.raises(ValueError, match="does not rise everywhere"):
+            Calibration.from_dict({"method": values[0], "values": values[1]})
 
 
 def test_the_calibration_is_the_one_that_predicts_later_rows_best() -> None:
@@ -89,6 +159,17 @@ def test_the_calibration_is_the_one_that_predicts_later_rows_best() -> None:
     bad, later = rng.random(30_000) < steps, np.arange(30_000) > 20_000
     assert choose_calibration(scores, bad, later).method == "isotonic"
     assert choose_calibration(scores, rng.random(30_000) < expit(scores - 2), later).method == "platt"
+    # What the earlier rows say is what is judged, not what the later ones would.
+    turned = np.where(later, rng.random(30_000) < expit(scores - 2), bad)
+    assert choose_calibration(scores, turned, later).method == "platt"
+    assert choose_calibration(scores[-10_099:], bad[-10_099:], np.arange(10_099) >= 99).method == "platt"
+
+
+def test_the_latest_rows_are_whole_periods_with_a_twentieth_of_all() -> None:
+    period = np.repeat([1, 2, 3, 4], [60, 35, 4, 1])
+    assert latest_rows(period).sum() == 5
+    assert latest_rows(period[:-1]).sum() == 39
+    assert latest_rows(np.ones(7)).all()
 
 
 @given(st.integers(0, 300), st.integers(1, 300), st.floats(0.001, 0.999))
@@ -137,17 +218,19 @@ def test_new_lines_are_scored_by_their_own_members(trained) -> None:  # type: ig
     assert (whole[new] != book[new]).any()
 
 
-def test_out_of_fold_an_account_is_scored_by_members_that_never_saw_it(trained) -> None:  # type: ignore[no-untyped-def]
+def test_an_account_is_scored_by_the_member_of_each_turn_that_never_saw_it(trained) -> None:  # type: ignore[no-untyped-def]
     table, model = trained
-    rows = table.part("train").head(200)
+    rows = table.part("train").head(60)
     limit, age = columns(rows)
-    unseen = predict_pd(model, rows, limit, age, out_of_fold=True)
-    for k in range(SMALL.folds):
-        only = [replace(s, members=tuple(m for m in s.members if m.fold == k)) for s in (model.book, model.new_lines)]
-        expected = predict_pd(replace(model, book=only[0], new_lines=only[1]), rows, limit, age)
-        mine = model.fold(rows["account_id"]) == k
-        assert mine.any()
-        assert (unseen[mine] == expected[mine]).all()
+    inputs, account = model.inputs(rows, limit, age), account_numbers(rows["account_id"])
+    expected = []
+    for i in range(len(rows)):
+        scorer = model.new_lines if age[i] < SMALL.new_line_days else model.book
+        unseen = [m for m in scorer.members if fold_of(account[i : i + 1], SMALL.folds, m.turn)[0] == m.fold]
+        assert [m.turn for m in unseen] == list(range(SMALL.rounds))
+        score = np.mean([m.booster.predict(inputs[i : i + 1], raw_score=True) for m in unseen], axis=0)
+        expected.append(to_pd(scorer.calibration.log_odds(score))[0])
+    assert predict_pd(model, rows, limit, age) == pytest.approx(np.array(expected), rel=1e-12)
 
 
 def test_a_row_alone_or_with_columns_reordered_has_the_same_pd_bit_for_bit(trained) -> None:  # type: ignore[no-untyped-def]
@@ -165,8 +248,11 @@ def test_shap_values_of_the_members_sum_to_the_calibrated_log_odds(trained) -> N
     limit, age = columns(rows)
     pd_ = predict_pd(model, rows, limit, age)
     rest = np.log(pd_ / (1 - pd_)) - shap_values(model, rows, limit, age).sum(axis=1)
-    new = age < SMALL.new_line_days
-    assert all(np.ptp(rest[which]) < 1e-6 for which in (new, ~new) if which.any())
+    account = account_numbers(rows["account_id"])
+    scored_by = [age < SMALL.new_line_days, *(fold_of(account, SMALL.folds, turn) for turn in range(SMALL.rounds))]
+    spread = rest.groupby(scored_by).agg(["size", np.ptp])
+    assert spread["size"].max() > 3
+    assert spread["ptp"].max() < 1e-6
 
 
 def test_training_again_gives_the_same_text_and_a_champion_stays_in_it(trained) -> None:  # type: ignore[no-untyped-def]

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from scipy.special import log_expit
 from sklearn.base import clone
 
 from limitlens.models.classifier import DefaultRiskClassifier
+from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.tune import tune
 from limitlens.pipeline.workspace import Workspace, default_settings
@@ -42,12 +44,12 @@ def test_the_loss_is_that_of_members_on_the_accounts_they_never_saw() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(500, 3))
     bad = rng.random(500) < 1 / (1 + np.exp(-inputs[:, 0]))
-    fold, period = np.arange(500) % 3, np.arange(500) // 250
+    account, period = account_numbers(pd.Series(np.arange(500))), np.arange(500) // 250
     model = DefaultRiskClassifier(folds=3, rounds=1, carried_rounds=0, trees=15, patience=99)
-    fitted = clone(model).fit(inputs, bad, fold=fold, period=period)
+    fitted = clone(model).fit(inputs, bad, account=account, period=period)
     losses = []
     for member in fitted.scorer_.members:
-        watched = (fold == member.fold) & (period == 1)
+        watched = (fold_of(account, 3, 0) == member.fold) & (period == 1)
         scores = member.booster.predict(inputs[watched], raw_score=True)
         losses.append(-log_expit(np.where(bad[watched], scores, -scores)).mean())
-    assert model.held_out_loss(inputs, bad, fold=fold, period=period) == pytest.approx(np.mean(losses))
+    assert model.held_out_loss(inputs, bad, account=account, period=period) == pytest.approx(np.mean(losses))

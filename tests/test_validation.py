@@ -9,7 +9,7 @@ import pytest
 
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
-from limitlens.models.validation import calibration_by, tail_table
+from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -70,3 +70,19 @@ def test_the_report_of_a_version_is_whole_and_reads_without_a_network(small_work
     assert len(titles) >= 12
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", page.replace("xlink:href", "href"))
     assert re.search(r"\| lines \| [\d,]+ \|", text)
+
+
+def figures(rows: int, bads: int, expected_share: float, auc: float = 0.7) -> Metrics:
+    return Metrics(rows, bads, auc, 2 * auc - 1, 0.3, 0.1, bads / rows, expected_share)
+
+
+def test_few_bads_a_coin_and_another_level_are_doubts() -> None:
+    assert doubts(figures(1_000, 50, 0.05), 1_000, MIN_BADS) == []
+    assert "19 bad and 981 good" in doubts(figures(1_000, 50, 0.05), 1_000, 19)[0]
+    assert "981 bad and 19 good" in doubts(figures(1_000, 50, 0.05), 1_000, 981)[0]
+    assert doubts(figures(1_000, 50, 0.05, 0.499), 1_000, 50) == ["it ranks worse than a coin: AUC 0.499"]
+    off = "its PDs are off: 5.00% went bad, "
+    assert doubts(figures(1_000, 50, 0.024), 1_000, 50) == [off + "2.40% were expected"]
+    assert doubts(figures(1_000, 50, 0.101), 1_000, 50) == [off + "10.10% were expected"]
+    assert doubts(figures(1_000, 50, 0.026), 1_000, 50) == doubts(figures(1_000, 50, 0.099), 1_000, 50) == []
+    assert doubts(figures(20, 1, 0.024), 1_000, 50) == []  # one bad line is chance

@@ -100,7 +100,8 @@ def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_
     for row in last.to_dict("records"):
         found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
         assert set(found.necessary) == {player for player in PLAYERS if row[f"necessary_{player}"]}
-        assert [one.player for one in found.but_for] == [p for p in found.necessary if p != "data"]
+        outcomes = [one.player for one in found.but_for if one.player != "data"]  # with all records in time it may stay
+        assert outcomes == [p for p in found.necessary if p != "data"]
         assert all((one.action, one.limit_cents) != (found.action, found.limit_cents) for one in found.but_for)
 
 

@@ -28,6 +28,7 @@ from limitlens.pipeline.cli.common import (
     print_json,
     progress,
     settings_in,
+    stderr,
     stdout,
 )
 
@@ -99,6 +100,8 @@ def train(
         print_json(vars(trained))
         return
     stdout.print(_validation_table(trained.validation))
+    for doubt in trained.validation["doubts"]:
+        stderr.print(f"warning: {doubt}", style="yellow", soft_wrap=True)
     typer.echo(f"version {trained.model_version} is @challenger\nnext: limitlens promote --reviewer NAME")
 
 
@@ -152,9 +155,10 @@ def promote(
     version: Annotated[str | None, typer.Argument(help="Model version; default: the one trained last.")] = None,
     reviewer: Annotated[str | None, typer.Option(help="Who reviewed it; not the developer.")] = None,
     override_by: Annotated[
-        str | None, typer.Option(help="Who lets it move more than the budget of the policy; the policy says who may.")
+        str | None,
+        typer.Option(help="Who lets it pass above the budget or in spite of doubts; the policy names one."),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why the budget is overridden; it is recorded.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is recorded.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     wait: WaitOption = False,
@@ -393,5 +397,5 @@ def score(
     if as_json:
         print_json(asdict(scored))
         return
-    how = ", out of fold: the training labels reach past this date" if scored.backtest else ""
+    how = ", as a backtest: the training labels reach past this date" if scored.backtest else ""
     typer.echo(f"{scored.rows:,} lines scored by version {scored.model_version}{how}, in {out}")

@@ -1,0 +1,64 @@
+"""What is held out: the last months, with both kinds of lines on either side, or nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from limitlens.data.errors import WorkspaceError
+from limitlens.pipeline.training_table import TrainingTable, check_labels, split_rows
+from limitlens.pipeline.workspace import default_settings
+
+DAY = pd.Timedelta(days=1)
+
+
+def rows(as_of: pd.DatetimeIndex, bad: np.ndarray, known_after: int = 180) -> pd.DataFrame:
+    """Lines with a label of their own each, known so many days later."""
+    table = pd.DataFrame({"as_of": as_of, "label_end": as_of + known_after * DAY, "bad": bad, "indeterminate": False})
+    return table.assign(account_id=[f"A{k}" for k in range(len(as_of))])
+
+
+def loans(days: int, bad: np.ndarray) -> pd.DataFrame:
+    """One loan a day."""
+    return rows(pd.date_range("2024-01-01 10:30", periods=days, tz="UTC"), bad)
+
+
+def some(days: int) -> np.ndarray:
+    return np.arange(days) % 7 == 0
+
+
+def test_labels_with_times_of_their_own_are_held_out_by_month() -> None:
+    """None reaches into the months held out, which have a twentieth of all rows, however few the last one has."""
+    found = split_rows(loans(490, some(490)))  # the last month has four loans
+    by_split = found.groupby("split")["as_of"].agg(["min", "max", "size"])
+    assert by_split.loc["test", "min"] == pd.Timestamp("2025-04-01 10:30", tz="UTC")
+    assert by_split.loc["test", "size"] == 34
+    learned = found[found["split"] == "train"]
+    assert learned["label_end"].max() <= by_split.loc["test", "min"]
+    assert set(found["split"]) == {"train", "test", "unused"}
+
+
+@pytest.mark.parametrize("months", ["last", "first"])
+def test_months_with_one_kind_of_lines_are_not_held_out_and_judge_nothing(months: str) -> None:
+    bad = some(490)
+    bad[slice(400, None) if months == "last" else slice(0, 300)] = False
+    assert set(split_rows(loans(490, bad))["split"]) == {"train"}
+
+
+def test_one_cross_section_is_learned_from_as_a_whole() -> None:
+    as_of = pd.DatetimeIndex([pd.Timestamp("2024-01-01", tz="UTC")] * 30)
+    assert set(split_rows(rows(as_of, some(30)))["split"]) == {"train"}
+
+
+def table(bad: np.ndarray) -> TrainingTable:
+    learned = loans(len(bad), bad).assign(split="train")
+    return TrainingTable(features=None, rows=learned, files=())  # type: ignore[arg-type]  # no features are read
+
+
+def test_a_book_of_one_kind_is_told_what_it_lacks() -> None:
+    settings = replace(default_settings(), folds=2, rounds=3)
+    for bad, told in ((np.zeros(50, bool), "0 of 50"), (np.ones(50, bool), "50 of 50"), (np.arange(50) < 1, "1 of 50")):
+        with pytest.raises(WorkspaceError, match=f"{told} lines went bad by their labels: too few of a kind"):
+            check_labels(table(bad), settings)
+    check_labels(table(np.arange(50) < 25), settings)

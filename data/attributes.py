@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.contracts import PROTECTED, Source
+from limitlens.data.contracts import Source
 from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.errors import InputError
 from limitlens.data.events import ATTRIBUTE_TYPES
@@ -54,17 +54,6 @@ def typed_attributes(
         if kind is not None:
             typed[column] = _cast(values, kind, column, delivered)
     return typed
-
-
-def is_protected(attribute: str) -> bool:
-    """Whether an attribute is kept apart: for fairness tests only.
-
-    Examples
-    --------
-    >>> is_protected("Gender"), is_protected("income")
-    (True, False)
-    """
-    return attribute.lower() in PROTECTED
 
 
 def kind_of(values: pa.ChunkedArray) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from limitlens.data.attributes import is_protected, kind_of, typed_attributes
+from limitlens.data.attributes import kind_of, typed_attributes
 from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
 from limitlens.data.delivery import ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
+from limitlens.data.protected import is_protected
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
 
@@ -53,6 +54,8 @@ class LoadReport:
         Columns the contract does not know, by source.
     new_attributes : tuple of str
         Attributes of the accounts that earlier loads did not have; empty on the first load.
+    protected : tuple of str
+        Attributes of the accounts that are kept apart.
     empty_files, ignored : tuple of str
         Files without a row; entries that belong to no source.
     """
@@ -62,6 +65,7 @@ class LoadReport:
     quarantine: dict[tuple[str, str, str], int]
     unused_columns: dict[str, tuple[str, ...]]
     new_attributes: tuple[str, ...]
+    protected: tuple[str, ...]
     empty_files: tuple[str, ...]
     ignored: tuple[str, ...]
 
@@ -77,8 +81,13 @@ class LoadReport:
             f"{s}: columns not used: {', '.join(names)}; scores unchanged" for s, names in self.unused_columns.items()
         ]
         fresh = [f"accounts: new attributes: {', '.join(self.new_attributes)}"] if self.new_attributes else []
+        apart = [
+            f"accounts: kept apart as protected: {', '.join(self.protected)}; [features] protected of the training "
+            "settings switches them on by name"
+        ]
         empty = [f"{name}: no rows" for name in self.empty_files]
-        return [*unused, *fresh, *empty, *(f"{name}: ignored" for name in self.ignored)]
+        ignored = [f"{name}: ignored" for name in self.ignored]
+        return [*unused, *fresh, *(apart if self.protected else []), *empty, *ignored]
 
     def lines(self) -> list[str]:
         """The report as a person reads it."""
@@ -186,6 +195,7 @@ class _Part:
     held: pa.Table = field(default_factory=_HELD.empty_table)
     unused: tuple[str, ...] = ()
     new_attributes: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
 
 
@@ -237,6 +247,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         held,
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
+        protected=_apart(source, settled),
         empty=tuple(file.name for file in files if not file.rows),
     )
 
@@ -260,10 +271,15 @@ def _held(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
 
 def _folders(source: Source, settled: Settled) -> dict[str, Iterator[pa.Table]]:
     """Accepted rows by the folder they belong in; protected attributes stand apart."""
-    protected = [name for name in settled.columns if source.open_columns and is_protected(name)]
+    protected = _apart(source, settled)
     events = (piece.drop_columns(protected) for piece in settled.pieces())
     apart = (piece.select([*PROTECTED_KEYS.names, *protected]) for piece in settled.pieces())
     return {f"events/{source.name}": events, **({"protected": apart} if protected else {})}
+
+
+def _apart(source: Source, settled: Settled) -> tuple[str, ...]:
+    """Protected attributes of a source."""
+    return tuple(name for name in settled.columns if source.open_columns and is_protected(name))
 
 
 def _fresh(held: pa.Table, load: str, store: EventStore) -> pa.Table:
@@ -284,6 +300,7 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         quarantine=dict(sorted(counts.items())),
         unused_columns={name: part.unused for name, part in parts.items() if part.unused},
         new_attributes=parts[ACCOUNTS.name].new_attributes,
+        protected=parts[ACCOUNTS.name].protected,
         empty_files=tuple(name for part in parts.values() for name in part.empty),
         ignored=delivery.ignored,
     )

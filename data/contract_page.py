@@ -5,8 +5,9 @@
 
 import sys
 
-from limitlens.data.contracts import MAX_CENTS, PROTECTED, SOURCES, Column, Source
+from limitlens.data.contracts import MAX_CENTS, SOURCES, Column, Source
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
+from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
 
 _INTRODUCTION = f"""# What may come in
@@ -77,11 +78,23 @@ def _column(column: Column) -> str:
 
 
 def _protected() -> str:
-    names = ", ".join(f"`{name}`" for name in sorted(PROTECTED))
+    listed = {
+        "words": ", ".join(f"`{word}`" for word in sorted(PROTECTED_WORDS)),
+        "things": ", ".join(f"`{word}`" for word in sorted(THINGS)),
+        "places": ", ".join(f"`{word}`" for word in sorted(PLACE_WORDS)),
+    }
     return f"""## Protected attributes
 
-An attribute of the accounts with one of these names, in upper or lower case, is kept apart. It serves fairness tests
-and is no feature unless it is switched on by name: {names}.
+An attribute of the accounts whose name has one of these words, as in `CODE_GENDER` or `clientAge`, is kept apart, and
+the check says so. It serves fairness tests and is no feature unless `[features] protected` of the training settings
+names it: {listed["words"]}; {"、".join(PROTECTED_PARTS)}. Beside one of
+{listed["things"]} the word `age` is no matter.
+
+## Places, and texts of many values
+
+They stand for who lives where, and a text of hundreds of values is learned by heart. An attribute whose name has one
+of these words, or a text of more than 50 values, is no feature unless `[features] attributes` of the training settings
+names it, and `train` says what it left out: {listed["places"]}; {"、".join(PLACE_PARTS)}.
 """
 
 

@@ -9,6 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from limitlens.data.protected import PROTECTED_PARTS, PROTECTED_WORDS, THINGS
+
 Dtype = Literal["string", "timestamp", "cents", "integer", "boolean"]
 
 #: Largest amount accepted in one row, in cents. Sums over 900,000 such rows still fit in an int64.
@@ -210,27 +212,6 @@ SOURCES: dict[str, Source] = {s.name: s for s in (ACCOUNTS, CONSUMPTION, PAYMENT
 #: The sources that describe behaviour; each may be absent.
 EVENT_SOURCES: tuple[str, ...] = ("consumption", "payment", "device")
 
-#: Attributes that are kept apart in ``protected.parquet``: for fairness tests, never features unless named.
-PROTECTED: frozenset[str] = frozenset(
-    {
-        "age",
-        "birth_date",
-        "birth_year",
-        "date_of_birth",
-        "disability",
-        "ethnicity",
-        "gender",
-        "marital_status",
-        "marriage",
-        "nationality",
-        "pregnancy",
-        "race",
-        "religion",
-        "sex",
-        "sexual_orientation",
-    }
-)
-
 
 def contract_digest() -> str:
     """Sha256 over every declaration above, so that a decision can say which contract its data passed.
@@ -242,7 +223,7 @@ def contract_digest() -> str:
     """
     body = {
         "sources": [asdict(s) for s in SOURCES.values()],
-        "protected": sorted(PROTECTED),
+        "protected": [sorted(PROTECTED_WORDS), sorted(THINGS), PROTECTED_PARTS],
         "max": MAX_CENTS,
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

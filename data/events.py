@@ -146,6 +146,14 @@ class EventStore:
         """Attributes of the accounts beyond the contract, each ``number``, ``text`` or ``boolean``."""
         return _attributes(self._committed(f"events/{ACCOUNTS.name}"), stored_schema(ACCOUNTS.name).names)
 
+    def values_of(self, attributes: Collection[str]) -> dict[str, int]:
+        """Number of different values of some attributes of the accounts."""
+        if not attributes:
+            return {}
+        counts = ", ".join(f"COUNT(DISTINCT {quoted(name)}) AS {quoted(name)}" for name in sorted(attributes))
+        found = run_sql(f"SELECT {counts} FROM accounts", {"accounts": self.relation(ACCOUNTS.name)})
+        return {str(name): int(count) for name, count in found.to_pylist()[0].items()}
+
     def protected_attributes(self) -> dict[str, str]:
         """Protected attributes, typed as in :meth:`attributes`; for fairness tests only."""
         return _attributes(self._committed("protected"), PROTECTED_KEYS.names)

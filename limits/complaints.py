@@ -41,8 +41,8 @@ def complaints(decisions: pd.DataFrame) -> list[Complaint]:
     Returns
     -------
     list of Complaint
-        Lines closed within 2, 7 and 30 days of opening, out of those opened in the period (the youngest of them may be
-        closed later); lines whose limit or right to draw was moved, and the other way within 30 days, out of lines
+        Lines closed within 2, 7 and 30 days of opening, out of those opened in the period and at least so many days
+        before its end; lines whose limit or right to draw was moved, and the other way within 30 days, out of lines
         moved; reviews, and lines reviewed more than once, out of lines decided.
     """
     reviews = decisions.loc[decisions["action"] == "review", "account_id"].value_counts()
@@ -64,7 +64,8 @@ def of_ledger(current: pd.DataFrame) -> pd.DataFrame:
 
 
 def _closed_within(decisions: pd.DataFrame, days: int) -> Complaint:
-    opened = decisions[decisions["opened_at"] >= decisions["as_of"].min()]
+    begun, end = decisions["as_of"].min(), decisions["as_of"].max()
+    opened = decisions[(decisions["opened_at"] >= begun) & (decisions["opened_at"] <= end - pd.Timedelta(days=days))]
     soon = opened["as_of"] - opened["opened_at"] <= pd.Timedelta(days=days)
     closed = opened.loc[soon & (opened["action"] == "close"), "account_id"].nunique()
     return Complaint(f"closed within {days} days of opening", closed, opened["account_id"].nunique())

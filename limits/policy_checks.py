@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from limitlens.data.contracts import PROTECTED
+from limitlens.data.protected import is_protected
 from limitlens.limits.policy_lines import Path
 from limitlens.limits.policy_parts import ACTIONS, Condition, Disqualifier, Rule
 from limitlens.limits.policy_reader import Reader
@@ -183,5 +183,5 @@ def _check_protected(policy: "Policy", reader: Reader) -> None:
         places |= {(table, i, "when", j): c.column for i, rule in enumerate(rules) for j, c in enumerate(rule.when)}
     places |= {("affordability", key): getattr(policy.affordability, key) for key in ("inflow_column", "seen_column")}
     for path, name in places.items():
-        if name.lower() in PROTECTED:
+        if is_protected(name):
             raise reader.error(path, f"{name!r} is one of the protected attributes; the policy may not use them.")

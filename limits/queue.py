@@ -26,7 +26,8 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     -------
     DataFrame indexed like ``reviews``
         ``place`` (int64) from 1 on; ``within_capacity`` (bool), whether the first day reaches it; ``evidence`` (bool),
-        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Ties go by account.
+        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Of equals the larger
+        avoidable loss comes first, then the account.
 
     Examples
     --------
@@ -44,6 +45,7 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
         {
             "later": ~evidence if policy.reviews.rules_first else False,
             "rank": _rank(reviews, loss, policy),
+            "less": -loss,
             "account_id": reviews["account_id"].to_numpy(),
         }
     )

@@ -24,6 +24,7 @@ class TrainSettings:
     level_months: int = 1
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     new_line_days: int = 90
     seed: int = 1
     folds: int = 3
@@ -45,7 +46,7 @@ class TrainSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and MLflow parameters."""
-        return {**asdict(self), "protected": list(self.protected)}
+        return {**asdict(self), "protected": list(self.protected), "attributes": list(self.attributes)}
 
     def to_toml(self) -> str:
         """The text :func:`read_settings` reads."""
@@ -59,7 +60,7 @@ class TrainSettings:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "TrainSettings":
         """The settings :meth:`to_dict` wrote."""
-        return cls(**{**body, "protected": tuple(body["protected"])})
+        return cls(**{**body, **{name: tuple(body[name]) for name in ("protected", "attributes")}})
 
 
 #: Least and, where there is one, largest value of a number that may not be every number from 0.
@@ -80,8 +81,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 _SECTIONS = {
     "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
-    "features": ("timezone", "protected"),
-    "model": tuple(f.name for f in fields(TrainSettings))[6:],
+    "features": ("timezone", "protected", "attributes"),
+    "model": tuple(f.name for f in fields(TrainSettings))[7:],
 }
 
 

@@ -98,4 +98,7 @@ def _changes(*batches: Decided) -> str:
     for player in batches[0].shares_cents:
         lines.append(f"  {player:<10} {money(sum(b.shares_cents[player] for b in batches), signed=True):>18}")
     total = sum(sum(b.shares_cents.values()) for b in batches)
-    return "\n".join([*lines, f"  {'all':<10} {money(total, signed=True):>18}"])
+    lines.append(f"  {'all':<10} {money(total, signed=True):>18}")
+    if cancelled := sum(b.cancelled for b in batches):
+        lines.append(f"{cancelled:,} more limits stayed as they were because causes cancelled each other out")
+    return "\n".join(lines)

@@ -8,16 +8,18 @@ from typing import Any
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.registry import RegisteredModel
+from limitlens.models.default_risk import DefaultRiskModel
+from limitlens.models.scorer import Member
 from limitlens.pipeline import tracking
 from limitlens.pipeline.train import fit_iteration
 from limitlens.pipeline.workspace import Workspace
 
 _CAUSED = """
-SELECT decisions.model_version AS model_version, COUNT(*) AS changes,
+SELECT model_version, COUNT(*) AS changes,
     CAST(SUM(share_cents_model) AS BIGINT) AS model_cents, CAST(SUM(share_cents_policy) AS BIGINT) AS policy_cents
-FROM attributions JOIN decisions USING (account_id, as_of)
-WHERE share_cents_model <> 0 OR share_cents_policy <> 0
-GROUP BY decisions.model_version
+FROM current
+WHERE (share_cents_model <> 0 OR share_cents_policy <> 0) AND limit_cents <> limit_before_cents
+GROUP BY model_version
 """
 
 
@@ -109,8 +111,7 @@ def iteration_named(workspace: Workspace, name: str) -> IterationRow:
 def _caused(workspace: Workspace) -> dict[str, dict[str, Any]]:
     if not workspace.ledger.runs():
         return {}
-    tables = {name: workspace.ledger.relation(name) for name in ("decisions", "attributions")}
-    return {row["model_version"]: row for row in run_sql(_CAUSED, tables).to_pylist()}
+    return {row["model_version"]: row for row in workspace.ledger.table(_CAUSED).to_pylist()}
 
 
 def _decided(workspace: Workspace) -> dict[str, int]:
@@ -128,9 +129,25 @@ def _changed(workspace: Workspace, before: RegisteredModel, after: RegisteredMod
         "features": old.features != new.features,
         "settings": old.settings != new.settings,
         "policy": before.policy_digest != after.policy_digest,
-        "members": old.scorers != new.scorers,
+        "members": _members(old) != _members(new),
     }
-    return tuple(name for name, differing in differs.items() if differing)
+    return (*(name for name, differing in differs.items() if differing), *_recalibrated(old, new))
+
+
+def _members(model: DefaultRiskModel) -> dict[str, tuple[Member, ...]]:
+    """Members by the name of their scorer."""
+    return {name: scorer.members for name, scorer in model.scorers.items()}
+
+
+def _recalibrated(old: DefaultRiskModel, new: DefaultRiskModel) -> list[str]:
+    """Each scorer whose calibration changed, with the kinds where these did."""
+    found = []
+    for name, scorer in new.scorers.items():
+        before = old.scorers[name].calibration if name in old.scorers else None
+        if before is not None and before != scorer.calibration:
+            kinds = " → ".join(dict.fromkeys((before.method, scorer.calibration.method)))
+            found.append(f"calibration of {name.replace('_', ' ')} ({kinds})")
+    return found
 
 
 def repeat(workspace: Workspace, name: str, progress: Callable[[str], None]) -> bool:

@@ -22,7 +22,8 @@ from limitlens.pipeline.workspace import Workspace
 class Decided:
     """What one call decided: counts, the rules that could not fire, the iteration.
 
-    ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
+    ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
+    ``shares_cents`` are sums over these. ``cancelled`` counts limits that stayed because causes cancelled out.
     """
 
     dates: tuple[str, ...]
@@ -30,6 +31,7 @@ class Decided:
     attributed: int
     changed: int
     split: int
+    cancelled: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
@@ -57,17 +59,21 @@ def is_of(run: Run, iteration: Iteration) -> bool:
 
 def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) -> Decided:
     """What some runs of one iteration did."""
-    sums = ", ".join(f"COALESCE(SUM(share_cents_{player}), 0)::BIGINT AS {player}" for player in PLAYERS)
     split = " + ".join(f"share_cents_{player}" for player in PLAYERS)
+    moved = " OR ".join(f"share_cents_{player} <> 0" for player in PLAYERS)
+    sums = ", ".join(
+        f"COALESCE(SUM(share_cents_{player}) FILTER ({split} <> 0), 0)::BIGINT AS {player}" for player in PLAYERS
+    )
     sql = f"""
     SELECT action, COUNT(*) AS decisions, COUNT(phi_state) AS attributed, COUNT(*) FILTER ({split} <> 0) AS split,
+        COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled,
         COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed, {sums}
     FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
     """
     rows = workspace.ledger.table(sql).to_pydict() if runs else {}
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
-        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split")},
+        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split", "cancelled")},
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),

@@ -130,6 +130,7 @@ def _causes(decisions: pd.DataFrame) -> dict[str, Any]:
     return {
         "rows": report_tables.cause_table(decisions),
         "splits": int(split.sum()),
+        "cancelled": int(report_tables.cancelled(decisions).sum()),
         "final": int((decisions["status"] == "final").sum()),
         "colours": plots.COLOURS,
         "meaning": report_tables.MEANING,

@@ -29,6 +29,12 @@ def is_split(decisions: pd.DataFrame) -> pd.Series:
     return decisions["phi_behaviour"].notna()
 
 
+def cancelled(decisions: pd.DataFrame) -> pd.Series:
+    """Whether causes had shares in each decision that cancelled out, so that the limit stayed as it was."""
+    shares = decisions[[f"share_cents_{player}" for player in PLAYERS]].fillna(0)
+    return (decisions["change_cents"] == 0) & (shares != 0).any(axis=1)
+
+
 def moved(decisions: pd.DataFrame) -> dict[str, int]:
     """Credit added and removed, net, and how many limits changed; in cents.
 
@@ -56,14 +62,13 @@ def cause_table(decisions: pd.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict with ``player, raised, cut, net, necessary, sufficient``
-        In the order of :data:`PLAYERS`; the nets sum to the net change of the decisions that were split.
+        In the order of :data:`PLAYERS`, over the split decisions that changed a limit: the nets sum to their change.
     """
-    split = decisions[is_split(decisions)]
-    changed = split[split["change_cents"] != 0]
+    changed = decisions[is_split(decisions) & (decisions["change_cents"] != 0)]
     return [
         {
             "player": player,
-            **_raised_and_cut(split[f"share_cents_{player}"].astype("int64")),
+            **_raised_and_cut(changed[f"share_cents_{player}"].astype("int64")),
             **{kind: int(changed[f"{kind}_{player}"].astype(bool).sum()) for kind in ("necessary", "sufficient")},
         }
         for player in PLAYERS
@@ -93,7 +98,7 @@ def cause_panels(decisions: pd.DataFrame) -> list[Panel]:
 
     A date belongs to the book when a line was decided that is too old for the daily decisions.
     """
-    split = decisions[is_split(decisions)]
+    split = decisions[is_split(decisions) & (decisions["change_cents"] != 0)]
     book_dates = decisions.loc[decisions["age_days"] > NEW_LINE_DAILY_DAYS, "as_of"]
     in_book = split["as_of"].isin(book_dates)
     weeks = split["as_of"].dt.floor("D") - pd.to_timedelta(split["as_of"].dt.day_of_week, unit="D")

@@ -86,6 +86,8 @@ def train(
         champion = None
     before = workspace.iteration(champion).model if champion else None
     workspace.check_rules(policy, workspace.features(settings))
+    for name, why in workspace.left_out(settings).items():
+        progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
     model, table = fit_iteration(workspace, settings, until, before, progress)
     progress("validating")
     judged = judge(model, policy, table, workspace)

@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from limitlens.data.attributes import is_protected
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
+from limitlens.data.protected import is_place, is_protected
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, taken_names
@@ -20,6 +20,9 @@ from limitlens.limits.policy import Policy, check_columns, parse_policy, read_po
 from limitlens.limits.registry import Registry
 from limitlens.models.default_risk import load_model
 from limitlens.models.settings import TrainSettings, read_settings
+
+#: A text with more values than this stands for single lines or places rather than for what they have in common.
+MAX_VALUES = 50
 
 _CONF = Path(str(files("limitlens.conf")))
 
@@ -78,12 +81,31 @@ class Workspace:
             raise ConfigError(
                 f"[features] protected names {unknown}; the accounts were delivered with {sorted(protected)}."
             )
-        attributes = self.events.attributes() | {name: protected[name] for name in settings.protected}
+        attributes = {n: kind for n, kind in self.events.attributes().items() if n not in self.left_out(settings)}
+        attributes |= {name: protected[name] for name in settings.protected}
         if clash := sorted(name for name in attributes if name.lower() in taken_names(CATALOGUE)):
             raise ConfigError(f"the accounts have attributes named like features: {clash}; rename those features.")
         present = self.events.present()
         chosen = CATALOGUE.for_sources(tuple(source for source in EVENT_SOURCES if source in present))
         return replace(chosen, attributes=tuple(sorted(attributes.items())), timezone=settings.timezone)
+
+    def left_out(self, settings: TrainSettings) -> dict[str, str]:
+        """Attributes that are no features unless the settings name them, and why: they stand for who lives where.
+
+        Raises
+        ------
+        ConfigError
+            The settings name an attribute that was not delivered.
+        """
+        delivered = self.events.attributes()
+        if unknown := sorted(set(settings.attributes) - set(delivered)):
+            raise ConfigError(
+                f"[features] attributes names {unknown}; the accounts were delivered with {sorted(delivered)}."
+            )
+        values = self.events.values_of([name for name, kind in delivered.items() if kind == "text"])
+        many = {name: f"{count:,} values" for name, count in values.items() if count > MAX_VALUES}
+        found = many | {name: "a place" for name in delivered if is_place(name)}
+        return {name: why for name, why in found.items() if name not in settings.attributes}
 
     def relations(self, features: FeatureSet) -> dict[str, str]:
         """SQL of every source; protected attributes join the accounts only if the feature set names them."""

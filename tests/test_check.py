@@ -423,6 +423,18 @@ def test_a_new_attribute_is_listed_and_known_accounts_are_no_conflict(inbox: Pat
     assert (report.new_attributes, report.sources["accounts"].deduplicated) == (("income",), 1)
 
 
+def test_protected_attributes_are_known_by_the_words_in_their_names_kept_apart_and_named(
+    inbox: Path, store: EventStore
+) -> None:
+    names = {"CODE_GENDER": "F", "DAYS_BIRTH": -9461.0, "NAME_FAMILY_STATUS": "Married", "客户年龄": 31.0}
+    kept = {"contract_type": "cash", "phone_age": 2.0, "AMT_INCOME": 1.0}
+    put(inbox, "accounts/a.parquet", [account(**names, **kept)])
+    report = check_events(inbox, store)
+    assert set(report.protected) == set(store.protected_attributes()) == set(names)
+    assert set(store.attributes()) == set(kept)
+    assert [w for w in report.warnings if "kept apart as protected: CODE_GENDER, DAYS_BIRTH" in w]
+
+
 def test_an_attribute_of_one_file_is_null_in_the_others(inbox: Path, store: EventStore) -> None:
     put(inbox, "accounts/b.parquet", [account(2, income=1.5)])
     put(inbox, "accounts/c.parquet", [account(3)])

@@ -30,10 +30,14 @@ def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
 def test_a_version_is_listed_with_what_it_changed_and_the_limits_it_moved(small_workspace: Workspace) -> None:
     first, second = iterations_of(small_workspace)
     assert (first.status, second.status) == ("was champion", "champion")
-    assert second.changed == ("settings", "policy", "members")
+    assert second.changed[:3] == ("settings", "policy", "members")
+    kinds = {small_workspace.iteration(v).model.book.calibration.method for v in ("1", "2")}
+    assert second.changed[3].startswith("calibration of book (")
+    assert all(kind in second.changed[3] for kind in kinds)
     entries = small_workspace.ledger.current()
     mine = entries[entries["model_version"] == "2"]
-    moved = mine[(mine["share_cents_model"].fillna(0) != 0) | (mine["share_cents_policy"].fillna(0) != 0)]
+    changed = mine[mine["limit_cents"] != mine["limit_before_cents"]]
+    moved = changed[(changed["share_cents_model"].fillna(0) != 0) | (changed["share_cents_policy"].fillna(0) != 0)]
     assert (second.decisions, second.changes) == (len(mine), len(moved))
     assert second.model_cents == moved["share_cents_model"].sum()
     assert iteration_named(small_workspace, second.mlflow_run_id) == second
@@ -53,7 +57,7 @@ def test_the_command_shows_every_version(small_workspace: Workspace) -> None:
     said = CliRunner().invoke(app, ["iterations", "--workspace", str(small_workspace.root)]).stdout
     assert "was champion" in said
     shown = CliRunner().invoke(app, ["iterations", "show", "2", "--workspace", str(small_workspace.root)]).stdout
-    assert "changed      settings, policy, members" in shown
+    assert "changed      settings, policy, members, calibration of book (" in shown
 
 
 def test_scores_are_the_pds_of_the_decisions_whatever_the_batches(

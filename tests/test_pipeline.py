@@ -63,6 +63,24 @@ def test_an_attribute_named_like_a_feature_is_refused_on_delivery_and_before_fea
         workspace.features(default_settings())
 
 
+def test_places_and_texts_of_many_values_are_features_only_by_name(tmp_path: Path) -> None:
+    line = {"opened_at": NOW, "known_time": NOW, "limit_cents": 1, "segment": "mass", "home_city": "Xi'an"}
+    lines = [line | {"account_id": f"A{k}", "employer": f"E{k}", "job": f"J{k % 50}"} for k in range(51)]
+    login = {"event_id": "E1", "account_id": "A1", "event_time": NOW, "known_time": NOW, "kind": "login"}
+    for source, rows in (("accounts", lines), ("device", [login | {"device_id": "D1", "city": "X"}])):
+        (tmp_path / "in" / source).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / source / "a.parquet")
+    workspace, settings = Workspace(tmp_path / "work"), default_settings()
+    check_events(tmp_path / "in", workspace.events)
+    assert workspace.left_out(settings) == {"home_city": "a place", "employer": "51 values"}
+    assert workspace.features(settings).attributes == (("job", "text"),)
+    named = replace(settings, attributes=("home_city",))
+    assert workspace.features(named).attributes == (("home_city", "text"), ("job", "text"))
+    assert workspace.left_out(named) == {"employer": "51 values"}
+    with pytest.raises(ConfigError, match=r"attributes names \['house'\]; the accounts were delivered with"):
+        workspace.features(replace(settings, attributes=("house",)))
+
+
 def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:
     current = small_workspace.ledger.current()
     split = current[current["phi_behaviour"].notna()]

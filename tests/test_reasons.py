@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limitlens.data.contracts import PROTECTED
+from limitlens.data.protected import PROTECTED_WORDS
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.reasons import REASONS, REASONS_VERSION, check_reasons, reasons_digest
 from limitlens.models.calibration import Calibration
@@ -72,7 +72,7 @@ def test_every_code_has_words_in_both_languages_that_stand_alone() -> None:
 
 def test_no_words_name_a_protected_attribute() -> None:
     words = " ".join(english for english, _ in REASONS.values()).split()
-    assert not PROTECTED & set(words)
+    assert not PROTECTED_WORDS & set(words)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from limitlens.data.contracts import PROTECTED
+from limitlens.data.protected import PROTECTED_WORDS
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.levers import LEVERS, pull
@@ -106,7 +106,7 @@ def test_only_columns_of_consumption_and_payment_are_named_and_they_fall(cases: 
 def test_every_suggestion_has_words_in_both_languages_and_names_nothing_protected(feature: str, action: str) -> None:
     move = Move("late_payments", 0.5, feature, 8.0, 4.0, CATALOGUE.declaration_of[feature].unit)
     english, chinese = (recourse_text(Recourse((move, move), action, 500_00, 0.1), name) for name in LANGUAGES)
-    assert not {word.lower() for word in re.findall(r"\w+", english)} & (PROTECTED | {"age", "segment", "device"})
+    assert not {word.lower() for word in re.findall(r"\w+", english)} & (PROTECTED_WORDS | {"age", "segment", "device"})
     assert " → " in english
     assert not re.search(r"[A-Za-z]", chinese)
 

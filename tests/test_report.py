@@ -51,6 +51,17 @@ def test_causes_sum_to_the_changes_that_were_split(decisions: pd.DataFrame) -> N
     assert all(row["net"] == row["raised"] + row["cut"] for row in rows)
 
 
+def test_a_cause_sums_over_the_limits_that_changed_and_the_rest_is_named(
+    decisions: pd.DataFrame, context: dict[str, Any]
+) -> None:
+    rest = decisions[decisions["phi_model"].notna() & (decisions["change_cents"] == 0)]
+    assert context["causes"]["cancelled"] == int((rest[[f"phi_{player}" for player in PLAYERS]] != 0).any(axis=1).sum())
+    for row in report_tables.cause_table(decisions):
+        changed = decisions[decisions["change_cents"] != 0][f"share_cents_{row['player']}"].dropna().astype(int)
+        assert row["net"] == changed.sum()
+        assert row["raised"] == changed[changed > 0].sum()
+
+
 def test_split_and_first_decisions_sum_to_the_big_figures(context: dict[str, Any]) -> None:
     split, first, total = context["causes"]["sums"].values()
     assert {key: split[key] + first[key] for key in total} == total

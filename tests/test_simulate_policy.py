@@ -147,10 +147,11 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
 def by_hand(rows: Sequence[Row]) -> list[Complaint]:
     """The complaints, line by line."""
     start, accounts = min(row[1] for row in rows), sorted({row[0] for row in rows})
-    opened = {row[0] for row in rows if row[2] >= start}
-    found = []
+    end, found = max(row[1] for row in rows), []
     for days in (2, 7, 30):
-        closed = {row[0] for row in rows if row[2] >= start and row[3] == "close" and row[1] - row[2] <= days}
+        known = [row for row in rows if start <= row[2] <= end - days]
+        opened = {row[0] for row in known}
+        closed = {row[0] for row in known if row[3] == "close" and row[1] - row[2] <= days}
         found.append(Complaint(f"closed within {days} days of opening", len(closed), len(opened)))
     moved, flipped = set(), set()
     for account in accounts:

@@ -128,15 +128,15 @@ class EventStore:
         delivered = {name for load in self.loads() for name, count in load["sources"].items() if count["files"]}
         return tuple(source for source in SOURCES if source in delivered)
 
-    def known_until(self) -> datetime:
-        """Latest known time, as delivered, over the event sources.
+    def known_until(self, sources: Iterable[str] = EVENT_SOURCES) -> datetime:
+        """Latest known time, as delivered, over some sources of events.
 
         Raises
         ------
         WorkspaceError
-            No event was accepted yet.
+            No event of theirs was accepted yet.
         """
-        events = " UNION ALL ".join(f"SELECT delivered_known_time FROM ({self.relation(s)})" for s in EVENT_SOURCES)
+        events = " UNION ALL ".join(f"SELECT delivered_known_time FROM ({self.relation(s)})" for s in sources)
         latest: datetime | None = run_sql(f"SELECT MAX(delivered_known_time) AS t FROM ({events})")["t"][0].as_py()
         if latest is None:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")

@@ -11,6 +11,7 @@ from limitlens.features.declarations import OF_KEYS, ZERO_WHEN_EMPTY, Aggregate,
 from limitlens.features.keys import key_features
 from limitlens.features.periods import day_table, days_name, period_features
 from limitlens.features.rows import Clock, Scope, tables_for
+from limitlens.features.rows.instalments import DPD_DAYS
 from limitlens.features.rows.network import LINKS, members_of_all
 from limitlens.features.rows.seen import account_versions, accounts, successions, versions
 from limitlens.features.tiles import latest_features, window_features
@@ -213,7 +214,7 @@ def _joined(features: FeatureSet, clock: Clock, measured: list[str]) -> str:
 def _position(name: str) -> str:
     balance = "COALESCE(stated_cents, 0) + COALESCE(flow_cents, 0)"
     return {
-        "dpd_days": "COALESCE(delivered_dpd_days, computed_dpd_days, 0) AS dpd_days",
+        "dpd_days": f"{DPD_DAYS} AS dpd_days",
         "past_due_cents": "CAST(COALESCE(past_due_cents, 0) AS BIGINT) AS past_due_cents",
         "balance_cents": f"CAST({balance} AS BIGINT) AS balance_cents",
         "balance_mean_90d_cents": f"CAST({balance} AS DOUBLE)"

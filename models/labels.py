@@ -11,6 +11,7 @@ from limitlens.data.calendar import add_months
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.frames import to_arrow
 from limitlens.features.rows import Clock, Scope, tables_for
+from limitlens.features.rows.instalments import DPD_DAYS
 from limitlens.features.rows.seen import successions, versions
 from limitlens.features.table import account_numbers, point_spine
 
@@ -59,8 +60,9 @@ moments AS (
     FROM dues LEFT JOIN repaid USING (line, instalment_id)
     WHERE COALESCE(repaid_cents, 0) < due_cents
     UNION ALL
-    SELECT account_no, known_by, event_time + INTERVAL '1 microsecond' AS moment
-    FROM payment_seen WHERE kind = 'status' AND dpd_days >= {dpd_days}
+    SELECT account_no, known_by, event_time + CASE WHEN dpd_days < {dpd_days}
+        THEN ({dpd_days} - dpd_days) * INTERVAL '1 day' ELSE INTERVAL '1 microsecond' END AS moment
+    FROM payment_seen WHERE kind = 'status' AND dpd_days > 0
 )
 SELECT DISTINCT account_no, moment AS as_of, known_by FROM moments ORDER BY account_no, as_of
     """
@@ -74,7 +76,7 @@ WITH {", ".join(tables_for(["arrears"], _SCOPE))}
 SELECT account_id, as_of FROM spine JOIN numbers USING (account_no)
 LEFT JOIN computed_arrears USING (line)
 LEFT JOIN delivered_arrears USING (line)
-WHERE COALESCE(delivered_dpd_days, computed_dpd_days, 0) >= {dpd_days}
+WHERE {DPD_DAYS} >= {dpd_days}
     """
 
 
@@ -88,8 +90,8 @@ def computed_labels(
 ) -> pd.DataFrame:
     """Label accounts bad when their days past due reach the default threshold inside ``(as_of, as_of + horizon]``.
 
-    Days past due can only reach the threshold that many days after a due date (or at a delivered status), so
-    the arrears are evaluated at those moments alone, by the same rule the features use.
+    Days past due can only reach the threshold that many days after a due date, or at a delivered status or when its
+    days have gone on to it, so the arrears are evaluated at those moments alone, by the same rule the features use.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ class Decided:
 
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
     ``shares_cents`` are sums over these. ``cancelled`` counts limits that stayed because causes cancelled out.
+    ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads among the lines the model learned from.
     """
 
     dates: tuple[str, ...]
@@ -32,6 +33,8 @@ class Decided:
     changed: int
     split: int
     cancelled: int
+    mean_pd: float
+    learned_share: float
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
@@ -66,14 +69,17 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
     )
     sql = f"""
     SELECT action, COUNT(*) AS decisions, COUNT(phi_state) AS attributed, COUNT(*) FILTER ({split} <> 0) AS split,
-        COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled,
+        COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled, SUM(pd) AS pd,
         COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed, {sums}
     FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
     """
     rows = workspace.ledger.table(sql).to_pydict() if runs else {}
+    learned = workspace.validation(iteration.model_version)["train"]
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
         **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split", "cancelled")},
+        mean_pd=sum(rows.get("pd", [])) / max(sum(rows.get("decisions", [])), 1),
+        learned_share=learned["bads"] / learned["rows"],
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),

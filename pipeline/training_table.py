@@ -32,6 +32,15 @@ _KEY = ["account_id", "as_of"]
 _POINT = [*_KEY, "known_by"]
 
 
+_UNREPORTED = """
+WITH paid AS (SELECT account_id, MIN(event_time) AS first FROM payment GROUP BY account_id),
+used AS (SELECT account_id, MIN(event_time) AS first FROM consumption GROUP BY account_id)
+SELECT NOT COALESCE(paid.first < label_end, FALSE)
+    AND (COALESCE(used.first < as_of, FALSE) OR NOT EXISTS (SELECT 1 FROM used)) AS silent
+FROM points LEFT JOIN paid USING (account_id) LEFT JOIN used USING (account_id) ORDER BY points.row
+"""
+
+
 @dataclass(frozen=True)
 class TrainingTable:
     """A built table; its features stay in their files until they are asked for.
@@ -123,6 +132,11 @@ def build_training_table(
     features = workspace.features(settings)
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
+    if "outcomes" not in workspace.events.present():
+        silent = unreported(labels, relations)
+        if silent.any():
+            progress(f"no label: {silent.sum():,} points of lines in use, of whose payments nothing was ever delivered")
+        labels = labels[~silent].reset_index(drop=True)
     if "outcomes" in workspace.events.present():
         files = _at_outcomes(workspace, features, labels, end=end, progress=progress)
         parts = [_keys(file, number) for number, file in enumerate(files)]
@@ -193,11 +207,16 @@ def _labels(
     until: datetime | None,
     end: datetime,
 ) -> pd.DataFrame:
-    """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed."""
+    """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed.
+
+    A computed label looks no further than payments were delivered: from there on nobody knows.
+    """
     if "outcomes" in workspace.events.present():
         delivered = delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
         return delivered.assign(indeterminate=False)
-    months = matured_months(first_payment(relations), end, settings.horizon_months)
+    first = first_payment(relations)
+    end = min(end, data_end(workspace.events.known_until(("payment",))))
+    months = matured_months(first, end, settings.horizon_months)
     if not months:
         raise WorkspaceError(
             f"no label has matured by {format_time(end)}: a horizon of {settings.horizon_months} months needs as many "
@@ -220,6 +239,25 @@ def _reached(
     return computed_labels(
         points, relations, known_by=end, horizon_months=settings.horizon_months, default_dpd_days=dpd_days
     )
+
+
+def unreported(points: pd.DataFrame, relations: dict[str, str]) -> pd.Series:
+    """Whether nothing is known of the payments of a line until its label's end, though it was in use before.
+
+    Parameters
+    ----------
+    points : DataFrame of shape (n, ...)
+        ``account_id, as_of, label_end``.
+    relations : mapping with ``payment``, and ``consumption`` if it was delivered
+        Without consumption every line counts as in use.
+
+    Returns
+    -------
+    bool Series of shape (n,), indexed like ``points``
+    """
+    named = {"points": to_arrow(points[[*_KEY, "label_end"]].assign(row=np.arange(len(points))))}
+    found = run_sql(_UNREPORTED, {**named, **{name: relations[name] for name in ("payment", "consumption")}})
+    return pd.Series(found["silent"].to_numpy(zero_copy_only=False), points.index)
 
 
 def first_payment(relations: dict[str, str]) -> datetime:

@@ -116,14 +116,50 @@ def _instalments(past: Past) -> list[Row]:
         elif row["kind"] == "repayment":
             credit += row["amount_cents"]
     credit += sum(max(one["linked_cents"] - one["due_cents"], 0) for one in found.values())
+    credit += _stated_as_settled(past, found)
     ordered = sorted(found.values(), key=lambda one: (one["due_time"], one["name"]))
     for one in ordered:
         one["open_cents"] = 0
         if one["due_time"] < past.as_of and one["linked_cents"] < one["due_cents"]:
             rest = one["due_cents"] - one["linked_cents"]
-            one["open_cents"] = rest - min(rest, credit)
+            missing = rest - min(rest, credit)
             credit -= min(rest, credit)
+            one["open_cents"] = missing if missing > 100 and missing / one["due_cents"] > 0.01 else 0
     return ordered
+
+
+def _status(past: Past) -> Row | None:
+    """The latest delivered status."""
+    stated = [row for row in past.own("payment") if row["kind"] == "status" and row["dpd_days"] is not None]
+    return stated[-1] if stated else None
+
+
+def _stated_as_settled(past: Past, instalments: dict[str, Row]) -> int:
+    """What had not been paid, when a status came, of instalments older than the days it states."""
+    status = _status(past)
+    if status is None:
+        return 0
+    paid = Counter[str]()
+    for row in past.own("payment"):
+        if row["kind"] == "repayment" and row["event_time"] <= status["event_time"]:
+            paid[row["instalment_id"] if row["instalment_id"] in instalments else ""] += row["amount_cents"]
+    spare, unpaid = paid[""], 0
+    for name, one in instalments.items():
+        spare += max(paid[name] - one["due_cents"], 0)
+        if (status["event_time"] - one["due_time"]) // DAY > status["dpd_days"]:
+            unpaid += max(one["due_cents"] - paid[name], 0)
+    return max(unpaid - spare, 0)
+
+
+def _stated_days(past: Past) -> int:
+    """Days past due by the latest status: they go on until something is repaid."""
+    status = _status(past)
+    if status is None or status["dpd_days"] <= 0:
+        return 0
+    rows = past.own("payment")
+    if not any(row["kind"] == "repayment" and row["event_time"] > status["event_time"] for row in rows):
+        return int(status["dpd_days"] + (past.as_of - status["event_time"]) // DAY)
+    return 0 if any(one["due_time"] <= status["event_time"] for one in _instalments(past)) else status["dpd_days"]
 
 
 def instalment(past: Past) -> list[Row]:
@@ -335,13 +371,11 @@ def _over_periods(declared: Aggregate, window: int, rows: list[Row], as_of: date
 
 
 def arrears(rows: list[Row], account_id: str, as_of: datetime, known_by: datetime) -> tuple[int, int]:
-    """Days past due and overdue cents; the latest days past due that were delivered win."""
+    """Days past due and overdue cents: of instalments that are missed, or as the latest status says and on from it."""
     past = Past({"payment": visible(rows, known_by)}, account_id, as_of)
     missed = [one for one in _instalments(past) if one["open_cents"]]
     days = max(((as_of - one["due_time"]) // DAY for one in missed), default=0)
-    delivered = [row["dpd_days"] for row in past.own("payment") if row["kind"] == "status"]
-    delivered = [value for value in delivered if value is not None]
-    return (delivered[-1] if delivered else days), sum(one["open_cents"] for one in missed)
+    return max(days, _stated_days(past)), sum(one["open_cents"] for one in missed)
 
 
 def balance(past: Past) -> int:

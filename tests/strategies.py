@@ -42,7 +42,10 @@ _AGES = [age + shift for age in _EDGES for shift in (-_MICROSECOND, timedelta(0)
 _LAGS = [timedelta(0), _MICROSECOND, timedelta(minutes=30), timedelta(days=1), timedelta(days=10)]
 
 _CENTS = [0, 1, 99, 100, 12_345, 10**13]
-_INSTALMENT_CENTS = {"due": [0, 1, 100, 100, 100, 200], "repayment": [0, 1, 100, 100, 200, 200, 300]}
+_INSTALMENT_CENTS = {
+    "due": [0, 1, 100_00, 100_00, 100_00, 200_00],
+    "repayment": [0, 1_00, 98_99, 99_00, 100_00, 100_00, 198_00, 200_00, 300_00],
+}
 _WORDS = [None, "x", "y", "z"]
 #: Shanghai, a street away, Beijing, Sydney, two ends of the earth, and what is not fully known.
 _PLACES = [(31_230_400, 121_473_700), (31_231_400, 121_473_700), (39_904_200, 116_407_400), (-33_868_800, 151_209_300)]

@@ -245,13 +245,13 @@ def buy(age: float | timedelta, category: str | None = None, **fields: Any) -> R
     return event("consumption", "purchase", age, category=category, **fields)
 
 
-def due(age: float | timedelta, cents: int = 100, name: str | None = "x") -> Row:
+def due(age: float | timedelta, cents: int = 100_00, name: str | None = "x") -> Row:
     """Known a hundred days ahead, as dues are."""
     known = AS_OF - timedelta(days=100) - (age if isinstance(age, timedelta) else timedelta(days=age))
     return event("payment", "due", age, amount_cents=cents, instalment_id=name, known_time=known)
 
 
-def repay(age: float | timedelta, cents: int = 100, name: str | None = "x") -> Row:
+def repay(age: float | timedelta, cents: int = 100_00, name: str | None = "x") -> Row:
     return event("payment", "repayment", age, amount_cents=cents, instalment_id=name)
 
 
@@ -542,15 +542,15 @@ ARREARS = FeatureSet((), positions=CATALOGUE.positions[:2])
         ([due(10), repay(10)], ("met", 0)),
         ([due(10), repay(9 * DAY + MICROSECOND)], ("met", 0)),
         ([due(10), repay(9)], ("late", 1)),
-        ([due(10), repay(12, 60), repay(7, 40)], ("late", 3)),
-        ([due(10), repay(12, 60), repay(11, 40)], ("met", -1)),
+        ([due(10), repay(12, 60_00), repay(7, 40_00)], ("late", 3)),
+        ([due(10), repay(12, 60_00), repay(11, 40_00)], ("met", -1)),
         ([due(10), repay(10 * DAY + MICROSECOND)], ("met", -1)),
         ([due(-20), repay(3)], ("met", -23)),
         ([due(10)], ("missed", None)),
-        ([due(10), repay(1, 99)], ("missed", None)),
-        ([due(10), repay(1, 99), repay(1, 1, None)], ("met", None)),
-        ([due(10), repay(1, 100, "unheard of")], ("met", None)),
-        ([due(-20), repay(3, 99)], None),
+        ([due(10), repay(1, 98_99)], ("missed", None)),
+        ([due(10), repay(1, 99_00), repay(1, 1_00, None)], ("met", None)),
+        ([due(10), repay(1, 100_00, "unheard of")], ("met", None)),
+        ([due(-20), repay(3, 99_00)], None),
         ([due(0)], None),
     ],
 )
@@ -570,11 +570,12 @@ def test_an_instalment_paid_early_counts_from_its_payment_and_any_other_from_its
 
 
 def test_an_instalment_is_settled_when_its_amount_is_reached_whatever_is_paid_on_top() -> None:
-    assert values(OUTCOMES, due(50), repay(50, 100), repay(10, 1)) == [1, 0, 0, 0, 0]
+    assert values(OUTCOMES, due(50), repay(50, 100_00), repay(10, 1_00)) == [1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("paid", "expected"), [((100,), 1), ((60, 40), 1), ((101,), 0), ((99,), 0), ((100, 1), 0), ((), 0)]
+    ("paid", "expected"),
+    [((100_00,), 1), ((60_00, 40_00), 1), ((100_01,), 0), ((99_99,), 0), ((100_00, 1), 0), ((), 0)],
 )
 def test_exact_is_settled_and_not_a_cent_more(paid: tuple[int, ...], expected: int) -> None:
     assert value(instalments("count", only="exact"), due(10), *(repay(9, cents) for cents in paid)) == expected
@@ -583,11 +584,11 @@ def test_exact_is_settled_and_not_a_cent_more(paid: tuple[int, ...], expected: i
 @pytest.mark.parametrize(
     ("paid", "missed", "overdue"),
     [
-        ([], [3, None, 40], [40, 300]),
-        ([repay(5, 150, None)], [2, None, 30], [30, 150]),
-        ([repay(5, 150, "middle")], [2, 25, 40], [40, 150]),
-        ([repay(60, 300, None)], [0, None, None], [0, 0]),
-        ([repay(5, 100, "young"), repay(4, 100, None)], [1, 15, 30], [30, 100]),
+        ([], [3, None, 40], [40, 300_00]),
+        ([repay(5, 150_00, None)], [2, None, 30], [30, 150_00]),
+        ([repay(5, 150_00, "middle")], [2, 25, 40], [40, 150_00]),
+        ([repay(60, 300_00, None)], [0, None, None], [0, 0]),
+        ([repay(5, 100_00, "young"), repay(4, 100_00, None)], [1, 15, 30], [30, 100_00]),
     ],
 )
 def test_money_without_a_link_goes_to_the_oldest_instalment_after_the_linked(
@@ -599,27 +600,79 @@ def test_money_without_a_link_goes_to_the_oldest_instalment_after_the_linked(
 
 
 def test_a_due_that_names_no_instalment_is_one_of_its_own() -> None:
-    rows = [due(40, name=None), due(30, name=None), repay(5, 100, None)]
+    rows = [due(40, name=None), due(30, name=None), repay(5, 100_00, None)]
     assert values(OUTCOMES, *rows)[:3] == [1, 0, 1]
-    assert values(ARREARS, *rows) == [30, 100]
+    assert values(ARREARS, *rows) == [30, 100_00]
 
 
 def test_a_retracted_due_frees_what_was_paid_for_it() -> None:
-    rows = [due(40, name="old") | {"retracted": True}, repay(5, 100, "old"), due(30, name="young")]
+    rows = [due(40, name="old") | {"retracted": True}, repay(5, 100_00, "old"), due(30, name="young")]
     assert values(OUTCOMES, *rows)[:3] == [1, 0, 0]
     assert values(ARREARS, *rows) == [0, 0]
 
 
 def test_days_past_due_are_whole_days_and_a_due_of_today_is_not_overdue() -> None:
-    assert values(ARREARS, due(30 * DAY - MICROSECOND)) == [29, 100]
-    assert values(ARREARS, due(30)) == [30, 100]
+    assert values(ARREARS, due(30 * DAY - MICROSECOND)) == [29, 100_00]
+    assert values(ARREARS, due(30)) == [30, 100_00]
     assert values(ARREARS, due(0), due(-10, name="y"), later=DAY) == [0, 0]
 
 
-def test_the_latest_delivered_status_wins_over_the_computed_days() -> None:
-    rows = [due(40), *(event("payment", "status", age, dpd_days=days) for age, days in ((9, 0), (3, 7), (2, None)))]
+def status(age: float | timedelta, days: int | None) -> Row:
+    return event("payment", "status", age, dpd_days=days)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([status(9, 0)], [0, 0]),
+        ([status(9, 7)], [16, 0]),
+        ([status(9, 7), status(3, 2), status(2, None)], [5, 0]),
+        ([status(9, 7), repay(4, 10_00, None)], [7, 0]),
+        ([due(40), status(9, 0)], [0, 0]),
+        ([due(40), status(9, 7)], [16, 0]),
+        ([due(40), status(9, 31)], [40, 100_00]),
+        ([due(40), status(9, 30)], [39, 0]),
+        ([due(40), status(9, 31), repay(4)], [0, 0]),
+        ([due(40), status(9, 31), repay(4, 50_00)], [40, 50_00]),
+        ([due(40), due(5, name="y"), status(9, 0)], [5, 100_00]),
+        ([due(40), due(5, name="y"), status(9, 0), repay(4, 100_00, None)], [0, 0]),
+        ([due(40), due(5, name="y"), status(9, 0), repay(4, 100_00, "x")], [0, 0]),
+        ([due(40), due(5, name="y"), repay(10, 30_00, None), status(9, 0)], [5, 100_00]),
+        ([due(40), due(5, name="y"), repay(10, 130_00, None), status(9, 0)], [5, 70_00]),
+        ([due(40), due(30, name="y"), status(35, 0)], [30, 100_00]),
+    ],
+)
+def test_a_status_is_true_at_its_time_and_ages_and_what_is_known_later_counts_on_from_it(
+    rows: list[Row], expected: list[int]
+) -> None:
+    assert values(ARREARS, *rows) == expected
+    numbered = [row | {"event_id": f"{k}"} for k, row in enumerate(rows)]
+    assert oracle.arrears(numbered, "A1", AS_OF, AS_OF) == tuple(expected)
+
+
+def test_a_year_without_a_status_is_not_a_year_without_arrears() -> None:
+    """One instalment of twelve is paid, and the only status says that all was well in January."""
+    rows = [due(30 * k, 50_00, f"{k}") for k in range(12)]
+    assert values(ARREARS, *rows, repay(330, 50_00, "11"), status(320, 0)) == [300, 10 * 50_00]
+    assert values(ARREARS, *rows, repay(330, 50_00, "11")) == [300, 10 * 50_00]
+
+
+@pytest.mark.parametrize(
+    ("paid", "expected"),
+    [(49_99, 0), (49_00, 0), (48_99, 10), (0, 10)],
+)
+def test_a_difference_of_a_unit_is_no_arrears(paid: int, expected: int) -> None:
+    assert values(ARREARS, due(10, 50_00), repay(9, paid))[0] == expected
+
+
+def test_nor_is_one_of_a_hundredth() -> None:
+    assert values(ARREARS, due(10, 5_000_00), repay(9, 4_950_00)) == [0, 0]
+    assert values(ARREARS, due(10, 5_000_00), repay(9, 4_949_99)) == [10, 50_01]
+
+
+def test_months_reported_past_due_are_counted() -> None:
     past_due = Aggregate("past_due", "payment", "count", (90,), ("status",), only="past_due")
-    assert values(replace(ARREARS, aggregates=(past_due,)), *rows) == [7, 100, 1]
+    assert value(past_due, status(9, 0), status(3, 7), status(2, None)) == 1
 
 
 PASSED_ON = Aggregate("passed_on", "passed_on", "sum", (90,), (), "amount_cents")

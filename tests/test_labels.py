@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.models.labels import computed_labels, delivered_labels
+from limitlens.pipeline.training_table import unreported
 from tests import oracle
 from tests.strategies import to_arrow
 
@@ -26,7 +27,7 @@ def payments(draw: st.DrawFn) -> list[dict[str, object]]:
             {
                 "event_id": f"p{k}", "account_id": "A1", "event_time": time, "known_time": time,
                 "delivered_known_time": time, "kind": kind, "retracted": None,
-                "amount_cents": draw(st.integers(1, 3)) * 100,
+                "amount_cents": draw(st.integers(1, 3)) * 100_00,
                 "instalment_id": draw(st.sampled_from([None, "x", "y"])),
                 "dpd_days": draw(st.sampled_from([0, 30, 95])) if kind == "status" else None,
             }
@@ -60,6 +61,29 @@ def test_a_horizon_that_has_not_elapsed_gives_no_label() -> None:
     events = to_arrow({"consumption": [], "payment": [], "device": []})
     found = computed_labels(points, events, known_by=datetime(2026, 8, 1, tzinfo=UTC), horizon_months=6)
     assert found["as_of"].tolist() == [pd.Timestamp(AS_OFS[0])]
+
+
+def row(kind: str, account: str, time: pd.Timestamp) -> dict[str, object]:
+    """One event that was known at once."""
+    blank = dict.fromkeys(("instalment_id", "dpd_days", "counterparty", "category", "channel", "retracted"))
+    times = {"event_time": time.to_pydatetime(), "known_time": time.to_pydatetime()}
+    ids = {"event_id": f"{account}{kind}", "account_id": account, "kind": kind, "amount_cents": 1}
+    return blank | ids | times | {"delivered_known_time": times["known_time"]}
+
+
+def test_a_line_in_use_of_whose_payments_nothing_is_known_has_no_label() -> None:
+    """A1 pays; A2 draws and nothing more is heard; A3 was never used; A4 drew after the as-of time."""
+    as_of, end = pd.Timestamp(AS_OFS[0]), pd.Timestamp(AS_OFS[1])
+    rows = [("A1", as_of - pd.Timedelta(days=9)), ("A2", as_of - pd.Timedelta(days=9)), ("A4", as_of)]
+    used = to_arrow({"consumption": [row("draw", *one) for one in rows], "payment": [], "device": []})["consumption"]
+    paid = to_arrow({"consumption": [], "payment": [row("repayment", "A1", end - pd.Timedelta(days=1))], "device": []})[
+        "payment"
+    ]
+    points = pd.DataFrame({"account_id": ["A1", "A2", "A3", "A4"], "as_of": as_of, "label_end": end})
+    nothing = used.slice(0, 0)
+    assert unreported(points, {"payment": paid, "consumption": used}).tolist() == [False, True, False, False]
+    assert unreported(points, {"payment": paid, "consumption": nothing}).tolist() == [False, True, True, True]
+    assert unreported(points.assign(label_end=as_of), {"payment": paid, "consumption": used}).tolist()[0]
 
 
 def test_the_latest_delivered_outcome_counts() -> None:

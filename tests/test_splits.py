@@ -1,16 +1,25 @@
 """What is held out: the last months, with both kinds of lines on either side, or nothing."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from limitlens.data.check import check_events
 from limitlens.data.errors import WorkspaceError
-from limitlens.pipeline.training_table import TrainingTable, check_labels, split_rows
-from limitlens.pipeline.workspace import default_settings
+from limitlens.data.world import simulate
+from limitlens.pipeline.training_table import TrainingTable, build_training_table, check_labels, split_rows
+from limitlens.pipeline.workspace import Workspace, default_settings
 
 DAY = pd.Timedelta(days=1)
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
 
 
 def rows(as_of: pd.DatetimeIndex, bad: np.ndarray, known_after: int = 180) -> pd.DataFrame:
@@ -62,3 +71,18 @@ def test_a_book_of_one_kind_is_told_what_it_lacks() -> None:
         with pytest.raises(WorkspaceError, match=f"{told} lines went bad by their labels: too few of a kind"):
             check_labels(table(bad), settings)
     check_labels(table(np.arange(50) < 25), settings)
+
+
+@pytest.mark.slow
+def test_where_payments_stop_labels_end_whatever_else_comes_in(tmp_path: Path) -> None:
+    """Devices go on for three months; a line that looks good in them may have defaulted unseen."""
+    simulate(tmp_path / "events", accounts=40, months=10, seed=3, futures=0, progress=quiet)
+    stop = pd.Timestamp("2025-08-15", tz="UTC")
+    for path in (tmp_path / "events" / "payment").glob("*.parquet"):
+        payments = pq.read_table(path)
+        pq.write_table(payments.filter(pc.less(payments["known_time"], stop)), path)
+    space = Workspace(tmp_path / "work")
+    check_events(tmp_path / "events", space.events, progress=quiet)
+    assert space.events.known_until() > stop + 60 * DAY
+    found = build_training_table(space, replace(default_settings(), horizon_months=3), None, quiet)
+    assert found.rows["label_end"].max() == pd.Timestamp("2025-08-01", tz="UTC")

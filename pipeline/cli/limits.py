@@ -88,6 +88,8 @@ def decide(
 
 def decision_lines(decided: "Decided") -> list[str]:
     """What a call decided, for a terminal."""
+    from limitlens.models.validation import LEVEL_BOUNDS
+
     if not decided.decisions:
         return ["nothing to decide: every date the data reach is decided already"]
     lines = [
@@ -101,6 +103,12 @@ def decision_lines(decided: "Decided") -> list[str]:
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
     if decided.cancelled:
         lines.append(f"{decided.cancelled:,} more limits stayed as they were because causes cancelled each other out")
+    low, high = LEVEL_BOUNDS
+    if not low * decided.learned_share <= decided.mean_pd <= high * decided.learned_share:
+        lines.append(
+            f"warning: the mean PD of the lines decided is {decided.mean_pd:.2%}; of those the model learned from "
+            f"{decided.learned_share:.2%} went bad: see whether a source stopped or the book is another"
+        )
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
     return lines
 

@@ -15,14 +15,12 @@ import pyarrow as pa
 
 from limitlens.data.attributes import is_protected, kind_of, typed_attributes
 from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
-from limitlens.data.delivery import ROW, DeliveredFile, Delivery, find_delivery, read_delivered
+from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
-
-RAGGED = "wrong number of fields"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Dtype = Literal["string", "timestamp", "cents", "integer", "boolean"]
+Dtype = Literal["string", "timestamp", "cents", "integer", "number", "boolean"]
 
 #: Largest amount accepted in one row, in cents. Sums over 900,000 such rows still fit in an int64.
 MAX_CENTS = 10**13
@@ -23,8 +23,9 @@ class Column:
     ----------
     name : str
         Column name in the delivered file.
-    dtype : {"string", "timestamp", "cents", "integer", "boolean"}
-        ``timestamp`` is UTC with microseconds; ``cents`` is int64 in the account's currency.
+    dtype : {"string", "timestamp", "cents", "integer", "number", "boolean"}
+        ``timestamp`` is UTC with microseconds; ``cents`` is int64 in the account's currency; ``number`` may have
+        decimals.
     meaning : str
         What the column says, for ``docs/data-contracts.md``.
     required : bool

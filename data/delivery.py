@@ -21,6 +21,9 @@ ENDINGS = (".parquet", ".csv", ".csv.gz")
 #: A file with more columns than this is refused.
 MAX_COLUMNS = 1_000
 
+#: What holds back a CSV row that has more or fewer fields than the header.
+RAGGED = "wrong number of fields"
+
 #: Position of a row in its file, from 1, the header and blank lines not counted.
 ROW = "delivered_row"
 
@@ -32,6 +35,7 @@ _ACCEPTED: dict[Dtype, tuple[Callable[[pa.DataType], bool], ...]] = {
     "timestamp": (pa.types.is_timestamp, pa.types.is_date),
     "cents": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
     "integer": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+    "number": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
     "boolean": (pa.types.is_boolean,),
 }
 

@@ -38,6 +38,7 @@ ARROW_TYPES: dict[Dtype, pa.DataType] = {
     "timestamp": UTC_TIME,
     "cents": pa.int64(),
     "integer": pa.int64(),
+    "number": pa.float64(),
     "boolean": pa.bool_(),
 }
 

@@ -26,6 +26,7 @@ _NOT_CAST: dict[Dtype, str] = {
     "timestamp": f"not an ISO 8601 time from {FIRST_YEAR} to {LAST_YEAR}",
     "cents": "not a number",
     "integer": "not a number",
+    "number": "not a number",
     "boolean": "not true or false",
 }
 
@@ -61,10 +62,13 @@ class Rule:
 UNKNOWN_ACCOUNT = Rule(
     "account_id", "unknown account", "NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)"
 )
+#: It would not be the segment that the policy names.
+PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
 _FUTURE = Rule("event_time", "event in the future", "event_time > known_time")
 
-#: Rules that read more than one column.
+#: Rules beyond the declarations of the columns.
 ROW_RULES: dict[str, tuple[Rule, ...]] = {
+    ACCOUNTS.name: (PADDED_SEGMENT,),
     "consumption": (
         Rule("amount_cents", "negative amount", "amount_cents < 0 AND kind <> 'statement_balance'"),
         _FUTURE,
@@ -98,8 +102,9 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "null", f"{value if column.dtype == 'string' else raw} IS NULL")
     if column.dtype in _NOT_CAST:
         yield Rule(column.name, _NOT_CAST[column.dtype], f"{value} IS NULL AND {raw} IS NOT NULL")
-    if column.dtype in ("cents", "integer"):
+    if column.dtype in ("cents", "integer", "number"):
         yield Rule(column.name, "not a finite number", f"NOT isfinite({value})")
+    if column.dtype in ("cents", "integer"):
         yield Rule(column.name, f"above {MAX_CENTS} either way", f"abs({value}) > {MAX_CENTS}")
         yield Rule(column.name, "not a whole number", f"{value} <> trunc({value})")
     if _names_something(column):
@@ -149,6 +154,38 @@ def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str
     """
 
 
+def ruled_rows(
+    source: Source,
+    rules: Sequence[Rule],
+    table: pa.Table,
+    lines: pa.Table,
+    *,
+    is_text: bool,
+    attributes: Sequence[str] = (),
+) -> pa.Table:
+    """Read the rows of a file in their types, each with the first rule it breaks.
+
+    Parameters
+    ----------
+    source : Source
+    rules : sequence of Rule
+    table : pyarrow.Table
+        ``delivered_row``, the declared columns as delivered, the attributes.
+    lines : pyarrow.Table
+        Columns of :data:`LINES`.
+    is_text : bool
+        The file is a CSV.
+    attributes : sequence of str
+
+    Returns
+    -------
+    pyarrow.Table
+        Numbers as DOUBLE; :data:`RULE`, the place of the broken rule or null, and :data:`JSON`.
+    """
+    sql = _judging_sql(source, rules, attributes, is_text)
+    return run_sql(sql, {"delivered": table, "lines": lines})
+
+
 def judge(
     source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
@@ -179,8 +216,7 @@ def judge(
     for name, values in attributes.items():
         table = table.append_column(name, values)
     rules = source_rules(source) + _attribute_rules(attributes)
-    sql = _judging_sql(source, rules, list(attributes), delivered.is_text)
-    ruled = run_sql(sql, {"delivered": table, "lines": lines})
+    ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes))
     for column in source.columns:
         if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:
             raise InputError(

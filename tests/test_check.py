@@ -244,6 +244,12 @@ def test_a_csv_value_that_does_not_cast_holds_its_row_back(
     assert row["event_id"] == "E2"
 
 
+@pytest.mark.parametrize("segment", [" mass", "mass\N{NO-BREAK SPACE}"])
+def test_a_segment_with_space_around_it_is_held_back(segment: str, inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/b.parquet", [account(2, segment=segment)])
+    assert held(check_events(inbox, store)) == [("segment", "space before or after")]
+
+
 def test_a_ragged_csv_row_is_held_back_and_the_rows_after_it_keep_their_numbers(inbox: Path, store: EventStore) -> None:
     put_csv(inbox, LINE, LINE + ",more", "E3,A1", LINE.replace("500", "five"))
     report = check_events(inbox, store)

@@ -19,7 +19,8 @@ accepted + quarantined + deduplicated. The quarantine keeps the file, the row, t
 
 **Refused as a whole**, with the file and what to do: a file that cannot be read or is not UTF-8, a required column
 that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
-quote that is never closed, a link that leads out of the folder, a delivery without accounts or without any events.
+quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts or
+without any events.
 
 **Types.** A timestamp is UTC with microseconds; a time with an offset is converted, one without is read as UTC; times
 in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty

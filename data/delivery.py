@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -174,11 +175,9 @@ def _expect_type(column: pa.ChunkedArray, title: str, dtype: Dtype, name: str) -
 
 
 def _read_csv(path: Path, name: str, source: Source) -> DeliveredFile:
-    with pa.input_stream(path, compression="detect") as stream:
-        data = stream.read()
+    data = whole_text(path, name)
     if not data or data.isspace():
         return DeliveredFile(name, _complete(pa.table({}), source, []), is_text=True)
-    _expect_whole_text(data, name)
     taken, unused = _columns(_header(data), name, source)
     ragged: list[tuple[int, str]] = []
 
@@ -201,17 +200,62 @@ def _read_csv(path: Path, name: str, source: Source) -> DeliveredFile:
 
 
 def _header(data: bytes) -> list[str]:
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""))
-    return next(line for line in lines if line)
+    return next(record for record in _records(data) if record)
 
 
-def _expect_whole_text(data: bytes, name: str) -> None:
+def _records(data: bytes, *, strict: bool = False) -> Any:
+    return csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=strict)
+
+
+def whole_text(path: Path, name: str) -> bytes:
+    """Bytes of a CSV file, unpacked, of which no quote takes in the rows that follow it.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        How messages call the file.
+
+    Raises
+    ------
+    InputError
+        The file is not UTF-8, or a quote is never closed or closed rows later.
+    OSError
+        The file cannot be read.
+    """
+    with pa.input_stream(path, compression="detect") as stream:
+        data: bytes = stream.read()
     if _undecodable(data):
         line = _first_line(data, _undecodable)
         raise InputError(f"{name}, line {line}: not UTF-8; save the file as UTF-8.")
-    if data.count(b'"') % 2:
-        line = _first_line(data, lambda text: text.count(b'"') % 2 == 1)
-        raise InputError(f"{name}: a quote is opened and never closed, first seen in line {line}; close or double it.")
+    if b'"' in data:
+        _expect_closed_quotes(data, name)
+    return data
+
+
+def _expect_closed_quotes(data: bytes, name: str) -> None:
+    """Read the records as the standard has them: a quote that is closed ends its value."""
+    records, lines, fields, first = _records(data, strict=True), [], 0, 1
+    try:
+        for record in records:
+            fields, last = fields or len(record), records.line_num
+            if last > first:
+                lines = lines or data.splitlines()
+                if _read_as_rows(lines[first - 1 : last], fields):
+                    raise InputError(
+                        f"{name}: lines {first} to {last} are one value in quotes, but each reads as a row; "
+                        f"close or double the quote in line {first}."
+                    )
+            first = last + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{name}: a quote is opened and never closed, first seen in line {first}; close or double it."
+        ) from error
+
+
+def _read_as_rows(lines: Sequence[bytes], fields: int) -> bool:
+    """Whether lines that are one record would each be one; a value may have a line that looks so by its commas."""
+    return fields > 1 and sum(line.count(b",") + 1 == fields for line in lines) > 1
 
 
 def _undecodable(text: bytes) -> bool:

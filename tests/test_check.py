@@ -148,6 +148,28 @@ def test_a_quote_that_is_never_closed_swallows_no_rows(inbox: Path, store: Event
     assert "never closed, first seen in line 2" in refusal(inbox, store)
 
 
+def test_two_quotes_that_are_never_closed_swallow_no_rows_between_them(inbox: Path, store: EventStore) -> None:
+    lines = [LINE.replace("E1", f"E{number}") for number in range(100)]
+    for row in (10, 60):
+        lines[row - 1] = lines[row - 1].replace("food", '"5 inch tablet')
+    put_csv(inbox, *lines)
+    assert "never closed, first seen in line 11" in refusal(inbox, store)
+
+
+@pytest.mark.parametrize("last", [11, 60])
+def test_a_quote_that_another_row_closes_swallows_no_rows(last: int, inbox: Path, store: EventStore) -> None:
+    lines = [LINE.replace("E1", f"E{number}") for number in range(100)]
+    lines[9], lines[last - 1] = lines[9].replace("food", '"5 inch'), lines[last - 1].replace("food", '12 inch"')
+    put_csv(inbox, *lines)
+    assert f"c.csv: lines 11 to {last + 1} are one value in quotes" in refusal(inbox, store)
+
+
+def test_a_quote_inside_a_value_is_part_of_it(inbox: Path, store: EventStore) -> None:
+    put_csv(inbox, LINE.replace("food", '5" tablet'), LINE.replace("E1", "E2").replace("food", '"6"" tablet, new"'))
+    check_events(inbox, store)
+    assert [r["category"] for r in rows(store)] == ['5" tablet', '6" tablet, new']
+
+
 def test_too_many_columns_are_refused(inbox: Path, store: EventStore) -> None:
     put(inbox, "accounts/a.parquet", [account(**{f"x{i}": i for i in range(MAX_COLUMNS)})])
     assert f"expected at most {MAX_COLUMNS:,}" in refusal(inbox, store)

@@ -24,7 +24,8 @@ without any events.
 
 **Types.** A timestamp is UTC with microseconds; a time with an offset is converted, one without is read as UTC; times
 in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty
-text is a null. A CSV row with another number of fields than its header is quarantined.
+text is a null. Booleans are true or false, or 1 or 0; an id may be an integer. A CSV row with another number of fields
+than its header is quarantined.
 
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.

@@ -31,13 +31,16 @@ ROW = "delivered_row"
 #: What the folder of the simulated portfolio keeps beside the sources; never read, not worth a warning.
 SILENT_FOLDERS = frozenset({"truth"})
 
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
+#: Types of a Parquet column in which a declared type may come; what a CSV may hold, Parquet may hold too.
 _ACCEPTED: dict[Dtype, tuple[Callable[[pa.DataType], bool], ...]] = {
-    "string": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    "string": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer),
     "timestamp": (pa.types.is_timestamp, pa.types.is_date),
-    "cents": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    "integer": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    "number": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    "boolean": (pa.types.is_boolean,),
+    "cents": _NUMBERS,
+    "integer": _NUMBERS,
+    "number": _NUMBERS,
+    "boolean": (pa.types.is_boolean, *_NUMBERS),
 }
 
 
@@ -235,7 +238,8 @@ def whole_text(path: Path, name: str) -> bytes:
 
 def _expect_closed_quotes(data: bytes, name: str) -> None:
     """Read the records as the standard has them: a quote that is closed ends its value."""
-    records, lines, fields, first = _records(data, strict=True), [], 0, 1
+    records, fields, first = _records(data, strict=True), 0, 1
+    lines: list[bytes] = []
     try:
         for record in records:
             fields, last = fields or len(record), records.line_num

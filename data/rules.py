@@ -30,6 +30,8 @@ _NOT_CAST: dict[Dtype, str] = {
     "boolean": "not true or false",
 }
 
+_BOOLEANS = {"true": 1, "false": 0}
+
 #: A row held back, before its source, file and load are known; the rest of the quarantine's columns.
 BROKEN = pa.schema([field for field in QUARANTINE if field.name not in ("load", "source", "file")])
 
@@ -129,9 +131,9 @@ def cast_sql(column: Column, is_text: bool) -> str:
     if column.dtype == "string":
         return f"NULLIF(CAST({value} AS VARCHAR), '')"
     if column.dtype == "boolean":
-        word = f"lower({value})"
-        words = f"CASE WHEN {word} IN ('true', '1') THEN TRUE WHEN {word} IN ('false', '0') THEN FALSE END"
-        return words if is_text else f"CAST({value} AS BOOLEAN)"
+        word = f"lower(CAST({value} AS VARCHAR))"
+        meant = {of: f"({word} = '{of}' OR TRY_CAST({word} AS DOUBLE) = {number})" for of, number in _BOOLEANS.items()}
+        return f"CASE {' '.join(f'WHEN {found} THEN {of}' for of, found in meant.items())} END"
     if column.dtype == "timestamp":
         time = f"TRY_CAST({value} AS TIMESTAMPTZ)"
         bounds = f"{time} >= TIMESTAMPTZ '{FIRST_YEAR}-01-01' AND {time} < TIMESTAMPTZ '{LAST_YEAR + 1}-01-01'"

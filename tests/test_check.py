@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -306,6 +307,41 @@ def test_parquet_times_of_any_unit_and_zone_become_utc(inbox: Path, store: Event
     put(inbox, "consumption/c.parquet", table.set_column(2, "event_time", local).set_column(3, "known_time", naive))
     check_events(inbox, store)
     assert [(r["event_time"], r["known_time"]) for r in rows(store)] == [(T0 + timedelta(hours=1),) * 2]
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], [True, False]])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_labels_and_integer_ids_mean_the_same_in_csv_and_parquet(
+    labels: list[Any], ending: str, inbox: Path, store: EventStore
+) -> None:
+    table = pa.table({"account_id": [1, 2], "as_of": [T0] * 2, "known_time": [T0] * 2, "bad": labels})
+    put(inbox, "accounts/a.parquet", [account(account_id=1, segment=7), account(account_id=2, segment=7)])
+    put(inbox, "consumption/c.parquet", [purchase(account_id=1)])
+    (inbox / "outcomes").mkdir()
+    write = {"csv": pa.csv.write_csv, "parquet": pq.write_table}[ending]
+    write(table, inbox / f"outcomes/o.{ending}")
+    check_events(inbox, store)
+    assert [(r["account_id"], r["bad"]) for r in rows(store, "outcomes")] == [("1", True), ("2", False)]
+    assert [r["segment"] for r in rows(store, "accounts")] == ["7", "7"]
+
+
+def test_a_label_that_is_another_number_is_held_back(inbox: Path, store: EventStore) -> None:
+    outcome = {"account_id": "A1", "as_of": T0, "known_time": T0}
+    put(inbox, "outcomes/o.parquet", [{**outcome, "bad": 1}, {**outcome, "bad": 2}])
+    assert held(check_events(inbox, store)) == [("bad", "not true or false")]
+
+
+@pytest.mark.parametrize(("value", "taken"), [(1, True), (0.0, True), (2, False)])
+def test_an_attribute_that_was_boolean_may_come_as_0_or_1(
+    value: float, taken: bool, inbox: Path, store: EventStore
+) -> None:
+    put(inbox, "accounts/a.parquet", [account(1, owns=True)])
+    put(inbox, "accounts/b.parquet", [account(2, owns=value)])
+    if not taken:
+        assert "expected boolean as before" in refusal(inbox, store)
+        return
+    check_events(inbox, store)
+    assert {r["account_id"]: r["owns"] for r in rows(store, "accounts")} == {"A1": True, "A2": bool(value)}
 
 
 def test_integral_floats_are_cents(inbox: Path, store: EventStore) -> None:

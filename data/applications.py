@@ -13,6 +13,7 @@ from limitlens.data.contracts import Column, Source
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, read_delivered
 from limitlens.data.errors import InputError
 from limitlens.data.rules import LINES, PADDED_SEGMENT, RULE, Rule, column_rules, ruled_rows
+from limitlens.data.units import expect_cents
 
 _SEGMENT = Column("segment", "string", "customer segment")
 _REQUEST = Column("requested_limit_cents", "cents", "limit asked for", required=False, nullable=True, minimum=1)
@@ -51,6 +52,7 @@ def read_applications(path: Path, numbers: Collection[str], segments: Collection
     table = file.table.select([ROW, *source.column_names()])
     ruled = ruled_rows(source, rules, table, LINES.empty_table(), is_text=file.is_text)
     _expect_sound(file, ruled, rules)
+    expect_cents(file, source, ruled)
     return file.table.drop_columns([ROW]), ruled.select(source.column_names())
 
 

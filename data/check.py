@@ -17,10 +17,17 @@ from limitlens.data.attributes import is_protected, kind_of, typed_attributes
 from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
+from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
+
+#: Largest share of the rows of one source that a load may hold back; what breaks more has another cause than its rows.
+MAX_QUARANTINED_SHARE = 0.1
+
+#: So few rows may be held back at any share.
+QUARANTINED_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ def check_events(
     *,
     decided_until: datetime | None = None,
     taken: Collection[str] = (),
+    max_quarantined_share: float = MAX_QUARANTINED_SHARE,
     progress: Callable[[str], None] = _silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
@@ -125,6 +133,8 @@ def check_events(
         Latest moment decided so far. A row known before it, but delivered only now, gets it as ``known_time``.
     taken : collection of str
         Names that no attribute of the accounts may have, in small letters: those of the features.
+    max_quarantined_share : float
+        The delivery is refused when more of the rows of a source, and at least :data:`QUARANTINED_ROWS`, are held back.
     progress : callable
         Told the name and the rows of each file.
 
@@ -151,6 +161,7 @@ def check_events(
                     continue
                 settled = settle(run, source, list(earlier), decided_until)
                 parts[source.name] = _part(source, files, settled, store)
+                _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
                 for folder, pieces in _folders(source, settled).items():
                     names += store.write(load, folder, pieces)
                 lines = settled.accounts() if source is ACCOUNTS else lines
@@ -236,6 +247,21 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         empty=tuple(file.name for file in files if not file.rows),
+    )
+
+
+def _expect_mostly_sound(source: Source, part: _Part, most: float) -> None:
+    held, rows = part.count.quarantined, part.count.rows_in
+    if held < QUARANTINED_ROWS or held <= most * rows:
+        return
+    why = part.held.group_by(["column", "rule"], use_threads=False).aggregate(
+        [([], "count_all"), ("file", "first"), ("row", "first")]
+    )
+    worst = why.sort_by([("count_all", "descending")]).slice(0, 1).to_pylist()[0]
+    raise InputError(
+        f"{source.name}: {held:,} of {rows:,} rows break the contract, {held / rows:.1%}, and {most:.1%} may; "
+        f"most often {worst['column'] or 'the row'}: {worst['rule']} ({worst['count_all']:,} rows, the first is row "
+        f"{worst['row_first']} of {worst['file_first']}); mend it, or allow it with --max-quarantined-share."
     )
 
 

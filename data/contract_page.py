@@ -5,9 +5,11 @@
 
 import sys
 
+from limitlens.data.check import MAX_QUARANTINED_SHARE, QUARANTINED_ROWS
 from limitlens.data.contracts import MAX_CENTS, PROTECTED, SOURCES, Column, Source
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
+from limitlens.data.units import FRACTIONS_ROWS
 
 _INTRODUCTION = f"""# What may come in
 
@@ -21,6 +23,11 @@ accepted + quarantined + deduplicated. The quarantine keeps the file, the row, t
 that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
 quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts or
 without any events.
+
+**Refused for what is in it**: a file with a column of cents that looks like another unit (a tenth of its values, and
+{FRACTIONS_ROWS} or most of them, are no whole numbers, or most values of a CSV are written with two decimals), and a
+delivery in which more than {MAX_QUARANTINED_SHARE:.0%} of the rows of a source, and at least {QUARANTINED_ROWS},
+break the contract; `--max-quarantined-share` allows more.
 
 **Types.** A timestamp is UTC with microseconds; a time with an offset is converted, one without is read as UTC; times
 in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty

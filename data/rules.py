@@ -12,6 +12,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import QUARANTINE, stored_schema
 from limitlens.data.quoting import quoted
+from limitlens.data.units import expect_cents
 
 #: Times outside it are taken for mistakes of a unit or a placeholder.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
@@ -212,7 +213,7 @@ def judge(
     Raises
     ------
     InputError
-        No value of a column is of its type.
+        No value of a column is of its type, or its cents look like another unit.
     """
     table = delivered.table.select([ROW, *source.column_names()])
     for name, values in attributes.items():
@@ -224,6 +225,7 @@ def judge(
             raise InputError(
                 f"{delivered.name}: column '{column.name}' holds no {column.dtype} at all; write it as {column.dtype}."
             )
+    expect_cents(delivered, source, ruled)
     sound = pc.is_null(ruled[RULE])
     declared = [field for field in stored_schema(source.name) if field.name in table.column_names]
     schema = pa.schema([(ROW, pa.int64()), *declared, *((name, values.type) for name, values in attributes.items())])

@@ -3,14 +3,27 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from limitlens.data.check import LoadReport, check_events
+from limitlens.data.check import MAX_QUARANTINED_SHARE, LoadReport, check_events
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.pipeline.workspace import Workspace
 
 
-def check_delivery(workspace: Workspace, input_dir: Path, progress: Callable[[str], None]) -> LoadReport:
+def check_delivery(
+    workspace: Workspace,
+    input_dir: Path,
+    progress: Callable[[str], None],
+    *,
+    max_quarantined_share: float = MAX_QUARANTINED_SHARE,
+) -> LoadReport:
     """:func:`limitlens.data.check.check_events` for a workspace."""
     decided_until = workspace.ledger.decided_until()
     taken = taken_names(CATALOGUE)
-    return check_events(input_dir, workspace.events, decided_until=decided_until, taken=taken, progress=progress)
+    return check_events(
+        input_dir,
+        workspace.events,
+        decided_until=decided_until,
+        taken=taken,
+        max_quarantined_share=max_quarantined_share,
+        progress=progress,
+    )

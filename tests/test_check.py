@@ -171,6 +171,47 @@ def test_a_quote_inside_a_value_is_part_of_it(inbox: Path, store: EventStore) ->
     assert [r["category"] for r in rows(store)] == ['5" tablet', '6" tablet, new']
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_amounts_in_whole_currency_are_refused_and_not_taken_in_part(
+    ending: str, inbox: Path, store: EventStore
+) -> None:
+    amounts = [1200 + (n % 3) / 4 for n in range(120)]
+    if ending == "csv":
+        put_csv(inbox, *(LINE.replace("E1", f"E{n}").replace("500", f"{cents:.2f}") for n, cents in enumerate(amounts)))
+    else:
+        put(inbox, "consumption/c.parquet", [purchase(n, amount_cents=cents) for n, cents in enumerate(amounts)])
+    expected = f"c.{ending}: column 'amount_cents' looks like another unit than cents: of 120 values 80 are no whole"
+    assert expected in refusal(inbox, store)
+
+
+def test_two_decimals_are_another_unit_even_where_all_are_zero(inbox: Path, store: EventStore) -> None:
+    put_csv(inbox, LINE.replace("500", "500.00"), LINE.replace("E1", "E2").replace("500", "-7.00"))
+    assert "of 2 values most are written with two decimals" in refusal(inbox, store)
+
+
+def _with_unknown_accounts(inbox: Path, unknown: int, known: int) -> None:
+    rows = [purchase(n, account_id="A9" if n < unknown else "A1") for n in range(unknown + known)]
+    put(inbox, "consumption/c.parquet", rows)
+
+
+def test_a_load_that_would_hold_back_a_third_is_refused_with_its_reason_unless_allowed(
+    inbox: Path, store: EventStore
+) -> None:
+    _with_unknown_accounts(inbox, 20, 40)
+    expected = (
+        "consumption: 20 of 60 rows break the contract, 33.3%, and 10.0% may; most often account_id: unknown account "
+        "(20 rows, the first is row 1 of consumption/c.parquet); mend it, or allow it with --max-quarantined-share."
+    )
+    assert refusal(inbox, store) == expected
+    assert check_events(inbox, store, max_quarantined_share=0.34).sources["consumption"].quarantined == 20
+
+
+@pytest.mark.parametrize(("unknown", "known"), [(9, 0), (10, 90)])
+def test_a_few_rows_or_a_small_share_are_held_back(unknown: int, known: int, inbox: Path, store: EventStore) -> None:
+    _with_unknown_accounts(inbox, unknown, known)
+    assert check_events(inbox, store).sources["consumption"].quarantined == unknown
+
+
 def test_too_many_columns_are_refused(inbox: Path, store: EventStore) -> None:
     put(inbox, "accounts/a.parquet", [account(**{f"x{i}": i for i in range(MAX_COLUMNS)})])
     assert f"expected at most {MAX_COLUMNS:,}" in refusal(inbox, store)
@@ -599,7 +640,7 @@ _VALUES = {
     "event_time": st.sampled_from([T0, T0 + timedelta(days=2), None]),
     "known_time": st.sampled_from([T0, T0 + timedelta(days=1), None]),
     "kind": st.sampled_from(["purchase", "statement_balance", "gift"]),
-    "amount_cents": st.sampled_from([0.0, 500.0, -500.0, 0.5, 1e18, float("nan"), float("inf"), None]),
+    "amount_cents": st.sampled_from([0.0, 500.0, -500.0, 1e18, float("nan"), float("inf"), None]),
     "channel": st.sampled_from(["pos", 'a "quoted", word', "two\nlines", None]),
 }
 _ROW = st.fixed_dictionaries(_VALUES).map(lambda changes: {**purchase(), **changes})
@@ -635,7 +676,7 @@ def test_every_row_is_accepted_quarantined_or_deduplicated(
         (inbox / "consumption").mkdir()
         for number, (write, written) in enumerate(files):
             write(inbox / "consumption" / str(number), written)
-        first, second = check_events(inbox, store), check_events(inbox, store)
+        first, second = (check_events(inbox, store, max_quarantined_share=1) for _ in range(2))
         stored = {source: len(rows(store, source)) for source in ("accounts", "consumption")}
         assert {source: first.sources[source].accepted for source in stored} == stored
         assert len(quarantine(store)) == sum(first.quarantine.values())

@@ -133,6 +133,12 @@ def test_an_attribute_that_a_disqualifier_reads_is_a_number_or_refused() -> None
 
 
 @pytest.mark.usefixtures("here")
+def test_requests_in_whole_currency_are_refused() -> None:
+    with pytest.raises(InputError, match="'requested_limit_cents' looks like another unit than cents"):
+        answered("segment,requested_limit_cents\nstudent,4500.00\nstudent,\n")
+
+
+@pytest.mark.usefixtures("here")
 def test_a_column_named_like_an_answer_is_refused() -> None:
     with pytest.raises(InputError, match="column 'Limit_cents' has the name of an answer; rename it"):
         answered("segment,Limit_cents\nstudent,5\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from limitlens.data.calendar import data_end, format_time
+from limitlens.data.check import MAX_QUARANTINED_SHARE
 from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.resources import MEMORY_LIMIT
@@ -168,6 +169,10 @@ def check(
     threads: ThreadsOption = None,
     wait: WaitOption = False,
     memory: MemoryOption = MEMORY_LIMIT,
+    max_quarantined_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Refuse the load when more of the rows of a source break the contract."),
+    ] = MAX_QUARANTINED_SHARE,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
@@ -183,7 +188,7 @@ def check(
     limit_memory(memory)
     space = Workspace(workspace)
     with patient(wait):
-        report = check_delivery(space, source, progress)
+        report = check_delivery(space, source, progress, max_quarantined_share=max_quarantined_share)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -60,6 +60,8 @@ class LoadReport:
         Attributes of the accounts that earlier loads did not have; empty on the first load.
     empty_files, ignored : tuple of str
         Files without a row; entries that belong to no source.
+    without_limit : int
+        Accepted rows of the accounts with limit 0; while such a version counts, the line stands in no book.
     """
 
     load: str | None
@@ -69,6 +71,7 @@ class LoadReport:
     new_attributes: tuple[str, ...]
     empty_files: tuple[str, ...]
     ignored: tuple[str, ...]
+    without_limit: int
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -83,7 +86,9 @@ class LoadReport:
         ]
         fresh = [f"accounts: new attributes: {', '.join(self.new_attributes)}"] if self.new_attributes else []
         empty = [f"{name}: no rows" for name in self.empty_files]
-        return [*unused, *fresh, *empty, *(f"{name}: ignored" for name in self.ignored)]
+        closed = f"accounts: {self.without_limit:,} rows with limit 0, in no book while they count: never decided"
+        none = [closed] if self.without_limit else []
+        return [*unused, *fresh, *none, *empty, *(f"{name}: ignored" for name in self.ignored)]
 
     def lines(self) -> list[str]:
         """The report as a person reads it."""
@@ -196,6 +201,7 @@ class _Part:
     unused: tuple[str, ...] = ()
     new_attributes: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    without_limit: int = 0
 
 
 def _read(
@@ -247,6 +253,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         empty=tuple(file.name for file in files if not file.rows),
+        without_limit=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
     )
 
 
@@ -310,4 +317,5 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         new_attributes=parts[ACCOUNTS.name].new_attributes,
         empty_files=tuple(name for part in parts.values() for name in part.empty),
         ignored=delivery.ignored,
+        without_limit=parts[ACCOUNTS.name].without_limit,
     )

@@ -34,6 +34,9 @@ in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at mos
 text is a null. Booleans are true or false, or 1 or 0; an id may be an integer. A CSV row with another number of fields
 than its header is quarantined.
 
+**Limit 0** is accepted: the line is known, and its events with it. While that version counts, the line stands in no
+book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so.
+
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.
 An `event_id` belongs to one account: a version that gives it to another is held back as a conflict too.

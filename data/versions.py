@@ -87,6 +87,10 @@ class Settled:
             sql = f"SELECT rows.* EXCLUDE ({_POSITION}){number} FROM ({rows}) AS rows {joined} ORDER BY {_POSITION}"
             yield self.run(sql, {})
 
+    def accepted_where(self, condition: str) -> int:
+        """Number of the accepted rows for which an SQL condition holds."""
+        return _count(self.run, f"placed WHERE {condition}")
+
     def accounts(self) -> pa.Table:
         """Ids of the accounts in the store or among the accepted rows: one column, ``account_id``."""
         return self.run("SELECT account_id FROM stored UNION SELECT account_id FROM placed", {})

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from limitlens.data.calendar import format_time
 from limitlens.features.line import line_column_names
+from limitlens.features.spine import without_limit
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
@@ -23,6 +24,7 @@ class Decided:
     """What one call decided: counts, the rules that could not fire, the iteration.
 
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
+    ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book.
     """
 
     dates: tuple[str, ...]
@@ -30,6 +32,7 @@ class Decided:
     attributed: int
     changed: int
     split: int
+    without_limit: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
@@ -68,6 +71,7 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
         **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split")},
+        without_limit=without_limit(runs[-1].as_of, workspace.events.relations()) if runs else 0,
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),

@@ -552,6 +552,13 @@ def test_an_attribute_with_a_name_of_our_own_is_refused(name: str, inbox: Path, 
     assert f"column '{name}' has a name of limitlens's own" in refusal(inbox, store)
 
 
+def test_a_line_with_limit_0_is_accepted_and_said(inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/b.parquet", [account(2, limit_cents=0)])
+    report = check_events(inbox, store)
+    assert report.sources["accounts"].accepted == 2
+    assert report.warnings == ["accounts: 1 rows with limit 0, in no book while they count: never decided"]
+
+
 def test_an_empty_file_is_a_warning(inbox: Path, store: EventStore) -> None:
     (inbox / "consumption/d.csv").write_text("")
     put_csv(inbox)

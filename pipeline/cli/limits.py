@@ -99,6 +99,8 @@ def decision_lines(decided: "Decided") -> list[str]:
         f"{decided.attributed:,} attributed, {decided.split:,} limits changed since the one before, by cause:",
     ]
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
+    if decided.without_limit:
+        lines.append(f"note: {decided.without_limit:,} lines have limit 0, stand in no book and were not decided")
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
     return lines
 

@@ -395,3 +395,5 @@ def score(
         return
     how = ", out of fold: the training labels reach past this date" if scored.backtest else ""
     typer.echo(f"{scored.rows:,} lines scored by version {scored.model_version}{how}, in {out}")
+    if scored.without_limit:
+        typer.echo(f"note: {scored.without_limit:,} lines have limit 0, stand in no book and were not scored")

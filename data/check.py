@@ -6,7 +6,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from limitlens.data.attributes import is_protected, kind_of, typed_attributes
-from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
+from limitlens.data.calendar import format_time, reach_of_most
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Source, contract_digest
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.errors import InputError
@@ -25,6 +26,9 @@ from limitlens.data.versions import FILE, Settled, add_clean, settle
 
 #: Largest share of the rows of one source that a load may hold back; what breaks more has another cause than its rows.
 MAX_QUARANTINED_SHARE = 0.1
+
+#: Sources that reach so much further, or less far, than most are worth a look.
+OUT_OF_STEP = timedelta(days=31)
 
 #: So few rows may be held back at any share.
 QUARANTINED_ROWS = 10
@@ -62,6 +66,8 @@ class LoadReport:
         Files without a row; entries that belong to no source.
     without_limit : int
         Accepted rows of the accounts with limit 0; while such a version counts, the line stands in no book.
+    reach : dict of str to str
+        Latest known time among the accepted rows of each source of events that has any, ISO 8601.
     """
 
     load: str | None
@@ -72,6 +78,7 @@ class LoadReport:
     empty_files: tuple[str, ...]
     ignored: tuple[str, ...]
     without_limit: int
+    reach: dict[str, str]
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -88,7 +95,18 @@ class LoadReport:
         empty = [f"{name}: no rows" for name in self.empty_files]
         closed = f"accounts: {self.without_limit:,} rows with limit 0, in no book while they count: never decided"
         none = [closed] if self.without_limit else []
-        return [*unused, *fresh, *none, *empty, *(f"{name}: ignored" for name in self.ignored)]
+        return [*unused, *fresh, *none, *self._out_of_step(), *empty, *(f"{name}: ignored" for name in self.ignored)]
+
+    def _out_of_step(self) -> list[str]:
+        if not self.reach:
+            return []
+        reach = {source: datetime.fromisoformat(time) for source, time in self.reach.items()}
+        most = reach_of_most(reach.values())
+        return [
+            f"{source}: known until {format_time(time)}, most sources until {format_time(most)}; see that both are right"
+            for source, time in reach.items()
+            if abs(time - most) > OUT_OF_STEP
+        ]
 
     def lines(self) -> list[str]:
         """The report as a person reads it."""
@@ -123,6 +141,7 @@ def check_events(
     store: EventStore,
     *,
     decided_until: datetime | None = None,
+    loaded_at: datetime | None = None,
     taken: Collection[str] = (),
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
     progress: Callable[[str], None] = _silent,
@@ -136,6 +155,8 @@ def check_events(
         Gains one load, or nothing at all when the delivery holds nothing new or is refused.
     decided_until : datetime, optional
         Latest moment decided so far. A row known before it, but delivered only now, gets it as ``known_time``.
+    loaded_at : datetime, optional
+        Now. A row that becomes known later is held back until it is delivered again when its time has come.
     taken : collection of str
         Names that no attribute of the accounts may have, in small letters: those of the features.
     max_quarantined_share : float
@@ -162,7 +183,7 @@ def check_events(
             with prepared({"stored": store.versions(source.name)}) as run:
                 earlier = _earlier_attributes(source, store)
                 read = _read(source, delivery, earlier, taken, progress)
-                if not (files := _judged_files(source, read, lines, run)):
+                if not (files := _judged_files(source, read, lines, run, loaded_at)):
                     continue
                 settled = settle(run, source, list(earlier), decided_until)
                 parts[source.name] = _part(source, files, settled, store)
@@ -202,6 +223,7 @@ class _Part:
     new_attributes: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     without_limit: int = 0
+    reach: datetime | None = None
 
 
 def _read(
@@ -222,12 +244,16 @@ def _read(
 
 
 def _judged_files(
-    source: Source, files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]], lines: pa.Table, run: RunSql
+    source: Source,
+    files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]],
+    lines: pa.Table,
+    run: RunSql,
+    loaded_at: datetime | None,
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
     judged = []
     for number, (delivered, attributes) in enumerate(files):
-        clean, broken = judge(source, delivered, attributes, lines)
+        clean, broken = judge(source, delivered, attributes, lines, loaded_at)
         add_clean(run, clean.append_column(FILE, pa.array(np.full(len(clean), number))))
         held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
         names = pa.array(np.full(len(held), delivered.name), pa.string())
@@ -254,6 +280,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         empty=tuple(file.name for file in files if not file.rows),
         without_limit=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
+        reach=settled.known_until() if source.name in EVENT_SOURCES else None,
     )
 
 
@@ -318,4 +345,5 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         empty_files=tuple(name for part in parts.values() for name in part.empty),
         ignored=delivery.ignored,
         without_limit=parts[ACCOUNTS.name].without_limit,
+        reach={name: part.reach.isoformat() for name, part in parts.items() if part.reach},
     )

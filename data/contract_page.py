@@ -34,6 +34,11 @@ in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at mos
 text is a null. Booleans are true or false, or 1 or 0; an id may be an integer. A CSV row with another number of fields
 than its header is quarantined.
 
+**Ahead of time.** A row whose `known_time` lies more than an hour after the load (`--loaded-at`, default: now) is
+quarantined as known after the load; delivered again when its time has come, it is accepted. The data reach as far as
+more than half of the event sources do: up to there `decide` goes unless it is given a date. A source a month out of
+step with the others is a warning.
+
 **Limit 0** is accepted: the line is known, and its events with it. While that version counts, the line stands in no
 book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so.
 

@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limitlens.data.calendar import reach_of_most
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
@@ -129,19 +130,32 @@ class EventStore:
         delivered = {name for load in self.loads() for name, count in load["sources"].items() if count["files"]}
         return tuple(source for source in SOURCES if source in delivered)
 
-    def known_until(self) -> datetime:
-        """Latest known time, as delivered, over the event sources.
+    def reach(self) -> dict[str, datetime]:
+        """Latest known time, as delivered, of each event source that has a row.
 
         Raises
         ------
         WorkspaceError
             No event was accepted yet.
         """
-        events = " UNION ALL ".join(f"SELECT delivered_known_time FROM ({self.relation(s)})" for s in EVENT_SOURCES)
-        latest: datetime | None = run_sql(f"SELECT MAX(delivered_known_time) AS t FROM ({events})")["t"][0].as_py()
-        if latest is None:
+        events = " UNION ALL ".join(
+            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})" for s in EVENT_SOURCES
+        )
+        found = run_sql(f"SELECT * FROM ({events}) WHERE t IS NOT NULL").to_pylist()
+        if not found:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
-        return latest
+        return {row["source"]: row["t"] for row in found}
+
+    def known_until(self) -> datetime:
+        """How far most sources of events reach, by which a job goes that was given no date.
+
+        See :func:`limitlens.data.calendar.reach_of_most`.
+        """
+        return reach_of_most(self.reach().values())
+
+    def latest_known(self) -> datetime:
+        """Latest known time of any event; no date can be asked for that lies beyond it."""
+        return max(self.reach().values())
 
     def attributes(self) -> dict[str, str]:
         """Attributes of the accounts beyond the contract, each ``number``, ``text`` or ``boolean``."""

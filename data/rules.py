@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,6 +70,9 @@ UNKNOWN_ACCOUNT = Rule(
 PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
 _FUTURE = Rule("event_time", "event in the future", "event_time > known_time")
 
+#: So far the clock of who delivers may be ahead of ours.
+CLOCK_SKEW = timedelta(hours=1)
+
 #: Rules beyond the declarations of the columns.
 ROW_RULES: dict[str, tuple[Rule, ...]] = {
     ACCOUNTS.name: (PADDED_SEGMENT,),
@@ -90,6 +94,13 @@ def source_rules(source: Source) -> list[Rule]:
     rules = [rule for column in source.columns for rule in column_rules(column)]
     linked = (UNKNOWN_ACCOUNT,) if source.name != ACCOUNTS.name else ()
     return [*rules, *ROW_RULES.get(source.name, ()), *linked]
+
+
+def known_after(loaded_at: datetime) -> Rule:
+    """Nobody can know today what becomes known tomorrow: the row comes too early, or its time is wrong."""
+    return Rule(
+        "known_time", "known after the load", f"known_time > TIMESTAMPTZ '{(loaded_at + CLOCK_SKEW).isoformat()}'"
+    )
 
 
 def column_rules(column: Column) -> Iterator[Rule]:
@@ -190,7 +201,11 @@ def ruled_rows(
 
 
 def judge(
-    source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
+    source: Source,
+    delivered: DeliveredFile,
+    attributes: Mapping[str, pa.ChunkedArray],
+    lines: pa.Table,
+    loaded_at: datetime | None,
 ) -> tuple[pa.Table, pa.Table]:
     """Part the rows of one file into those that keep every rule and those that break one.
 
@@ -202,6 +217,8 @@ def judge(
         Its attributes, typed.
     lines : pyarrow.Table
         Columns of :data:`LINES`.
+    loaded_at : datetime or None
+        What is known later is held back; None: nothing is.
 
     Returns
     -------
@@ -218,7 +235,8 @@ def judge(
     table = delivered.table.select([ROW, *source.column_names()])
     for name, values in attributes.items():
         table = table.append_column(name, values)
-    rules = source_rules(source) + _attribute_rules(attributes)
+    late = [known_after(loaded_at)] if loaded_at else []
+    rules = source_rules(source) + late + _attribute_rules(attributes)
     ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes))
     for column in source.columns:
         if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:

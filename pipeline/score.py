@@ -75,7 +75,7 @@ def score(
     version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
-    known_until = workspace.events.known_until()
+    known_until = workspace.events.latest_known()
     if as_of > data_end(known_until):
         raise WorkspaceError(
             f"cannot score as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."

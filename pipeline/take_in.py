@@ -1,6 +1,7 @@
 """Take in: a delivery checked against the contract, the ledger's last date and the names of the features."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.check import MAX_QUARANTINED_SHARE, LoadReport, check_events
@@ -14,6 +15,7 @@ def check_delivery(
     input_dir: Path,
     progress: Callable[[str], None],
     *,
+    loaded_at: datetime | None = None,
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
 ) -> LoadReport:
     """:func:`limitlens.data.check.check_events` for a workspace."""
@@ -23,6 +25,7 @@ def check_delivery(
         input_dir,
         workspace.events,
         decided_until=decided_until,
+        loaded_at=loaded_at,
         taken=taken,
         max_quarantined_share=max_quarantined_share,
         progress=progress,

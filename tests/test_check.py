@@ -504,6 +504,35 @@ def test_what_comes_after_a_decision_is_stamped_with_it_and_keeps_its_delivered_
     assert times["E3"] == (decided + timedelta(days=1),) * 2
 
 
+@pytest.mark.parametrize("source", ["accounts", "consumption"])
+def test_a_row_known_after_the_load_waits_in_quarantine_until_its_time_has_come(
+    source: str, inbox: Path, store: EventStore
+) -> None:
+    ahead = T0 + timedelta(days=120)
+    row = account(2, known_time=ahead) if source == "accounts" else purchase(2, known_time=ahead)
+    put(inbox, f"{source}/ahead.parquet", [row])
+    report = check_events(inbox, store, loaded_at=T0 + timedelta(days=1))
+    assert report.quarantine == {(source, "known_time", "known after the load"): 1}
+    assert store.known_until() == T0 + timedelta(hours=1)
+    later = check_events(inbox, store, loaded_at=ahead)
+    assert (later.sources[source].accepted, later.sources[source].quarantined) == (1, 0)
+
+
+def test_a_clock_that_is_a_little_ahead_holds_nothing_back(inbox: Path, store: EventStore) -> None:
+    assert check_events(inbox, store, loaded_at=T0 + timedelta(minutes=5)).sources["consumption"].accepted == 1
+
+
+def test_a_source_out_of_step_with_the_others_is_a_warning(inbox: Path, store: EventStore) -> None:
+    ahead = T0 + timedelta(days=120)
+    login = {"event_id": "L1", "account_id": "A1", "event_time": T0, "known_time": ahead, "kind": "login"}
+    put(inbox, "payment/p.parquet", [due()])
+    put(inbox, "device/d.parquet", [{**login, "device_id": "D1", "city": "X"}])
+    report = check_events(inbox, store)
+    expected = "device: known until 2026-06-29, most sources until 2026-03-01T01:00:00; see that both are right"
+    assert report.warnings == [expected]
+    assert (store.known_until(), store.latest_known()) == (T0 + timedelta(hours=1), ahead)
+
+
 def test_a_stamped_row_is_recognised_when_it_comes_again(inbox: Path, store: EventStore) -> None:
     check_events(inbox, store, decided_until=T0 + timedelta(days=31))
     report = check_events(inbox, store, decided_until=T0 + timedelta(days=62))

@@ -51,7 +51,9 @@ def decide(
     as_of: Annotated[
         datetime | None, typer.Option(parser=moment, help="Decide the whole book at this time only.")
     ] = None,
-    until: Annotated[datetime | None, typer.Option(parser=moment, help="Last date of the calendar.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=moment, help="Last date of the calendar; needed beyond 62 days.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -59,7 +61,7 @@ def decide(
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide limits and attribute every change; default: up to the last month start the data reach.
+    """Decide limits and attribute every change; default: up to the last month start most sources reach.
 
     The book is decided at month starts, lines under a week old daily. The first call begins at the last month
     start but one. The exit code is 7 when nothing is left to decide.

@@ -103,7 +103,7 @@ class LoadReport:
         reach = {source: datetime.fromisoformat(time) for source, time in self.reach.items()}
         most = reach_of_most(reach.values())
         return [
-            f"{source}: known until {format_time(time)}, most sources until {format_time(most)}; see that both are right"
+            f"{source}: known until {format_time(time)}, most until {format_time(most)}; see that both are right"
             for source, time in reach.items()
             if abs(time - most) > OUT_OF_STEP
         ]

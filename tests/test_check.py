@@ -528,7 +528,7 @@ def test_a_source_out_of_step_with_the_others_is_a_warning(inbox: Path, store: E
     put(inbox, "payment/p.parquet", [due()])
     put(inbox, "device/d.parquet", [{**login, "device_id": "D1", "city": "X"}])
     report = check_events(inbox, store)
-    expected = "device: known until 2026-06-29, most sources until 2026-03-01T01:00:00; see that both are right"
+    expected = "device: known until 2026-06-29, most until 2026-03-01T01:00:00; see that both are right"
     assert report.warnings == [expected]
     assert (store.known_until(), store.latest_known()) == (T0 + timedelta(hours=1), ahead)
 

@@ -314,15 +314,30 @@ def test_a_correction_after_the_decision_leaves_the_old_one_replayable(copied: W
     assert replay(copied, quiet, account) > 0
 
 
+def deliver_login(inbox: Path, line: dict[str, object], login: dict[str, object]) -> None:
+    for source, row in (("accounts", line), ("device", login | {"device_id": "D1", "city": "X"})):
+        (inbox / source).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([row]), inbox / source / "a.parquet")
+
+
+def test_one_login_dated_ahead_has_no_empty_month_decided(copied: Workspace, tmp_path: Path) -> None:
+    decided = copied.ledger.decided_until()
+    assert decided is not None
+    ahead = decided + timedelta(days=120)
+    line = {"account_id": "Z1", "opened_at": decided, "known_time": decided, "limit_cents": 1, "segment": "student"}
+    login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": ahead, "known_time": ahead, "kind": "login"}
+    deliver_login(tmp_path / "in", line, login)
+    check_delivery(copied, tmp_path / "in", quiet)
+    assert decide(copied, progress=quiet).decisions == 0
+
+
 def test_lines_with_limit_0_are_counted_by_decide_and_score_and_why_says_so(copied: Workspace, tmp_path: Path) -> None:
     decided = copied.ledger.decided_until()
     assert decided is not None
     opened, day = decided - timedelta(days=9), decided + timedelta(hours=3)
     line = {"account_id": "Z1", "opened_at": opened, "known_time": opened, "limit_cents": 0, "segment": "student"}
     login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": day, "known_time": day, "kind": "login"}
-    for source, row in (("accounts", line), ("device", login | {"device_id": "D1", "city": "X"})):
-        (tmp_path / "in" / source).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in" / source / "a.parquet")
+    deliver_login(tmp_path / "in", line, login)
     check_delivery(copied, tmp_path / "in", quiet)
     tomorrow = decided + timedelta(days=1)
     assert score(copied, tomorrow, tmp_path / "scores.parquet", progress=quiet).without_limit == 1

@@ -21,8 +21,9 @@ accepted + quarantined + deduplicated. The quarantine keeps the file, the row, t
 
 **Refused as a whole**, with the file and what to do: a file that cannot be read or is not UTF-8, a required column
 that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
-quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts or
-without any events.
+quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts, or
+with neither events nor outcomes. Accounts with attributes and outcomes alone, as application data come, are enough to
+train, validate, score and decide; `decide` then says what it lacks.
 
 **Refused for what is in it**: a file with a column of cents that looks like another unit (a tenth of its values, and
 {FRACTIONS_ROWS} or most of them, are no whole numbers, or most values of a CSV are written with two decimals), and a

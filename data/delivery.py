@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from limitlens.data.contracts import EVENT_SOURCES, SOURCES, Dtype, Source
+from limitlens.data.contracts import EVENT_SOURCES, OUTCOMES, SOURCES, Dtype, Source
 from limitlens.data.errors import InputError
 
 #: Endings of the files that are read.
@@ -103,7 +103,7 @@ def find_delivery(root: Path) -> Delivery:
     Raises
     ------
     InputError
-        No such folder, no accounts, no event source, or a link that leads out of the folder.
+        No such folder, no accounts, neither events nor outcomes, or a link that leads out of the folder.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one folder a source in it: {', '.join(SOURCES)}.")
@@ -111,8 +111,11 @@ def find_delivery(root: Path) -> Delivery:
     for source in SOURCES.values():
         if source.required and source.name not in files:
             raise InputError(f"{root / source.name}: no file found; put the {source.name} there as Parquet or CSV.")
-    if not any(name in files for name in EVENT_SOURCES):
-        raise InputError(f"{root}: no events; expected files in at least one of {', '.join(EVENT_SOURCES)}.")
+    if not any(name in files for name in (*EVENT_SOURCES, OUTCOMES.name)):
+        raise InputError(
+            f"{root}: no events and no outcomes; expected files in at least one of "
+            f"{', '.join((*EVENT_SOURCES, OUTCOMES.name))}."
+        )
     return Delivery(root, files, tuple(_ignored(root, files)))
 
 

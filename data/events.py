@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import reach_of_most
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
@@ -131,20 +131,21 @@ class EventStore:
         return tuple(source for source in SOURCES if source in delivered)
 
     def reach(self) -> dict[str, datetime]:
-        """Latest known time, as delivered, of each event source that has a row.
+        """Latest known time, as delivered, of each event source that has a row; where none has, of the outcomes.
 
         Raises
         ------
         WorkspaceError
-            No event was accepted yet.
+            Neither an event nor an outcome was accepted yet.
         """
-        events = " UNION ALL ".join(
-            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})" for s in EVENT_SOURCES
+        ends = " UNION ALL ".join(
+            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})"
+            for s in (*EVENT_SOURCES, OUTCOMES.name)
         )
-        found = run_sql(f"SELECT * FROM ({events}) WHERE t IS NOT NULL").to_pylist()
+        found = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
         if not found:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
-        return {row["source"]: row["t"] for row in found}
+        return {s: t for s, t in found.items() if s in EVENT_SOURCES} or found
 
     def known_until(self) -> datetime:
         """How far most sources of events reach, by which a job goes that was given no date.

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from limitlens.data.calendar import format_time
+from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.features.line import line_column_names
 from limitlens.features.spine import without_limit
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
+from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
 
@@ -24,7 +26,9 @@ class Decided:
     """What one call decided: counts, the rules that could not fire, the iteration.
 
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split.
-    ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book.
+    ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book, ``without_reason`` the
+    adverse decisions about which no behaviour is known that a customer could be told. ``absent`` names the sources of
+    events that the model does not read; without ``knows_balances`` every balance counts as 0.
     """
 
     dates: tuple[str, ...]
@@ -33,10 +37,13 @@ class Decided:
     changed: int
     split: int
     without_limit: int
+    without_reason: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
     inactive_rules: tuple[str, ...]
+    absent: tuple[str, ...]
+    knows_balances: bool
     model_version: str
     policy_digest: str
 
@@ -62,20 +69,25 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
     """What some runs of one iteration did."""
     sums = ", ".join(f"COALESCE(SUM(share_cents_{player}), 0)::BIGINT AS {player}" for player in PLAYERS)
     split = " + ".join(f"share_cents_{player}" for player in PLAYERS)
+    adverse = ", ".join(f"'{action}'" for action in sorted(ADVERSE))
+    columns, features = _columns(iteration), iteration.model.features
     sql = f"""
     SELECT action, COUNT(*) AS decisions, COUNT(phi_state) AS attributed, COUNT(*) FILTER ({split} <> 0) AS split,
-        COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed, {sums}
+        COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed,
+        COUNT(*) FILTER (action IN ({adverse}) AND len(reasons) = 0) AS without_reason, {sums}
     FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
     """
     rows = workspace.ledger.table(sql).to_pydict() if runs else {}
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
-        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split")},
+        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split", "without_reason")},
         without_limit=without_limit(runs[-1].as_of, workspace.events.relations()) if runs else 0,
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),
-        inactive_rules=tuple(inactive_rules(iteration.policy, _columns(iteration))),
+        inactive_rules=tuple(inactive_rules(iteration.policy, columns)),
+        absent=tuple(source for source in EVENT_SOURCES if source not in features.sources),
+        knows_balances="balance_cents" in columns,
         model_version=iteration.model_version,
         policy_digest=iteration.policy.digest,
     )

@@ -227,9 +227,9 @@ def test_a_delivery_without_accounts_is_refused(inbox: Path, store: EventStore) 
     assert "accounts: no file found" in refusal(inbox, store)
 
 
-def test_a_delivery_without_events_is_refused(inbox: Path, store: EventStore) -> None:
+def test_a_delivery_with_neither_events_nor_outcomes_is_refused(inbox: Path, store: EventStore) -> None:
     (inbox / "consumption/c.parquet").unlink()
-    assert "no events" in refusal(inbox, store)
+    assert "no events and no outcomes" in refusal(inbox, store)
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(inbox: Path, store: EventStore) -> None:

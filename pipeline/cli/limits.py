@@ -103,6 +103,14 @@ def decision_lines(decided: "Decided") -> list[str]:
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]
     if decided.without_limit:
         lines.append(f"note: {decided.without_limit:,} lines have limit 0, stand in no book and were not decided")
+    if decided.absent:
+        balances = "" if decided.knows_balances else "; balances are not known and count as 0"
+        lines.append(f"note: decided without {', '.join(decided.absent)}: never delivered{balances}")
+    if decided.without_reason:
+        lines.append(
+            f"note: {decided.without_reason:,} adverse decisions have no reason a customer could be told: "
+            "no behaviour that speaks against these lines is known"
+        )
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
     return lines
 

@@ -41,7 +41,8 @@ more than half of the event sources do: up to there `decide` goes unless it is g
 step with the others is a warning.
 
 **Limit 0** is accepted: the line is known, and its events with it. While that version counts, the line stands in no
-book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so.
+book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so. Of a loan that
+has no limit, deliver the amount lent.
 
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from limitlens.data.attributes import is_protected, kind_of, typed_attributes
 from limitlens.data.calendar import format_time, reach_of_most
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Source, contract_digest
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE, SOURCES, Source, contract_digest
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.errors import InputError
@@ -23,9 +23,6 @@ from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
-
-#: Largest share of the rows of one source that a load may hold back; what breaks more has another cause than its rows.
-MAX_QUARANTINED_SHARE = 0.1
 
 #: Sources that reach so much further, or less far, than most are worth a look.
 OUT_OF_STEP = timedelta(days=31)

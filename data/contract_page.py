@@ -5,8 +5,8 @@
 
 import sys
 
-from limitlens.data.check import MAX_QUARANTINED_SHARE, QUARANTINED_ROWS
-from limitlens.data.contracts import MAX_CENTS, PROTECTED, SOURCES, Column, Source
+from limitlens.data.check import QUARANTINED_ROWS
+from limitlens.data.contracts import MAX_CENTS, MAX_QUARANTINED_SHARE, PROTECTED, SOURCES, Column, Source
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
 from limitlens.data.units import FRACTIONS_ROWS

@@ -14,6 +14,9 @@ Dtype = Literal["string", "timestamp", "cents", "integer", "number", "boolean"]
 #: Largest amount accepted in one row, in cents. Sums over 900,000 such rows still fit in an int64.
 MAX_CENTS = 10**13
 
+#: Largest share of the rows of one source that a load may hold back; what breaks more has another cause than its rows.
+MAX_QUARANTINED_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class Column:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from limitlens.data.check import MAX_QUARANTINED_SHARE, LoadReport, check_events
+from limitlens.data.check import LoadReport, check_events
+from limitlens.data.contracts import MAX_QUARANTINED_SHARE
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.pipeline.workspace import Workspace

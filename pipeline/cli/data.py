@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from limitlens.data.calendar import add_months, data_end, format_time
-from limitlens.data.check import MAX_QUARANTINED_SHARE
+from limitlens.data.contracts import MAX_QUARANTINED_SHARE
 from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.resources import MEMORY_LIMIT

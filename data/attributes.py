@@ -96,7 +96,17 @@ def _casts(values: pa.ChunkedArray, arrow: pa.DataType) -> bool:
     return True
 
 
+def _from_0_and_1(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Booleans of numbers that are all 0 or 1; other values as they are."""
+    if pa.types.is_boolean(values.type) or not _casts(values, pa.float64()):
+        return values
+    numbers = values.cast(pa.float64(), safe=False)
+    ones = pc.equal(numbers, 1)
+    return ones if pc.all(pc.or_(ones, pc.equal(numbers, 0)), min_count=0).as_py() else values
+
+
 def _cast(values: pa.ChunkedArray, kind: str, column: str, delivered: DeliveredFile) -> pa.ChunkedArray:
+    values = _from_0_and_1(values) if kind == "boolean" else values
     same = delivered.is_text or pa.types.is_null(values.type) or _kind_of_type(values.type) == kind
     if not same or not _casts(values, ATTRIBUTE_TYPES[kind]):
         got = "text" if delivered.is_text else str(values.type)

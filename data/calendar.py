@@ -1,5 +1,6 @@
 """All date arithmetic of limitlens: months, elapsed days, the decision calendar. Every time is UTC."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 #: Lines younger than this are decided daily.
@@ -94,6 +95,21 @@ def matured_months(first_event: datetime, end: datetime, horizon_months: int) ->
     """
     starts = month_starts(add_months(month_start(first_event), 1), end)
     return [t for t in starts if add_months(t, horizon_months) <= end]
+
+
+def reach_of_most(reach: Iterable[datetime]) -> datetime:
+    """The latest moment that more than half of the sources have reached.
+
+    So neither a single row that is dated ahead nor one source of three that has ended moves it.
+
+    Examples
+    --------
+    >>> ends = [parse_time(day) for day in ("2026-06-30", "2026-06-29", "2026-10-28")]
+    >>> format_time(reach_of_most(ends)), format_time(reach_of_most(ends[1:]))
+    ('2026-06-30', '2026-06-29')
+    """
+    latest_first = sorted(reach, reverse=True)
+    return latest_first[len(latest_first) // 2]
 
 
 def data_end(known_until: datetime) -> datetime:

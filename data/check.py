@@ -6,7 +6,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,22 @@ import numpy as np
 import pyarrow as pa
 
 from limitlens.data.attributes import kind_of, typed_attributes
-from limitlens.data.contracts import ACCOUNTS, SOURCES, Source, contract_digest
-from limitlens.data.delivery import ROW, DeliveredFile, Delivery, find_delivery, read_delivered
+from limitlens.data.calendar import format_time, reach_of_most
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE, SOURCES, Source, contract_digest
+from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
+from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
 from limitlens.data.protected import is_protected
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
 
-RAGGED = "wrong number of fields"
+#: Sources that reach so much further, or less far, than most are worth a look.
+OUT_OF_STEP = timedelta(days=31)
+
+#: So few rows may be held back at any share.
+QUARANTINED_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class LoadReport:
         Attributes of the accounts that are kept apart.
     empty_files, ignored : tuple of str
         Files without a row; entries that belong to no source.
+    without_limit : int
+        Accepted rows of the accounts with limit 0; while such a version counts, the line stands in no book.
+    reach : dict of str to str
+        Latest known time among the accepted rows of each source of events that has any, ISO 8601.
     """
 
     load: str | None
@@ -68,6 +78,8 @@ class LoadReport:
     protected: tuple[str, ...]
     empty_files: tuple[str, ...]
     ignored: tuple[str, ...]
+    without_limit: int
+    reach: dict[str, str]
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -86,8 +98,29 @@ class LoadReport:
             "settings switches them on by name"
         ]
         empty = [f"{name}: no rows" for name in self.empty_files]
+        closed = f"accounts: {self.without_limit:,} rows with limit 0, in no book while they count: never decided"
+        none = [closed] if self.without_limit else []
         ignored = [f"{name}: ignored" for name in self.ignored]
-        return [*unused, *fresh, *(apart if self.protected else []), *empty, *ignored]
+        return [
+            *unused,
+            *fresh,
+            *(apart if self.protected else []),
+            *none,
+            *self._out_of_step(),
+            *empty,
+            *ignored,
+        ]
+
+    def _out_of_step(self) -> list[str]:
+        if not self.reach:
+            return []
+        reach = {source: datetime.fromisoformat(time) for source, time in self.reach.items()}
+        most = reach_of_most(reach.values())
+        return [
+            f"{source}: known until {format_time(time)}, most until {format_time(most)}; see that both are right"
+            for source, time in reach.items()
+            if abs(time - most) > OUT_OF_STEP
+        ]
 
     def lines(self) -> list[str]:
         """The report as a person reads it."""
@@ -122,7 +155,9 @@ def check_events(
     store: EventStore,
     *,
     decided_until: datetime | None = None,
+    loaded_at: datetime | None = None,
     taken: Collection[str] = (),
+    max_quarantined_share: float = MAX_QUARANTINED_SHARE,
     progress: Callable[[str], None] = _silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
@@ -134,8 +169,12 @@ def check_events(
         Gains one load, or nothing at all when the delivery holds nothing new or is refused.
     decided_until : datetime, optional
         Latest moment decided so far. A row known before it, but delivered only now, gets it as ``known_time``.
+    loaded_at : datetime, optional
+        Now. A row that becomes known later is held back until it is delivered again when its time has come.
     taken : collection of str
         Names that no attribute of the accounts may have, in small letters: those of the features.
+    max_quarantined_share : float
+        The delivery is refused when more of the rows of a source, and at least :data:`QUARANTINED_ROWS`, are held back.
     progress : callable
         Told the name and the rows of each file.
 
@@ -158,10 +197,11 @@ def check_events(
             with prepared({"stored": store.versions(source.name)}) as run:
                 earlier = _earlier_attributes(source, store)
                 read = _read(source, delivery, earlier, taken, progress)
-                if not (files := _judged_files(source, read, lines, run)):
+                if not (files := _judged_files(source, read, lines, run, loaded_at)):
                     continue
                 settled = settle(run, source, list(earlier), decided_until)
                 parts[source.name] = _part(source, files, settled, store)
+                _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
                 for folder, pieces in _folders(source, settled).items():
                     names += store.write(load, folder, pieces)
                 lines = settled.accounts() if source is ACCOUNTS else lines
@@ -197,6 +237,8 @@ class _Part:
     new_attributes: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    without_limit: int = 0
+    reach: datetime | None = None
 
 
 def _read(
@@ -217,12 +259,16 @@ def _read(
 
 
 def _judged_files(
-    source: Source, files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]], lines: pa.Table, run: RunSql
+    source: Source,
+    files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]],
+    lines: pa.Table,
+    run: RunSql,
+    loaded_at: datetime | None,
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
     judged = []
     for number, (delivered, attributes) in enumerate(files):
-        clean, broken = judge(source, delivered, attributes, lines)
+        clean, broken = judge(source, delivered, attributes, lines, loaded_at)
         add_clean(run, clean.append_column(FILE, pa.array(np.full(len(clean), number))))
         held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
         names = pa.array(np.full(len(held), delivered.name), pa.string())
@@ -249,6 +295,23 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         protected=_apart(source, settled),
         empty=tuple(file.name for file in files if not file.rows),
+        without_limit=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
+        reach=settled.known_until() if source.name in EVENT_SOURCES else None,
+    )
+
+
+def _expect_mostly_sound(source: Source, part: _Part, most: float) -> None:
+    held, rows = part.count.quarantined, part.count.rows_in
+    if held < QUARANTINED_ROWS or held <= most * rows:
+        return
+    why = part.held.group_by(["column", "rule"], use_threads=False).aggregate(
+        [([], "count_all"), ("file", "first"), ("row", "first")]
+    )
+    worst = why.sort_by([("count_all", "descending")]).slice(0, 1).to_pylist()[0]
+    raise InputError(
+        f"{source.name}: {held:,} of {rows:,} rows break the contract, {held / rows:.1%}, and {most:.1%} may; "
+        f"most often {worst['column'] or 'the row'}: {worst['rule']} ({worst['count_all']:,} rows, the first is row "
+        f"{worst['row_first']} of {worst['file_first']}); mend it, or allow it with --max-quarantined-share."
     )
 
 
@@ -303,4 +366,6 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         protected=parts[ACCOUNTS.name].protected,
         empty_files=tuple(name for part in parts.values() for name in part.empty),
         ignored=delivery.ignored,
+        without_limit=parts[ACCOUNTS.name].without_limit,
+        reach={name: part.reach.isoformat() for name, part in parts.items() if part.reach},
     )

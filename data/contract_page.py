@@ -5,10 +5,12 @@
 
 import sys
 
-from limitlens.data.contracts import MAX_CENTS, SOURCES, Column, Source
+from limitlens.data.check import QUARANTINED_ROWS
+from limitlens.data.contracts import MAX_CENTS, MAX_QUARANTINED_SHARE, SOURCES, Column, Source
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
+from limitlens.data.units import FRACTIONS_ROWS
 
 _INTRODUCTION = f"""# What may come in
 
@@ -20,11 +22,28 @@ accepted + quarantined + deduplicated. The quarantine keeps the file, the row, t
 
 **Refused as a whole**, with the file and what to do: a file that cannot be read or is not UTF-8, a required column
 that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
-quote that is never closed, a link that leads out of the folder, a delivery without accounts or without any events.
+quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts, or
+with neither events nor outcomes. Accounts with attributes and outcomes alone, as application data come, are enough to
+train, validate, score and decide; `decide` then says what it lacks.
+
+**Refused for what is in it**: a file with a column of cents that looks like another unit (a tenth of its values, and
+{FRACTIONS_ROWS} or most of them, are no whole numbers, or most values of a CSV are written with two decimals), and a
+delivery in which more than {MAX_QUARANTINED_SHARE:.0%} of the rows of a source, and at least {QUARANTINED_ROWS},
+break the contract; `--max-quarantined-share` allows more.
 
 **Types.** A timestamp is UTC with microseconds; a time with an offset is converted, one without is read as UTC; times
 in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty
-text is a null. A CSV row with another number of fields than its header is quarantined.
+text is a null. Booleans are true or false, or 1 or 0; an id may be an integer. A CSV row with another number of fields
+than its header is quarantined.
+
+**Ahead of time.** A row whose `known_time` lies more than an hour after the load (`--loaded-at`, default: now) is
+quarantined as known after the load; delivered again when its time has come, it is accepted. The data reach as far as
+more than half of the event sources do: up to there `decide` goes unless it is given a date. A source a month out of
+step with the others is a warning.
+
+**Limit 0** is accepted: the line is known, and its events with it. While that version counts, the line stands in no
+book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so. Of a loan that
+has no limit, deliver the amount lent.
 
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.

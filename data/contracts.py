@@ -11,10 +11,13 @@ from typing import Literal
 
 from limitlens.data.protected import PROTECTED_PARTS, PROTECTED_WORDS, THINGS
 
-Dtype = Literal["string", "timestamp", "cents", "integer", "boolean"]
+Dtype = Literal["string", "timestamp", "cents", "integer", "number", "boolean"]
 
 #: Largest amount accepted in one row, in cents. Sums over 900,000 such rows still fit in an int64.
 MAX_CENTS = 10**13
+
+#: Largest share of the rows of one source that a load may hold back; what breaks more has another cause than its rows.
+MAX_QUARANTINED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Column:
     ----------
     name : str
         Column name in the delivered file.
-    dtype : {"string", "timestamp", "cents", "integer", "boolean"}
-        ``timestamp`` is UTC with microseconds; ``cents`` is int64 in the account's currency.
+    dtype : {"string", "timestamp", "cents", "integer", "number", "boolean"}
+        ``timestamp`` is UTC with microseconds; ``cents`` is int64 in the account's currency; ``number`` may have
+        decimals.
     meaning : str
         What the column says, for ``docs/data-contracts.md``.
     required : bool

@@ -6,13 +6,14 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from limitlens.data.contracts import EVENT_SOURCES, SOURCES, Dtype, Source
+from limitlens.data.contracts import EVENT_SOURCES, OUTCOMES, SOURCES, Dtype, Source
 from limitlens.data.errors import InputError
 
 #: Endings of the files that are read.
@@ -21,18 +22,25 @@ ENDINGS = (".parquet", ".csv", ".csv.gz")
 #: A file with more columns than this is refused.
 MAX_COLUMNS = 1_000
 
+#: What holds back a CSV row that has more or fewer fields than the header.
+RAGGED = "wrong number of fields"
+
 #: Position of a row in its file, from 1, the header and blank lines not counted.
 ROW = "delivered_row"
 
 #: What the folder of the simulated portfolio keeps beside the sources; never read, not worth a warning.
 SILENT_FOLDERS = frozenset({"truth"})
 
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
+#: Types of a Parquet column in which a declared type may come; what a CSV may hold, Parquet may hold too.
 _ACCEPTED: dict[Dtype, tuple[Callable[[pa.DataType], bool], ...]] = {
-    "string": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    "string": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer),
     "timestamp": (pa.types.is_timestamp, pa.types.is_date),
-    "cents": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    "integer": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    "boolean": (pa.types.is_boolean,),
+    "cents": _NUMBERS,
+    "integer": _NUMBERS,
+    "number": _NUMBERS,
+    "boolean": (pa.types.is_boolean, *_NUMBERS),
 }
 
 
@@ -95,7 +103,7 @@ def find_delivery(root: Path) -> Delivery:
     Raises
     ------
     InputError
-        No such folder, no accounts, no event source, or a link that leads out of the folder.
+        No such folder, no accounts, neither events nor outcomes, or a link that leads out of the folder.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one folder a source in it: {', '.join(SOURCES)}.")
@@ -103,8 +111,11 @@ def find_delivery(root: Path) -> Delivery:
     for source in SOURCES.values():
         if source.required and source.name not in files:
             raise InputError(f"{root / source.name}: no file found; put the {source.name} there as Parquet or CSV.")
-    if not any(name in files for name in EVENT_SOURCES):
-        raise InputError(f"{root}: no events; expected files in at least one of {', '.join(EVENT_SOURCES)}.")
+    if not any(name in files for name in (*EVENT_SOURCES, OUTCOMES.name)):
+        raise InputError(
+            f"{root}: no events and no outcomes; expected files in at least one of "
+            f"{', '.join((*EVENT_SOURCES, OUTCOMES.name))}."
+        )
     return Delivery(root, files, tuple(_ignored(root, files)))
 
 
@@ -170,11 +181,9 @@ def _expect_type(column: pa.ChunkedArray, title: str, dtype: Dtype, name: str) -
 
 
 def _read_csv(path: Path, name: str, source: Source) -> DeliveredFile:
-    with pa.input_stream(path, compression="detect") as stream:
-        data = stream.read()
+    data = whole_text(path, name)
     if not data or data.isspace():
         return DeliveredFile(name, _complete(pa.table({}), source, []), is_text=True)
-    _expect_whole_text(data, name)
     taken, unused = _columns(_header(data), name, source)
     ragged: list[tuple[int, str]] = []
 
@@ -197,17 +206,63 @@ def _read_csv(path: Path, name: str, source: Source) -> DeliveredFile:
 
 
 def _header(data: bytes) -> list[str]:
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""))
-    return next(line for line in lines if line)
+    return next(record for record in _records(data) if record)
 
 
-def _expect_whole_text(data: bytes, name: str) -> None:
+def _records(data: bytes, *, strict: bool = False) -> Any:
+    return csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=strict)
+
+
+def whole_text(path: Path, name: str) -> bytes:
+    """Bytes of a CSV file, unpacked, of which no quote takes in the rows that follow it.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        How messages call the file.
+
+    Raises
+    ------
+    InputError
+        The file is not UTF-8, or a quote is never closed or closed rows later.
+    OSError
+        The file cannot be read.
+    """
+    with pa.input_stream(path, compression="detect") as stream:
+        data: bytes = stream.read()
     if _undecodable(data):
         line = _first_line(data, _undecodable)
         raise InputError(f"{name}, line {line}: not UTF-8; save the file as UTF-8.")
-    if data.count(b'"') % 2:
-        line = _first_line(data, lambda text: text.count(b'"') % 2 == 1)
-        raise InputError(f"{name}: a quote is opened and never closed, first seen in line {line}; close or double it.")
+    if b'"' in data:
+        _expect_closed_quotes(data, name)
+    return data
+
+
+def _expect_closed_quotes(data: bytes, name: str) -> None:
+    """Read the records as the standard has them: a quote that is closed ends its value."""
+    records, fields, first = _records(data, strict=True), 0, 1
+    lines: list[bytes] = []
+    try:
+        for record in records:
+            fields, last = fields or len(record), records.line_num
+            if last > first:
+                lines = lines or data.splitlines()
+                if _read_as_rows(lines[first - 1 : last], fields):
+                    raise InputError(
+                        f"{name}: lines {first} to {last} are one value in quotes, but each reads as a row; "
+                        f"close or double the quote in line {first}."
+                    )
+            first = last + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{name}: a quote is opened and never closed, first seen in line {first}; close or double it."
+        ) from error
+
+
+def _read_as_rows(lines: Sequence[bytes], fields: int) -> bool:
+    """Whether lines that are one record would each be one; a value may have a line that looks so by its commas."""
+    return fields > 1 and sum(line.count(b",") + 1 == fields for line in lines) > 1
 
 
 def _undecodable(text: bytes) -> bool:

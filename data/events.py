@@ -23,7 +23,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
+from limitlens.data.calendar import reach_of_most
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES, Dtype
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
@@ -38,6 +39,7 @@ ARROW_TYPES: dict[Dtype, pa.DataType] = {
     "timestamp": UTC_TIME,
     "cents": pa.int64(),
     "integer": pa.int64(),
+    "number": pa.float64(),
     "boolean": pa.bool_(),
 }
 
@@ -128,19 +130,33 @@ class EventStore:
         delivered = {name for load in self.loads() for name, count in load["sources"].items() if count["files"]}
         return tuple(source for source in SOURCES if source in delivered)
 
-    def known_until(self, sources: Iterable[str] = EVENT_SOURCES) -> datetime:
-        """Latest known time, as delivered, over some sources of events.
+    def reach(self) -> dict[str, datetime]:
+        """Latest known time, as delivered, of each event source that has a row; where none has, of the outcomes.
 
         Raises
         ------
         WorkspaceError
-            No event of theirs was accepted yet.
+            Neither an event nor an outcome was accepted yet.
         """
-        events = " UNION ALL ".join(f"SELECT delivered_known_time FROM ({self.relation(s)})" for s in sources)
-        latest: datetime | None = run_sql(f"SELECT MAX(delivered_known_time) AS t FROM ({events})")["t"][0].as_py()
-        if latest is None:
+        ends = " UNION ALL ".join(
+            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})"
+            for s in (*EVENT_SOURCES, OUTCOMES.name)
+        )
+        found = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
+        if not found:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
-        return latest
+        return {s: t for s, t in found.items() if s in EVENT_SOURCES} or found
+
+    def known_until(self) -> datetime:
+        """How far most sources of events reach, by which a job goes that was given no date.
+
+        See :func:`limitlens.data.calendar.reach_of_most`.
+        """
+        return reach_of_most(self.reach().values())
+
+    def latest_known(self) -> datetime:
+        """Latest known time of any event; no date can be asked for that lies beyond it."""
+        return max(self.reach().values())
 
     def attributes(self) -> dict[str, str]:
         """Attributes of the accounts beyond the contract, each ``number``, ``text`` or ``boolean``."""

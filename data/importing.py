@@ -1,14 +1,15 @@
 """What every adapter shares: strict reading of a delivered CSV, writing the tables of the contract, the report."""
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.contracts import SOURCES, Dtype
+from limitlens.data.delivery import whole_text
 from limitlens.data.errors import InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.frames import to_arrow
@@ -86,10 +87,11 @@ def write_tables(data_set: str, tables: Mapping[str, pd.DataFrame], out: Path, n
 
 def _read_text(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
+        data = BytesIO(whole_text(path, str(path)))
+        return pd.read_csv(data, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; download the data set as docs/real-data.md says.") from None
-    except (OSError, EOFError, ValueError, zlib.error) as damage:
+    except (OSError, ValueError) as damage:
         raise InputError(f"{path}: not a readable CSV ({str(damage).strip()}); deliver it again.") from damage
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import QUARANTINE, stored_schema
 from limitlens.data.quoting import quoted
+from limitlens.data.units import expect_cents
 
 #: Times outside it are taken for mistakes of a unit or a placeholder.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
@@ -26,8 +28,11 @@ _NOT_CAST: dict[Dtype, str] = {
     "timestamp": f"not an ISO 8601 time from {FIRST_YEAR} to {LAST_YEAR}",
     "cents": "not a number",
     "integer": "not a number",
+    "number": "not a number",
     "boolean": "not true or false",
 }
+
+_BOOLEANS = {"true": 1, "false": 0}
 
 #: A row held back, before its source, file and load are known; the rest of the quarantine's columns.
 BROKEN = pa.schema([field for field in QUARANTINE if field.name not in ("load", "source", "file")])
@@ -61,10 +66,16 @@ class Rule:
 UNKNOWN_ACCOUNT = Rule(
     "account_id", "unknown account", "NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)"
 )
+#: It would not be the segment that the policy names.
+PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
 _FUTURE = Rule("event_time", "event in the future", "event_time > known_time")
 
-#: Rules that read more than one column.
+#: So far the clock of who delivers may be ahead of ours.
+CLOCK_SKEW = timedelta(hours=1)
+
+#: Rules beyond the declarations of the columns.
 ROW_RULES: dict[str, tuple[Rule, ...]] = {
+    ACCOUNTS.name: (PADDED_SEGMENT,),
     "consumption": (
         Rule("amount_cents", "negative amount", "amount_cents < 0 AND kind <> 'statement_balance'"),
         _FUTURE,
@@ -85,6 +96,13 @@ def source_rules(source: Source) -> list[Rule]:
     return [*rules, *ROW_RULES.get(source.name, ()), *linked]
 
 
+def known_after(loaded_at: datetime) -> Rule:
+    """Nobody can know today what becomes known tomorrow: the row comes too early, or its time is wrong."""
+    return Rule(
+        "known_time", "known after the load", f"known_time > TIMESTAMPTZ '{(loaded_at + CLOCK_SKEW).isoformat()}'"
+    )
+
+
 def column_rules(column: Column) -> Iterator[Rule]:
     """The rules one declaration stands for.
 
@@ -98,8 +116,9 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "null", f"{value if column.dtype == 'string' else raw} IS NULL")
     if column.dtype in _NOT_CAST:
         yield Rule(column.name, _NOT_CAST[column.dtype], f"{value} IS NULL AND {raw} IS NOT NULL")
-    if column.dtype in ("cents", "integer"):
+    if column.dtype in ("cents", "integer", "number"):
         yield Rule(column.name, "not a finite number", f"NOT isfinite({value})")
+    if column.dtype in ("cents", "integer"):
         yield Rule(column.name, f"above {MAX_CENTS} either way", f"abs({value}) > {MAX_CENTS}")
         yield Rule(column.name, "not a whole number", f"{value} <> trunc({value})")
     if _names_something(column):
@@ -124,9 +143,9 @@ def cast_sql(column: Column, is_text: bool) -> str:
     if column.dtype == "string":
         return f"NULLIF(CAST({value} AS VARCHAR), '')"
     if column.dtype == "boolean":
-        word = f"lower({value})"
-        words = f"CASE WHEN {word} IN ('true', '1') THEN TRUE WHEN {word} IN ('false', '0') THEN FALSE END"
-        return words if is_text else f"CAST({value} AS BOOLEAN)"
+        word = f"lower(CAST({value} AS VARCHAR))"
+        meant = {of: f"({word} = '{of}' OR TRY_CAST({word} AS DOUBLE) = {number})" for of, number in _BOOLEANS.items()}
+        return f"CASE {' '.join(f'WHEN {found} THEN {of}' for of, found in meant.items())} END"
     if column.dtype == "timestamp":
         time = f"TRY_CAST({value} AS TIMESTAMPTZ)"
         bounds = f"{time} >= TIMESTAMPTZ '{FIRST_YEAR}-01-01' AND {time} < TIMESTAMPTZ '{LAST_YEAR + 1}-01-01'"
@@ -149,8 +168,44 @@ def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str
     """
 
 
+def ruled_rows(
+    source: Source,
+    rules: Sequence[Rule],
+    table: pa.Table,
+    lines: pa.Table,
+    *,
+    is_text: bool,
+    attributes: Sequence[str] = (),
+) -> pa.Table:
+    """Read the rows of a file in their types, each with the first rule it breaks.
+
+    Parameters
+    ----------
+    source : Source
+    rules : sequence of Rule
+    table : pyarrow.Table
+        ``delivered_row``, the declared columns as delivered, the attributes.
+    lines : pyarrow.Table
+        Columns of :data:`LINES`.
+    is_text : bool
+        The file is a CSV.
+    attributes : sequence of str
+
+    Returns
+    -------
+    pyarrow.Table
+        Numbers as DOUBLE; :data:`RULE`, the place of the broken rule or null, and :data:`JSON`.
+    """
+    sql = _judging_sql(source, rules, attributes, is_text)
+    return run_sql(sql, {"delivered": table, "lines": lines})
+
+
 def judge(
-    source: Source, delivered: DeliveredFile, attributes: Mapping[str, pa.ChunkedArray], lines: pa.Table
+    source: Source,
+    delivered: DeliveredFile,
+    attributes: Mapping[str, pa.ChunkedArray],
+    lines: pa.Table,
+    loaded_at: datetime | None,
 ) -> tuple[pa.Table, pa.Table]:
     """Part the rows of one file into those that keep every rule and those that break one.
 
@@ -162,6 +217,8 @@ def judge(
         Its attributes, typed.
     lines : pyarrow.Table
         Columns of :data:`LINES`.
+    loaded_at : datetime or None
+        What is known later is held back; None: nothing is.
 
     Returns
     -------
@@ -173,19 +230,20 @@ def judge(
     Raises
     ------
     InputError
-        No value of a column is of its type.
+        No value of a column is of its type, or its cents look like another unit.
     """
     table = delivered.table.select([ROW, *source.column_names()])
     for name, values in attributes.items():
         table = table.append_column(name, values)
-    rules = source_rules(source) + _attribute_rules(attributes)
-    sql = _judging_sql(source, rules, list(attributes), delivered.is_text)
-    ruled = run_sql(sql, {"delivered": table, "lines": lines})
+    late = [known_after(loaded_at)] if loaded_at else []
+    rules = source_rules(source) + late + _attribute_rules(attributes)
+    ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes))
     for column in source.columns:
         if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:
             raise InputError(
                 f"{delivered.name}: column '{column.name}' holds no {column.dtype} at all; write it as {column.dtype}."
             )
+    expect_cents(delivered, source, ruled)
     sound = pc.is_null(ruled[RULE])
     declared = [field for field in stored_schema(source.name) if field.name in table.column_names]
     schema = pa.schema([(ROW, pa.int64()), *declared, *((name, values.type) for name, values in attributes.items())])

@@ -12,6 +12,9 @@ from limitlens.data.storage import write_text
 #: A spreadsheet reads text that begins with one of these as a formula.
 _FORMULA = r"^[=+\-@\t\r]"
 
+#: A number is none, with a sign too.
+_NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"
+
 
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write a table as CSV, all or nothing.
@@ -20,7 +23,7 @@ def write_csv(table: pa.Table, path: Path) -> None:
     ----------
     table : pyarrow.Table
         Structs become columns of their own (``state.pd_ref``), lists of text one text (``a; b``). Integers stay
-        integers. Text that a spreadsheet would run gets a leading apostrophe.
+        integers. Text and names that a spreadsheet would run get a leading apostrophe.
     path : Path
 
     Raises
@@ -31,7 +34,8 @@ def write_csv(table: pa.Table, path: Path) -> None:
     plain = table.flatten()
     columns = [_harmless(column) for column in plain.columns]
     sink = BytesIO()
-    csv.write_csv(pa.table(columns, names=plain.column_names), sink)
+    names = _harmless(pa.chunked_array([plain.column_names], pa.string())).to_pylist()
+    csv.write_csv(pa.table(columns, names=names), sink)
     write_text(sink.getvalue().decode(), path)
 
 
@@ -40,4 +44,5 @@ def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = pc.binary_join(column, "; ")
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
-    return pc.replace_substring_regex(column, _FORMULA, r"'\0")
+    quoted = pc.replace_substring_regex(column, _FORMULA, r"'\0")
+    return pc.if_else(pc.match_substring_regex(column, _NUMBER), column, quoted)

@@ -87,6 +87,15 @@ class Settled:
             sql = f"SELECT rows.* EXCLUDE ({_POSITION}){number} FROM ({rows}) AS rows {joined} ORDER BY {_POSITION}"
             yield self.run(sql, {})
 
+    def accepted_where(self, condition: str) -> int:
+        """Number of the accepted rows for which an SQL condition holds."""
+        return _count(self.run, f"placed WHERE {condition}")
+
+    def known_until(self) -> datetime | None:
+        """Latest known time of an accepted row, as delivered; None: there is no row."""
+        found: datetime | None = self.run("SELECT MAX(delivered_known_time) AS t FROM placed", {})["t"][0].as_py()
+        return found
+
     def accounts(self) -> pa.Table:
         """Ids of the accounts in the store or among the accepted rows: one column, ``account_id``."""
         return self.run("SELECT account_id FROM stored UNION SELECT account_id FROM placed", {})

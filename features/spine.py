@@ -57,6 +57,21 @@ def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd
     return lines[lines["opened_at"] < lines["as_of"]].reset_index(drop=True)
 
 
+def without_limit(as_of: datetime, events: Mapping[str, pa.Table | str]) -> int:
+    """Number of lines opened before a time that had limit 0 then, as known at it: they stand in no book."""
+    moment = f"TIMESTAMPTZ '{as_of.isoformat()}'"
+    sql = f"""
+    WITH known AS (
+        SELECT opened_at, limit_cents FROM accounts WHERE known_time < {moment} QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY account_id ORDER BY known_time DESC, delivered_known_time DESC
+        ) = 1
+    )
+    SELECT COUNT(*) AS lines FROM known WHERE opened_at < {moment} AND limit_cents = 0
+    """
+    found: int = run_sql(sql, {"accounts": events["accounts"]})["lines"][0].as_py()
+    return found
+
+
 def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
     """Accounts opened in ``[first, end)``: ``account_id, opened_at``."""
     sql = f"""

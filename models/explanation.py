@@ -96,7 +96,9 @@ def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence
     declared = model.features.declaration_of
     code_of = {name: declared[name].reason for name in shap.columns if name in declared}
     codes = sorted(set(code_of.values()))
-    strength = np.column_stack([shap[[n for n, c in code_of.items() if c == code]].sum(axis=1) for code in codes])
+    strength = np.empty((len(shap), len(codes)))  # without events there is no code
+    for place, code in enumerate(codes):
+        strength[:, place] = shap[[n for n, c in code_of.items() if c == code]].sum(axis=1)
     order = np.argsort(-strength, axis=1, kind="stable")
     return [
         list(dict.fromkeys([*evidence[i], *(codes[j] for j in order[i] if strength[i, j] > 0)]))[:MAX_REASONS]

@@ -52,7 +52,7 @@ def decide(
     as_of : datetime, optional
         Decide the whole book at this moment only.
     until : datetime, optional
-        Last date of the calendar; default: the last month start the data reach.
+        Last date of the calendar; default: the last month start that most sources of events reach.
     model_version : str, optional
         Default: the champion.
     policy : Policy, optional
@@ -64,7 +64,8 @@ def decide(
     ConfigError
         A rule of the policy names a column that does not exist.
     WorkspaceError
-        No champion, a date that is already decided, one the data do not reach, or no room on the disk.
+        No champion, a date that is already decided, one the data do not reach, a jump of more than two months that
+        nobody asked for, or no room on the disk.
     IntegrityError
         A recorded limit cannot be reproduced; nothing of that date is recorded.
     """
@@ -80,7 +81,7 @@ def decide(
         new = workspace.scoring(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)
         if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
-            dates = decision_dates(workspace.events.known_until(), ledger.decided_until(), as_of, until)
+            dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
             steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
             if steps:
                 _decide_steps(workspace, new, steps, progress)

@@ -1,6 +1,6 @@
 """The plan: which lines are decided at which date."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,9 +14,13 @@ from limitlens.data.calendar import (
     format_time,
     last_decision_dates,
     midnight,
+    reach_of_most,
 )
 from limitlens.data.errors import WorkspaceError
 from limitlens.features.spine import book, lines_at, opened_between
+
+#: From one month start to the next but one; a calendar that would go on for longer is asked for.
+LONGEST_JUMP = DAY * 62
 
 _WEEK = DAY * NEW_LINE_DAILY_DAYS
 
@@ -37,21 +41,35 @@ class Step:
 
 
 def decision_dates(
-    known_until: datetime, decided_until: datetime | None, as_of: datetime | None, until: datetime | None
+    reach: Mapping[str, datetime], decided_until: datetime | None, as_of: datetime | None, until: datetime | None
 ) -> list[datetime]:
     """Dates to decide: ``as_of`` alone, or every day after the last decided one up to ``until``.
 
-    Without earlier decisions the calendar begins one month start before the last.
+    Parameters
+    ----------
+    reach : mapping of source to datetime
+        Latest known time of each source of events. The calendar ends where most of them end; a date that is given may
+        lie as far ahead as any of them reaches.
+    decided_until : datetime or None
+        Without earlier decisions the calendar begins one month start before the last.
+    as_of, until : datetime or None
 
     Raises
     ------
     WorkspaceError
-        The data do not reach the date, or it is decided already.
+        The data do not reach the date, it is decided already, or it lies more than :data:`LONGEST_JUMP` after the last
+        decision and was not given.
     """
-    last = as_of or until or last_decision_dates(known_until)[-1]
-    if last > data_end(known_until):
+    last = as_of or until or last_decision_dates(reach_of_most(reach.values()))[-1]
+    latest = max(reach.values())
+    if last > data_end(latest):
         raise WorkspaceError(
-            f"cannot decide as of {format_time(last)}: the data end at {format_time(known_until)}; deliver more first."
+            f"cannot decide as of {format_time(last)}: the data end at {format_time(latest)}; deliver more first."
+        )
+    if decided_until and not (as_of or until) and last > decided_until + LONGEST_JUMP:
+        raise WorkspaceError(
+            f"decided up to {format_time(decided_until)}, and the data reach {format_time(last)}: see that no load in "
+            f"between is missing and no time is wrong, then name the last date with --until {format_time(last)}."
         )
     if as_of is None:
         first = midnight(decided_until) + DAY if decided_until else last_decision_dates(last - DAY * 2)[-1]

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from limitlens.data.calendar import format_time
+from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.features.line import line_column_names
+from limitlens.features.spine import without_limit
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
+from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
+
+#: What is counted by action and summed over all of them.
+_COUNTS = ("decisions", "attributed", "changed", "split", "cancelled", "without_reason")
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,9 @@ class Decided:
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
     ``shares_cents`` are sums over these. ``cancelled`` counts limits that stayed because causes cancelled out.
     ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads among the lines the model learned from.
+    ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book, ``without_reason`` the
+    adverse decisions about which no behaviour is known that a customer could be told. ``absent`` names the sources of
+    events that the model does not read; without ``knows_balances`` every balance counts as 0.
     """
 
     dates: tuple[str, ...]
@@ -35,10 +44,14 @@ class Decided:
     cancelled: int
     mean_pd: float
     learned_share: float
+    without_limit: int
+    without_reason: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
     backtest: bool
     inactive_rules: tuple[str, ...]
+    absent: tuple[str, ...]
+    knows_balances: bool
     model_version: str
     policy_digest: str
 
@@ -67,23 +80,29 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
     sums = ", ".join(
         f"COALESCE(SUM(share_cents_{player}) FILTER ({split} <> 0), 0)::BIGINT AS {player}" for player in PLAYERS
     )
+    adverse = ", ".join(f"'{action}'" for action in sorted(ADVERSE))
+    columns, features = _columns(iteration), iteration.model.features
     sql = f"""
     SELECT action, COUNT(*) AS decisions, COUNT(phi_state) AS attributed, COUNT(*) FILTER ({split} <> 0) AS split,
         COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled, SUM(pd) AS pd,
-        COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed, {sums}
+        COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed,
+        COUNT(*) FILTER (action IN ({adverse}) AND len(reasons) = 0) AS without_reason, {sums}
     FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
     """
     rows = workspace.ledger.table(sql).to_pydict() if runs else {}
     learned = workspace.validation(iteration.model_version)["train"]
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),
-        **{name: sum(rows.get(name, [])) for name in ("decisions", "attributed", "changed", "split", "cancelled")},
+        **{name: sum(rows.get(name, [])) for name in _COUNTS},
         mean_pd=sum(rows.get("pd", [])) / max(sum(rows.get("decisions", [])), 1),
         learned_share=learned["bads"] / learned["rows"],
+        without_limit=without_limit(runs[-1].as_of, workspace.events.relations()) if runs else 0,
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         backtest=any(run.backtest for run in runs),
-        inactive_rules=tuple(inactive_rules(iteration.policy, _columns(iteration))),
+        inactive_rules=tuple(inactive_rules(iteration.policy, columns)),
+        absent=tuple(source for source in EVENT_SOURCES if source not in features.sources),
+        knows_balances="balance_cents" in columns,
         model_version=iteration.model_version,
         policy_digest=iteration.policy.digest,
     )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import parquet_stream
-from limitlens.features.spine import book
+from limitlens.features.spine import book, without_limit
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked
 from limitlens.pipeline.feature_tables import opened_tables
@@ -35,9 +35,10 @@ BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Scored:
-    """How many lines were scored, by which version, and whether out of fold (before its labels end)."""
+    """How many lines were scored and how many not for want of a limit, by which version, whether out of fold."""
 
     rows: int
+    without_limit: int
     model_version: str
     backtest: bool
     path: Path
@@ -74,7 +75,7 @@ def score(
     version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
-    known_until = workspace.events.known_until()
+    known_until = workspace.events.latest_known()
     if as_of > data_end(known_until):
         raise WorkspaceError(
             f"cannot score as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
@@ -92,7 +93,7 @@ def score(
         for piece in scored_batches(iteration, table, lines["account_id"], state):
             write(piece)
             rows += len(piece)
-    return Scored(rows, version, backtest, out)
+    return Scored(rows, without_limit(as_of, workspace.events.relations()), version, backtest, out)
 
 
 def scored_batches(

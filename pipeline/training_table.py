@@ -215,7 +215,7 @@ def _labels(
         delivered = delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
         return delivered.assign(indeterminate=False)
     first = first_payment(relations)
-    end = min(end, data_end(workspace.events.known_until(("payment",))))
+    end = min(end, data_end(workspace.events.reach()["payment"]))
     months = matured_months(first, end, settings.horizon_months)
     if not months:
         raise WorkspaceError(

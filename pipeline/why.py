@@ -10,6 +10,7 @@ import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import format_time
+from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.features.line import line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
@@ -159,15 +160,26 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
         The decision or its split cannot be reproduced from the events.
     """
     decisions = recorded_decisions(workspace, account_id)
+    if decisions.empty:
+        raise WorkspaceError(_undecided(workspace, account_id))
     place = _place(decisions, account_id, as_of)
     change = decisions.iloc[[place]].reset_index(drop=True)
     previous = decisions.iloc[[place - 1]].reset_index(drop=True) if place else None
     return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
 
 
+def _undecided(workspace: Workspace, account_id: str) -> str:
+    account = account_id.replace("'", "''")
+    sql = f"SELECT limit_cents FROM accounts WHERE account_id = '{account}' ORDER BY known_time DESC LIMIT 1"
+    limits = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["limit_cents"].to_pylist()
+    if limits == [0]:
+        return f"account {account_id!r} has limit 0, so it stands in no book and is never decided; deliver its limit."
+    if not limits:
+        return f"account {account_id!r} was never delivered; limitlens ledger list shows those that have decisions."
+    return f"account {account_id!r} has no decision; limitlens ledger list shows those that have."
+
+
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
-    if decisions.empty:
-        raise WorkspaceError(f"account {account_id!r} has no decision; limitlens ledger list shows those that have.")
     if as_of is not None:
         found = np.flatnonzero(decisions["as_of"] == pd.Timestamp(as_of))
         if not len(found):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from limitlens.limits.attribution import ORDERS, PLAYERS
+from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline.amounts import money, push, value
 from limitlens.pipeline.customer import LANGUAGES
 from limitlens.pipeline.timeline import Moment
@@ -60,10 +61,20 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
     return "\n".join(lines)
 
 
+#: An adverse decision on a line about which nothing is known that a customer did.
+_UNTOLD = {
+    "en": "Told to the customer: no reason yet; no behaviour that speaks against the line is known, "
+    "a person has to say why.",
+    "zh": "告知客户：暂无理由；未掌握客户自身的不利行为，须由人工说明原因。",
+}
+
+
 def customer_sentences(answer: Answer, language: str) -> list[str]:
     """What the customer is told in one language: the reasons, and what could have been different."""
     texts, between = (answer.reason_texts, "; ") if language == "en" else (answer.reason_texts_zh, "；")
     told = [_TOLD[language].format(between.join(texts))] if texts else []
+    if not texts and answer.action in ADVERSE:
+        told = [_UNTOLD[language]]
     different = answer.recourse_texts.get(language)
     return [*told, _DIFFERENT[language].format(different)] if different else told
 

@@ -526,7 +526,7 @@ def test_the_command_line_corrupts_a_batch(inbox: Path, tmp_path: Path) -> None:
 )
 def test_what_the_check_holds_back_today(name: str, rule: tuple[str, str] | None, inbox: Path, tmp_path: Path) -> None:
     report = corrupt(inbox, tmp_path / "out", [Fault(name, "consumption")])
-    load = check_events(tmp_path / "out", EventStore(tmp_path / "work"))
+    load = check_events(tmp_path / "out", EventStore(tmp_path / "work"), max_quarantined_share=1)
     count, held = load.sources["consumption"], {("consumption", *rule): 30} if rule else {}
     assert load.quarantine == held
     assert count.rows_in == report.sources["consumption"].rows_out

@@ -26,10 +26,12 @@ from limitlens.limits.policy import ACTIONS
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.pipeline.attribute import state_before
+from limitlens.pipeline.cli.limits import decision_lines
 from limitlens.pipeline.decide import decide
 from limitlens.pipeline.promote import Override, promote
 from limitlens.pipeline.replay import iterations, recorded_decisions, replay
 from limitlens.pipeline.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.score import score
 from limitlens.pipeline.take_in import check_delivery
 from limitlens.pipeline.train import train
 from limitlens.pipeline.why import why
@@ -331,6 +333,42 @@ def test_a_correction_after_the_decision_leaves_the_old_one_replayable(copied: W
     report = check_events(events, copied.events, decided_until=decided, progress=quiet)
     assert report.sources["payment"].stamped == 1
     assert replay(copied, quiet, account) > 0
+
+
+def deliver_login(inbox: Path, line: dict[str, object], login: dict[str, object]) -> None:
+    for source, row in (("accounts", line), ("device", login | {"device_id": "D1", "city": "X"})):
+        (inbox / source).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([row]), inbox / source / "a.parquet")
+
+
+def test_one_login_dated_ahead_has_no_empty_month_decided(copied: Workspace, tmp_path: Path) -> None:
+    decided = copied.ledger.decided_until()
+    assert decided is not None
+    ahead = decided + timedelta(days=120)
+    line = {"account_id": "Z1", "opened_at": decided, "known_time": decided, "limit_cents": 1, "segment": "student"}
+    login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": ahead, "known_time": ahead, "kind": "login"}
+    deliver_login(tmp_path / "in", line, login)
+    check_delivery(copied, tmp_path / "in", quiet)
+    assert decide(copied, progress=quiet).decisions == 0
+
+
+def test_lines_with_limit_0_are_counted_by_decide_and_score_and_why_says_so(copied: Workspace, tmp_path: Path) -> None:
+    decided = copied.ledger.decided_until()
+    assert decided is not None
+    opened, day = decided - timedelta(days=9), decided + timedelta(hours=3)
+    line = {"account_id": "Z1", "opened_at": opened, "known_time": opened, "limit_cents": 0, "segment": "student"}
+    login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": day, "known_time": day, "kind": "login"}
+    deliver_login(tmp_path / "in", line, login)
+    check_delivery(copied, tmp_path / "in", quiet)
+    tomorrow = decided + timedelta(days=1)
+    assert score(copied, tomorrow, tmp_path / "scores.parquet", progress=quiet).without_limit == 1
+    now = decide(copied, as_of=tomorrow, progress=quiet)
+    assert now.without_limit == 1
+    assert "note: 1 lines have limit 0, stand in no book and were not decided" in decision_lines(now)
+    with pytest.raises(WorkspaceError, match="'Z1' has limit 0, so it stands in no book and is never decided"):
+        why(copied, "Z1")
+    with pytest.raises(WorkspaceError, match="'Z2' was never delivered"):
+        why(copied, "Z2")
 
 
 def test_two_runs_at_once_are_refused(copied: Workspace) -> None:

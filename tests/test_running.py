@@ -346,7 +346,12 @@ def test_each_kind_of_end_has_its_own_exit_code(
         assert ends_with(["decide", *work], monkeypatch) == 5
     assert ends_with(["decide", *work], monkeypatch) == 7
     assert ends_with(["reconcile", *work], monkeypatch) == 7
-    assert ends_with(["check", str(small_workspace.root.parent / "events"), *work], monkeypatch) == 7
+    assert (
+        ends_with(
+            ["check", str(small_workspace.root.parent / "events"), "--loaded-at", "2026-07-03", *work], monkeypatch
+        )
+        == 7
+    )
     next((tmp_path / "work" / "decisions").glob("*.parquet")).write_bytes(b"PAR1")
     assert ends_with(["ledger", "verify", *work], monkeypatch) == 6
 

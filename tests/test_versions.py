@@ -87,7 +87,7 @@ def test_loads_are_settled_as_plain_python_would(
         for number, (files, decided_until) in enumerate(loads):
             inbox = Path(folder, str(number))
             deliver(inbox, files)
-            report = check_events(inbox, store, decided_until=decided_until)
+            report = check_events(inbox, store, decided_until=decided_until, max_quarantined_share=1)
             count = report.sources["device"]
             accepted, conflicts, repeats = settled(stored, [row for rows in files for row in rows], decided_until)
             assert (count.accepted, count.quarantined, count.deduplicated) == (len(accepted), conflicts, repeats)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from limitlens.data.calendar import data_end, format_time
+from limitlens.data.calendar import add_months, data_end, format_time
+from limitlens.data.contracts import MAX_QUARANTINED_SHARE
 from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.resources import MEMORY_LIMIT
@@ -58,6 +59,7 @@ def simulate(
     """
     from limitlens.data.world import read_world
     from limitlens.data.world import simulate as simulate_portfolio
+    from limitlens.data.world.simulation import START
 
     report = simulate_portfolio(
         out,
@@ -73,7 +75,9 @@ def simulate(
         typer.echo(f"{name:<16} {rows:>12,} rows")
     for cause, count in report.episodes.items():
         typer.echo(f"{cause:<16} {count:>12,} episodes")
-    typer.echo(f"next: limitlens check {out}")
+    end = add_months(START, months)
+    ahead = f" --loaded-at {format_time(end)}" if end > datetime.now(UTC) else ""
+    typer.echo(f"next: limitlens check {out}{ahead}")
 
 
 @app.command("import")
@@ -168,6 +172,14 @@ def check(
     threads: ThreadsOption = None,
     wait: WaitOption = False,
     memory: MemoryOption = MEMORY_LIMIT,
+    max_quarantined_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Refuse the load when more of the rows of a source break the contract."),
+    ] = MAX_QUARANTINED_SHARE,
+    loaded_at: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, help="Time of the load, default: now; what is known only later is held back."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
@@ -183,7 +195,13 @@ def check(
     limit_memory(memory)
     space = Workspace(workspace)
     with patient(wait):
-        report = check_delivery(space, source, progress)
+        report = check_delivery(
+            space,
+            source,
+            progress,
+            loaded_at=loaded_at or datetime.now(UTC),
+            max_quarantined_share=max_quarantined_share,
+        )
     if as_json:
         print_json(report.to_dict())
     else:
@@ -262,7 +280,7 @@ def _build_book(
 ) -> None:
     from limitlens.pipeline.feature_tables import feature_tables
 
-    known_until = space.events.known_until()
+    known_until = space.events.latest_known()
     if as_of > data_end(known_until):
         raise WorkspaceError(
             f"no features as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."

@@ -51,7 +51,9 @@ def decide(
     as_of: Annotated[
         datetime | None, typer.Option(parser=moment, help="Decide the whole book at this time only.")
     ] = None,
-    until: Annotated[datetime | None, typer.Option(parser=moment, help="Last date of the calendar.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=moment, help="Last date of the calendar; needed beyond 62 days.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -59,7 +61,7 @@ def decide(
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide limits and attribute every change; default: up to the last month start the data reach.
+    """Decide limits and attribute every change; default: up to the last month start most sources reach.
 
     The book is decided at month starts, lines under a week old daily. The first call begins at the last month
     start but one. The exit code is 7 when nothing is left to decide.
@@ -108,6 +110,16 @@ def decision_lines(decided: "Decided") -> list[str]:
         lines.append(
             f"warning: the mean PD of the lines decided is {decided.mean_pd:.2%}; of those the model learned from "
             f"{decided.learned_share:.2%} went bad: see whether a source stopped or the book is another"
+        )
+    if decided.without_limit:
+        lines.append(f"note: {decided.without_limit:,} lines have limit 0, stand in no book and were not decided")
+    if decided.absent:
+        balances = "" if decided.knows_balances else "; balances are not known and count as 0"
+        lines.append(f"note: decided without {', '.join(decided.absent)}: never delivered{balances}")
+    if decided.without_reason:
+        lines.append(
+            f"note: {decided.without_reason:,} adverse decisions have no reason a customer could be told: "
+            "no behaviour that speaks against these lines is known"
         )
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
     return lines

@@ -25,7 +25,6 @@ from limitlens.pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.table import Table
 
     from limitlens.limits.policy import Policy
@@ -272,29 +271,13 @@ def qualify(
 ) -> None:
     """Decide applications by the opening table of the policy: who qualifies, and with which limit.
 
+    Every column comes back as it was delivered. A file with a wrong cell is refused, with its row and column.
+
     Example: limitlens qualify applications.csv --out qualified.csv
     """
-    import pandas as pd
-
-    from limitlens.limits.opening import qualify as qualify_applications
+    from limitlens.pipeline.applications import answer_applications
     from limitlens.pipeline.workspace import default_policy
 
     chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()
-    asked = _applications(applications)
-    answers = qualify_applications(asked, chosen)
-    told = answers.assign(fired_rules=[" ".join(fired) for fired in answers["fired_rules"]])
-    pd.concat([asked, told], axis=1).to_csv(out, index=False)
-    typer.echo(f"{len(asked):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")
-
-
-def _applications(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        read = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
-        found: pd.DataFrame = read(path).convert_dtypes()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); expected a CSV or Parquet file.") from error
-    if "segment" not in found:
-        raise ConfigError(f"{path}: column 'segment' is missing; add it.")
-    return found
+    answers = answer_applications(applications, chosen, out)
+    typer.echo(f"{len(answers):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")

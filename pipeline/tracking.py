@@ -1,5 +1,6 @@
 """The one door to MLflow: runs, registered versions, aliases, in a local SQLite store with local artifacts."""
 
+import itertools
 import logging
 import os
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ _MAX_PARAMETER = 8_000
 _NO_ROOM = ("database or disk is full", "No space left on device")
 _RUN_BYTES = 1 << 24
 
+#: Of a path, in the name of an experiment; MLflow refuses one of more than 500 characters.
+_MAX_NAME = 400
+
 #: Runs MLflow gives at once.
 _PAGE_RUNS = 1_000
 
@@ -58,17 +62,18 @@ def client(store: Path) -> "MlflowClient":
 def _experiment(mlflow: "MlflowClient", store: Path) -> str:
     """The experiment that keeps its artifacts below this store; a store that was moved gets a new one.
 
-    MLflow records absolute addresses: without this, a copy of a workspace would write into the original.
+    MLflow records absolute addresses: without this, a copy of a workspace would write into the original. An experiment
+    that was deleted keeps its name, so a new one gets another.
     """
     location = (store / "artifacts").resolve().as_uri()
-    found = mlflow.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
-    if found.artifact_location == location:
-        return str(found.experiment_id)
-    name = f"{EXPERIMENT} moved to {store.resolve()}"
-    moved = mlflow.get_experiment_by_name(name)
-    return str(moved.experiment_id if moved else mlflow.create_experiment(name, artifact_location=location))
+    moved = f"{EXPERIMENT} moved to {str(store.resolve())[-_MAX_NAME:]}"
+    for name in itertools.chain([EXPERIMENT, moved], (f"{moved}, {number}" for number in itertools.count(2))):
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            return str(mlflow.create_experiment(name, artifact_location=location))
+        if found.artifact_location == location and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+    raise AssertionError("names do not end")
 
 
 @contextmanager
@@ -124,15 +129,18 @@ def _interrupted(mlflow: "MlflowClient", experiment: str, name: str, tag: str, t
 
 
 def heads(store: Path) -> dict[str, str]:
-    """Head of the ledger that each run recorded, by run id; nothing without a store."""
+    """Head of the ledger that each run recorded, by run id, deleted runs too; nothing without a store."""
     if not (store / "mlflow.db").is_file():
         return {}
     mlflow = client(store)
-    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    from mlflow.entities import ViewType  # noqa: PLC0415
+
+    every = ViewType.ALL
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(view_type=every)]
     found: dict[str, str] = {}
     token: str | None = None
     while token != "":
-        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", max_results=_PAGE_RUNS, page_token=token)
+        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", every, _PAGE_RUNS, page_token=token)
         found |= {run.info.run_id: run.data.tags[HEAD] for run in page}
         token = page.token or ""
     return found

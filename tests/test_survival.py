@@ -1,12 +1,18 @@
 """A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
 
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from limitlens.data.errors import IntegrityError
 from limitlens.pipeline import tracking
+from limitlens.pipeline.cli import app
 from limitlens.pipeline.override import override
 from limitlens.pipeline.verify import verify
 from limitlens.pipeline.workspace import Workspace
@@ -24,6 +30,98 @@ def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
 def an_open_line(workspace: Workspace) -> str:
     latest = workspace.ledger.query("SELECT account_id FROM current WHERE action = 'keep' ORDER BY as_of DESC LIMIT 1")
     return str(latest["account_id"].iloc[0])
+
+
+def told(workspace: Workspace, *words: str) -> BaseException | None:
+    """How a command of the command line ends that is not asked to write."""
+    return CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)]).exception
+
+
+# Damage
+
+#: Commands that read what was recorded; each is given an account, and a file to write to.
+READERS = (
+    ["ledger", "list"],
+    ["ledger", "verify"],
+    ["ledger", "replay"],
+    ["ledger", "export", "OUT.csv"],
+    ["why", "ACCOUNT"],
+    ["queue"],
+    ["report", "--out", "OUT.html"],
+    ["score", "--as-of", "2026-07-01", "--out", "OUT.parquet"],
+    ["decide"],
+)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def zeroed(path: Path) -> None:
+    """Damage a reader only meets within the file."""
+    body = bytearray(path.read_bytes())
+    body[4 : len(body) // 2] = bytes(len(body) // 2 - 4)
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("folder", "damage"),
+    [("decisions", Path.unlink), ("decisions", zeroed), ("attributions", cut), ("events/payment", zeroed)],
+)
+def test_a_recorded_file_that_cannot_be_read_is_named_by_every_command(
+    folder: str, damage: Callable[[Path], None], copied: Workspace, tmp_path: Path
+) -> None:
+    account = an_open_line(copied)
+    path = min((copied.root / folder).glob("*.parquet"))
+    damage(path)
+    for words in READERS:
+        given = [word.replace("ACCOUNT", account).replace("OUT", str(tmp_path / "out")) for word in words]
+        ended = told(copied, *given)
+        if words != ["ledger", "verify"] and (ended is None or (isinstance(ended, SystemExit) and ended.code == 7)):
+            continue  # it need not read the file
+        assert isinstance(ended, IntegrityError), (words, ended)
+        assert str(path) in str(ended)
+        assert "\n" not in str(ended)
+
+
+@pytest.mark.parametrize("mark", ["{}", "[]", "{", "null", '{"load": 1, "files": {}, "sources": {}}', "\xff"])
+def test_a_mark_of_a_load_that_is_none_is_named(mark: str, copied: Workspace) -> None:
+    path = copied.root / "loads" / "0001.json"
+    path.write_text(mark, encoding="latin-1")
+    for words in (["ledger", "verify"], ["decide"], ["why", "A000001"], ["queue"]):
+        ended = told(copied, *words)
+        assert isinstance(ended, IntegrityError), (words, ended)
+        assert str(ended).startswith(f"{path}: not the file that was written (")
+
+
+def test_a_ledger_that_is_no_sqlite_file_or_damaged_is_named(copied: Workspace) -> None:
+    path = copied.root / "ledger.sqlite"
+    for rest in copied.root.glob("ledger.sqlite-*"):
+        rest.unlink()
+    whole = path.read_bytes()
+    for body in (b"garbage" * 1_000, whole[:5_000], whole[:4_096] + b"\x05" * (len(whole) - 4_096)):
+        path.write_bytes(body)
+        for words in (["ledger", "list"], ["ledger", "verify"], ["decide"], ["why", "A000001"], ["iterations"]):
+            ended = told(copied, *words)
+            assert isinstance(ended, IntegrityError), (words, ended)
+            assert str(ended).startswith(f"{path}: not the file that was written (")
+
+
+def test_a_cell_of_the_ledger_that_is_none_of_ours_is_named(copied: Workspace) -> None:
+    with closing(sqlite3.connect(copied.root / "ledger.sqlite")) as connection, connection:
+        connection.execute("UPDATE runs SET as_of = 'yesterday' WHERE rowid = 1")
+    for words in (["ledger", "list"], ["ledger", "verify"], ["decide"]):
+        assert isinstance(told(copied, *words), IntegrityError), words
+
+
+def test_a_feature_table_that_cannot_be_read_is_built_again(copied: Workspace, tmp_path: Path) -> None:
+    given = ["score", "--as-of", "2026-07-01", "--out", str(tmp_path / "scores.parquet")]
+    assert told(copied, *given) is None
+    before = (tmp_path / "scores.parquet").read_bytes()
+    for path in (copied.root / "features").glob("*/*.parquet"):
+        cut(path)
+    assert told(copied, *given) is None
+    assert (tmp_path / "scores.parquet").read_bytes() == before
 
 
 # The store of MLflow

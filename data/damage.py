@@ -18,19 +18,33 @@ from limitlens.data.errors import IntegrityError
 
 _Found = TypeVar("_Found")
 
+_MISSING = "it is missing"
+
 #: A file as SQL names it.
 _NAMED = re.compile(r"'((?:[^']|'')*\.parquet)'")
 
 
-def sql_files(paths: Iterable[Path]) -> str:
-    """A list of files in SQL.
+def parquet_sql(paths: Iterable[Path], *, by_name: bool = False) -> str:
+    """What SQL reads recorded files with; no folder such as ``a=b`` becomes a column.
 
-    Examples
-    --------
-    >>> print(sql_files([Path("a.parquet"), Path("it's.parquet")]))
-    ['a.parquet', 'it''s.parquet']
+    Parameters
+    ----------
+    paths : iterable of Path
+        They are there: DuckDB would take the name of one that is not for a pattern, and read what fits it.
+    by_name : bool
+        Columns that some of the files lack are null there.
+
+    Raises
+    ------
+    IntegrityError
+        A file is missing.
     """
-    return f"[{', '.join(_text(path) for path in paths)}]"
+    found = list(paths)
+    for path in found:
+        if not path.is_file():
+            raise damaged(path, _MISSING)
+    options = ", union_by_name = TRUE" if by_name else ""
+    return f"read_parquet([{', '.join(map(_text, found))}], hive_partitioning = FALSE{options})"
 
 
 def _text(path: Path) -> str:
@@ -38,7 +52,7 @@ def _text(path: Path) -> str:
 
 
 def files_in(sql: str) -> list[Path]:
-    """Every Parquet file that SQL names, as :func:`sql_files` writes them.
+    """Every Parquet file that SQL names, as :func:`parquet_sql` writes them.
 
     Examples
     --------
@@ -92,7 +106,7 @@ def damaged(path: Path, told: object) -> IntegrityError:
 def _damage(path: Path) -> str | None:
     """What keeps a Parquet file from being read to its end, if anything does."""
     if not path.is_file():
-        return "it is missing"
+        return _MISSING
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for _ in file.iter_batches():

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES, Dtype
-from limitlens.data.damage import naming_damage, read_json, sql_files
+from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
@@ -315,7 +315,7 @@ def _select(paths: Sequence[Path], schema: pa.Schema) -> str:
         nulls = ", ".join(f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {quoted(field.name)}" for field in schema)
         return f"SELECT {nulls} WHERE FALSE"
     columns = ", ".join(map(quoted, schema.names))
-    return f"SELECT {columns} FROM read_parquet({sql_files(paths)}, union_by_name = TRUE)"
+    return f"SELECT {columns} FROM {parquet_sql(paths, by_name=True)}"
 
 
 _SPARK_TYPES = {**_SQL_TYPES, pa.string(): "STRING", UTC_TIME: "TIMESTAMP"}

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from limitlens.data.damage import damaged
 from limitlens.data.disk import no_room
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import alone_in
+from limitlens.data.storage import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,9 @@ _RUN_BYTES = 1 << 24
 #: Of a path, in the name of an experiment; MLflow refuses one of more than 500 characters.
 _MAX_NAME = 400
 
+#: With which a database begins.
+_SQLITE = b"SQLite format 3\0"
+
 #: Runs MLflow gives at once.
 _PAGE_RUNS = 1_000
 
@@ -50,13 +56,37 @@ def client(store: Path) -> "MlflowClient":
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    store.mkdir(parents=True, exist_ok=True)
+    database = store / "mlflow.db"
+    if not database.exists():
+        _create(database)
+    with database.open("rb") as file:
+        if file.read(len(_SQLITE)) != _SQLITE:
+            raise damaged(database, "it is no SQLite file")
+    return _opened(database)
+
+
+def _opened(database: Path) -> "MlflowClient":
     from mlflow import MlflowClient  # noqa: PLC0415 (takes seconds; only steps that record need it)
+    from sqlalchemy import URL  # noqa: PLC0415
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    store.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{(store / 'mlflow.db').resolve()}"
+    # With the driver named, MLflow makes no folder for what it takes the path to be, where letters of it are quoted.
+    uri = URL.create("sqlite+pysqlite", database=str(database.resolve())).render_as_string()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create(database: Path) -> None:
+    """Make the database under another name first: MLflow cannot go on with one it was killed in the middle of."""
+    with alone_in(database.parent):
+        if database.exists():
+            return
+        temporary = database.with_name(f".{database.name}.tmp")
+        for rest in database.parent.glob(f"{temporary.name}*"):
+            rest.unlink()
+        _opened(temporary).search_experiments()
+        publish(temporary, database)
 
 
 def _experiment(mlflow: "MlflowClient", store: Path) -> str:
@@ -100,8 +130,8 @@ def recorded_run(
     WorkspaceError
         The disk is full.
     """
-    mlflow = client(store)
     try:
+        mlflow = client(store)
         experiment = _experiment(mlflow, store)
         found = _interrupted(mlflow, experiment, name, once, tags) if once else None
         run_id = found or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id

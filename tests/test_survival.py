@@ -1,7 +1,10 @@
 """A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
 
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -124,6 +127,27 @@ def test_a_feature_table_that_cannot_be_read_is_built_again(copied: Workspace, t
     assert (tmp_path / "scores.parquet").read_bytes() == before
 
 
+# Strange places
+
+
+@pytest.mark.parametrize("name", ["w?1", 'p%20q #1 it\'s "[x]" {a,b} \\', "额度=新"])
+def test_a_workspace_may_have_any_name_and_holds_all_that_is_its_own(
+    name: str, small_workspace: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(small_workspace.root, tmp_path / name)
+    space = Workspace(tmp_path / name)
+    account = an_open_line(space)
+    override(space, account, at=NOON, actor="Li Na", reason="seen", action="keep")
+    for words in (
+        ["ledger", "list"],
+        ["why", account],
+        ["score", "--as-of", "2026-07-01", "--out", str(tmp_path / "o")],
+    ):
+        assert told(space, *words) is None, words
+    assert tracking.heads(space.mlflow).keys() > tracking.heads(small_workspace.mlflow).keys()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "o"])
+
+
 # The store of MLflow
 
 
@@ -138,3 +162,42 @@ def test_an_experiment_deleted_in_mlflow_is_replaced_and_its_heads_still_count(c
             mlflow.delete_experiment(experiment.experiment_id)
     names = {one.name for one in mlflow.search_experiments(view_type=3)}
     assert {name.removeprefix(f"limitlens moved to {copied.mlflow.resolve()}") for name in names} >= {"", ", 2", ", 3"}
+
+
+def killed_while(code: str, event: str, *arguments: str) -> None:
+    """Run code in a process of its own that is killed when SQLite has run a statement that begins so."""
+    watched = f"""
+import os, signal, sqlite3, sys
+from pathlib import Path
+class Watched(sqlite3.Cursor):
+    def execute(self, sql, *given):
+        done = super().execute(sql, *given)
+        if sql.lstrip().startswith({event!r}):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+class Connection(sqlite3.Connection):
+    def cursor(self, *given):
+        return super().cursor(Watched)
+connect = sqlite3.connect
+sqlite3.connect = sqlite3.dbapi2.connect = lambda *given, **named: connect(*given, **{{**named, "factory": Connection}})
+{code}
+"""
+    done = subprocess.run([sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(tmp_path: Path) -> None:
+    code = "from limitlens.pipeline.tracking import client; client(Path(sys.argv[1])).search_experiments()"
+    killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
+    assert not (tmp_path / "mlflow.db").exists()
+    assert tracking.heads(tmp_path) == {}
+    with tracking.recorded_run(tmp_path, "train", {tracking.HEAD: "abc"}) as (_, run_id):
+        pass
+    assert tracking.heads(tmp_path) == {run_id: "abc"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db"]
+
+
+def test_a_database_of_mlflow_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"garbage")
+    with pytest.raises(IntegrityError, match=r"mlflow\.db: not the file that was written"):
+        tracking.heads(tmp_path)

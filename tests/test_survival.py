@@ -1,5 +1,7 @@
 """A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
 
+import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -146,6 +148,30 @@ def test_a_workspace_may_have_any_name_and_holds_all_that_is_its_own(
         assert told(space, *words) is None, words
     assert tracking.heads(space.mlflow).keys() > tracking.heads(small_workspace.mlflow).keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "o"])
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1"])
+def test_output_is_printed_in_any_encoding_and_keeps_its_signs(encoding: str, small_workspace: Workspace) -> None:
+    found = small_workspace.ledger.query(
+        "SELECT account_id, as_of FROM current WHERE share_cents_behaviour < 0 AND action = 'close' ORDER BY 1 LIMIT 1"
+    ).iloc[0]
+    words = [
+        "why",
+        found["account_id"],
+        "--as-of",
+        f"{found['as_of']:%Y-%m-%d}",
+        "--workspace",
+        str(small_workspace.root),
+    ]
+    code = "from limitlens.pipeline.cli import main; main()"
+    said = {}
+    for used in ("utf-8", encoding):
+        environment = os.environ | {"PYTHONIOENCODING": used}
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment, check=True)
+        said[used] = done.stdout.decode(used)
+    [whole] = re.findall(r"behaviour  +(−[\d,.]+)", said["utf-8"])[:1]
+    assert f" {whole.replace('−', '-')}\n" in said[encoding]
+    assert ("告知客户" in said[encoding]) == (encoding == "gbk")
 
 
 # The store of MLflow

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from limitlens.data.contracts import SOURCES, Column, Source
+from limitlens.data.damage import parquet_sql
 from limitlens.data.delivery import ENDINGS, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
@@ -169,5 +170,5 @@ def _expect_readable(delivered: DeliveredFile, column: Column, value: str) -> No
 def _touched(truth: Path) -> dict[str, tuple[int, int, int]]:
     """Rows and accounts touched, and rows repaired, by source."""
     sql = f"""SELECT source, COUNT(*) AS touched, COUNT(DISTINCT account_id) AS accounts, COUNT(repaired_at) AS repaired
-        FROM read_parquet('{str(truth).replace("'", "''")}') GROUP BY source"""
+        FROM {parquet_sql([truth])} GROUP BY source"""
     return {row["source"]: (row["touched"], row["accounts"], row["repaired"]) for row in run_sql(sql).to_pylist()}

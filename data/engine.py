@@ -7,6 +7,7 @@ from functools import cache
 import duckdb
 import pyarrow as pa
 
+from limitlens.data.damage import files_in, naming_damage
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.resources import MEMORY_LIMIT, thread_count
 
@@ -38,6 +39,8 @@ def run_sql(sql: str, tables: Relations | None = None) -> pa.Table:
     ------
     WorkspaceError
         The query needs more memory than there is, and the disk has no room to spill to.
+    IntegrityError
+        A Parquet file that the query names is missing or damaged.
 
     Examples
     --------
@@ -72,12 +75,22 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
     ...     [run(f"SELECT n - {less} AS n FROM most", {})["n"][0].as_py() for less in (0, 5)]
     [9, 4]
     """
-    with _database().cursor() as connection, _told():
+    texts = [sql for sql in (*tables.values(), *(held or {}).values()) if isinstance(sql, str)]
+
+    def run(sql: str, more: Relations) -> pa.Table:
+        texts.extend([sql, *(text for text in more.values() if isinstance(text, str))])
+        found = _run(connection, sql, more)
+        del texts[named:]
+        return found
+
+    named = len(texts)
+    read = naming_damage(duckdb.Error, lambda: [path for text in texts for path in files_in(text)])
+    with _database().cursor() as connection, read, _told():
         connection.execute("SET TimeZone = 'UTC'")
         _name(connection, tables)
         for name, sql in (held or {}).items():
             connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql}')
-        yield lambda sql, more: _run(connection, sql, more)
+        yield run
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations) -> pa.Table:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import reach_of_most
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES, Dtype
+from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
@@ -63,6 +64,9 @@ QUARANTINE = pa.schema(
     ]
 )
 
+
+#: What a mark counts of each source.
+_COUNTS = ("files", "rows_in", "accepted", "quarantined", "deduplicated")
 
 #: What the store adds to an event: its number, shared by its versions, and whether this is a later one of them.
 NUMBERED = (("event_no", pa.int64()), ("correction", pa.bool_()))
@@ -261,7 +265,7 @@ class EventStore:
     def loads(self) -> list[dict[str, Any]]:
         """The marks of all committed loads, oldest first."""
         marks = sorted((self.root / "loads").glob("*.json"))
-        return [_read_mark(path) for path in marks[: self.first_loads]]
+        return [read_json(path, _checked_mark) for path in marks[: self.first_loads]]
 
     def next_load(self) -> str:
         """Number of the load to come; files an interrupted load left under it are overwritten."""
@@ -297,11 +301,12 @@ class EventStore:
         return [self.root / name for name in self._files() if name.rpartition("/")[0] == folder]
 
 
-def _read_mark(path: Path) -> dict[str, Any]:
-    try:
-        mark: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError(f"{path}: not the mark that was written ({error}); restore it from a backup.") from error
+def _checked_mark(mark: dict[str, Any]) -> dict[str, Any]:
+    """The mark, if all that is read of it is there."""
+    texts = [mark["load"], *mark["files"], *mark["files"].values()]
+    counts = [mark["sources"][source][name] for source in mark["sources"] for name in _COUNTS]
+    if not (all(isinstance(text, str) for text in texts) and all(isinstance(count, int) for count in counts)):
+        raise TypeError("a name or number is none")
     return mark
 
 
@@ -311,8 +316,13 @@ def _with_attributes(schema: pa.Schema, attributes: Mapping[str, str]) -> pa.Sch
 
 def _attributes(paths: Iterable[Path], declared: Sequence[str]) -> dict[str, str]:
     kinds = {arrow: kind for kind, arrow in ATTRIBUTE_TYPES.items()}
-    fields = [field for path in paths for field in pq.read_schema(path)]
+    fields = [field for path in paths for field in _schema(path)]
     return {field.name: kinds[field.type] for field in fields if field.name not in declared}
+
+
+def _schema(path: Path) -> pa.Schema:
+    with naming_damage((OSError, pa.ArrowException), lambda: [path]):
+        return pq.read_schema(path)
 
 
 _SQL_TYPES = {
@@ -328,8 +338,8 @@ def _select(paths: Sequence[Path], schema: pa.Schema) -> str:
     if not paths:
         nulls = ", ".join(f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {quoted(field.name)}" for field in schema)
         return f"SELECT {nulls} WHERE FALSE"
-    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    return f"SELECT {', '.join(map(quoted, schema.names))} FROM read_parquet([{files}], union_by_name = TRUE)"
+    columns = ", ".join(map(quoted, schema.names))
+    return f"SELECT {columns} FROM {parquet_sql(paths, by_name=True)}"
 
 
 _SPARK_TYPES = {**_SQL_TYPES, pa.string(): "STRING", UTC_TIME: "TIMESTAMP"}
@@ -344,7 +354,7 @@ def _spark_select(paths: Sequence[Path], schema: pa.Schema) -> str:
 
 
 def _spark_branch(path: Path, schema: pa.Schema) -> str:
-    there = set(pq.read_schema(path).names)
+    there = set(_schema(path).names)
     columns = [
         f"CAST({f'`{field.name}`' if field.name in there else 'NULL'} AS {_SPARK_TYPES[field.type]}) AS `{field.name}`"
         for field in schema

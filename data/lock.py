@@ -46,6 +46,17 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only one in this block for a folder; others wait, and nothing is left behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def waiting(tell: Callable[[str], None]) -> Iterator[None]:
     """Wait, in this block, until a workspace is free.
 

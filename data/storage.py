@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limitlens.data.damage import naming_damage
 from limitlens.data.disk import room_for
 
 #: Rows to a Parquet row group; fixed, so that the bytes of a table do not depend on how it was produced.
@@ -115,8 +116,24 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """Read one Parquet file and verify its page checksums."""
-    return pq.read_table(path, page_checksum_verification=True)
+    """Read one recorded Parquet file and verify its page checksums.
+
+    Raises
+    ------
+    IntegrityError
+        It is missing or damaged.
+    """
+    with naming_damage((OSError, pa.ArrowException), lambda: [path]):
+        return pq.read_table(path, page_checksum_verification=True)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is there and its end, which says what is in it, can be read."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def file_sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 
+from limitlens.data.damage import damaged
 from limitlens.data.disk import no_room
 
 _TABLES = """
@@ -37,6 +38,16 @@ CREATE TABLE IF NOT EXISTS withdrawals (
 #: The disk is full; a quota or a limit on the size of files is reached.
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
+#: Not SQLite, damaged, or without a table or column of ours; a row breaks a constraint that rows of ours keep.
+_DAMAGED = {
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_MISMATCH,
+}
+
 #: More than one transaction of ours ever writes, with the journal.
 _TRANSACTION_BYTES = 1 << 20
 
@@ -51,6 +62,8 @@ def connect(workspace: Path) -> Iterator[Connection]:
     ------
     WorkspaceError
         The disk is full.
+    IntegrityError
+        The file is damaged, or a cell is none that was written.
     """
     workspace.mkdir(parents=True, exist_ok=True)
     path = workspace / "ledger.sqlite"
@@ -61,9 +74,14 @@ def connect(workspace: Path) -> Iterator[Connection]:
         connection.executescript(_TABLES)
         with connection:
             yield connection
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode not in _NO_ROOM:
-            raise
-        raise no_room(path, _TRANSACTION_BYTES) from error
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _NO_ROOM:
+            raise no_room(path, _TRANSACTION_BYTES) from error
+        if code & 0xFF in _DAMAGED:
+            raise damaged(path, error) from error
+        raise
+    except (ValueError, TypeError) as error:  # what is read in this block are cells
+        raise damaged(path, error) from error
     finally:
         connection.close()

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.calendar import format_time, parse_time
+from limitlens.data.damage import parquet_sql
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
@@ -247,8 +248,7 @@ class Ledger:
             raise WorkspaceError(f"{self.workspace}: nothing has been decided yet; run limitlens decide first.")
         if strange := [path for path in paths if path.parent != Path(table)]:
             raise IntegrityError(f"{strange[0]}: not a file of {self.workspace / table}; run limitlens ledger verify.")
-        files = ", ".join("'" + str(self.workspace / path).replace("'", "''") + "'" for path in paths)
-        return f"SELECT * FROM read_parquet([{files}])"
+        return f"SELECT * FROM {parquet_sql(self.workspace / path for path in paths)}"
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run DuckDB SQL over the ledger; for notebooks.
@@ -334,7 +334,7 @@ class Ledger:
         """Rows of SQLite in the order of recording."""
         with connect(self.workspace) as connection:
             rows = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table} ORDER BY rowid").fetchall()
-        return _arrow(rows, schema)
+            return _arrow(rows, schema)
 
 
 def _file_stem(run: Run) -> str:

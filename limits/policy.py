@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from limitlens.data.errors import ConfigError
+from limitlens.data.toml_lines import KeyPath
+from limitlens.data.toml_reader import Reader, load_toml, read_toml, said
 from limitlens.features.reasons import REASONS
 from limitlens.limits.policy_checks import check_policy
-from limitlens.limits.policy_lines import Path as KeyPath
 from limitlens.limits.policy_parts import (
     ACTIONS,
     ADVERSE,
@@ -35,7 +36,6 @@ from limitlens.limits.policy_parts import (
     Steps,
     Timers,
 )
-from limitlens.limits.policy_reader import Reader, load_toml, said
 
 __all__ = [
     "ACTIONS",
@@ -54,8 +54,6 @@ __all__ = [
 ]
 
 _Part = TypeVar("_Part")
-
-_MAX_BYTES = 1_000_000
 
 #: Tables with one value a key, and the class each becomes.
 SECTIONS: dict[str, type] = {
@@ -146,15 +144,9 @@ def read_policy(path: Path) -> Policy:
     Raises
     ------
     ConfigError
-        The file cannot be read, is larger than 1 MB, or breaks a rule of :func:`parse_policy`.
+        The file cannot be read (:func:`limitlens.data.toml_reader.read_toml`) or breaks a rule of :func:`parse_policy`.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size:,} bytes; a policy has at most {_MAX_BYTES:,}.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); name a policy file.") from error
-    return parse_policy(text, str(path))
+    return parse_policy(read_toml(path), str(path))
 
 
 def parse_policy(text: str, source: str = "policy") -> Policy:

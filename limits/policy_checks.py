@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from limitlens.data.protected import is_protected
-from limitlens.limits.policy_lines import Path
+from limitlens.data.toml_lines import KeyPath
+from limitlens.data.toml_reader import Reader
 from limitlens.limits.policy_parts import ACTIONS, Condition, Disqualifier, Rule
-from limitlens.limits.policy_reader import Reader
 
 if TYPE_CHECKING:
     from limitlens.limits.policy import Policy
@@ -176,7 +176,7 @@ def _check_delinquency(policy: "Policy", reader: Reader) -> None:
 
 
 def _check_protected(policy: "Policy", reader: Reader) -> None:
-    places: dict[Path, str] = {("segments", name): name for name in policy.segments}
+    places: dict[KeyPath, str] = {("segments", name): name for name in policy.segments}
     places |= {("opening", name): name for name in policy.opening}
     tables: dict[str, Sequence[Rule | Disqualifier]] = {"rules": policy.rules, "disqualifiers": policy.disqualifiers}
     for table, rules in tables.items():

@@ -1,17 +1,14 @@
 """Training settings: read from TOML, checked key by key, recorded with every iteration."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from limitlens.data.errors import ConfigError
-
-_TYPES: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple: (list,)}
+from limitlens.data.toml_lines import KeyPath
+from limitlens.data.toml_reader import Reader, load_toml, read_toml
 
 
 @dataclass(frozen=True)
@@ -63,18 +60,22 @@ class TrainSettings:
         return cls(**{**body, **{name: tuple(body[name]) for name in ("protected", "attributes")}})
 
 
-#: Least and, where there is one, largest value of a number that may not be every number from 0.
+#: What LightGBM counts with.
+_MOST = 2**31 - 1
+
+#: Least and largest value of a number that may not be every number from 0.
 _BOUNDS: dict[str, tuple[float, float]] = {
-    "horizon_months": (1, np.inf),
-    "default_dpd_days": (1, np.inf),
-    "folds": (2, np.inf),
-    "rounds": (1, np.inf),
-    "trees": (1, np.inf),
-    "patience": (1, np.inf),
-    "leaves": (2, np.inf),
-    "bins": (2, np.inf),
+    "horizon_months": (1, 1_200),
+    "default_dpd_days": (1, _MOST),
+    "level_months": (0, 1_200),
+    "folds": (2, _MOST),
+    "rounds": (1, _MOST),
+    "trees": (1, _MOST),
+    "patience": (1, _MOST),
+    "leaves": (2, 131_072),
+    "bins": (2, _MOST),
     "learning_rate": (1e-6, 1),
-    "min_rows_per_leaf": (1, np.inf),
+    "min_rows_per_leaf": (1, _MOST),
     "feature_share": (0.01, 1),
     "row_share": (0.01, 1),
 }
@@ -92,42 +93,49 @@ def read_settings(path: Path) -> TrainSettings:
     Raises
     ------
     ConfigError
-        The file is missing or not TOML, or names an unknown section or key, or gives a value of another type or
-        outside its bounds.
+        The file is missing or not TOML, or names an unknown section or key, or gives a value of another type, outside
+        its bounds, or at odds with another one; with file and line.
     """
-    return TrainSettings(**_flat(_parse(path), path))
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8; save the file as UTF-8.") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a TOML file with --config.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.") from error
-
-
-def _flat(body: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    defaults = TrainSettings()
+    text = read_toml(path)
+    body, reader = load_toml(text, str(path)), Reader(text, str(path))
+    reader.table(body, (), _SECTIONS)
     found: dict[str, Any] = {}
-    for section, values in body.items():
-        known = _SECTIONS.get(section)
-        if known is None or not isinstance(values, dict):
-            raise ConfigError(f"{path}: unknown section [{section}]; expected one of {sorted(_SECTIONS)}.")
-        for key, value in values.items():
-            if key not in known:
-                raise ConfigError(f"{path}: unknown key {key!r} in [{section}]; expected one of {sorted(known)}.")
-            found[key] = _typed(path, section, key, value, type(getattr(defaults, key)))
-    return found
+    for section, known in _SECTIONS.items():
+        values = reader.table(body.get(section, {}), (section,), known)
+        found |= {key: _value(values, (section,), key, reader) for key in values}
+    settings = TrainSettings(**found)
+    if settings.carried_rounds >= settings.rounds:
+        given = next(key for key in ("rounds", "carried_rounds") if key in found)
+        raise reader.error(
+            ("model", given),
+            f"rounds is {settings.rounds} and carried_rounds {settings.carried_rounds}; expected fewer carried_rounds "
+            "than rounds, since a retrained model needs members of its own.",
+        )
+    return settings
 
 
-def _typed(path: Path, section: str, key: str, value: object, expected: type) -> object:
-    if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
-        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected {expected.__name__}.")
-    least, most = _BOUNDS.get(key, (0, np.inf))
-    if isinstance(value, int | float) and not (least <= value <= most and value < np.inf):
-        above = f" and at most {most:g}" if most < np.inf else ""
-        raise ConfigError(f"{path}: [{section}] {key} is {value!r}; expected at least {least:g}{above}.")
-    return tuple(value) if isinstance(value, list) else value
+def _value(values: Mapping[str, Any], path: KeyPath, key: str, reader: Reader) -> object:
+    """One value of a section, of the type of its default and inside its bounds."""
+    expected = type(getattr(TrainSettings(), key))
+    if expected is tuple:
+        found = reader.array(values, (*path, key))
+        if wrong := [name for name in found if not isinstance(name, str)]:
+            raise reader.error((*path, key), f"{key} names {wrong[0]!r}; expected a list of names.")
+        return tuple(found)
+    value = reader.value(values, path, key, expected)
+    if key == "timezone" and not _is_timezone(value):
+        raise reader.error((*path, key), f"timezone is {value!r}; expected an IANA name such as 'Asia/Shanghai'.")
+    if expected in {int, float}:
+        least, most = _BOUNDS.get(key, (0, _MOST))
+        if not least <= value <= most:
+            raise reader.error((*path, key), f"{key} is {value!r}; expected at least {least:g} and at most {most:,}.")
+    return value
+
+
+def _is_timezone(name: str) -> bool:
+    """Whether both Python and DuckDB know it: of the files that Python would read, these are all."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):  # what the name of no zone, of a folder, of another file comes to
+        return False
+    return name != "localtime"

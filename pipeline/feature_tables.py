@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
-from limitlens.data.storage import parquet_stream, write_text
+from limitlens.data.storage import is_parquet, parquet_stream, write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import LINKS
 from limitlens.features.spine import book
@@ -161,7 +161,7 @@ def _marked(mark: Path) -> _Marked | None:
         found = _Marked(mark.with_name(body["file"]), body["loads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return found if found.path.exists() else None
+    return found if is_parquet(found.path) else None
 
 
 def _mark(mark: Path, now: _Marked, before: _Marked | None) -> None:

@@ -13,7 +13,7 @@ from limitlens.pipeline.amounts import money, push, value
 
 @dataclass(frozen=True)
 class Section:
-    """One section: a heading, what it says in words, a table of text, plots by caption."""
+    """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption."""
 
     title: str
     text: str

@@ -10,9 +10,9 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time, last_decision_dates
 from limitlens.data.errors import ConfigError
+from limitlens.data.toml_reader import load_toml
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy, policy_of
-from limitlens.limits.policy_reader import load_toml
 from limitlens.pipeline.amounts import money
 from limitlens.pipeline.compare import book_today
 from limitlens.pipeline.policy_words import DONE, in_words

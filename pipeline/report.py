@@ -1,6 +1,5 @@
 """The report: one HTML file about what was decided and why, readable without a network."""
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
@@ -11,6 +10,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.damage import read_json
 from limitlens.data.storage import write_text
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import plots, report_tables, tracking
@@ -169,7 +169,7 @@ def _model(workspace: Workspace) -> dict[str, Any]:
     """Validation of the version that decided last, and its false positives beside its true ones."""
     version = workspace.ledger.runs()[-1].model_version
     path = workspace.root / workspace.registry.model(version).folder / "validation.json"
-    validation = json.loads(path.read_text(encoding="utf-8"))
+    validation = read_json(path, lambda body: {**body, "false_positives": dict(body["false_positives"])})
     declared = workspace.iteration(version).model.features.declaration_of
     meaning = _LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
     rows = validation["false_positives"]["contrast"][:_MAX_CONTRAST]

@@ -1,5 +1,6 @@
 """The one door to MLflow: runs, registered versions, aliases, in a local SQLite store with local artifacts."""
 
+import itertools
 import logging
 import os
 from collections.abc import Mapping
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from limitlens.data.damage import damaged
 from limitlens.data.disk import no_room
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import alone_in
+from limitlens.data.storage import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +36,12 @@ _MAX_PARAMETER = 8_000
 _NO_ROOM = ("database or disk is full", "No space left on device")
 _RUN_BYTES = 1 << 24
 
+#: Of a path, in the name of an experiment; MLflow refuses one of more than 500 characters.
+_MAX_NAME = 400
+
+#: With which a database begins.
+_SQLITE = b"SQLite format 3\0"
+
 #: Runs MLflow gives at once.
 _PAGE_RUNS = 1_000
 
@@ -46,29 +56,54 @@ def client(store: Path) -> "MlflowClient":
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    store.mkdir(parents=True, exist_ok=True)
+    database = store / "mlflow.db"
+    if not database.exists():
+        _create(database)
+    with database.open("rb") as file:
+        if file.read(len(_SQLITE)) != _SQLITE:
+            raise damaged(database, "it is no SQLite file")
+    return _opened(database)
+
+
+def _opened(database: Path) -> "MlflowClient":
     from mlflow import MlflowClient  # noqa: PLC0415 (takes seconds; only steps that record need it)
+    from sqlalchemy import URL  # noqa: PLC0415
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    store.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{(store / 'mlflow.db').resolve()}"
+    # With the driver named, MLflow makes no folder for what it takes the path to be, where letters of it are quoted.
+    uri = URL.create("sqlite+pysqlite", database=str(database.resolve())).render_as_string()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create(database: Path) -> None:
+    """Make the database under another name first: MLflow cannot go on with one it was killed in the middle of."""
+    with alone_in(database.parent):
+        if database.exists():
+            return
+        temporary = database.with_name(f".{database.name}.tmp")
+        for rest in database.parent.glob(f"{temporary.name}*"):
+            rest.unlink()
+        _opened(temporary).search_experiments()
+        publish(temporary, database)
 
 
 def _experiment(mlflow: "MlflowClient", store: Path) -> str:
     """The experiment that keeps its artifacts below this store; a store that was moved gets a new one.
 
-    MLflow records absolute addresses: without this, a copy of a workspace would write into the original.
+    MLflow records absolute addresses: without this, a copy of a workspace would write into the original. An experiment
+    that was deleted keeps its name, so a new one gets another.
     """
     location = (store / "artifacts").resolve().as_uri()
-    found = mlflow.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
-    if found.artifact_location == location:
-        return str(found.experiment_id)
-    name = f"{EXPERIMENT} moved to {store.resolve()}"
-    moved = mlflow.get_experiment_by_name(name)
-    return str(moved.experiment_id if moved else mlflow.create_experiment(name, artifact_location=location))
+    moved = f"{EXPERIMENT} moved to {str(store.resolve())[-_MAX_NAME:]}"
+    for name in itertools.chain([EXPERIMENT, moved], (f"{moved}, {number}" for number in itertools.count(2))):
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            return str(mlflow.create_experiment(name, artifact_location=location))
+        if found.artifact_location == location and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+    raise AssertionError("names do not end")
 
 
 @contextmanager
@@ -95,8 +130,8 @@ def recorded_run(
     WorkspaceError
         The disk is full.
     """
-    mlflow = client(store)
     try:
+        mlflow = client(store)
         experiment = _experiment(mlflow, store)
         found = _interrupted(mlflow, experiment, name, once, tags) if once else None
         run_id = found or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
@@ -124,15 +159,18 @@ def _interrupted(mlflow: "MlflowClient", experiment: str, name: str, tag: str, t
 
 
 def heads(store: Path) -> dict[str, str]:
-    """Head of the ledger that each run recorded, by run id; nothing without a store."""
+    """Head of the ledger that each run recorded, by run id, deleted runs too; nothing without a store."""
     if not (store / "mlflow.db").is_file():
         return {}
     mlflow = client(store)
-    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    from mlflow.entities import ViewType  # noqa: PLC0415
+
+    every = ViewType.ALL
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(view_type=every)]
     found: dict[str, str] = {}
     token: str | None = None
     while token != "":
-        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", max_results=_PAGE_RUNS, page_token=token)
+        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", every, _PAGE_RUNS, page_token=token)
         found |= {run.info.run_id: run.data.tags[HEAD] for run in page}
         token = page.token or ""
     return found

@@ -15,7 +15,7 @@ from limitlens.data.calendar import add_months, data_end, format_time, matured_m
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
-from limitlens.data.storage import write_parquet
+from limitlens.data.storage import is_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
 from limitlens.features.table import DUCKDB, Engine, build_table
@@ -187,7 +187,7 @@ def _at_outcomes(
     folder, relations, files = workspace.tables / _key(workspace, features, end), workspace.relations(features), []
     for month, points in labels.groupby(labels["as_of"].dt.strftime("%Y-%m")):
         path = folder / f"{month}.parquet"
-        if not path.exists():
+        if not is_parquet(path):
             progress(f"features of {month}: {len(points):,} lines")
             lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
             write_parquet(to_arrow(build_table(features, lines, relations)), path)

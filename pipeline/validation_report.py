@@ -357,8 +357,14 @@ def _monotone(judged: Judged) -> Section:
         f"{len(found)} features may move the PD in one direction only. Each was swept over its range on {len(rows)} "
         f"lines, all else as it was: {len(wrong)} moved it the other way."
     )
-    table = wrong.assign(worst_step=wrong["worst_step"].map("{:.4f}".format)) if len(wrong) else None
-    return Section("Monotonicity", text, table)
+    table = pd.DataFrame(
+        {
+            "feature": wrong["feature"],
+            "declared": wrong["direction"].map({1: "raises the PD", -1: "lowers the PD"}),
+            "worst step against it, in log-odds": wrong["worst_step"].map("{:.4f}".format),
+        }
+    )
+    return Section("Monotonicity", text, table if len(wrong) else None)
 
 
 def _sensitivity(judged: Judged) -> Section:

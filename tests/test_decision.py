@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limitlens.data.toml_reader import Reader
 from limitlens.limits.decision import CHUNK_ROWS, decide, inactive_rules
 from limitlens.limits.policy import ADVERSE, Condition, Policy, Rule
 from limitlens.limits.policy_checks import check_policy
-from limitlens.limits.policy_reader import Reader
 from limitlens.limits.state import next_state, pack_state, unpack_state
 from limitlens.pipeline.workspace import default_policy
 from tests.decision_oracle import decide_one

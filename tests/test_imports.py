@@ -14,6 +14,7 @@ DOORS = {
     "optuna": "pipeline/tune.py",
     "sqlite3": "limits/database.py",
     "typer": "pipeline/cli/",
+    "sqlalchemy": "pipeline/tracking.py",
     "sqlglot": "features/compiler.py",
 }
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))

@@ -1,11 +1,14 @@
 """The policy file: unknown, missing and contradictory values are refused with file and line."""
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from limitlens.data.errors import ConfigError
+from limitlens.data.world import read_world
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
 from limitlens.limits.policy import check_columns, parse_policy, read_policy
@@ -63,7 +66,7 @@ DRAWN = "at_least = 3 }"
         ("[[rules]]", TWIN + TWIN.replace("twin", "other").replace("]\n\n", "] #!\n") + "[[rules]]", "same conditions"),
         ("[[rules]]", TWIN + TWIN.replace('n"\n', 'n" #!\n', 1).replace("1 }", "2 }") + "[[rules]]", "names repeat"),
         ("[[rules]]", TWIN.replace("[{", "[] #! {") + "[[rules]]", "no condition: it would hold for every line"),
-        ('name = "base"', 'lines = []\nname = "base"', "unknown key 'lines' in the policy"),
+        ('name = "base"', 'lines = []\nname = "base"', "unknown key 'lines' in the file"),
         ('name = "cash_out"', 'name = "past_due_30"', "names of our own"),
         ("from_days = 30", "from_days = 31", "gap: from_days is 31; expected 30"),
         ("from_days = 30", "from_days = 29", "overlap: from_days is 29; expected 30"),
@@ -111,12 +114,22 @@ def test_comments_and_layout_do_not_change_the_digest_but_values_do() -> None:
     assert commented.digest == default_policy().digest != changed.digest
 
 
-def test_a_huge_policy_file_is_refused_unread(tmp_path: Path) -> None:
-    path = tmp_path / "policy.toml"
-    with path.open("wb") as handle:
+@pytest.mark.parametrize("read", [read_policy, read_settings, read_world])
+def test_what_is_no_small_text_file_is_refused_unread(read: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "huge").open("wb") as handle:
         handle.truncate(1_000_000_000)
-    with pytest.raises(ConfigError, match="1,000,000,000 bytes"):
-        read_policy(path)
+    (tmp_path / "latin").write_bytes(b"\n\nname = '\xe9'")
+    for name, message in (
+        ("folder", "folder: not a regular file"),
+        ("pipe", "pipe: not a regular file"),
+        ("huge", "huge: 1,000,000,000 bytes; expected at most 1,000,000"),
+        ("latin", "latin:3: not UTF-8"),
+        ("nothing", "nothing: cannot be read .No such file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read(tmp_path / name)
 
 
 def test_a_misspelt_column_is_refused_with_the_likely_one() -> None:
@@ -134,22 +147,36 @@ def test_a_segment_inherits_what_it_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[model]\ntrees = 'many'", "trees is 'many'; expected int"),
+        ("[model]\ntrees = 'many'", "2: trees in .model. is 'many'; expected int"),
         ("[labels]\nlevel_months = -1", "level_months is -1; expected at least 0"),
         ("[labels]\nhorizon_months = 0", "horizon_months is 0; expected at least 1"),
         ("[model]\nfolds = 1", "folds is 1; expected at least 2"),
         ("[model]\nrow_share = 1.5", r"row_share is 1.5; expected at least 0.01 and at most 1\."),
-        ("[model]\nl2 = inf", "l2 is inf; expected at least 0"),
-        ("[model]\nlearning_rate = nan", "learning_rate is nan; expected at least 1e-06 and at most 1"),
+        ("[model]\nl2 = inf", "l2 in .model. is inf; expected at most"),
+        ("[model]\nlearning_rate = nan", "learning_rate in .model. is nan; expected at most"),
         ("[model]\nbush = 1", r"unknown key 'bush' in \[model\]"),
-        ("[moodel]\ntrees = 1", r"unknown section \[moodel\]"),
-        ("[model", "not valid TOML"),
+        ("[moodel]\ntrees = 1", "1: unknown key 'moodel' in the file; did you mean 'model'"),
+        ("[model", "1: not valid TOML"),
+        ("[model]\nrounds = 1", "2: rounds is 1 and carried_rounds 1; expected fewer carried_rounds than rounds"),
+        ("[model]\ntrees = 9\ncarried_rounds = 2", "3: rounds is 2 and carried_rounds 2"),
+        ("[model]\ntrees = 3000000000", "2: trees is 3000000000; expected at least 1 and at most 2,147,483,647"),
+        ("[model]\nseed = 1" + "0" * 400, "2: seed in .model. is 10+; expected at most"),
+        ("[model]\nseed = 1" + "0" * 5_000, "not valid TOML"),
+        ("[labels]\nhorizon_months = 9999", "2: horizon_months is 9999; expected at least 1 and at most 1,200"),
+        ("model = 3", "1: .model. is 3; expected a table"),
+        ("[features]\nprotected = 'age'", "2: protected is 'age'; expected a list"),
+        ("[features]\nprotected = [1]", "2: protected names 1; expected a list of names"),
+        *(
+            (f"[features]\ntimezone = '{name}'", "2: timezone is '.*'; expected an IANA name")
+            for name in ("../../etc/passwd", "", "America", "Mars/Base", "localtime", "UTC; DROP")
+        ),
+        ("a = " + "[" * 100_000, "brackets within brackets"),
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "train.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=rf"train\.toml:.*{message}"):
         read_settings(path)
 
 

@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.page import Section, render
+from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.validation_report import judge, render_validation
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 
 @pytest.mark.parametrize("rows", [60, 500, 5_000])
@@ -56,10 +60,33 @@ def test_a_model_that_breaks_a_declared_direction_is_found(small_workspace: Work
     rng = np.random.default_rng(0)
     inputs = rng.choice([0.0, 1, 5, 40, 1_000], size=(20, len(model.columns)))
     assert (monotonicity(model, inputs)["worst_step"] <= 1e-9).all()
+    assert monotonicity(turned(model), inputs)["worst_step"].max() > 0.001
+
+
+def turned(model: DefaultRiskModel) -> DefaultRiskModel:
+    """A model whose features declare the other direction."""
     aggregates = tuple(replace(a, monotone=-a.monotone) for a in model.features.aggregates)
     ratios = tuple(replace(r, monotone=-r.monotone) for r in model.features.ratios)
-    turned = replace(model, features=replace(model.features, aggregates=aggregates, ratios=ratios))
-    assert monotonicity(turned, inputs)["worst_step"].max() > 0.001
+    return replace(model, features=replace(model.features, aggregates=aggregates, ratios=ratios))
+
+
+def test_the_report_shows_the_features_that_break_their_declared_direction(small_workspace: Workspace) -> None:
+    table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
+    judged = judge(turned(small_workspace.iteration("2").model), default_policy(), table, small_workspace)
+    report = render_validation(judged, default_policy(), "developer", lambda _: None)
+    [section] = re.findall(r"## Monotonicity\n(.*?)\n## ", report["validation.md"], re.DOTALL)
+    broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
+    assert f"{len(broken)} moved it the other way" in section
+    assert broken
+    assert all(f"<td>{name}</td>" in report["validation.html"] for name in broken)
+
+
+def test_a_section_shows_cells_of_any_type() -> None:
+    table = pd.DataFrame({"name": ["a"], "count": [3], "share": [0.5], "known": [True], "note": [None]}, index=[7])
+    context = {"title": "", "lead": "", "head": {}, "sections": [Section("One", "", table)], "signers": {}}
+    page = render("sections.html.j2", context)
+    assert '<td class="n">3</td><td class="n">0.5</td><td>True</td>' in page
+    assert "| a | 3 | 0.5 | True |" in render("sections.md.j2", context)
 
 
 def test_the_report_of_a_version_is_whole_and_reads_without_a_network(small_workspace: Workspace) -> None:

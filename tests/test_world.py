@@ -209,9 +209,18 @@ def test_chance_is_uniform_poisson_and_its_own_for_every_key() -> None:
         ("[causes.holiday]", "[causes.hollyday]", "did you mean 'holiday'"),
         ("rate = 0.030", "rate = 30", "expected 0 to 1"),
         ("severity = 0.90", "severity = true", "expected float"),
-        ("severity = 0.90", "severity = -0.90", "expected 0 or more"),
+        ("severity = 0.90", "severity = -0.90", "expected 0 to 1,000"),
         ("seed = 2", "sede = 2", "did you mean 'seed'"),
-        ("seed = 2", "", "lacks a key"),
+        ("seed = 2", "", "'seed' is missing in [release]"),
+        ("seed = 2", "seed = -2", "seed in [release] is -2; expected 0 to"),
+        ("[release]", "[[release]]", "expected a table"),
+        ("before_months = [6, 11, 0]", "before_months = ['June']", "expected a list, each int"),
+        (
+            "before_months = [6, 11, 0]",
+            "before_months = [-6]",
+            "before_months in [[faults]] number 5 is -6; expected 0 to 1,200",
+        ),
+        ("'name = \"tightened\"'", "'name', 3", "expected a list, each a list of 2"),
         ("[release]", "[release", "not valid TOML"),
     ],
 )
@@ -219,7 +228,7 @@ def test_wrong_settings_are_refused_with_the_mend(tmp_path: Path, old: str, new:
     text = (ROOT / "conf" / "world.toml").read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "world.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=rf"world\.toml:\d+: .*{re.escape(said)}"):
         read_world(tmp_path / "world.toml")
 
 

@@ -1,15 +1,15 @@
 """Settings of the simulated world: which causes strike, how often and how hard; read from TOML and checked."""
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from limitlens.data.errors import ConfigError
+from limitlens.data.toml_lines import KeyPath
+from limitlens.data.toml_reader import LARGEST, Reader, load_toml, read_toml, said
 
 #: Futures drawn for the true PD of each line.
 FUTURES = 20
@@ -27,6 +27,13 @@ CAUSES = (
     "salary_delay",
 )
 TRAPS = frozenset({"innocent_device", "holiday", "salary_delay"})
+
+#: Largest value of a number, or of each in a list; none is below 0.
+_MOST = {
+    **dict.fromkeys(("rate", "recall", "share", "model_share", "policy_share"), 1),
+    **dict.fromkeys(("days", "repair_days"), 36_500),
+    "before_months": 1_200,
+}
 
 
 @dataclass(frozen=True)
@@ -104,23 +111,19 @@ def read_world(path: Path) -> WorldSettings:
     Raises
     ------
     ConfigError
-        The file cannot be read, or has an unknown, missing or wrongly typed key, or a share outside 0 to 1.
+        The file cannot be read, or has an unknown, missing or wrongly typed key, or a share outside 0 to 1; with file
+        and line.
     """
-    try:
-        body = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file with --world.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.") from error
-    _known(path, "the file", body, ("causes", "faults", "release"))
-    causes = body.get("causes", {})
-    _known(path, "[causes]", causes, CAUSES)
+    text = read_toml(path)
+    body, reader = load_toml(text, str(path)), Reader(text, str(path))
+    reader.table(body, (), ("causes", "faults", "release"))
+    causes = reader.table(body.get("causes", {}), ("causes",), CAUSES)
     shipped = {} if set(causes) == set(CAUSES) else default_world().causes
-    named = {name: _read(path, f"[causes.{name}]", body, Cause) for name, body in causes.items()}
+    faults = enumerate(reader.array(body, ("faults",)))
     return WorldSettings(
-        causes={**shipped, **named},
-        faults=tuple(_read(path, "[[faults]]", fault, PlannedFault) for fault in body.get("faults", [])),
-        release=_read(path, "[release]", body.get("release", {}), Release),
+        causes={**shipped, **{name: _read(reader, ("causes", name), found, Cause) for name, found in causes.items()}},
+        faults=tuple(_read(reader, ("faults", place), fault, PlannedFault) for place, fault in faults),
+        release=_read(reader, ("release",), body.get("release", {}), Release),
     )
 
 
@@ -130,35 +133,41 @@ def default_world() -> WorldSettings:
     return read_world(Path(str(files("limitlens.conf"))) / "world.toml")
 
 
-def _known(path: Path, where: str, body: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _read(reader: Reader, path: KeyPath, raw: Any, into: type) -> Any:
+    """An instance of a dataclass from a table that may leave out what has a default."""
+    named = {field.name: field for field in fields(into)}
+    needed = [name for name, field in named.items() if field.default is MISSING]
+    body = reader.table(raw, path, tuple(named), needed)
+    values = {}
     for key in body:
-        if key not in names:
-            likely = get_close_matches(key, names, 1)
-            mend = f"did you mean {likely[0]!r}?" if likely else f"expected one of {list(names)}."
-            raise ConfigError(f"{path}: unknown key {key!r} in {where}; {mend}")
+        expected = named[key].type
+        value = _frozen(body[key]) if get_origin(expected) is tuple else reader.value(body, path, key, expected)
+        if not _fits(value, expected):
+            raise reader.error((*path, key), f"{key} in {said(path)} is {body[key]!r}; expected {_words(expected)}.")
+        for number in value if isinstance(value, tuple) else [value]:
+            most = _MOST.get(key, LARGEST)
+            if isinstance(number, int | float) and not 0 <= number <= most:
+                raise reader.error((*path, key), f"{key} in {said(path)} is {number}; expected 0 to {most:,}.")
+        values[key] = value
+    return into(**values)
 
 
-def _read(path: Path, where: str, body: Mapping[str, Any], into: type) -> Any:
-    _known(path, where, body, tuple(f.name for f in fields(into)))
-    try:
-        read = into(**{key: _frozen(value) for key, value in body.items()})
-    except TypeError as error:
-        raise ConfigError(f"{path}: {where} lacks a key: {error}.") from error
-    for field in fields(into):
-        value, expected = getattr(read, field.name), field.type
-        right = (int, float) if expected is float else expected if isinstance(expected, type) else tuple
-        if isinstance(value, bool) or not isinstance(value, right):
-            raise ConfigError(f"{path}: {field.name} in {where} is {value!r}; expected {_words(expected)}.")
-        is_share = field.name in {"rate", "recall"} or field.name.endswith("share")
-        if is_share and not 0 <= value <= 1:  # type: ignore[operator]
-            raise ConfigError(f"{path}: {field.name} in {where} is {value}; expected 0 to 1.")
-        if field.name == "severity" and value < 0:  # type: ignore[operator]
-            raise ConfigError(f"{path}: severity in {where} is {value}; expected 0 or more.")
-    return read
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a value is of a type; that of a tuple says what its items are."""
+    if get_origin(expected) is not tuple:
+        return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+    item, *others = get_args(expected)
+    if not isinstance(value, tuple):
+        return False
+    kinds = [item] * len(value) if others == [...] else [item, *others]
+    return len(kinds) == len(value) and all(map(_fits, value, kinds))
 
 
 def _words(expected: Any) -> str:
-    return expected.__name__ if isinstance(expected, type) else "a list"
+    if get_origin(expected) is not tuple:
+        return str(expected.__name__)
+    item, *others = get_args(expected)
+    return f"a list, each {_words(item)}" if others == [...] else f"a list of {1 + len(others)}"
 
 
 def _frozen(value: Any) -> Any:

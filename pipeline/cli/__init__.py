@@ -1,5 +1,7 @@
 """The command line; the one room that reads the clock and prints."""
 
+import codecs
+import io
 import sys
 
 from rich.text import Text
@@ -24,8 +26,27 @@ from limitlens.pipeline.cli import ledger
 __all__ = ["app", "data", "ledger", "limits", "main", "models", "policy", "queue"]
 
 
+#: What stands for a letter of ours that an encoding lacks; a minus must not become a question mark.
+_PLAIN = {"−": "-", "–": "-", "→": "->", "·": "-", "×": "x", "…": "...", "≤": "<=", "≥": ">="}
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Letters an encoding lacks: those of :data:`_PLAIN`, or their number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c, c.encode("ascii", "backslashreplace").decode()) for c in lacking), error.end
+
+
 def main() -> None:
-    """Run the command line; an error that a user can mend becomes one line, with the exit code of its kind."""
+    """Run the command line; an error that a user can mend becomes one line, with the exit code of its kind.
+
+    It prints in whatever encoding the terminal has: GBK lacks the minus sign, Latin-1 all of Chinese.
+    """
+    codecs.register_error("limitlens", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="limitlens")
     try:
         app()
     except LimitlensError as error:

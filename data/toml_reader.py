@@ -1,18 +1,46 @@
-"""Reads typed values out of a policy file, and says which line to mend."""
+"""Reads typed values out of a TOML file that a user gives, and says which line to mend."""
 
-import math
 import re
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any, get_args
 
 from limitlens.data.errors import ConfigError
-from limitlens.limits.policy_lines import Path, key_lines
+from limitlens.data.toml_lines import KeyPath, key_lines
 
-#: Largest number of a policy; more cents than any book has.
+#: Largest number of a file; more cents than any book has.
 LARGEST = 10**15
+
+_MAX_BYTES = 1_000_000
+
+
+def read_toml(path: Path) -> str:
+    """Text of a TOML file; what is no small file is refused unread.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, no regular file (a pipe would be waited for), larger than 1 MB, or not UTF-8.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path}: not a regular file; save the text as a TOML file and name that.")
+        if found.st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: {found.st_size:,} bytes; expected at most {_MAX_BYTES:,}.")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file.") from error
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8; save the file as UTF-8.") from error
 
 
 def load_toml(text: str, source: str) -> dict[str, Any]:
@@ -25,12 +53,12 @@ def load_toml(text: str, source: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a number of thousands of digits is one of another kind
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(text.splitlines())
         raise ConfigError(f"{source}:{line}: not valid TOML: {error}.") from error
     except RecursionError as error:
-        raise ConfigError(f"{source}: brackets within brackets, too deep to be a policy.") from error
+        raise ConfigError(f"{source}: brackets within brackets, too deep to be read.") from error
 
 
 @dataclass(frozen=True)
@@ -41,16 +69,19 @@ class Reader:
     source: str
 
     @cached_property
-    def _lines(self) -> dict[Path, int]:
+    def _lines(self) -> dict[KeyPath, int]:
         return key_lines(self.text)
 
-    def error(self, path: Path, message: str) -> ConfigError:
+    def error(self, path: KeyPath, message: str) -> ConfigError:
         """An error at the line of a path, or at the table around it."""
-        while path and path not in self._lines:
+        while path and path not in self._lines and (*path, 0) not in self._lines:
             path = path[:-1]
-        return ConfigError(f"{self.source}{f':{self._lines[path]}' if path else ''}: {message}")
+        line = self._lines.get(path, self._lines.get((*path, 0)))
+        return ConfigError(f"{self.source}{f':{line}' if path else ''}: {message}")
 
-    def table(self, body: Any, path: Path, known: Collection[str], required: Collection[str] = ()) -> Mapping[str, Any]:
+    def table(
+        self, body: Any, path: KeyPath, known: Collection[str], required: Collection[str] = ()
+    ) -> Mapping[str, Any]:
         """A table whose keys are all known.
 
         Raises
@@ -63,28 +94,30 @@ class Reader:
             raise self.error(path, f"{where} is {body!r}; expected a table.")
         for key in body:
             if key not in known:
-                raise self.error((*path, key), f"unknown key {key!r} in {where}; expected one of {sorted(known)}.")
+                likely = get_close_matches(key, known, 1)
+                mend = f"did you mean {likely[0]!r}?" if likely else f"expected one of {sorted(known)}."
+                raise self.error((*path, key), f"unknown key {key!r} in {where}; {mend}")
         for key in required:
             if key not in body:
                 raise self.error(path, f"{key!r} is missing in {where}; add it.")
         return body
 
-    def section(self, body: Mapping[str, Any], path: Path, into: type) -> Any:
-        """An instance of a class of :mod:`limitlens.limits.policy_parts` from a table with one key a field."""
+    def section(self, body: Mapping[str, Any], path: KeyPath, into: type) -> Any:
+        """An instance of a dataclass from a table with one key a field."""
         if path[-1] not in body:
             raise self.error(path[:-1], f"section {said(path)} is missing; add it.")
         names = [field.name for field in fields(into)]
         values = self.table(body[str(path[-1])], path, names, names)
         return into(**{f.name: self.value(values, path, f.name, f.type) for f in fields(into)})
 
-    def array(self, body: Mapping[str, Any], path: Path) -> list[Any]:
+    def array(self, body: Mapping[str, Any], path: KeyPath) -> list[Any]:
         """A list; none where it is left out."""
         found = body.get(str(path[-1]), [])
         if not isinstance(found, list):
             raise self.error(path, f"{path[-1]} is {found!r}; expected a list.")
         return found
 
-    def value(self, body: Mapping[str, Any], path: Path, key: str, expected: Any) -> Any:
+    def value(self, body: Mapping[str, Any], path: KeyPath, key: str, expected: Any) -> Any:
         """A value of a type, or one of the words of a ``Literal``; numbers are finite and not absurd."""
         found, where = body[key], (*path, key)
         if words := get_args(expected):
@@ -94,21 +127,21 @@ class Reader:
         accepted = (int, float) if expected is float else (expected,)
         if not isinstance(found, accepted) or (isinstance(found, bool) and expected is not bool):
             raise self.error(where, f"{key} in {said(path)} is {found!r}; expected {expected.__name__}.")
-        if isinstance(found, int | float) and not (math.isfinite(found) and abs(found) <= LARGEST):
+        if isinstance(found, int | float) and not abs(found) <= LARGEST:
             raise self.error(where, f"{key} in {said(path)} is {found!r}; expected at most {LARGEST:,} either way.")
         return float(found) if expected is float else found
 
 
-def said(path: Path) -> str:
+def said(path: KeyPath) -> str:
     """A path as the file writes it.
 
     Examples
     --------
     >>> said(("segments", "student")), said(("rules", 1)), said(())
-    ('[segments.student]', '[[rules]] number 2', 'the policy')
+    ('[segments.student]', '[[rules]] number 2', 'the file')
     """
     if not path:
-        return "the policy"
+        return "the file"
     if isinstance(path[-1], int):
         return f"[[{'.'.join(map(str, path[:-1]))}]] number {path[-1] + 1}"
     return f"[{'.'.join(map(str, path))}]"

@@ -3,14 +3,14 @@
 import re
 
 #: A key of a TOML text: names of tables, and places in arrays.
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _HEADER = re.compile(r"\s*(\[\[?)([^\]]+)\]")
 _KEY = re.compile(r"\s*([\w\-\"'.]+)\s*=")
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
 
 
-def key_lines(text: str) -> dict[Path, int]:
+def key_lines(text: str) -> dict[KeyPath, int]:
     r"""Line of every table, key and element of an array of tables; multi-line strings are not understood.
 
     Examples
@@ -19,10 +19,10 @@ def key_lines(text: str) -> dict[Path, int]:
     >>> found[("a",)], found[("b", "c")], found[("b", "c", 0)], found[("e", 0, "f")]
     (1, 3, 4, 7)
     """
-    lines: dict[Path, int] = {}
-    table: Path = ()
-    counts: dict[Path, int] = {}
-    key: Path = ()
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    counts: dict[KeyPath, int] = {}
+    key: KeyPath = ()
     depth = element = 0
     for number, raw in enumerate(text.splitlines(), 1):
         line = _code(raw)
@@ -49,5 +49,5 @@ def _code(line: str) -> str:
     return _QUOTED.sub("", line).partition("#")[0]
 
 
-def _names(dotted: str) -> Path:
+def _names(dotted: str) -> KeyPath:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))

@@ -1,0 +1,229 @@
+"""A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from limitlens.data.errors import IntegrityError
+from limitlens.pipeline import tracking
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.override import override
+from limitlens.pipeline.verify import verify
+from limitlens.pipeline.workspace import Workspace
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the finished demo."""
+    shutil.copytree(small_workspace.root, tmp_path / "copied")
+    return Workspace(tmp_path / "copied")
+
+
+def an_open_line(workspace: Workspace) -> str:
+    latest = workspace.ledger.query("SELECT account_id FROM current WHERE action = 'keep' ORDER BY as_of DESC LIMIT 1")
+    return str(latest["account_id"].iloc[0])
+
+
+def told(workspace: Workspace, *words: str) -> BaseException | None:
+    """How a command of the command line ends that is not asked to write."""
+    return CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)]).exception
+
+
+# Damage
+
+#: Commands that read what was recorded; each is given an account, and a file to write to.
+READERS = (
+    ["ledger", "list"],
+    ["ledger", "verify"],
+    ["ledger", "replay"],
+    ["ledger", "export", "OUT.csv"],
+    ["why", "ACCOUNT"],
+    ["queue"],
+    ["report", "--out", "OUT.html"],
+    ["score", "--as-of", "2026-07-01", "--out", "OUT.parquet"],
+    ["decide"],
+)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def zeroed(path: Path) -> None:
+    """Damage a reader only meets within the file."""
+    body = bytearray(path.read_bytes())
+    body[4 : len(body) // 2] = bytes(len(body) // 2 - 4)
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("folder", "damage"),
+    [("decisions", Path.unlink), ("decisions", zeroed), ("attributions", cut), ("events/payment", zeroed)],
+)
+def test_a_recorded_file_that_cannot_be_read_is_named_by_every_command(
+    folder: str, damage: Callable[[Path], None], copied: Workspace, tmp_path: Path
+) -> None:
+    account = an_open_line(copied)
+    path = min((copied.root / folder).glob("*.parquet"))
+    damage(path)
+    for words in READERS:
+        given = [word.replace("ACCOUNT", account).replace("OUT", str(tmp_path / "out")) for word in words]
+        ended = told(copied, *given)
+        if words != ["ledger", "verify"] and (ended is None or (isinstance(ended, SystemExit) and ended.code == 7)):
+            continue  # it need not read the file
+        assert isinstance(ended, IntegrityError), (words, ended)
+        assert str(path) in str(ended)
+        assert "\n" not in str(ended)
+
+
+@pytest.mark.parametrize("mark", ["{}", "[]", "{", "null", '{"load": 1, "files": {}, "sources": {}}', "\xff"])
+def test_a_mark_of_a_load_that_is_none_is_named(mark: str, copied: Workspace) -> None:
+    path = copied.root / "loads" / "0001.json"
+    path.write_text(mark, encoding="latin-1")
+    for words in (["ledger", "verify"], ["decide"], ["why", "A000001"], ["queue"]):
+        ended = told(copied, *words)
+        assert isinstance(ended, IntegrityError), (words, ended)
+        assert str(ended).startswith(f"{path}: not the file that was written (")
+
+
+def test_a_ledger_that_is_no_sqlite_file_or_damaged_is_named(copied: Workspace) -> None:
+    path = copied.root / "ledger.sqlite"
+    for rest in copied.root.glob("ledger.sqlite-*"):
+        rest.unlink()
+    whole = path.read_bytes()
+    for body in (b"garbage" * 1_000, whole[:5_000], whole[:4_096] + b"\x05" * (len(whole) - 4_096)):
+        path.write_bytes(body)
+        for words in (["ledger", "list"], ["ledger", "verify"], ["decide"], ["why", "A000001"], ["iterations"]):
+            ended = told(copied, *words)
+            assert isinstance(ended, IntegrityError), (words, ended)
+            assert str(ended).startswith(f"{path}: not the file that was written (")
+
+
+def test_a_cell_of_the_ledger_that_is_none_of_ours_is_named(copied: Workspace) -> None:
+    with closing(sqlite3.connect(copied.root / "ledger.sqlite")) as connection, connection:
+        connection.execute("UPDATE runs SET as_of = 'yesterday' WHERE rowid = 1")
+    for words in (["ledger", "list"], ["ledger", "verify"], ["decide"]):
+        assert isinstance(told(copied, *words), IntegrityError), words
+
+
+def test_a_feature_table_that_cannot_be_read_is_built_again(copied: Workspace, tmp_path: Path) -> None:
+    given = ["score", "--as-of", "2026-07-01", "--out", str(tmp_path / "scores.parquet")]
+    assert told(copied, *given) is None
+    before = (tmp_path / "scores.parquet").read_bytes()
+    for path in (copied.root / "features").glob("*/*.parquet"):
+        cut(path)
+    assert told(copied, *given) is None
+    assert (tmp_path / "scores.parquet").read_bytes() == before
+
+
+# Strange places
+
+
+@pytest.mark.parametrize("name", ["w?1", 'p%20q #1 it\'s "[x]" {a,b} \\', "额度=新"])
+def test_a_workspace_may_have_any_name_and_holds_all_that_is_its_own(
+    name: str, small_workspace: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(small_workspace.root, tmp_path / name)
+    space = Workspace(tmp_path / name)
+    account = an_open_line(space)
+    override(space, account, at=NOON, actor="Li Na", reason="seen", action="keep")
+    for words in (
+        ["ledger", "list"],
+        ["why", account],
+        ["score", "--as-of", "2026-07-01", "--out", str(tmp_path / "o")],
+    ):
+        assert told(space, *words) is None, words
+    assert tracking.heads(space.mlflow).keys() > tracking.heads(small_workspace.mlflow).keys()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "o"])
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1"])
+def test_output_is_printed_in_any_encoding_and_keeps_its_signs(encoding: str, small_workspace: Workspace) -> None:
+    found = small_workspace.ledger.query(
+        "SELECT account_id, as_of FROM current WHERE share_cents_behaviour < 0 AND action = 'close' ORDER BY 1 LIMIT 1"
+    ).iloc[0]
+    words = [
+        "why",
+        found["account_id"],
+        "--as-of",
+        f"{found['as_of']:%Y-%m-%d}",
+        "--workspace",
+        str(small_workspace.root),
+    ]
+    code = "from limitlens.pipeline.cli import main; main()"
+    said = {}
+    for used in ("utf-8", encoding):
+        environment = os.environ | {"PYTHONIOENCODING": used}
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment, check=True)
+        said[used] = done.stdout.decode(used)
+    [whole] = re.findall(r"behaviour  +(−[\d,.]+)", said["utf-8"])[:1]
+    assert f" {whole.replace('−', '-')}\n" in said[encoding]
+    assert ("告知客户" in said[encoding]) == (encoding == "gbk")
+
+
+# The store of MLflow
+
+
+def test_an_experiment_deleted_in_mlflow_is_replaced_and_its_heads_still_count(copied: Workspace) -> None:
+    account, mlflow = an_open_line(copied), tracking.client(copied.mlflow)
+    links, anchors = verify(copied)
+    for hour in (13, 14, 15):
+        order = {"at": NOON.replace(hour=hour), "actor": "Li Na", "reason": "seen", "action": "keep"}
+        override(copied, account, **order)  # type: ignore[arg-type]
+        assert verify(copied) == (links := links + 1, anchors := anchors + 1)
+        for experiment in mlflow.search_experiments():
+            mlflow.delete_experiment(experiment.experiment_id)
+    names = {one.name for one in mlflow.search_experiments(view_type=3)}
+    assert {name.removeprefix(f"limitlens moved to {copied.mlflow.resolve()}") for name in names} >= {"", ", 2", ", 3"}
+
+
+def killed_while(code: str, event: str, *arguments: str) -> None:
+    """Run code in a process of its own that is killed when SQLite has run a statement that begins so."""
+    watched = f"""
+import os, signal, sqlite3, sys
+from pathlib import Path
+class Watched(sqlite3.Cursor):
+    def execute(self, sql, *given):
+        done = super().execute(sql, *given)
+        if sql.lstrip().startswith({event!r}):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+class Connection(sqlite3.Connection):
+    def cursor(self, *given):
+        return super().cursor(Watched)
+connect = sqlite3.connect
+sqlite3.connect = sqlite3.dbapi2.connect = lambda *given, **named: connect(*given, **{{**named, "factory": Connection}})
+{code}
+"""
+    done = subprocess.run([sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(tmp_path: Path) -> None:
+    code = "from limitlens.pipeline.tracking import client; client(Path(sys.argv[1])).search_experiments()"
+    killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
+    assert not (tmp_path / "mlflow.db").exists()
+    assert tracking.heads(tmp_path) == {}
+    with tracking.recorded_run(tmp_path, "train", {tracking.HEAD: "abc"}) as (_, run_id):
+        pass
+    assert tracking.heads(tmp_path) == {run_id: "abc"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db"]
+
+
+def test_a_database_of_mlflow_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"garbage")
+    with pytest.raises(IntegrityError, match=r"mlflow\.db: not the file that was written"):
+        tracking.heads(tmp_path)

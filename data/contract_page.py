@@ -6,7 +6,15 @@
 import sys
 
 from limitlens.data.check import QUARANTINED_ROWS
-from limitlens.data.contracts import MAX_CENTS, MAX_QUARANTINED_SHARE, SOURCES, Column, Source
+from limitlens.data.contracts import (
+    MATERIAL_CENTS,
+    MATERIAL_PERCENT,
+    MAX_CENTS,
+    MAX_QUARANTINED_SHARE,
+    SOURCES,
+    Column,
+    Source,
+)
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
@@ -62,7 +70,7 @@ def contract_page() -> str:
     >>> contract_page().splitlines()[0]
     '# What may come in'
     """
-    return "\n".join([_INTRODUCTION, *(_source(source) for source in SOURCES.values()), _protected()])
+    return "\n".join([_INTRODUCTION, *(_source(source) for source in SOURCES.values()), _arrears(), _protected()])
 
 
 def _source(source: Source) -> str:
@@ -94,6 +102,46 @@ def _column(column: Column) -> str:
     null = "allowed" if column.nullable else "no"
     rules = "; ".join(rule.text for rule in column_rules(column))
     return f"| `{column.name}` | {column.dtype} | {need} | {null} | {column.meaning} | {rules} |"
+
+
+#: What came, and what it says about days past due.
+_ARREARS = (
+    (
+        "a `due`",
+        "owed from its date on; missed while what is open of it exceeds "
+        f"{MATERIAL_CENTS / 100:.2f} and {MATERIAL_PERCENT}% of it",
+    ),
+    ("a `repayment`", "covers the instalment it names, the rest the oldest one; credit carries on"),
+    (
+        "a `status` of 0 days",
+        "all that was due up to a day before is settled by then, whatever was paid; later dues count as ever",
+    ),
+    (
+        "a `status` of n days",
+        "instalments older than that are settled by then. The days go on, n + 1, n + 2, …, until something is repaid; "
+        "from then on the instalments decide, or, where none was due by the time of the status, the days stand still "
+        "until the next one",
+    ),
+    ("no status", "the instalments decide"),
+    (
+        "no event of `payment` until the end of the horizon, of a line in use",
+        "no label: silence is not good",
+    ),
+    ("no event of `payment` of any line from some day on", "no label reaches beyond that day"),
+)
+
+
+def _arrears() -> str:
+    rows = "\n".join(f"| {what} | {says} |" for what, says in _ARREARS)
+    return f"""## Days past due
+
+One definition for features, rules and labels. `dpd_days` is the greater of the days of the oldest instalment that is
+missed and of those the latest status states; `past_due_cents` is what is open of the missed instalments.
+
+| what came | what it says |
+|---|---|
+{rows}
+"""
 
 
 def _protected() -> str:

@@ -20,6 +20,11 @@ MAX_CENTS = 10**13
 MAX_QUARANTINED_SHARE = 0.1
 
 
+#: An instalment is missed when what is open of it exceeds both an amount and a share of it: a rounding difference is no
+#: arrears (EBA RTS on materiality, Delegated Regulation (EU) 2018/171, has 100 euro and 1% of all that is owed).
+MATERIAL_CENTS, MATERIAL_PERCENT = 1_00, 1
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a source.
@@ -143,7 +148,7 @@ PAYMENT = Source(
             ("due", "repayment", "transfer_in", "transfer_out", "status"),
             "due is an instalment (event_time is the due date, which may lie ahead), repayment pays one, "
             "transfer_in and transfer_out move money to and from the customer's own account, "
-            "status delivers days past due (it wins over the computed ones)",
+            "status delivers days past due, true at its time (see Days past due below)",
         ),
         Column("amount_cents", "cents", "amount; 0 for status", minimum=0),
         Column("instalment_id", "string", "links a repayment to its due; empty: oldest due first", nullable=True),

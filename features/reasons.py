@@ -39,6 +39,16 @@ REASONS: dict[str, tuple[str, str]] = {
 }
 
 
+#: Days on book before which the score may not give a reason: what is missing or has changed takes a month to be there,
+#: and the first instalment falls due a month after the opening.
+NOT_BEFORE_DAYS: dict[str, int] = {
+    "few_repayments": 30,
+    "low_inflow": 30,
+    "spending_pattern": 30,
+    "unusual_sign_in": 30,
+}
+
+
 def reason_text(code: str, language: str = "en") -> str:
     """Words for a reason code.
 

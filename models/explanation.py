@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from limitlens.features.reasons import MAX_REASONS
+from limitlens.features.reasons import MAX_REASONS, NOT_BEFORE_DAYS
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import account_numbers
 from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
@@ -81,17 +81,20 @@ def additivity_error(
     return found
 
 
-def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence[Sequence[str]]) -> list[list[str]]:
+def reason_codes(
+    model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence[Sequence[str]], line_age_days: IntArray
+) -> list[list[str]]:
     """At most four reason codes of each row: those of the rules that fired, then the strongest against the account.
 
     Limit, age of the line, segment and static attributes have no code: a customer is told only what the customer
-    did.
+    did, and nothing that could not be otherwise yet.
 
     Parameters
     ----------
     shap : DataFrame of shape (n, number of model columns)
     evidence : sequence of n sequences of str
         Reason codes of the fired rules.
+    line_age_days : int64 array of shape (n,)
     """
     declared = model.features.declaration_of
     code_of = {name: declared[name].reason for name in shap.columns if name in declared}
@@ -99,6 +102,8 @@ def reason_codes(model: DefaultRiskModel, shap: pd.DataFrame, evidence: Sequence
     strength = np.empty((len(shap), len(codes)))  # without events there is no code
     for place, code in enumerate(codes):
         strength[:, place] = shap[[n for n, c in code_of.items() if c == code]].sum(axis=1)
+    too_young = line_age_days[:, None] < np.array([NOT_BEFORE_DAYS.get(code, 0) for code in codes])
+    strength = np.where(too_young, 0.0, strength)
     order = np.argsort(-strength, axis=1, kind="stable")
     return [
         list(dict.fromkeys([*evidence[i], *(codes[j] for j in order[i] if strength[i, j] > 0)]))[:MAX_REASONS]

@@ -136,7 +136,7 @@ def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list
         shap = shap_values(new.model, table, limit, age)
         told = {rule.name: rule.reason for rule in new.policy.evidence}
         evidence = [[told[rule] for rule in fired if rule in told] for fired in chosen["fired_rules"]]
-        for row, codes in zip(rows, reason_codes(new.model, shap, evidence), strict=True):
+        for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):
             reasons[row] = codes
     return reasons
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from limitlens.data.protected import PROTECTED_WORDS
 from limitlens.features.catalogue import CATALOGUE
-from limitlens.features.reasons import REASONS, REASONS_VERSION, check_reasons, reasons_digest
+from limitlens.features.reasons import NOT_BEFORE_DAYS, REASONS, REASONS_VERSION, check_reasons, reasons_digest
 from limitlens.models.calibration import Calibration
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.explanation import reason_codes
@@ -83,7 +83,7 @@ def test_at_most_four_reasons_those_of_rules_first_and_none_of_the_line_or_its_a
     shap = pd.DataFrame([np.random.default_rng(seed).normal(-1, 1, len(MODEL.columns))], columns=list(MODEL.columns))
     declared = CATALOGUE.declaration_of
     shap[[name for name in MODEL.columns if name not in declared]] = 99.0
-    [codes] = reason_codes(MODEL, shap, [evidence])
+    [codes] = reason_codes(MODEL, shap, [evidence], np.array([400]))
     ruled = list(dict.fromkeys(evidence))[:4]
     assert len(codes) == len(set(codes)) <= 4
     assert codes[: len(ruled)] == ruled
@@ -94,4 +94,16 @@ def test_at_most_four_reasons_those_of_rules_first_and_none_of_the_line_or_its_a
 
 def test_the_strongest_own_factor_is_the_first_reason() -> None:
     shap = pd.DataFrame(0.0, index=[0], columns=list(MODEL.columns)).assign(dpd_days=0.5, draw_count_2d=0.9, age=5.0)
-    assert reason_codes(MODEL, shap, [[]]) == [["frequent_draws", "late_payments"]]
+    assert reason_codes(MODEL, shap, [[]], np.array([0])) == [["frequent_draws", "late_payments"]]
+
+
+def test_a_young_line_is_not_told_of_what_could_not_be_otherwise_yet() -> None:
+    shap = pd.DataFrame(0.0, index=[0, 1], columns=list(MODEL.columns)).assign(
+        repayment_count_30d=0.9, draw_count_2d=0.5
+    )
+    assert reason_codes(MODEL, shap, [[], []], np.array([29, 30])) == [
+        ["frequent_draws"],
+        ["few_repayments", "frequent_draws"],
+    ]
+    assert reason_codes(MODEL, shap.head(1), [["few_repayments"]], np.array([2]))[0][0] == "few_repayments"
+    assert set(NOT_BEFORE_DAYS) <= set(REASONS)

@@ -1,5 +1,6 @@
 """Rows of payment, the instalments they settle, and what is overdue."""
 
+from limitlens.data.contracts import MATERIAL_CENTS, MATERIAL_PERCENT
 from limitlens.features.rows.clock import Scope, microseconds_between, whole_days_between
 
 
@@ -9,11 +10,6 @@ def payment(scope: Scope) -> str:
     return f"""payment_rows AS NOT MATERIALIZED (
         SELECT *, COALESCE(dpd_days > 0, FALSE) AS past_due FROM payment_seen WHERE event_time < {clock.as_of}
     )"""
-
-
-#: An instalment is missed when what is open of it exceeds both an amount and a share of it: a rounding difference is no
-#: arrears (EBA RTS on materiality, Delegated Regulation (EU) 2018/171, has 100 euro and 1% of all that is owed).
-MATERIAL_CENTS, MATERIAL_PERCENT = 1_00, 1
 
 
 def arrears(scope: Scope) -> str:

@@ -34,7 +34,8 @@ def promote(
     """Make a version the champion and record who did it.
 
     A version that replaces a champion is compared with it first: over the budget of the champion's policy it is
-    refused. The comparison is stored with the MLflow run of the version.
+    refused. The comparison is stored with the MLflow run of the version. What the same reviewer promoted last is not
+    recorded again, so that a call that was killed may be repeated.
 
     Parameters
     ----------
@@ -70,6 +71,10 @@ def promote(
         chosen = workspace.registry.model(version) if version else models[-1]
         workspace.scoring(chosen.model_version)
         champion = workspace.registry.champion()
+        last = workspace.registry.promotions()[-1] if champion else None
+        if last and (last.model_version, last.reviewer) == (chosen.model_version, reviewer or chosen.developer):
+            tracking.promote(workspace.mlflow, chosen.model_version)
+            return chosen.model_version, last.kind
         kind = "review" if champion else "bootstrap"
         if champion:
             _check_reviewer(reviewer, chosen.developer)

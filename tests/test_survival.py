@@ -19,6 +19,7 @@ from limitlens.data.errors import IntegrityError
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.override import override
+from limitlens.pipeline.promote import promote
 from limitlens.pipeline.verify import verify
 from limitlens.pipeline.workspace import Workspace
 
@@ -40,6 +41,30 @@ def an_open_line(workspace: Workspace) -> str:
 def told(workspace: Workspace, *words: str) -> BaseException | None:
     """How a command of the command line ends that is not asked to write."""
     return CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)]).exception
+
+
+def killed_while(code: str, event: str, *arguments: str) -> None:
+    """Run code in a process of its own that is killed when SQLite has run a statement that begins so."""
+    watched = f"""
+import os, signal, sqlite3, sys
+from pathlib import Path
+class Watched(sqlite3.Cursor):
+    def execute(self, sql, *given):
+        done = super().execute(sql, *given)
+        if sql.lstrip().startswith({event!r}):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+class Connection(sqlite3.Connection):
+    def cursor(self, *given):
+        return super().cursor(Watched)
+    def execute(self, sql, *given):
+        return self.cursor().execute(sql, *given)
+connect = sqlite3.connect
+sqlite3.connect = sqlite3.dbapi2.connect = lambda *given, **named: connect(*given, **{{**named, "factory": Connection}})
+{code}
+"""
+    done = subprocess.run([sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 # Damage
@@ -190,28 +215,6 @@ def test_an_experiment_deleted_in_mlflow_is_replaced_and_its_heads_still_count(c
     assert {name.removeprefix(f"limitlens moved to {copied.mlflow.resolve()}") for name in names} >= {"", ", 2", ", 3"}
 
 
-def killed_while(code: str, event: str, *arguments: str) -> None:
-    """Run code in a process of its own that is killed when SQLite has run a statement that begins so."""
-    watched = f"""
-import os, signal, sqlite3, sys
-from pathlib import Path
-class Watched(sqlite3.Cursor):
-    def execute(self, sql, *given):
-        done = super().execute(sql, *given)
-        if sql.lstrip().startswith({event!r}):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
-class Connection(sqlite3.Connection):
-    def cursor(self, *given):
-        return super().cursor(Watched)
-connect = sqlite3.connect
-sqlite3.connect = sqlite3.dbapi2.connect = lambda *given, **named: connect(*given, **{{**named, "factory": Connection}})
-{code}
-"""
-    done = subprocess.run([sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(tmp_path: Path) -> None:
     code = "from limitlens.pipeline.tracking import client; client(Path(sys.argv[1])).search_experiments()"
     killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
@@ -227,3 +230,24 @@ def test_a_database_of_mlflow_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"garbage")
     with pytest.raises(IntegrityError, match=r"mlflow\.db: not the file that was written"):
         tracking.heads(tmp_path)
+
+
+# Killed
+
+
+def test_a_promotion_that_was_killed_and_repeated_is_on_record_once(copied: Workspace) -> None:
+    with closing(sqlite3.connect(copied.root / "ledger.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM promotions")
+    code = """
+from datetime import UTC, datetime
+from limitlens.pipeline.promote import promote
+from limitlens.pipeline.workspace import Workspace
+promote(Workspace(sys.argv[1]), None, datetime(2026, 7, 1, tzinfo=UTC), "2", progress=lambda _: None)
+"""
+    killed_while(code, "INSERT INTO promotions", str(copied.root))
+    assert copied.registry.promotions() == []
+    for _ in range(2):
+        assert promote(copied, None, NOON, "2", progress=lambda _: None) == ("2", "bootstrap")
+        assert [one.model_version for one in copied.registry.promotions()] == ["2"]
+    mlflow = tracking.client(copied.mlflow)
+    assert mlflow.get_model_version_by_alias(tracking.MODEL_NAME, tracking.CHAMPION).version == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from limitlens.data.errors import IntegrityError
+from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.override import override
@@ -197,6 +197,50 @@ def test_output_is_printed_in_any_encoding_and_keeps_its_signs(encoding: str, sm
     [whole] = re.findall(r"behaviour  +(−[\d,.]+)", said["utf-8"])[:1]
     assert f" {whole.replace('−', '-')}\n" in said[encoding]
     assert ("告知客户" in said[encoding]) == (encoding == "gbk")
+
+
+#: Takes from a process of root what lets it write where modes forbid it, then runs the command line.
+READING_ONLY = """
+import ctypes, sys
+class Head(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+none = (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(ctypes.byref(Head(0x20080522, 0)), none) == 0
+try:
+    open(sys.argv[1] + "/probe", "w")
+    raise AssertionError("could be written to")
+except PermissionError:
+    del sys.argv[1]
+from limitlens.pipeline.cli import main
+main()
+"""
+
+
+def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Workspace, tmp_path: Path) -> None:
+    account = an_open_line(copied)
+    given = [
+        [word.replace("ACCOUNT", account).replace("OUT", str(tmp_path / "out")) for word in words] for words in READERS
+    ]
+    assert told(copied, *next(words for words in given if words[0] == "score")) is None  # its table is stored
+    for path in [copied.root, *copied.root.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = sorted(copied.root.rglob("*"))
+    for words in given:
+        command = [sys.executable, "-c", READING_ONLY, str(copied.root), *words, "--workspace", str(copied.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == (1 if words == ["decide"] else 0), (words, done.stderr)
+        if words == ["decide"]:
+            assert re.fullmatch(r"error .*: cannot be written \(Permission denied\); make .*\n", done.stderr)
+    assert sorted(copied.root.rglob("*")) == before
+    for path in [copied.root, *before]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_what_only_reads_makes_no_workspace(tmp_path: Path) -> None:
+    for words in READERS:
+        if words != ["decide"]:
+            assert isinstance(told(Workspace(tmp_path / "none"), *words), WorkspaceError), words
+    assert not (tmp_path / "none").exists()
 
 
 # The store of MLflow

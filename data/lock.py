@@ -13,6 +13,7 @@ from typing import IO
 from limitlens.data.calendar import format_time
 from limitlens.data.disk import writable
 from limitlens.data.errors import BusyError
+from limitlens.data.storage import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
 _WAITING: ContextVar[Callable[[str], None] | None] = ContextVar("waiting", default=None)
@@ -25,7 +26,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     Parameters
     ----------
     root : Path
-        Workspace folder; created when it does not exist.
+        Workspace folder; created when it does not exist. What runs that were killed had not finished is removed.
     command : str
         What holds it, for whoever finds it held.
 
@@ -44,6 +45,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
             handle.truncate()
             handle.write(json.dumps({"command": command, "process": os.getpid()}))
             handle.flush()
+        sweep(root)
         yield
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
-from limitlens.data.storage import parquet_stream
+from limitlens.data.storage import parquet_stream, sweep
 from limitlens.features.spine import book
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked
@@ -70,6 +70,7 @@ def score(
     IntegrityError
         A file of the model is not the one recorded.
     """
+    sweep(workspace.root)
     workspace = workspace.snapshot()
     version = model_version or workspace.registry.champion()
     if version is None:

@@ -13,7 +13,7 @@ from typing import IO
 from limitlens.data.calendar import format_time
 from limitlens.data.disk import writable
 from limitlens.data.errors import BusyError
-from limitlens.data.storage import sweep
+from limitlens.data.unfinished import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
 _WAITING: ContextVar[Callable[[str], None] | None] = ContextVar("waiting", default=None)

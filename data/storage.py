@@ -4,11 +4,10 @@ Write to a temporary name, fsync, rename, fsync the folder. Pages carry checksum
 error and not a number. What a run that was killed had not finished writing goes with the next one.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,10 @@ import pyarrow.parquet as pq
 
 from limitlens.data.damage import naming_damage
 from limitlens.data.disk import room_for
+from limitlens.data.unfinished import ENDING, held, remove_left
 
 #: Rows to a Parquet row group; fixed, so that the bytes of a table do not depend on how it was produced.
 ROW_GROUP_ROWS = 1 << 17
-
-
-#: How the name of a file ends that is being written; only ours do.
-_TEMPORARY = ".limitlens.tmp"
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -98,42 +94,14 @@ def write_text(text: str, path: Path) -> None:
 @contextmanager
 def _published(path: Path, needed_bytes: Callable[[], int]) -> Iterator[Path]:
     """A temporary file to fill, which then gets its final name, or goes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{ENDING}")
     with room_for(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for rest in path.parent.glob(f".*{_TEMPORARY}"):
-            _remove_left(rest)
-        with _held(temporary):
-            try:
-                yield temporary
-                publish(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _held(temporary: Path) -> Iterator[None]:
-    """A new file that is locked as long as it is written: one without a lock was left by a run that was killed."""
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not os.fstat(descriptor).st_nlink:  # taken for one that was left, before it was locked
-            temporary.touch()
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def sweep(root: Path) -> None:
-    """Remove every file below a folder that a run which was killed had not finished."""
-    for rest in root.rglob(f".*{_TEMPORARY}"):
-        _remove_left(rest)
-
-
-def _remove_left(temporary: Path) -> None:
-    with suppress(OSError), temporary.open("rb") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink()
+        for rest in path.parent.glob(f".*{ENDING}"):
+            remove_left(rest)
+        with held(temporary):
+            yield temporary
+            publish(temporary, path)
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
-from limitlens.data.storage import parquet_stream, sweep
+from limitlens.data.storage import parquet_stream
+from limitlens.data.unfinished import sweep
 from limitlens.features.spine import book
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
-from limitlens.data.storage import sweep, write_text
+from limitlens.data.storage import write_text
+from limitlens.data.unfinished import sweep
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.override import override

@@ -1,4 +1,4 @@
-"""Room on the disk: a write that does not fit becomes one line that says what it needs and what is free."""
+"""The disk: a write that does not fit, or is not allowed, becomes one line that says what to do."""
 
 import errno
 import shutil
@@ -30,6 +30,39 @@ def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
     )
 
 
+#: A read-only disk, no right to write, no folder to write to.
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def not_writable(path: Path, told: object) -> WorkspaceError:
+    """The error for a file that may not be written.
+
+    Parameters
+    ----------
+    path : Path
+    told : object
+        What the system said.
+    """
+    return WorkspaceError(f"{path}: cannot be written ({told}); make the folder writable, or copy it to where it is.")
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write at all into :func:`not_writable`.
+
+    Raises
+    ------
+    WorkspaceError
+        The disk is read-only, or this user may not write there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise not_writable(path, error.strerror) from error
+
+
 @contextmanager
 def room_for(path: Path, needed_bytes: Callable[[], int]) -> Iterator[None]:
     """Turn the system's refusal to write any more into :func:`no_room`.
@@ -37,10 +70,11 @@ def room_for(path: Path, needed_bytes: Callable[[], int]) -> Iterator[None]:
     Raises
     ------
     WorkspaceError
-        The disk or a quota is full, or the file is larger than allowed.
+        The disk or a quota is full, the file is larger than allowed, or may not be written.
     """
     try:
-        yield
+        with writable(path):
+            yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from limitlens.data.calendar import format_time
+from limitlens.data.disk import writable
 from limitlens.data.errors import BusyError
+from limitlens.data.unfinished import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
 _WAITING: ContextVar[Callable[[str], None] | None] = ContextVar("waiting", default=None)
@@ -24,7 +26,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     Parameters
     ----------
     root : Path
-        Workspace folder; created when it does not exist.
+        Workspace folder; created when it does not exist. What runs that were killed had not finished is removed.
     command : str
         What holds it, for whoever finds it held.
 
@@ -33,8 +35,9 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     BusyError
         Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with writable(root):
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     with os.fdopen(descriptor, "r+", encoding="utf-8") as handle:
         _lock(handle, root)
         with suppress(OSError):  # a full disk does not keep anybody from holding it
@@ -42,6 +45,26 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
             handle.truncate()
             handle.write(json.dumps({"command": command, "process": os.getpid()}))
             handle.flush()
+        sweep(root)
+        yield
+
+
+@contextmanager
+def undisturbed(root: Path) -> Iterator[None]:
+    """Keep writing runs out of a workspace while it is read; where none can ever have held it, read on.
+
+    Raises
+    ------
+    BusyError
+        As :func:`exclusive`.
+    """
+    try:
+        handle = (root / ".lock").open(encoding="utf-8")
+    except OSError:
+        yield
+        return
+    with handle:
+        _lock(handle, root, shared=True)
         yield
 
 
@@ -72,9 +95,10 @@ def waiting(tell: Callable[[str], None]) -> Iterator[None]:
         _WAITING.reset(token)
 
 
-def _lock(handle: IO[str], root: Path) -> None:
+def _lock(handle: IO[str], root: Path, *, shared: bool = False) -> None:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         tell = _WAITING.get()
         if tell is None:
@@ -82,7 +106,7 @@ def _lock(handle: IO[str], root: Path) -> None:
                 f"{root}: a run is in progress{_holder(handle)}; run this again when it has ended, or with --wait."
             ) from None
         tell(f"waiting for the run in progress{_holder(handle)}")
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, kind)
 
 
 def _holder(handle: IO[str]) -> str:

@@ -1,7 +1,7 @@
 """Durable files: a table is either wholly there or not there at all.
 
 Write to a temporary name, fsync, rename, fsync the folder. Pages carry checksums, so a flipped bit is an
-error and not a number.
+error and not a number. What a run that was killed had not finished writing goes with the next one.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from limitlens.data.damage import naming_damage
 from limitlens.data.disk import room_for
+from limitlens.data.unfinished import ENDING, held, remove_left
 
 #: Rows to a Parquet row group; fixed, so that the bytes of a table do not depend on how it was produced.
 ROW_GROUP_ROWS = 1 << 17
@@ -93,14 +94,14 @@ def write_text(text: str, path: Path) -> None:
 @contextmanager
 def _published(path: Path, needed_bytes: Callable[[], int]) -> Iterator[Path]:
     """A temporary file to fill, which then gets its final name, or goes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with room_for(path, needed_bytes):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{ENDING}")
+    with room_for(path, needed_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for rest in path.parent.glob(f".*{ENDING}"):
+            remove_left(rest)
+        with held(temporary):
             yield temporary
             publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def publish(temporary: Path, path: Path) -> None:

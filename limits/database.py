@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection
+from urllib.parse import quote
 
 from limitlens.data.damage import damaged
-from limitlens.data.disk import no_room
+from limitlens.data.disk import no_room, not_writable, writable
+from limitlens.data.errors import WorkspaceError
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -38,7 +40,7 @@ CREATE TABLE IF NOT EXISTS withdrawals (
 #: The disk is full; a quota or a limit on the size of files is reached.
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
-#: Not SQLite, damaged, or without a table or column of ours; a row breaks a constraint that rows of ours keep.
+#: Not SQLite, damaged, or without a table or column of ours.
 _DAMAGED = {
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_CORRUPT,
@@ -51,7 +53,10 @@ _DAMAGED = {
 #: More than one transaction of ours ever writes, with the journal.
 _TRANSACTION_BYTES = 1 << 20
 
-__all__ = ["Connection", "connect"]
+#: The folder cannot hold what readers of a journal share: a read-only disk, or a full one.
+_NO_PLACE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
+__all__ = ["Connection", "connect", "reading"]
 
 
 @contextmanager
@@ -61,27 +66,76 @@ def connect(workspace: Path) -> Iterator[Connection]:
     Raises
     ------
     WorkspaceError
-        The disk is full.
+        The disk is full, or may not be written to.
     IntegrityError
         The file is damaged, or a cell is none that was written.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
     path = workspace / "ledger.sqlite"
-    connection = sqlite3.connect(path)
-    try:
+    with writable(workspace):
+        workspace.mkdir(parents=True, exist_ok=True)
+    with _told(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_TABLES)
         with connection:
             yield connection
+
+
+@contextmanager
+def reading(workspace: Path) -> Iterator[Connection]:
+    """What the file of a workspace holds; nothing is written, and a workspace without one is empty.
+
+    Raises
+    ------
+    WorkspaceError
+        A run that was killed left a journal, and it cannot be taken in on a read-only disk.
+    IntegrityError
+        As :func:`connect`.
+    """
+    path = workspace / "ledger.sqlite"
+    with _told(path), closing(_opened(path)) as connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for statement in _TABLES.split(";")[:-1]:
+            if statement.split()[5] not in there:  # a file of an earlier version, or none
+                connection.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE"))
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _opened(path: Path) -> Connection:
+    if not path.exists():
+        return sqlite3.connect(":memory:")
+    address = f"file:{quote(str(path.absolute()))}"
+    connection = sqlite3.connect(f"{address}?mode=ro", uri=True)
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF not in _NO_PLACE:
+            raise
+        journal = path.with_name(f"{path.name}-wal")
+        if journal.exists() and journal.stat().st_size:
+            raise WorkspaceError(
+                f"{journal}: left by a run that was killed, and cannot be read here ({error}); "
+                "make the disk writable or free some room, or copy the workspace to another."
+            ) from error
+        return sqlite3.connect(f"{address}?immutable=1", uri=True)
+    return connection
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What can go wrong with the file, in one line."""
+    try:
+        yield
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_ROOM:
             raise no_room(path, _TRANSACTION_BYTES) from error
+        if code & 0xFF == sqlite3.SQLITE_READONLY:
+            raise not_writable(path, error) from error
         if code & 0xFF in _DAMAGED:
             raise damaged(path, error) from error
         raise
     except (ValueError, TypeError) as error:  # what is read in this block are cells
         raise damaged(path, error) from error
-    finally:
-        connection.close()

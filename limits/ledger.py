@@ -21,7 +21,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
 from limitlens.limits.chain import count_links, last_head, links, next_head
-from limitlens.limits.database import Connection, connect
+from limitlens.limits.database import Connection, connect, reading
 from limitlens.limits.ledger_tables import CURRENT, DECISIONS, OVERRIDES, REVISIONS, RUNS, SINCE_OPENING, TIME
 from limitlens.limits.override import Override
 
@@ -46,12 +46,12 @@ class Ledger:
 
     def runs(self) -> list[Run]:
         """Every recorded run, in the order of recording."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return _runs(connection, "TRUE")
 
     def waiting(self) -> list[Run]:
         """Runs that no MLflow run names: those of a call that has not ended, or never will."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return _runs(connection, "mlflow_run_id IS NULL")
 
     def decided_until(self) -> datetime | None:
@@ -158,12 +158,12 @@ class Ledger:
 
     def head(self) -> str:
         """Hash of the whole chain; empty before the first run."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return last_head(connection)
 
     def heads(self) -> dict[str, str]:
         """Hash of the chain after each run, by run id."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return dict(connection.execute("SELECT run_id, head FROM runs"))
 
     def verify(self) -> int:
@@ -174,7 +174,7 @@ class Ledger:
         IntegrityError
             Names the first link that is broken, or a file that no run recorded.
         """
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             found = links(connection)
         head = ""
         for link in found:
@@ -208,7 +208,7 @@ class Ledger:
         IntegrityError
             The chain was cut off or written anew, or an MLflow run that it names is gone.
         """
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             known = {link.head for link in links(connection)}
             linked = [
                 row
@@ -239,7 +239,7 @@ class Ledger:
         IntegrityError
             A recorded name leads out of its folder.
         """
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             paths = [Path(row[0]) for row in connection.execute(f"SELECT {table} FROM runs ORDER BY rowid")]
             if paths and table == "attributions":
                 revised = connection.execute("SELECT attributions FROM revisions ORDER BY rowid")
@@ -307,7 +307,7 @@ class Ledger:
 
     def last_mlflow_run(self) -> str | None:
         """Id of the MLflow run that recorded the last decisions."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             row = connection.execute("SELECT mlflow_run_id FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
         return row[0] if row else None
 
@@ -325,14 +325,14 @@ class Ledger:
 
     def _unrecorded(self, pattern: str) -> list[Path]:
         """Files in the folders of the ledger that no run has recorded."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             recorded = {self.workspace / path for link in links(connection) for path, _ in link.files}
         folders = (self.workspace / name for name in ("decisions", "attributions"))
         return sorted(path for folder in folders for path in folder.glob(pattern) if path not in recorded)
 
     def _rows(self, table: str, schema: pa.Schema) -> pa.Table:
         """Rows of SQLite in the order of recording."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             rows = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table} ORDER BY rowid").fetchall()
             return _arrow(rows, schema)
 

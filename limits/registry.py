@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.database import connect
+from limitlens.limits.database import connect, reading
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Registry:
 
     def policies(self) -> list[str]:
         """Digest of every recorded policy."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return [row[0] for row in connection.execute("SELECT policy_digest FROM policies ORDER BY rowid")]
 
     def policy_text(self, digest: str) -> str:
         """Text of a recorded policy."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             row = connection.execute("SELECT text FROM policies WHERE policy_digest = ?", [digest]).fetchone()
         if row is None:
             raise WorkspaceError(f"policy {digest[:12]} is not in the registry of {self.workspace}.")
@@ -63,7 +63,7 @@ class Registry:
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model version, oldest first."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return [RegisteredModel(*row) for row in connection.execute("SELECT * FROM models ORDER BY rowid")]
 
     def model(self, version: str) -> RegisteredModel:
@@ -109,7 +109,7 @@ class Registry:
         SELECT model_version, reviewer, kind, promoted_at, COALESCE(approver, ''), COALESCE(reason, '')
         FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id
         """
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return [Promotion(*row) for row in connection.execute(sql)]
 
     def champion(self) -> str | None:
@@ -127,5 +127,5 @@ class Registry:
 
     def withdrawn(self) -> dict[str, str]:
         """Reason of every withdrawn version."""
-        with connect(self.workspace) as connection:
+        with reading(self.workspace) as connection:
             return dict(connection.execute("SELECT model_version, reason FROM withdrawals").fetchall())

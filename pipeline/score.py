@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import parquet_stream
+from limitlens.data.unfinished import sweep
 from limitlens.features.spine import book, without_limit
 from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.attribute import unpacked
@@ -71,6 +72,7 @@ def score(
     IntegrityError
         A file of the model is not the one recorded.
     """
+    sweep(workspace.root)
     workspace = workspace.snapshot()
     version = model_version or workspace.registry.champion()
     if version is None:

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from limitlens.data.damage import damaged
-from limitlens.data.disk import no_room
+from limitlens.data.disk import no_room, writable
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import alone_in
 from limitlens.data.storage import publish
@@ -56,10 +56,11 @@ def client(store: Path) -> "MlflowClient":
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    store.mkdir(parents=True, exist_ok=True)
     database = store / "mlflow.db"
     if not database.exists():
-        _create(database)
+        with writable(store):
+            store.mkdir(parents=True, exist_ok=True)
+            _create(database)
     with database.open("rb") as file:
         if file.read(len(_SQLITE)) != _SQLITE:
             raise damaged(database, "it is no SQLite file")
@@ -251,17 +252,24 @@ def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[s
 
 
 def attach(store: Path, run_id: str, path: Path) -> None:
-    """Store a file with a run; a run that was recorded before the store was moved stays as it is."""
-    mlflow = client(store)
-    if mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/"):
+    """Store a file with a run; a run from before the store was moved, or on a read-only disk, stays as it is."""
+    if (mlflow := _keeper(store, run_id)) is not None:
         mlflow.log_artifact(run_id, str(path))
 
 
 def attach_text(store: Path, run_id: str, text: str, name: str) -> None:
     """:func:`attach` a text under a name."""
-    mlflow = client(store)
-    if mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/"):
+    if (mlflow := _keeper(store, run_id)) is not None:
         mlflow.log_text(run_id, text, name)
+
+
+def _keeper(store: Path, run_id: str) -> "MlflowClient | None":
+    """The client, if files can be added to the run."""
+    if not os.access(store, os.W_OK):
+        return None
+    mlflow = client(store)
+    below = mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/")
+    return mlflow if below else None
 
 
 def promote(store: Path, version: str) -> None:

@@ -1,7 +1,7 @@
 """Verify: everything recorded is what was recorded, from the accepted events to the head that MLflow keeps."""
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.lock import exclusive
+from limitlens.data.lock import undisturbed
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
 
@@ -23,7 +23,7 @@ def verify(workspace: Workspace) -> tuple[int, int]:
     """
     if not workspace.root.is_dir():
         raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
-    with exclusive(workspace.root, "ledger verify"):
+    with undisturbed(workspace.root):
         workspace.events.verify()
         links = workspace.ledger.verify()
         anchors = tracking.heads(workspace.mlflow)

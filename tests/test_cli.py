@@ -89,10 +89,8 @@ def test_an_error_is_one_line_that_names_the_mend(
 
 def test_brackets_in_an_error_are_shown_and_a_config_that_is_not_utf8_is_one_line(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "train[1].toml"
-    for content, message in (
-        (b"[model]\nfolds = 'x'", "2: folds in [model] is 'x'; expected int."),
-        (b"\xff", "1: not UTF-8"),
-    ):
+    wrong = b"[model]\nfolds = 'x'"
+    for content, message in ((wrong, "2: folds in [model] is 'x'; expected int."), (b"\xff", "1: not UTF-8")):
         path.write_bytes(content)
         code, said = run("train", "--config", str(path))
         assert (code, len(said.strip().splitlines())) == (4, 1)

@@ -1,5 +1,6 @@
 """A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -15,7 +16,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from limitlens.data.errors import IntegrityError
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.lock import exclusive
+from limitlens.data.storage import write_text
+from limitlens.data.unfinished import sweep
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.override import override
@@ -199,6 +203,71 @@ def test_output_is_printed_in_any_encoding_and_keeps_its_signs(encoding: str, sm
     assert ("告知客户" in said[encoding]) == (encoding == "gbk")
 
 
+#: Takes from a process of root what lets it write where modes forbid it, then runs the command line.
+READING_ONLY = """
+import ctypes, sys
+class Head(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+none = (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(ctypes.byref(Head(0x20080522, 0)), none) == 0
+try:
+    open(sys.argv[1] + "/probe", "w")
+    raise AssertionError("could be written to")
+except PermissionError:
+    del sys.argv[1]
+from limitlens.pipeline.cli import main
+main()
+"""
+
+
+def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Workspace, tmp_path: Path) -> None:
+    account = an_open_line(copied)
+    given = [
+        [word.replace("ACCOUNT", account).replace("OUT", str(tmp_path / "out")) for word in words] for words in READERS
+    ]
+    assert told(copied, *next(words for words in given if words[0] == "score")) is None  # its table is stored
+    for path in [copied.root, *copied.root.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = sorted(copied.root.rglob("*"))
+    for words in given:
+        command = [sys.executable, "-c", READING_ONLY, str(copied.root), *words, "--workspace", str(copied.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == (1 if words == ["decide"] else 0), (words, done.stderr)
+        if words == ["decide"]:
+            assert re.fullmatch(r"error .*: cannot be written \(Permission denied\); make .*\n", done.stderr)
+    assert sorted(copied.root.rglob("*")) == before
+    for path in [copied.root, *before]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_on_a_full_disk_the_old_state_stays_readable(copied: Workspace, tmp_path: Path) -> None:
+    account = an_open_line(copied)
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+from limitlens.pipeline.cli import main
+main()
+"""
+    for words in (
+        ["ledger", "list"],
+        ["ledger", "verify"],
+        ["ledger", "replay"],
+        ["why", account],
+        ["queue"],
+        ["iterations"],
+    ):
+        command = [sys.executable, "-c", code, *words, "--workspace", str(copied.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_what_only_reads_makes_no_workspace(tmp_path: Path) -> None:
+    for words in READERS:
+        if words != ["decide"]:
+            assert isinstance(told(Workspace(tmp_path / "none"), *words), WorkspaceError), words
+    assert not (tmp_path / "none").exists()
+
+
 # The store of MLflow
 
 
@@ -251,3 +320,30 @@ promote(Workspace(sys.argv[1]), None, datetime(2026, 7, 1, tzinfo=UTC), "2", pro
         assert [one.model_version for one in copied.registry.promotions()] == ["2"]
     mlflow = tracking.client(copied.mlflow)
     assert mlflow.get_model_version_by_alias(tracking.MODEL_NAME, tracking.CHAMPION).version == 2
+
+
+@pytest.mark.parametrize("place", ["out", "work/events/payment", "work/features/x", "work/quarantine"])
+def test_what_a_killed_run_had_not_finished_goes_with_the_next(place: str, tmp_path: Path) -> None:
+    code = """
+import os, signal
+import pyarrow as pa
+from limitlens.data.storage import parquet_stream
+with parquet_stream(pa.schema([("account_id", pa.string())]), Path(sys.argv[1]) / "rows.parquet", 1) as write:
+    write(pa.table({"account_id": ["A000001"]}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    folder, others = tmp_path / place, tmp_path / place / ".notes.7.tmp"
+    killed_while(code, "nothing", str(folder))
+    others.touch()
+    [left] = folder.glob(".rows.parquet.*.tmp")
+    with left.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as long as it is written
+        sweep(tmp_path)
+        assert left.exists()
+    if place == "out":
+        write_text("scores", folder / "other.txt")
+    else:
+        with exclusive(tmp_path / "work", "check"):
+            pass
+    assert not left.exists()
+    assert others.exists()

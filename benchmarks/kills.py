@@ -34,12 +34,10 @@ import pyarrow.parquet as pq
 from mlflow import MlflowClient
 
 from limitlens.data.calendar import format_time
-from limitlens.features.compiler import compile_sql
-from limitlens.features.rows import Clock
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.limits.ledger_tables import ATTRIBUTIONS, DECISIONS
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.workspace import Workspace, default_settings
+from limitlens.pipeline.workspace import Workspace
 
 #: Told of every step before and after it happens.
 Step = Callable[[str], None]
@@ -308,9 +306,6 @@ def main() -> None:
             chosen = runs[-given.runs :] if given.whole_book or given.reconcile else runs[-given.runs - 1 : -1]
             until = chosen[-1].as_of + timedelta(days=1) if given.reconcile else chosen[0].as_of
             unfinished(given.workspace, folder / "start", until)
-            used = Workspace(given.workspace).features(default_settings())
-            for clock in (Clock(), Clock(until, until)):
-                compile_sql(used, clock)  # forked runs find it done
             job = reconcile if given.reconcile else partial(decide, until=format_time(chosen[-1].as_of))
             trials = Trials(folder / "start", folder, job)
         found = []

@@ -82,7 +82,7 @@ def workspace_of(data: Path, folder: Path) -> Workspace:
 
 
 def decided(workspace: Workspace, loans: pd.DataFrame) -> pd.DataFrame:
-    """Our decision on each loan, out of fold, with the amount of the loan before as the limit in force."""
+    """Our decision on each loan, with the amount of the loan before as the limit in force."""
     champion = workspace.iteration(str(workspace.registry.champion()))
     iteration = Iteration(champion.model, champion.policy, champion.model_version)
     relations = workspace.relations(iteration.model.features)

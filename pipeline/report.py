@@ -10,7 +10,6 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
-from limitlens.data.damage import read_json
 from limitlens.data.storage import write_text
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import plots, report_tables, tracking
@@ -168,8 +167,7 @@ def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.
 def _model(workspace: Workspace) -> dict[str, Any]:
     """Validation of the version that decided last, and its false positives beside its true ones."""
     version = workspace.ledger.runs()[-1].model_version
-    path = workspace.root / workspace.registry.model(version).folder / "validation.json"
-    validation = read_json(path, lambda body: {**body, "false_positives": dict(body["false_positives"])})
+    validation = workspace.validation(version)
     declared = workspace.iteration(version).model.features.declaration_of
     meaning = _LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
     rows = validation["false_positives"]["contrast"][:_MAX_CONTRAST]

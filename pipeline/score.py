@@ -36,7 +36,7 @@ BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Scored:
-    """How many lines were scored and how many not for want of a limit, by which version, whether out of fold."""
+    """How many lines were scored and how many not for want of a limit, by which version, whether as a backtest."""
 
     rows: int
     without_limit: int

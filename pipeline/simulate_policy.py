@@ -168,7 +168,6 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables) -> pd.
     Parameters
     ----------
     iteration : Iteration
-        Dates before the end of its training labels are decided out of fold.
     steps : sequence of Step
         By date.
     tables : mapping of feature set digest to feature table

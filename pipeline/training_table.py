@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,8 +33,12 @@ _POINT = [*_KEY, "known_by"]
 
 
 _UNREPORTED = """
-WITH paid AS (SELECT account_id, MIN(event_time) AS first FROM payment GROUP BY account_id),
-used AS (SELECT account_id, MIN(event_time) AS first FROM consumption GROUP BY account_id)
+WITH paid AS (
+    SELECT account_id, MIN(event_time) AS first FROM payment WHERE known_time < {known_by} GROUP BY account_id
+),
+used AS (
+    SELECT account_id, MIN(event_time) AS first FROM consumption WHERE known_time < {known_by} GROUP BY account_id
+)
 SELECT NOT COALESCE(paid.first < label_end, FALSE)
     AND (COALESCE(used.first < as_of, FALSE) OR NOT EXISTS (SELECT 1 FROM used)) AS silent
 FROM points LEFT JOIN paid USING (account_id) LEFT JOIN used USING (account_id) ORDER BY points.row
@@ -133,7 +137,7 @@ def build_training_table(
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
     if "outcomes" not in workspace.events.present():
-        silent = unreported(labels, relations)
+        silent = unreported(labels, relations, known_by=end)
         if silent.any():
             progress(f"no label: {silent.sum():,} points of lines in use, of whose payments nothing was ever delivered")
         labels = labels[~silent].reset_index(drop=True)
@@ -241,7 +245,7 @@ def _reached(
     )
 
 
-def unreported(points: pd.DataFrame, relations: dict[str, str]) -> pd.Series:
+def unreported(points: pd.DataFrame, relations: Mapping[str, pa.Table | str], *, known_by: datetime) -> pd.Series:
     """Whether nothing is known of the payments of a line until its label's end, though it was in use before.
 
     Parameters
@@ -250,13 +254,16 @@ def unreported(points: pd.DataFrame, relations: dict[str, str]) -> pd.Series:
         ``account_id, as_of, label_end``.
     relations : mapping with ``payment``, and ``consumption`` if it was delivered
         Without consumption every line counts as in use.
+    known_by : datetime
+        Rows known strictly before it are read.
 
     Returns
     -------
     bool Series of shape (n,), indexed like ``points``
     """
-    named = {"points": to_arrow(points[[*_KEY, "label_end"]].assign(row=np.arange(len(points))))}
-    found = run_sql(_UNREPORTED, {**named, **{name: relations[name] for name in ("payment", "consumption")}})
+    named: dict[str, pa.Table | str] = {name: relations[name] for name in ("payment", "consumption")}
+    named["points"] = to_arrow(points[[*_KEY, "label_end"]].assign(row=np.arange(len(points))))
+    found = run_sql(_UNREPORTED.format(known_by=f"TIMESTAMPTZ '{known_by.isoformat()}'"), named)
     return pd.Series(found["silent"].to_numpy(zero_copy_only=False), points.index)
 
 

@@ -1,6 +1,5 @@
 """The workspace: one folder with everything a project has."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.damage import read_json
 from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.data.protected import is_place, is_protected
@@ -142,11 +142,7 @@ class Workspace:
             Its file is missing or damaged.
         """
         path = self.root / self.registry.model(version).folder / "validation.json"
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise IntegrityError(f"{path}: the validation cannot be read ({error}); restore the file.") from error
-        return found
+        return read_json(path, lambda body: {**body, "doubts": list(body["doubts"]), "train": dict(body["train"])})
 
     def policy(self, digest: str) -> Policy:
         """A policy the ledger recorded.

@@ -640,6 +640,8 @@ def status(age: float | timedelta, days: int | None) -> Row:
         ([due(40), due(5, name="y"), repay(10, 30_00, None), status(9, 0)], [5, 100_00]),
         ([due(40), due(5, name="y"), repay(10, 130_00, None), status(9, 0)], [5, 70_00]),
         ([due(40), due(30, name="y"), status(35, 0)], [30, 100_00]),
+        ([due(40), due(5, name="y"), repay(9, 100_00, None), status(9, 0)], [5, 100_00]),
+        ([status(9, 7), repay(9, 10_00, None)], [16, 0]),
     ],
 )
 def test_a_status_is_true_at_its_time_and_ages_and_what_is_known_later_counts_on_from_it(

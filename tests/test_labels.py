@@ -76,14 +76,16 @@ def test_a_line_in_use_of_whose_payments_nothing_is_known_has_no_label() -> None
     as_of, end = pd.Timestamp(AS_OFS[0]), pd.Timestamp(AS_OFS[1])
     rows = [("A1", as_of - pd.Timedelta(days=9)), ("A2", as_of - pd.Timedelta(days=9)), ("A4", as_of)]
     used = to_arrow({"consumption": [row("draw", *one) for one in rows], "payment": [], "device": []})["consumption"]
-    paid = to_arrow({"consumption": [], "payment": [row("repayment", "A1", end - pd.Timedelta(days=1))], "device": []})[
-        "payment"
-    ]
+    paying = row("repayment", "A1", end - pd.Timedelta(days=1))
+    paid = to_arrow({"consumption": [], "payment": [paying], "device": []})["payment"]
     points = pd.DataFrame({"account_id": ["A1", "A2", "A3", "A4"], "as_of": as_of, "label_end": end})
-    nothing = used.slice(0, 0)
-    assert unreported(points, {"payment": paid, "consumption": used}).tolist() == [False, True, False, False]
-    assert unreported(points, {"payment": paid, "consumption": nothing}).tolist() == [False, True, True, True]
-    assert unreported(points.assign(label_end=as_of), {"payment": paid, "consumption": used}).tolist()[0]
+    whole, unused = {"payment": paid, "consumption": used}, {"payment": paid, "consumption": used.slice(0, 0)}
+    at_end, not_yet = end.to_pydatetime(), paying["known_time"]
+    assert isinstance(not_yet, datetime)
+    assert unreported(points, whole, known_by=at_end).tolist() == [False, True, False, False]
+    assert unreported(points, unused, known_by=at_end).tolist() == [False, True, True, True]
+    assert unreported(points.assign(label_end=as_of), whole, known_by=at_end)[0]
+    assert unreported(points, whole, known_by=not_yet)[0]
 
 
 def test_the_latest_delivered_outcome_counts() -> None:

@@ -65,6 +65,19 @@ def first_tree(member: Member) -> object:
     return member.booster.dump_model()["tree_info"][0]
 
 
+def test_a_row_has_the_mean_of_the_members_that_never_saw_its_account() -> None:
+    inputs, bad = drawn(300)
+    scorer = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, trees=5).fit(inputs, bad).scorer_
+    account = NUMBERS[:300]
+    for i in range(20):
+        unseen = [m for m in scorer.members if fold_of(account[i : i + 1], 3, m.turn)[0] == m.fold]
+        expected = [m.booster.predict(inputs[i : i + 1], raw_score=True)[0] for m in unseen]
+        assert len(expected) == 2
+        assert scorer.scores(inputs, account)[i] == pytest.approx(np.mean(expected))
+    everyone = [m.booster.predict(inputs, raw_score=True) for m in scorer.members]
+    assert scorer.scores(inputs, None) == pytest.approx(np.mean(everyone, axis=0))
+
+
 def test_each_turn_deals_the_folds_anew_and_evenly() -> None:
     folds = [fold_of(NUMBERS, 3, turn) for turn in range(5)]
     for one, other in combinations(folds, 2):
@@ -125,6 +138,20 @@ def test_no_calibration_falls_and_no_two_scores_share_a_pd(rows: list[tuple[int,
         assert fitted.log_odds(np.array(at)) == pytest.approx(np.array(levels))
         blocks = np.array([expit(level) for level in levels])
         assert blocks.min() >= 0.49 / (len(bad) + 1)
+
+
+def test_a_pd_is_told_apart_and_stays_inside_zero_and_one_far_out() -> None:
+    found = to_pd(np.array([-800.0, -18.0, -17.0, 0.0, 17.0, 18.0, 800.0]))
+    assert (np.diff(found) > 0).all()
+    assert 0 < found.min() < found.max() < 1
+    assert found[2] == pytest.approx(expit(-17.0))
+
+
+def test_scores_that_part_the_classes_have_finite_weights() -> None:
+    """Thirty bad and thirty good rows: by Platt's targets 31 to 1 either way."""
+    scores = np.repeat([-1.0, 1.0], 30)
+    found = fit_calibration("platt", scores, scores > 0).log_odds(np.array([-1.0, 1.0]))
+    assert found == pytest.approx([-np.log(31), np.log(31)], abs=0.01)
 
 
 def test_isotonic_is_the_share_of_bads_at_the_middle_of_each_step() -> None:

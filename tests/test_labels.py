@@ -71,6 +71,15 @@ def row(kind: str, account: str, time: pd.Timestamp) -> dict[str, object]:
     return blank | ids | times | {"delivered_known_time": times["known_time"]}
 
 
+@pytest.mark.parametrize(("months", "bad"), [(2, False), (3, True)])
+def test_a_status_that_nobody_answers_goes_on_to_a_default(months: int, bad: bool) -> None:
+    """30 days past due on 10 February are 90 on 11 April."""
+    stated = row("status", "A1", pd.Timestamp("2026-02-10", tz="UTC")) | {"dpd_days": 30}
+    events = to_arrow({"consumption": [], "payment": [stated], "device": []})
+    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex(AS_OFS[:1]).as_unit("us")})
+    assert computed_labels(points, events, known_by=KNOWN_BY, horizon_months=months)["bad"].tolist() == [bad]
+
+
 def test_a_line_in_use_of_whose_payments_nothing_is_known_has_no_label() -> None:
     """A1 pays; A2 draws and nothing more is heard; A3 was never used; A4 drew after the as-of time."""
     as_of, end = pd.Timestamp(AS_OFS[0]), pd.Timestamp(AS_OFS[1])

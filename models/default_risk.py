@@ -113,6 +113,14 @@ def at_level(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
     return replace(model, book=moved(model.book), new_lines=new_lines, level_shift=model.level_shift + shift)
 
 
+def calibrated_as(model: DefaultRiskModel, other: DefaultRiskModel) -> DefaultRiskModel:
+    """The members of a model with the calibrations of another; a scorer that the other lacks keeps its own."""
+    new_lines = model.new_lines
+    if new_lines and other.new_lines:
+        new_lines = replace(new_lines, calibration=other.new_lines.calibration)
+    return replace(model, book=replace(model.book, calibration=other.book.calibration), new_lines=new_lines)
+
+
 def predict_log_odds(
     model: DefaultRiskModel,
     table: pd.DataFrame,

@@ -17,6 +17,7 @@ from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
 from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.model_parts import MODEL_PARTS, split_model
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.models.change import change_of_score
@@ -95,6 +96,7 @@ class Answer:
     ``severity_phi`` is the split of the step on the scale of actions, in 120ths (null without a decision before), and
     ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
     ``opening``, ``first decision``, ``overrides`` and each player, in cents.
+    ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
     """
 
@@ -120,6 +122,7 @@ class Answer:
     sufficient: tuple[str, ...]
     but_for: tuple[ButFor, ...]
     groups: tuple[Group, ...]
+    model_parts: Mapping[str, int]
     model_version_before: str | None
     model_version: str
     policy_before: str | None
@@ -198,6 +201,7 @@ class _Explained:
 
     entry: pd.Series
     groups: tuple[Group, ...]
+    model_parts: Mapping[str, int]
     but_for: tuple[ButFor, ...]
 
 
@@ -249,6 +253,7 @@ def _explain(
     return _Explained(
         entry,
         _groups(sides, previous, change, states, int(entry["share_cents_behaviour"])),
+        _model_parts(sides, previous, change, states, int(entry["share_cents_model"])),
         tuple(one for one in without if (one.action, one.limit_cents) != _decided(change)),
     )
 
@@ -301,6 +306,14 @@ def _groups(
     cents = show_cents(phi, unit=unit, total_cents=np.array([total_cents]))[0]
     facts = _facts(sides[1], *pairs[sides[1].model.features.digest], change)
     return tuple(Group(name, int(share), facts.get(name, ())) for name, share in zip(names, cents, strict=True))
+
+
+def _model_parts(
+    sides: tuple[Iteration, Iteration], previous: pd.DataFrame, change: pd.DataFrame, states: _States, total_cents: int
+) -> dict[str, int]:
+    phi = split_model(*sides, states, state_before(previous), state_before(change))
+    cents = show_cents(phi, total_cents=np.array([total_cents]))[0]
+    return dict(zip(MODEL_PARTS, (int(part) for part in cents), strict=True))
 
 
 def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFrame) -> dict[str, tuple[Fact, ...]]:
@@ -365,6 +378,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         sufficient=_flagged(entry, "sufficient"),
         but_for=explained.but_for if explained else (),
         groups=explained.groups if explained else (),
+        model_parts=explained.model_parts if explained else {},
         model_version_before=str(before["model_version"]) if before is not None else None,
         model_version=str(row["model_version"]),
         policy_before=_policy_name(workspace, before),

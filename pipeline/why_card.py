@@ -36,6 +36,7 @@ def card_context(answer: Answer) -> dict[str, Any]:
         "waterfall": _waterfall(answer),
         "sentences": split_sentences(answer) if answer.share_cents else [],
         "groups": groups,
+        "model_moved": any(answer.model_parts.values()),
         "strongest": max(pushes, default=0.0) or 1.0,
         "life": _life(moments, answer.as_of),
     }

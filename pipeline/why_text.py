@@ -50,6 +50,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             text = f"  {player:<10} {money(answer.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
             lines.append(text.rstrip())
             lines += _group_lines(answer, width) if player == "behaviour" else []
+            lines += _model_lines(answer, width) if player == "model" else []
         lines += [f"  {sentence}" for sentence in split_sentences(answer)]
     lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
@@ -101,6 +102,12 @@ def _group_lines(answer: Answer, width: int) -> list[str]:
     if any(group.facts for group in told_groups(answer)):
         lines.append("    In brackets: the push on the log-odds of default; rule: a rule that fired reads it.")
     return lines
+
+
+def _model_lines(answer: Answer, width: int) -> list[str]:
+    if not any(answer.model_parts.values()):
+        return []
+    return [f"    {name} {money(cents, signed=True):>{width}}" for name, cents in answer.model_parts.items()]
 
 
 def told_groups(answer: Answer) -> list[Group]:

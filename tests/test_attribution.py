@@ -1,6 +1,8 @@
 """The split: equal to an enumeration of the 120 orders, exact in integers, its flags as defined."""
 
+from fractions import Fraction
 from itertools import permutations
+from math import floor
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -91,6 +93,16 @@ def test_shown_cents_sum_to_the_change_and_stay_within_a_cent_of_the_share(value
     cents = show_cents(phi)
     assert (cents.sum(axis=1) == values[:, 3, 1, 1, 1] - values[:, 0, 0, 0, 0]).all()
     assert (np.abs(cents * 120 - phi) < 120).all()
+
+
+@given(hnp.arrays(np.int64, (1, 5), elements=st.integers(-500, 500)))
+def test_the_largest_remainders_get_one_cent_more_and_ties_go_to_the_earlier_player(phi: npt.NDArray[np.int64]) -> None:
+    phi[0, 4] -= phi.sum() % 120
+    parts = [Fraction(int(part), 120) for part in phi[0]]
+    cents = [floor(part) for part in parts]
+    while sum(cents) < sum(parts):
+        cents[max(range(5), key=lambda at: (parts[at] - cents[at], -at))] += 1
+    assert show_cents(phi)[0].tolist() == cents
 
 
 @given(lattices())

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from typer.testing import CliRunner
 from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.spreadsheet import write_csv
+from limitlens.data.storage import file_sha256
 from limitlens.limits.attribution import LATTICE, PLAYERS
+from limitlens.limits.chain import next_head
 from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.ledger import Ledger
@@ -74,8 +76,25 @@ def small(tmp_path: Path) -> Ledger:
     for number in (1, 2, 3):
         ledger.append(*entry(number, 20))
         if number < 3:
-            at = datetime(2026, 1, number, 12, tzinfo=UTC)
-            ledger.record_override(Override("A000000001", at, "limit", 100, 200 * number, "Chen Wei", "salary slip"))
+            order(ledger, number)
+    return ledger
+
+
+def order(ledger: Ledger, number: int) -> None:
+    """Record an override of the first account."""
+    at = datetime(2026, 1, number, 12, tzinfo=UTC)
+    ledger.record_override(Override("A000000001", at, "limit", 100, 200 * number, "Chen Wei", "salary slip"))
+
+
+def recorded(path: Path) -> Ledger:
+    """Two runs, two overrides, two revisions; the last of each kind stands behind all others of it."""
+    ledger = Ledger(path)
+    for number in (1, 2):
+        ledger.append(*entry(number, 20))
+        order(ledger, number)
+    for number in (1, 2):
+        run, _, attributions = entry(number, 20)
+        ledger.append_revision(run, run.as_of + timedelta(days=30), attributions, known_rows=5, late_rows=1)
     return ledger
 
 
@@ -117,8 +136,10 @@ def test_what_a_killed_run_left_is_told_apart_and_swept(small: Ledger) -> None:
 def test_recording_a_run_again_changes_nothing_and_with_other_content_is_refused(small: Ledger) -> None:
     before = fingerprint(small.workspace)
     small.append(*entry(2, 20))
-    with pytest.raises(IntegrityError, match="recorded before with other content"):
-        small.append(*entry(2, 21))
+    run, decisions, attributions = entry(2, 20)
+    for changed in ((decisions.slice(1), attributions), (decisions, attributions.slice(1))):
+        with pytest.raises(IntegrityError, match="recorded before with other content"):
+            small.append(run, *changed)
     assert fingerprint(small.workspace) == before
 
 
@@ -152,6 +173,7 @@ _LIMITED = """
 import resource, sys
 from pathlib import Path
 from benchmarks.kills import entry
+from limitlens.limits.chain import next_head
 from limitlens.limits.ledger import Ledger
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -314,8 +336,7 @@ def test_verify_counts_runs_overrides_and_revisions_in_the_order_of_recording(sm
         run, _, attributions = entry(number, 20)
         known_by = run.as_of + timedelta(days=30)
         small.append_revision(run, known_by, attributions, known_rows=5, late_rows=1)
-        at = datetime(2026, 1, 3, 12 + number, tzinfo=UTC)
-        small.record_override(Override("A000000001", at, "limit", 100, 300, "Chen Wei", "salary slip"))
+        order(small, number)
     small.append(*entry(4, 20))
     assert small.verify() == 10
     assert small.heads()[small.runs()[-1].run_id] == small.head()
@@ -353,17 +374,6 @@ def sql(text: str, named: str) -> Callable[[Ledger], str]:
 
 SECOND = f"run {entry(2, 1)[0].run_id[:12]} of 2026-01-02"
 THIRD = f"run {entry(3, 1)[0].run_id[:12]} of 2026-01-03"
-CHAINED = [
-    "as_of",
-    "model_version",
-    "model_digest",
-    "policy_digest",
-    "backtest",
-    "decisions",
-    "decisions_sha256",
-    "head",
-]
-ORDERED = ["account_id", "at", "action", "limit_before_cents", "limit_cents", "actor", "reason", "runs_before", "head"]
 
 
 @pytest.mark.parametrize(
@@ -372,9 +382,9 @@ ORDERED = ["account_id", "at", "action", "limit_before_cents", "limit_cents", "a
         edit_a_cell,
         truncate,
         remove,
-        *(sql(f"UPDATE runs SET {column} = '7' WHERE rowid = 2", "") for column in CHAINED),
-        *(sql(f"UPDATE overrides SET {column} = '7' WHERE id = 1", "") for column in ORDERED),
         sql("UPDATE runs SET model_version = 'x' WHERE rowid = 2", SECOND),
+        sql("UPDATE runs SET head = 'x' WHERE rowid = 2", SECOND),
+        sql("UPDATE overrides SET runs_before = 3 WHERE id = 1", SECOND),
         sql("UPDATE overrides SET reason = 'x' WHERE id = 2", "override 2 of account A000000001"),
         sql("DELETE FROM overrides WHERE id = 2", THIRD),
         sql("DELETE FROM runs WHERE rowid = 1", ""),
@@ -385,6 +395,46 @@ def test_verify_names_the_first_broken_link(strike: Callable[[Ledger], str], sma
     with pytest.raises(IntegrityError, match="first broken link") as told:
         small.verify()
     assert named in str(told.value)
+
+
+def forge(ledger: Ledger, table: str, column: str) -> None:
+    """Change a cell of the last row, and files with it, so that neither its files nor the order give it away."""
+    with sqlite3.connect(ledger.workspace / "ledger.sqlite") as connection:
+        last = f"FROM {table} WHERE rowid = (SELECT MAX(rowid) FROM {table})"
+        forged: str | int = 7
+        if column in {"decisions", "attributions"}:
+            forged = f"{column}/another.parquet"
+            (path,) = connection.execute(f"SELECT {column} {last}").fetchone()
+            (ledger.workspace / path).rename(ledger.workspace / forged)
+        if column.endswith("_sha256"):
+            (path,) = connection.execute(f"SELECT {column.removesuffix('_sha256')} {last}").fetchone()
+            pq.write_table(pq.read_table(ledger.workspace / path).slice(1), ledger.workspace / path)
+            forged = file_sha256(ledger.workspace / path)
+        connection.execute(f"UPDATE {table} SET {column} = ? {last.removeprefix(f'FROM {table}')}", [forged])
+    connection.close()
+
+
+@pytest.mark.parametrize("table", ["runs", "overrides", "revisions"])
+def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(recorded(tmp_path / "whole").workspace / "ledger.sqlite") as connection:
+        columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    connection.close()
+    for place, column in enumerate(name for name in columns if name not in {"head", "mlflow_run_id"}):
+
+        def leaving_it_out(head: str, content: Sequence[str | int], at: int = place + 1) -> str:
+            return next_head(head, [*content[:at], *content[at + 1 :]] if content[0] == table[:-1] else content)
+
+        chained = recorded(tmp_path / f"chained {column}")
+        forge(chained, table, column)
+        with pytest.raises(IntegrityError, match="first broken link: its row was changed"):
+            chained.verify()
+        with monkeypatch.context() as mutant:
+            mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
+            unchained = recorded(tmp_path / f"without {column}")
+            forge(unchained, table, column)
+            assert unchained.verify() == 6
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

@@ -20,9 +20,12 @@ from limitlens.data.errors import ConfigError, InputError, IntegrityError, Works
 from limitlens.data.lock import exclusive
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
-from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.attribution import PLAYERS, attribute
 from limitlens.limits.groups import mix, split_behaviour
+from limitlens.limits.lattice import CHAIN, evaluate
+from limitlens.limits.model_parts import split_model
 from limitlens.limits.policy import ACTIONS
+from limitlens.models.default_risk import at_level, calibrated_as
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.pipeline.attribute import state_before
@@ -35,6 +38,7 @@ from limitlens.pipeline.score import score
 from limitlens.pipeline.take_in import check_delivery
 from limitlens.pipeline.train import train
 from limitlens.pipeline.why import why
+from limitlens.pipeline.why_card import card
 from limitlens.pipeline.why_text import render
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
@@ -176,6 +180,32 @@ def test_groups_inside_behaviour_sum_to_its_share_for_many_accounts(small_worksp
     for row in moved.tail(5).to_dict("records"):
         answer = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
         assert sum(group.share_cents for group in answer.groups) == row["share_cents_behaviour"]
+
+
+def test_a_calibration_that_moved_alone_is_the_whole_share_of_the_model(small_workspace: Workspace) -> None:
+    """The parts of the model sum to its share, and each is nothing where it did not move."""
+    after = recorded_decisions(small_workspace).groupby("account_id").tail(1).reset_index(drop=True)
+    after = after[after["as_of"] == after["as_of"].max()].reset_index(drop=True)
+    old, state = small_workspace.iteration("2"), state_before(after)
+    moments = pd.DataFrame({"account_id": after["account_id"], "t1": after["as_of"]})
+    rows = rebuilt(small_workspace, old.model.features, moments, "t1", "t1")
+    tables = {(leg, old.model.features.digest): rows for leg in CHAIN}
+    louder = replace(old, model=at_level(old.model, 1.0))
+    other = replace(small_workspace.iteration("1"), policy=old.policy)
+    for new, still in ((louder, [0]), (replace(other, model=calibrated_as(other.model, old.model)), [1]), (other, [])):
+        parts = split_model(old, new, tables, state, state)
+        share = attribute(evaluate(old, new, tables, state, state).limit_cents)[:, PLAYERS.index("model")]
+        assert (parts.sum(axis=1) == share).all()
+        assert [k for k in (0, 1) if not parts[:, k].any()] == still
+
+
+def test_why_tells_what_members_and_calibration_moved(small_workspace: Workspace) -> None:
+    current = small_workspace.ledger.current()
+    row = current[current["share_cents_model"].fillna(0) != 0].iloc[0]
+    answer = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
+    assert sum(answer.model_parts.values()) == row["share_cents_model"]
+    assert "\n    calibration " in render(answer)
+    assert '<td class="inner">calibration</td>' in card(answer)
 
 
 def test_the_decision_table_has_the_documented_columns(small_workspace: Workspace) -> None:

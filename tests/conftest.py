@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -75,17 +76,29 @@ class _Shared:
 _SLOW_FIXTURES = {"small_workspace", "finished_demo", "real_data", "made_once", "spark"}
 
 
+#: Those that wait for the finished demo.
+_DEMO_FIXTURES = {"small_workspace", "finished_demo"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--quick``: the tests that answer at once, for the inner loop."""
     parser.addoption("--quick", action="store_true", help="Only tests that take less than a second.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow ones, if asked to."""
+    """Leave out the slow ones, if asked to; otherwise no worker begins with files that wait for the demo."""
     if config.getoption("--quick"):
         slow = [one for one in items if _is_slow(one)]
         config.hook.pytest_deselected(items=slow)
         items[:] = [one for one in items if not _is_slow(one)]
+        return
+    files = [list(mine) for _, mine in groupby(items, key=lambda one: one.path)]
+    waiting: dict[bool, list[list[pytest.Item]]] = {True: [], False: []}
+    for mine in files:
+        waiting[any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine)].append(mine)
+    # Two workers begin with half of the list each.
+    dealt = [waiting[waits][half::2] for half in (0, 1) for waits in (False, True)]
+    items[:] = [one for part in dealt for mine in part for one in mine]
 
 
 def _is_slow(item: pytest.Item) -> bool:

@@ -33,7 +33,7 @@ def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the simulated events, the workspace and the report.")] = Path(
         "demo"
     ),
-    accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 6_000,
+    accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 1_500,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
     threads: ThreadsOption = None,
 ) -> None:

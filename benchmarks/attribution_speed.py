@@ -30,9 +30,9 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import CHAIN, Lattice, evaluate, in_contexts, rows_differ
 from limitlens.limits.ledger_tables import ATTRIBUTIONS
-from limitlens.limits.state import STATE_COLUMNS
-from limitlens.pipeline.attribute import data_states, state_before, unpacked
-from limitlens.pipeline.moments import change_moments, tables_at
+from limitlens.limits.state import STATE_COLUMNS, state_before, unpacked
+from limitlens.pipeline.deciding.attribute import data_states
+from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
 from limitlens.pipeline.workspace import Workspace
 
 #: Rows split at a time.

@@ -25,8 +25,9 @@ from benchmarks.attribution_speed import final_changes, sides
 from limitlens.limits.attribution import ORDERS, PLAYERS, attribute
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
-from limitlens.pipeline.attribute import data_states, state_before
-from limitlens.pipeline.moments import change_moments, tables_at
+from limitlens.limits.state import state_before
+from limitlens.pipeline.deciding.attribute import data_states
+from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
 from limitlens.pipeline.workspace import Workspace
 
 #: What DoWhy calls inputs; the model is the mechanism, ``f``.

@@ -18,13 +18,14 @@ from limitlens.data.check import check_events
 from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import ADVERSE, parse_policy
+from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.state import first_state
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import promote
-from limitlens.pipeline.train import train
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_text import render
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 #: A loan is repaid before the next one begins, so a line is never in use at the moment of a decision.

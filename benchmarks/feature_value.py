@@ -29,7 +29,7 @@ from limitlens.features.line import line_columns
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.models.training import train_model
-from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 DOUBLE = 0.995

@@ -37,7 +37,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book
 from limitlens.features.table import table_parts
-from limitlens.pipeline.feature_tables import write_tables
+from limitlens.pipeline.training.feature_tables import write_tables
 
 SIXTY: tuple[str, ...] = tuple(
     """

@@ -43,8 +43,8 @@ from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import find_categories, model_columns, model_inputs, monotone_directions, text_columns
 from limitlens.models.scorer import Scorer
 from limitlens.models.validation import calibration_table, measure
-from limitlens.pipeline.training_table import TrainingTable, build_training_table
-from limitlens.pipeline.tune import SPACE
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.training.tune import SPACE
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 FloatArray = npt.NDArray[np.float64]

@@ -30,7 +30,7 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import parse_policy
+from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.state import first_state, in_holdout, next_state, state_at
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.labels import computed_labels

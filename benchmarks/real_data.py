@@ -17,7 +17,7 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.models.default_risk import predict_pd
 from limitlens.models.training import train_model
 from limitlens.models.validation import measure, paired_auc_gain
-from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 

@@ -27,8 +27,8 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.models.validation import measure
-from limitlens.pipeline.train import train
-from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.training.train import train
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 BUCKETS = ("current", "1-29", "30-59", "60-89", "90+")

@@ -30,8 +30,8 @@ from limitlens.limits.state import first_state
 from limitlens.models.default_risk import load_model, save_model
 from limitlens.models.scorer import mean_scores
 from limitlens.models.training import train_model
-from limitlens.pipeline.score import BATCH_ROWS, SCORES, scored_batches
-from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.deciding.score import BATCH_ROWS, SCORES, scored_batches
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 FEATURES = 120

@@ -6,7 +6,8 @@ from .lattice import evaluate
 from .ledger import Ledger
 from .opening import qualify
 from .override import Override
-from .policy import ACTIONS, ADVERSE, Policy, parse_policy, read_policy
+from .policy import ACTIONS, ADVERSE, Policy
+from .policy_file import parse_policy, read_policy
 from .queue import review_queue
 from .recourse import Recourse, find_recourse
 

@@ -8,8 +8,7 @@ import pandas as pd
 
 from limitlens.data.errors import ConfigError
 from limitlens.limits.decision import holds
-from limitlens.limits.policy import Policy
-from limitlens.limits.policy_parts import Disqualifier
+from limitlens.limits.policy import Disqualifier, Policy
 
 
 def qualify(applications: pd.DataFrame, policy: Policy) -> pd.DataFrame:

@@ -1,59 +1,168 @@
-"""The policy: opening, cut-offs, steps, timers, hard rules and days past due, read from TOML and checked first."""
+"""The policy: its classes, one a section of the file, and what follows from its values."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from math import exp
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-from limitlens.data.errors import ConfigError
-from limitlens.data.toml_lines import KeyPath
-from limitlens.data.toml_reader import Reader, load_toml, read_toml, said
-from limitlens.features.reasons import REASONS
-from limitlens.limits.policy_checks import check_policy
-from limitlens.limits.policy_parts import (
-    ACTIONS,
-    ADVERSE,
-    BUCKET_ACTIONS,
-    OPERATORS,
-    RULE_ACTIONS,
-    Affordability,
-    Bucket,
-    Budget,
-    Condition,
-    CutOffs,
-    Disqualifier,
-    Holdout,
-    Loss,
-    NewLines,
-    Opening,
-    Reviews,
-    Rule,
-    Steps,
-    Timers,
-)
+#: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident.
+ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close")
+ADVERSE = frozenset({"decrease", "freeze", "close"})
 
-__all__ = [
-    "ACTIONS",
-    "ADVERSE",
-    "SECTIONS",
-    "Budget",
-    "Condition",
-    "CutOffs",
-    "Policy",
-    "Rule",
-    "check_columns",
-    "parse_policy",
-    "policy_of",
-    "read_policy",
-    "shifted",
-]
+#: What a hard rule may ask for, and what a bucket of days past due may; ``keep`` stops a raise and an unfreeze.
+RULE_ACTIONS = ("review", "decrease", "freeze", "close")
+BUCKET_ACTIONS = ("keep", *RULE_ACTIONS)
 
-_Part = TypeVar("_Part")
+Operator = Literal["at_least", "at_most", "above", "below"]
+OPERATORS: tuple[Operator, ...] = ("at_least", "at_most", "above", "below")
+
+Order = Literal["nearest_cut_off", "avoidable_loss", "pd"]
+ORDERS: tuple[Order, ...] = ("nearest_cut_off", "avoidable_loss", "pd")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``lgd``, ``ccf`` (shares) and the expected avoidable loss in cents below which PD causes no adverse action."""
+
+    lgd: float
+    ccf: float
+    adverse_above_cents: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Size of one step as a share of the limit, the most a raise adds, and how limits are rounded."""
+
+    increase_share: float
+    max_increase_cents: int
+    decrease_share: float
+    rounding_cents: int
+    increase_min_utilisation: float
+
+
+@dataclass(frozen=True)
+class Affordability:
+    """Column with the inflow of ``inflow_months`` months, and the one that is null where no inflow was ever seen."""
+
+    inflow_column: str
+    inflow_months: int
+    seen_column: str
+
+
+@dataclass(frozen=True)
+class Timers:
+    """Days between steps, days after an adverse action, and the dead band in log-odds of PD."""
+
+    dwell_days: int
+    cool_off_days: int
+    dead_band_log_odds: float
+
+
+@dataclass(frozen=True)
+class NewLines:
+    """Days after opening during which PD alone asks for a review at most."""
+
+    protected_days: int
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """How many reviews people can do in a day, and which come first."""
+
+    capacity_per_day: int
+    rules_first: bool
+    order: Order
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Share of lines never cut on PD, and the salt of the hash that chooses them."""
+
+    share: float
+    salt: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a new iteration may move through itself alone, as shares of lines, and who may let it move more.
+
+    ``segment_min_lines``: good lines a segment needs to be judged by itself.
+    """
+
+    moved_share: float
+    good_newly_cut_share: float
+    segment_good_newly_cut_share: float
+    segment_min_lines: int
+    newly_closed_early_share: float
+    approver: str
+
+
+@dataclass(frozen=True)
+class CutOffs:
+    """Cut-offs on PD and limit band of one segment; ``max_monthly_inflows`` is a limit in average monthly inflows."""
+
+    increase_below_pd: float
+    review_above_pd: float
+    decrease_above_pd: float
+    freeze_above_pd: float
+    close_above_pd: float
+    min_limit_cents: int
+    max_limit_cents: int
+    max_monthly_inflows: float
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Limits a line of one segment may be opened with; ``initial_limit_cents`` where none was asked for."""
+
+    min_limit_cents: int
+    initial_limit_cents: int
+    max_limit_cents: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison of a column with a value; a missing value never holds."""
+
+    column: str
+    operator: Operator
+    value: float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A hard rule: when all conditions hold, ``action`` follows and ``reason`` is told.
+
+    ``new_lines``: the rule also acts while a line is protected.
+    """
+
+    name: str
+    action: str
+    reason: str
+    when: tuple[Condition, ...]
+    new_lines: bool = False
+
+
+@dataclass(frozen=True)
+class Disqualifier:
+    """Who may not open a line: an application for which all conditions hold."""
+
+    name: str
+    reason: str
+    when: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Days past due from ``from_days`` to ``to_days``, both counted (``None``: no end), and what follows."""
+
+    from_days: int
+    to_days: int | None
+    action: str
+
 
 #: Tables with one value a key, and the class each becomes.
 SECTIONS: dict[str, type] = {
@@ -136,148 +245,3 @@ def _past_due(bucket: Bucket) -> Rule:
     if bucket.to_days is not None:
         when.append(Condition("dpd_days", "at_most", bucket.to_days))
     return Rule(f"past_due_{bucket.from_days}", bucket.action, "late_payments", tuple(when), new_lines=True)
-
-
-def read_policy(path: Path) -> Policy:
-    """Read and check a policy file.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read (:func:`limitlens.data.toml_reader.read_toml`) or breaks a rule of :func:`parse_policy`.
-    """
-    return parse_policy(read_toml(path), str(path))
-
-
-def parse_policy(text: str, source: str = "policy") -> Policy:
-    """Parse and check the text of a policy.
-
-    Raises
-    ------
-    ConfigError
-        Unknown or missing keys, wrong types, values out of range, or a contradiction (see
-        :func:`limitlens.limits.policy_checks.check_policy`); with file and line.
-    """
-    return policy_of(load_toml(text, source), text, source)
-
-
-def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Policy:
-    """Check the plain values of a policy; ``text`` is where they came from, and tells their lines.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`parse_policy`.
-    """
-    reader = Reader(text, source)
-    known = [field.name for field in fields(Policy) if field.name != "text"]
-    reader.table(body, (), known, ["name"])
-    sections = {name: reader.section(body, (name,), into) for name, into in SECTIONS.items()}
-    policy = Policy(
-        name=reader.value(body, (), "name", str),
-        **sections,
-        opening=_by_segment(body, "opening", Opening, reader),
-        disqualifiers=_each(body, "disqualifiers", _disqualifier, reader),
-        segments=_by_segment(body, "segments", CutOffs, reader),
-        rules=_each(body, "rules", _rule, reader),
-        delinquency=_each(body, "delinquency", _bucket, reader),
-        text=text,
-    )
-    check_policy(policy, reader)
-    return policy
-
-
-def check_columns(policy: Policy, columns: Collection[str]) -> None:
-    """Refuse a policy that names an unknown column: what needs it could never act, and nobody would know.
-
-    Parameters
-    ----------
-    policy : Policy
-    columns : collection of str
-        Every column there could be, those of absent sources included.
-
-    Raises
-    ------
-    ConfigError
-        Names the place, the column and the likely one.
-    """
-    named = [(f"rule {rule.name!r}", condition.column) for rule in policy.evidence for condition in rule.when]
-    read = policy.affordability
-    named += [("[affordability]", column) for column in (read.inflow_column, read.seen_column)]
-    for where, column in named:
-        if column not in columns:
-            likely = get_close_matches(column, columns, 1)
-            mend = (
-                f"did you mean {likely[0]!r}?" if likely else "use a column of the catalogue, or a numeric attribute."
-            )
-            raise ConfigError(f"policy {policy.name}: {where} names column {column!r}; {mend}")
-
-
-def _each(
-    body: Mapping[str, Any], name: str, read: Callable[[Any, KeyPath, Reader], _Part], reader: Reader
-) -> tuple[_Part, ...]:
-    """One instance an element of an array of tables."""
-    return tuple(read(raw, (name, place), reader) for place, raw in enumerate(reader.array(body, (name,))))
-
-
-def _by_segment(body: Mapping[str, Any], name: str, into: type, reader: Reader) -> dict[str, Any]:
-    """One instance a segment; what a segment leaves out it takes from the default."""
-    segments = body.get(name)
-    if not isinstance(segments, dict) or "default" not in segments:
-        raise reader.error((name,), f"section [{name}.default] is missing; add it.")
-    known = [field.name for field in fields(into)]
-    default = reader.table(segments["default"], (name, "default"), known, known)
-    merged = {key: {**default, **reader.table(segments[key], (name, key), known)} for key in segments}
-    return {key: reader.section(merged, (name, key), into) for key in segments}
-
-
-def _rule(raw: Any, path: KeyPath, reader: Reader) -> Rule:
-    body = reader.table(raw, path, [f.name for f in fields(Rule)], ["name", "action", "reason", "when"])
-    return Rule(
-        name=reader.value(body, path, "name", str),
-        action=_word(body, path, "action", RULE_ACTIONS, reader),
-        reason=_word(body, path, "reason", sorted(REASONS), reader),
-        when=_conditions(body, path, reader),
-        new_lines=reader.value({"new_lines": False, **body}, path, "new_lines", bool),
-    )
-
-
-def _disqualifier(raw: Any, path: KeyPath, reader: Reader) -> Disqualifier:
-    names = [field.name for field in fields(Disqualifier)]
-    body = reader.table(raw, path, names, names)
-    return Disqualifier(
-        name=reader.value(body, path, "name", str),
-        reason=_word(body, path, "reason", sorted(REASONS), reader),
-        when=_conditions(body, path, reader),
-    )
-
-
-def _bucket(raw: Any, path: KeyPath, reader: Reader) -> Bucket:
-    body = reader.table(raw, path, [f.name for f in fields(Bucket)], ["from_days", "action"])
-    return Bucket(
-        from_days=reader.value(body, path, "from_days", int),
-        to_days=reader.value(body, path, "to_days", int) if "to_days" in body else None,
-        action=_word(body, path, "action", BUCKET_ACTIONS, reader),
-    )
-
-
-def _word(body: Mapping[str, Any], path: KeyPath, key: str, words: Collection[str], reader: Reader) -> str:
-    word: str = reader.value(body, path, key, str)
-    if word not in words:
-        raise reader.error((*path, key), f"unknown {key} {word!r} in {said(path)}; expected one of {list(words)}.")
-    return word
-
-
-def _conditions(body: Mapping[str, Any], path: KeyPath, reader: Reader) -> tuple[Condition, ...]:
-    conditions = reader.array(body, (*path, "when"))
-    if not conditions:
-        raise reader.error((*path, "when"), f"{said(path)} has no condition: it would hold for every line.")
-    return tuple(_condition(raw, (*path, "when", place), reader) for place, raw in enumerate(conditions))
-
-
-def _condition(raw: Any, path: KeyPath, reader: Reader) -> Condition:
-    body = reader.table(raw, path, ["column", *OPERATORS], ["column"])
-    given = [operator for operator in OPERATORS if operator in body]
-    if len(given) != 1:
-        raise reader.error(path, f"the condition has {len(given)} of {list(OPERATORS)}; expected one.")
-    return Condition(reader.value(body, path, "column", str), given[0], reader.value(body, path, given[0], float))

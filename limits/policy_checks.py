@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from limitlens.data.protected import is_protected
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader
-from limitlens.limits.policy_parts import ACTIONS, Condition, Disqualifier, Rule
-
-if TYPE_CHECKING:
-    from limitlens.limits.policy import Policy
+from limitlens.limits.policy import ACTIONS, Condition, Disqualifier, Policy, Rule
 
 #: A decision remembers what fired in the bits of one number.
 MAX_RULES = 50
@@ -18,7 +14,7 @@ MAX_RULES = 50
 _CUT_OFFS = ("increase_below_pd", "review_above_pd", "decrease_above_pd", "freeze_above_pd", "close_above_pd")
 
 
-def check_policy(policy: "Policy", reader: Reader) -> None:
+def check_policy(policy: Policy, reader: Reader) -> None:
     """Refuse a policy that contradicts itself.
 
     Raises
@@ -40,7 +36,7 @@ def check_policy(policy: "Policy", reader: Reader) -> None:
     _check_delinquency(policy, reader)
 
 
-def _check_ranges(policy: "Policy", reader: Reader) -> None:
+def _check_ranges(policy: Policy, reader: Reader) -> None:
     shares = {("loss", key): getattr(policy.loss, key) for key in ("lgd", "ccf")}
     shares |= {("release", key): value for key, value in asdict(policy.release).items() if key.endswith("_share")}
     shares |= {("steps", "increase_min_utilisation"): policy.steps.increase_min_utilisation}
@@ -80,7 +76,7 @@ def _check_ranges(policy: "Policy", reader: Reader) -> None:
         )
 
 
-def _check_segment(name: str, policy: "Policy", reader: Reader) -> None:
+def _check_segment(name: str, policy: Policy, reader: Reader) -> None:
     cut, path = policy.segments[name], ("segments", name)
     steps = [getattr(cut, key) for key in _CUT_OFFS]
     for key, low, high in zip((*_CUT_OFFS, _CUT_OFFS[-1]), (0.0, *steps), (*steps, 1.0), strict=True):
@@ -94,12 +90,12 @@ def _check_segment(name: str, policy: "Policy", reader: Reader) -> None:
         raise reader.error((*path, "max_monthly_inflows"), f"max_monthly_inflows of segment {name!r} must be above 0.")
 
 
-def _check_grid(cents: int, path: tuple[str, ...], policy: "Policy", reader: Reader) -> None:
+def _check_grid(cents: int, path: tuple[str, ...], policy: Policy, reader: Reader) -> None:
     if cents % policy.steps.rounding_cents:
         raise reader.error(path, f"{path[-1]} {cents} is no multiple of rounding_cents {policy.steps.rounding_cents}.")
 
 
-def _check_opening(name: str, policy: "Policy", reader: Reader) -> None:
+def _check_opening(name: str, policy: Policy, reader: Reader) -> None:
     band, path = policy.opening_of(name), ("opening", name if name in policy.opening else "default")
     if not 0 <= band.min_limit_cents <= band.initial_limit_cents <= band.max_limit_cents:
         raise reader.error(
@@ -139,7 +135,7 @@ def _impossible(when: Sequence[Condition]) -> str | None:
     return None
 
 
-def _check_names(policy: "Policy", reader: Reader) -> None:
+def _check_names(policy: Policy, reader: Reader) -> None:
     seen: set[str] = set()
     places = [("rules", i, rule.name) for i, rule in enumerate(policy.rules)]
     places += [("disqualifiers", i, rule.name) for i, rule in enumerate(policy.disqualifiers)]
@@ -153,7 +149,7 @@ def _check_names(policy: "Policy", reader: Reader) -> None:
         raise reader.error(("rules", 0), f"{len(policy.evidence)} rules and buckets; a policy has at most {MAX_RULES}.")
 
 
-def _check_delinquency(policy: "Policy", reader: Reader) -> None:
+def _check_delinquency(policy: Policy, reader: Reader) -> None:
     expected: int | None = 1
     mildest = 0
     for place, bucket in enumerate(policy.delinquency):
@@ -175,7 +171,7 @@ def _check_delinquency(policy: "Policy", reader: Reader) -> None:
         )
 
 
-def _check_protected(policy: "Policy", reader: Reader) -> None:
+def _check_protected(policy: Policy, reader: Reader) -> None:
     places: dict[KeyPath, str] = {("segments", name): name for name in policy.segments}
     places |= {("opening", name): name for name in policy.opening}
     tables: dict[str, Sequence[Rule | Disqualifier]] = {"rules": policy.rules, "disqualifiers": policy.disqualifiers}

@@ -117,3 +117,16 @@ def unpack_state(packed: pa.ChunkedArray) -> pd.DataFrame:
     columns = packed.combine_chunks().flatten()
     state: pd.DataFrame = pa.Table.from_arrays(columns, schema=pa.schema(list(STATE_TYPE))).to_pandas()
     return state
+
+
+def unpacked(decisions: pa.Table) -> pd.DataFrame:
+    """Decisions of the ledger with the columns of their state beside them, as ``state.*``."""
+    state = unpack_state(decisions["state"]).add_prefix("state.")
+    plain: pd.DataFrame = decisions.drop_columns(["state"]).to_pandas()
+    return pd.concat([plain, state], axis=1)
+
+
+def state_before(decisions: pd.DataFrame) -> pd.DataFrame:
+    """State of each line before its decision, out of the ``state.*`` columns."""
+    columns = decisions[[f"state.{name}" for name in STATE_COLUMNS]]
+    return columns.set_axis(list(STATE_COLUMNS), axis=1).reset_index(drop=True)

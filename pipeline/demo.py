@@ -7,18 +7,18 @@ from pathlib import Path
 
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
 from limitlens.data.world import default_world, simulate
-from limitlens.limits.policy import parse_policy
-from limitlens.pipeline.amounts import money
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import promote
-from limitlens.pipeline.reconcile import reconcile
-from limitlens.pipeline.record import Decided
-from limitlens.pipeline.replay import replay
-from limitlens.pipeline.report import read_decisions, telling_account, write_report
-from limitlens.pipeline.take_in import check_delivery
-from limitlens.pipeline.train import train
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_text import render
+from limitlens.limits.policy_file import parse_policy
+from limitlens.pipeline.answers.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.check_delivery import check_delivery
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.reconcile import reconcile
+from limitlens.pipeline.deciding.record import Decided
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 Say = Callable[[str], None]

@@ -16,7 +16,8 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, taken_names
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
-from limitlens.limits.policy import Policy, check_columns, parse_policy, read_policy
+from limitlens.limits.policy import Policy
+from limitlens.limits.policy_file import check_columns, parse_policy, read_policy
 from limitlens.limits.registry import Registry
 from limitlens.models.default_risk import load_model
 from limitlens.models.settings import TrainSettings, read_settings

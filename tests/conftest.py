@@ -25,9 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.pipeline import demo
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import promote
-from limitlens.pipeline.train import train
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 settings.register_profile(

@@ -16,8 +16,19 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from limitlens.data.events import stored_schema
-from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
-from limitlens.limits.policy_parts import BUCKET_ACTIONS, RULE_ACTIONS, Affordability, Bucket, Disqualifier, Opening
+from limitlens.limits.policy import (
+    ACTIONS,
+    BUCKET_ACTIONS,
+    RULE_ACTIONS,
+    Affordability,
+    Bucket,
+    Condition,
+    CutOffs,
+    Disqualifier,
+    Opening,
+    Policy,
+    Rule,
+)
 from limitlens.limits.state import NEVER_DAYS, first_state, state_at
 from limitlens.pipeline.workspace import default_policy
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score, tree_changes
 from limitlens.models.default_risk import DefaultRiskModel, predict_log_odds
 from limitlens.models.trees import read_trees
-from limitlens.pipeline.attribute import state_before
-from limitlens.pipeline.moments import feature_moments, rows_at, tables_at
-from limitlens.pipeline.replay import recorded_decisions
+from limitlens.pipeline.deciding.point_in_time import feature_moments, rows_at, tables_at
+from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
 COLUMNS = 5

@@ -18,11 +18,11 @@ from limitlens.limits.policy import ACTIONS, ADVERSE
 from limitlens.models.calibration import Calibration
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.scorer import Scorer
-from limitlens.pipeline.compare import compare
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import Override, promote, rollback, withdraw
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.release.compare import compare
+from limitlens.pipeline.release.promote import Override, promote, rollback, withdraw
 from limitlens.pipeline.tracking import TrainingRecord
-from limitlens.pipeline.train import register, train
+from limitlens.pipeline.training.train import register, train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from limitlens.limits.policy import SECTIONS, Condition, CutOffs, Policy, Rule
-from limitlens.limits.policy_parts import Bucket, Disqualifier, Opening
+from limitlens.limits.policy import SECTIONS, Bucket, Condition, CutOffs, Disqualifier, Opening, Policy, Rule
 from limitlens.pipeline.cli import app
 
 #: Tables of a policy that may stand there more than once.

@@ -33,7 +33,7 @@ from limitlens.features.script import sql_script
 from limitlens.features.spine import book
 from limitlens.features.table import Engine, build_table, table_parts
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.feature_tables import feature_tables, write_tables
+from limitlens.pipeline.training.feature_tables import feature_tables, write_tables
 from limitlens.pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.slow

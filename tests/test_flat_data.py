@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from limitlens.data.check import check_events
+from limitlens.pipeline.answers.report import read_decisions
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli.limits import decision_lines
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import promote
-from limitlens.pipeline.record import Decided
-from limitlens.pipeline.replay import replay
-from limitlens.pipeline.report import read_decisions
-from limitlens.pipeline.score import score
-from limitlens.pipeline.train import Trained, train
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_text import render
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.record import Decided
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.deciding.score import score
+from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.training.train import Trained, train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 OPENED, AS_OF, KNOWN = (datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3, 6))

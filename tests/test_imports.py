@@ -7,11 +7,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("data", "features", "models", "limits", "pipeline")
+#: Inside the pipeline, from what stands alone to what calls everything.
+PIPELINE = (
+    "pages",
+    "workspace",
+    "tracking",
+    "check_delivery",
+    "training",
+    "deciding",
+    "release",
+    "answers",
+    "demo",
+    "cli",
+)
 DOORS = {
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
-    "optuna": "pipeline/tune.py",
+    "optuna": "pipeline/training/tune.py",
     "sqlite3": "limits/database.py",
     "typer": "pipeline/cli/",
     "sqlalchemy": "pipeline/tracking.py",
@@ -35,6 +48,24 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     later = ROOMS[ROOMS.index(room) + 1 :]
     assert not [name for name in imported(path) if name.startswith(tuple(f"limitlens.{r}" for r in later))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_inside_the_pipeline_imports_run_one_way_too(path: Path) -> None:
+    room = path.relative_to(ROOT).with_suffix("").parts
+    if room[0] != "pipeline" or room[1].startswith("__"):
+        return
+    assert room[1] in PIPELINE
+    later = PIPELINE[PIPELINE.index(room[1]) + 1 :]
+    assert not [name for name in imported(path) if name.startswith(tuple(f"limitlens.pipeline.{r}" for r in later))]
+
+
+def test_no_file_is_in_a_circle() -> None:
+    names = {f"limitlens.{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}": path for path in FILES}
+    ahead = {name: imported(path) & set(names) for name, path in names.items()}
+    while free := {name for name, others in ahead.items() if not others & set(ahead)}:
+        ahead = {name: others for name, others in ahead.items() if name not in free}
+    assert not ahead
 
 
 @pytest.mark.parametrize("library", DOORS)

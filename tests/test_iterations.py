@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.pipeline import score as score_room
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.iterations import iteration_named, iterations_of, repeat
-from limitlens.pipeline.score import score
+from limitlens.pipeline.deciding import score as score_room
+from limitlens.pipeline.deciding.score import score
+from limitlens.pipeline.release.iterations import iteration_named, iterations_of, repeat
 from limitlens.pipeline.workspace import Workspace
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from limitlens.data.calendar import data_end
 from limitlens.models.label_choice import BUCKETS, bucket_of, early_signs, roll_rates, vintage_curve
 from limitlens.models.labels import computed_labels
-from limitlens.pipeline.label_report import write_label_report
-from limitlens.pipeline.training_table import build_training_table
+from limitlens.pipeline.training.label_report import write_label_report
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.models.labels import computed_labels, delivered_labels
-from limitlens.pipeline.training_table import unreported
+from limitlens.pipeline.training.training_table import unreported
 from tests import oracle
 from tests.strategies import to_arrow
 

@@ -33,18 +33,17 @@ from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import OVERRIDE_ACTIONS, Override, overridden
-from limitlens.limits.state import first_state, next_state
-from limitlens.pipeline.attribute import state_before, unpacked
+from limitlens.limits.state import first_state, next_state, state_before, unpacked
+from limitlens.pipeline.answers.history import Selection, decisions_of, export
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app, main
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.history import Selection, decisions_of, export
-from limitlens.pipeline.override import override
-from limitlens.pipeline.reconcile import reconcile
-from limitlens.pipeline.replay import replay
-from limitlens.pipeline.states import carried
-from limitlens.pipeline.verify import verify
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_text import render
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.order_override import override
+from limitlens.pipeline.deciding.reconcile import reconcile
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.deciding.states_before import carried
+from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -245,7 +244,7 @@ _HELD = """
 import sys
 from pathlib import Path
 from benchmarks.kills import watch
-from limitlens.pipeline.decide import decide
+from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.workspace import Workspace
 def wait(step):
     if step == "after the rename of decisions":
@@ -300,8 +299,8 @@ import sys
 from pathlib import Path
 from limitlens.data import engine
 from limitlens.features import table
-from limitlens.pipeline import reconcile as reconciling
-from limitlens.pipeline.decide import decide
+from limitlens.pipeline.deciding import reconcile as reconciling
+from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory(sys.argv[2])
 engine._database().execute(f"SET threads = {sys.argv[3]}")

@@ -12,9 +12,9 @@ from limitlens.data.check import check_events
 from limitlens.models.calibrating import METHODS, fit_calibration
 from limitlens.models.default_risk import DefaultRiskModel, at_level, load_model, predict_log_odds, save_model
 from limitlens.models.level import MIN_EARLY, level_shift
-from limitlens.pipeline.level import at_recent_level, early_arrears
-from limitlens.pipeline.train import fit_iteration
-from limitlens.pipeline.training_table import TrainingTable
+from limitlens.pipeline.training.recalibration import at_recent_level, early_arrears
+from limitlens.pipeline.training.train import fit_iteration
+from limitlens.pipeline.training.training_table import TrainingTable
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 LEVEL = replace(default_settings(), trees=30, rounds=1, carried_rounds=0, level_months=3)

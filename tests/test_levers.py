@@ -17,7 +17,7 @@ from limitlens.features.reasons import REASONS
 from limitlens.features.table import build_table
 from limitlens.limits.levers import LEVERS, REACH_DAYS, pull
 from limitlens.limits.recourse import SHOWN
-from limitlens.pipeline.replay import recorded_decisions
+from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 from tests.oracle import visible
 from tests.strategies import AS_OF, Events, Row, event_tables, to_arrow

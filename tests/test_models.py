@@ -27,7 +27,7 @@ from limitlens.models.inputs import account_numbers, find_categories, fold_of
 from limitlens.models.scorer import Member
 from limitlens.models.training import can_carry, train_model
 from limitlens.models.validation import calibration_line, jeffreys_test
-from limitlens.pipeline.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 NUMBERS = account_numbers(pd.Series(np.arange(30_000)))

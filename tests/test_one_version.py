@@ -13,12 +13,12 @@ from limitlens.data.check import check_events
 from limitlens.data.world import simulate
 from limitlens.features.spine import lines_at
 from limitlens.limits.state import first_state
-from limitlens.pipeline.compare import compare
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.moments import rows_at, tables_at
-from limitlens.pipeline.promote import Override, promote
-from limitlens.pipeline.replay import replay
-from limitlens.pipeline.train import train
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.release.compare import compare
+from limitlens.pipeline.release.promote import Override, promote
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,9 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.limits.opening import qualify
-from limitlens.limits.policy import Condition, Policy
-from limitlens.limits.policy_parts import Disqualifier
-from limitlens.pipeline.applications import answer_applications
+from limitlens.limits.policy import Condition, Disqualifier, Policy
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.deciding.applications import answer_applications
 from limitlens.pipeline.workspace import default_policy
 from tests.strategies import policies
 

@@ -25,21 +25,21 @@ from limitlens.limits.groups import mix, split_behaviour
 from limitlens.limits.lattice import CHAIN, evaluate
 from limitlens.limits.model_parts import split_model
 from limitlens.limits.policy import ACTIONS
+from limitlens.limits.state import state_before
 from limitlens.models.default_risk import at_level, calibrated_as
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
-from limitlens.pipeline.attribute import state_before
+from limitlens.pipeline.answers.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_card import card
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.check_delivery import check_delivery
 from limitlens.pipeline.cli.limits import decision_lines
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.promote import Override, promote
-from limitlens.pipeline.replay import iterations, recorded_decisions, replay
-from limitlens.pipeline.report import read_decisions, telling_account, write_report
-from limitlens.pipeline.score import score
-from limitlens.pipeline.take_in import check_delivery
-from limitlens.pipeline.train import train
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_card import card
-from limitlens.pipeline.why_text import render
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.replay import iterations, recorded_decisions, replay
+from limitlens.pipeline.deciding.score import score
+from limitlens.pipeline.release.promote import Override, promote
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.pipeline.plan import decision_dates
+from limitlens.pipeline.deciding.plan import decision_dates
 
 KNOWN = {"payment": datetime(2026, 6, 30, 21, tzinfo=UTC)}
 

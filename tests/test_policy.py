@@ -11,7 +11,7 @@ from limitlens.data.errors import ConfigError
 from limitlens.data.world import read_world
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
-from limitlens.limits.policy import check_columns, parse_policy, read_policy
+from limitlens.limits.policy_file import check_columns, parse_policy, read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.workspace import default_policy, default_settings
 

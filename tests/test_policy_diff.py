@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from limitlens.limits.policy import Policy, parse_policy
+from limitlens.limits.policy import Policy
+from limitlens.limits.policy_file import parse_policy
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.compare import compare
-from limitlens.pipeline.policy_diff import diff_policies
+from limitlens.pipeline.release.compare import compare
+from limitlens.pipeline.release.policy_diff import diff_policies
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 OLD = default_policy()

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.policy_parts import Order, Reviews
+from limitlens.limits.policy import Order, Reviews
 from limitlens.limits.queue import review_queue
-from limitlens.pipeline.queue import queue
+from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 BASE = default_policy()

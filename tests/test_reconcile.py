@@ -16,13 +16,14 @@ from limitlens.data.errors import IntegrityError
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.lattice import CHAIN, evaluate, in_contexts
-from limitlens.pipeline.attribute import data_states, state_before, unpacked
-from limitlens.pipeline.moments import change_moments, tables_at
-from limitlens.pipeline.reconcile import RECONCILED_AFTER, reconcile
-from limitlens.pipeline.replay import iterations
-from limitlens.pipeline.verify import verify
-from limitlens.pipeline.why import why
-from limitlens.pipeline.why_text import render
+from limitlens.limits.state import state_before, unpacked
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.deciding.attribute import data_states
+from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
+from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER, reconcile
+from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
 
 SHARES = [f"share_cents_{player}" for player in PLAYERS]

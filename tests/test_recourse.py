@@ -16,10 +16,10 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.levers import LEVERS, pull
 from limitlens.limits.policy import ACTIONS, ADVERSE
 from limitlens.limits.recourse import FRACTIONS, SHOWN, Move, Recourse, find_recourse
-from limitlens.pipeline.attribute import state_before
-from limitlens.pipeline.customer import LANGUAGES, recourse_text
-from limitlens.pipeline.moments import rows_at, tables_at
-from limitlens.pipeline.replay import iterations, recorded_decisions
+from limitlens.limits.state import state_before
+from limitlens.pipeline.answers.customer import LANGUAGES, recourse_text
+from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
 

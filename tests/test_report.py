@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from limitlens.limits.attribution import PLAYERS
-from limitlens.pipeline import plots, report, report_tables
-from limitlens.pipeline.page import render
+from limitlens.pipeline.answers import report, report_tables
+from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.workspace import Workspace
 
 EVIL = "<script>alert(1)</script>"

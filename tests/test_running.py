@@ -32,10 +32,10 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app, common
 from limitlens.pipeline.cli import main as command_line
-from limitlens.pipeline.decide import decide
-from limitlens.pipeline.feature_tables import feature_tables, opened_tables
-from limitlens.pipeline.promote import withdraw
-from limitlens.pipeline.train import train
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.release.promote import withdraw
+from limitlens.pipeline.training.feature_tables import feature_tables, opened_tables
+from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 pytestmark = pytest.mark.slow

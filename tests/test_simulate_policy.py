@@ -19,11 +19,11 @@ from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.outcome import outcome_of
 from limitlens.limits.policy import shifted
-from limitlens.pipeline import simulate_policy as simulate_room
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.moments import Tables
-from limitlens.pipeline.plan import Step
-from limitlens.pipeline.simulate_policy import past_steps, past_tables, simulate, simulate_policies
+from limitlens.pipeline.deciding.plan import Step
+from limitlens.pipeline.deciding.point_in_time import Tables
+from limitlens.pipeline.release import simulate_policy as simulate_room
+from limitlens.pipeline.release.simulate_policy import past_steps, past_tables, simulate, simulate_policies
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 COMPARED = ["account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd"]

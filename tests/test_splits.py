@@ -12,7 +12,7 @@ import pytest
 from limitlens.data.check import check_events
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.world import simulate
-from limitlens.pipeline.training_table import TrainingTable, build_training_table, check_labels, split_rows
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels, split_rows
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 DAY = pd.Timedelta(days=1)

@@ -22,9 +22,9 @@ from limitlens.data.storage import write_text
 from limitlens.data.unfinished import sweep
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.override import override
-from limitlens.pipeline.promote import promote
-from limitlens.pipeline.verify import verify
+from limitlens.pipeline.deciding.order_override import override
+from limitlens.pipeline.deciding.verify import verify
+from limitlens.pipeline.release.promote import promote
 from limitlens.pipeline.workspace import Workspace
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -309,7 +309,7 @@ def test_a_promotion_that_was_killed_and_repeated_is_on_record_once(copied: Work
         connection.execute("DELETE FROM promotions")
     code = """
 from datetime import UTC, datetime
-from limitlens.pipeline.promote import promote
+from limitlens.pipeline.release.promote import promote
 from limitlens.pipeline.workspace import Workspace
 promote(Workspace(sys.argv[1]), None, datetime(2026, 7, 1, tzinfo=UTC), "2", progress=lambda _: None)
 """

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.settings import read_settings
-from limitlens.pipeline.tune import tune
+from limitlens.pipeline.training.tune import tune
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
-from limitlens.pipeline.page import Section, render
-from limitlens.pipeline.training_table import build_training_table
-from limitlens.pipeline.validation_report import judge, render_validation
+from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.training.training_table import build_training_table
+from limitlens.pipeline.training.validation_report import judge, render_validation
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 

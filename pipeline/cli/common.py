@@ -192,7 +192,7 @@ def settings_in(config: Path | None) -> "TrainSettings":
 
 def policy_in(path: Path | None) -> "Policy | None":
     """The policy of a file, if one is given."""
-    from limitlens.limits.policy import read_policy
+    from limitlens.limits.policy_file import read_policy
 
     return read_policy(path) if path else None
 

@@ -189,7 +189,7 @@ def check(
     Example: limitlens check events
     """
     from limitlens.data.engine import limit_memory
-    from limitlens.pipeline.take_in import check_delivery
+    from limitlens.pipeline.check_delivery import check_delivery
     from limitlens.pipeline.workspace import Workspace
 
     limit_memory(memory)
@@ -236,7 +236,7 @@ def build(
     from rich.table import Table
 
     from limitlens.data.engine import limit_memory
-    from limitlens.pipeline.training_table import build_training_table
+    from limitlens.pipeline.training.training_table import build_training_table
     from limitlens.pipeline.workspace import Workspace
 
     limit_memory(memory)
@@ -278,7 +278,7 @@ def _engine(name: str) -> "Iterator[Engine]":
 def _build_book(
     space: "Workspace", settings: "TrainSettings", as_of: datetime, engine: "Engine", as_json: bool
 ) -> None:
-    from limitlens.pipeline.feature_tables import feature_tables
+    from limitlens.pipeline.training.feature_tables import feature_tables
 
     known_until = space.events.latest_known()
     if as_of > data_end(known_until):

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from limitlens.data.calendar import format_time
-from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -24,6 +23,7 @@ from limitlens.pipeline.cli.common import (
     print_json,
     progress,
 )
+from limitlens.pipeline.pages.amounts import money
 
 ledger_app = typer.Typer(
     help="List and export decisions, change a line by hand, check the chain of hashes, replay every decision."
@@ -50,7 +50,7 @@ def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, wait: WaitOption = Fa
 
     Example: limitlens ledger verify
     """
-    from limitlens.pipeline import verify as verifying
+    from limitlens.pipeline.deciding import verify as verifying
     from limitlens.pipeline.workspace import Workspace
 
     with patient(wait):
@@ -71,7 +71,7 @@ def replay(
     Example: limitlens ledger replay
     """
     predict_only()
-    from limitlens.pipeline import replay as replaying
+    from limitlens.pipeline.deciding import replay as replaying
     from limitlens.pipeline.workspace import Workspace
 
     count = replaying.replay(Workspace(workspace), progress, account)
@@ -98,7 +98,7 @@ def list_decisions(
 
     Example: limitlens ledger list --cause model --from 2026-06-01 --action close
     """
-    from limitlens.pipeline.history import Selection, decisions_of
+    from limitlens.pipeline.answers.history import Selection, decisions_of
     from limitlens.pipeline.workspace import Workspace
 
     chosen = Selection(account, since, until, cause, run, action, version)
@@ -163,7 +163,7 @@ def export(
 
     Example: limitlens ledger export decisions.csv
     """
-    from limitlens.pipeline.history import export as export_decisions
+    from limitlens.pipeline.answers.history import export as export_decisions
     from limitlens.pipeline.workspace import Workspace
 
     typer.echo(f"{export_decisions(Workspace(workspace), out):,} decisions in {out}")
@@ -184,7 +184,7 @@ def override(
 
     Example: limitlens ledger override A004242 --limit 20000.00 --by "Chen Wei" --reason "salary slip seen"
     """
-    from limitlens.pipeline.override import override as override_line
+    from limitlens.pipeline.deciding.order_override import override as override_line
     from limitlens.pipeline.workspace import Workspace
 
     when = at or datetime.now(UTC)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
@@ -23,9 +22,10 @@ from limitlens.pipeline.cli.common import (
     print_json,
     progress,
 )
+from limitlens.pipeline.pages.amounts import money
 
 if TYPE_CHECKING:
-    from limitlens.pipeline.record import Decided
+    from limitlens.pipeline.deciding.record import Decided
 
 
 @app.command()
@@ -70,7 +70,7 @@ def decide(
     """
     given = policy_in(policy)
     predict_only()
-    from limitlens.pipeline.decide import decide as decide_limits
+    from limitlens.pipeline.deciding.decide import decide as decide_limits
     from limitlens.pipeline.workspace import Workspace
 
     with patient(wait):
@@ -139,7 +139,7 @@ def reconcile(
     Example: limitlens reconcile
     """
     predict_only()
-    from limitlens.pipeline.reconcile import reconcile as reconcile_splits
+    from limitlens.pipeline.deciding.reconcile import reconcile as reconcile_splits
     from limitlens.pipeline.workspace import Workspace
 
     with patient(wait):
@@ -173,14 +173,14 @@ def why(
     """
     predict_only()
     from limitlens.data.storage import write_text
-    from limitlens.pipeline.customer import LANGUAGES
-    from limitlens.pipeline.why import why as explain
-    from limitlens.pipeline.why_text import render
+    from limitlens.pipeline.answers.customer import LANGUAGES
+    from limitlens.pipeline.answers.why import why as explain
+    from limitlens.pipeline.answers.why_text import render
     from limitlens.pipeline.workspace import Workspace
 
     answer = explain(Workspace(workspace), account, as_of)
     if html is not None:
-        from limitlens.pipeline.why_card import card
+        from limitlens.pipeline.answers.why_card import card
 
         write_text(card(answer), html)
     if as_json:
@@ -201,7 +201,7 @@ def report(
     Example: limitlens report --out report.html
     """
     predict_only()
-    from limitlens.pipeline.report import write_report
+    from limitlens.pipeline.answers.report import write_report
     from limitlens.pipeline.workspace import Workspace
 
     path = write_report(Workspace(workspace), out or workspace / "report.html", progress)

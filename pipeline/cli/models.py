@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limitlens.data.errors import LimitlensError
-from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     ConfigOption,
@@ -31,11 +30,12 @@ from limitlens.pipeline.cli.common import (
     stderr,
     stdout,
 )
+from limitlens.pipeline.pages.amounts import money
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from limitlens.pipeline.compare import Compared
+    from limitlens.pipeline.release.compare import Compared
 
 
 @app.command()
@@ -52,7 +52,7 @@ def labels(
     import pandas as pd
     from rich.table import Table
 
-    from limitlens.pipeline.label_report import ROLL_MONTHS, write_label_report
+    from limitlens.pipeline.training.label_report import ROLL_MONTHS, write_label_report
     from limitlens.pipeline.workspace import Workspace
 
     path = out or workspace / "labels.html"
@@ -85,7 +85,7 @@ def train(
     Example: limitlens train --config conf/train.toml
     """
     settings, given = settings_in(config), policy_in(policy)
-    from limitlens.pipeline.train import train as train_iteration
+    from limitlens.pipeline.training.train import train as train_iteration
     from limitlens.pipeline.workspace import Workspace, default_policy
 
     trained = train_iteration(
@@ -121,7 +121,7 @@ def tune(
     Example: limitlens tune --trials 30 --out tuned.toml
     """
     settings = settings_in(config)
-    from limitlens.pipeline.tune import tune as tune_settings
+    from limitlens.pipeline.training.tune import tune as tune_settings
     from limitlens.pipeline.workspace import Workspace
 
     with patient(wait):
@@ -171,8 +171,8 @@ def promote(
 
     Example: limitlens promote 2 --reviewer "Chen Wei"
     """
-    from limitlens.pipeline.promote import Override
-    from limitlens.pipeline.promote import promote as promote_version
+    from limitlens.pipeline.release.promote import Override
+    from limitlens.pipeline.release.promote import promote as promote_version
     from limitlens.pipeline.workspace import Workspace
 
     if (override_by is None) != (reason is None):
@@ -199,7 +199,7 @@ def rollback(
 
     Example: limitlens rollback --reviewer "Chen Wei" --reason "closes good students"
     """
-    from limitlens.pipeline.promote import rollback as roll_back
+    from limitlens.pipeline.release.promote import rollback as roll_back
     from limitlens.pipeline.workspace import Workspace
 
     with patient(wait):
@@ -221,7 +221,7 @@ def withdraw(
 
     Example: limitlens withdraw 2 --reason "trained on a doubled feed"
     """
-    from limitlens.pipeline.promote import withdraw as withdraw_version
+    from limitlens.pipeline.release.promote import withdraw as withdraw_version
     from limitlens.pipeline.workspace import Workspace
 
     space = Workspace(workspace)
@@ -247,7 +247,7 @@ def compare(
 
     Example: limitlens compare 1 2
     """
-    from limitlens.pipeline.compare import compare as compare_versions
+    from limitlens.pipeline.release.compare import compare as compare_versions
     from limitlens.pipeline.workspace import Workspace
 
     compared = compare_versions(Workspace(workspace), old, new, policy=policy_in(policy), progress=progress)
@@ -309,7 +309,7 @@ def iterations(
     """
     from rich.table import Column, Table
 
-    from limitlens.pipeline.iterations import iterations_of
+    from limitlens.pipeline.release.iterations import iterations_of
     from limitlens.pipeline.workspace import Workspace
 
     if context.invoked_subcommand:
@@ -338,7 +338,7 @@ def show_iteration(
 
     Example: limitlens iterations show 2
     """
-    from limitlens.pipeline.iterations import iteration_named
+    from limitlens.pipeline.release.iterations import iteration_named
     from limitlens.pipeline.workspace import Workspace
 
     row = iteration_named(Workspace(workspace), name)
@@ -367,7 +367,7 @@ def repeat_iteration(
 
     Example: limitlens iterations repeat 2
     """
-    from limitlens.pipeline.iterations import repeat
+    from limitlens.pipeline.release.iterations import repeat
     from limitlens.pipeline.workspace import Workspace
 
     if not repeat(Workspace(workspace), name, progress):
@@ -390,7 +390,7 @@ def score(
     Example: limitlens score --as-of 2026-07-01 --out scores.parquet
     """
     predict_only()
-    from limitlens.pipeline.score import score as score_book
+    from limitlens.pipeline.deciding.score import score as score_book
     from limitlens.pipeline.workspace import Workspace
 
     scored = score_book(Workspace(workspace), as_of, out, model_version=model, progress=progress)

@@ -9,7 +9,6 @@ import typer
 
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import ConfigError
-from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -23,12 +22,13 @@ from limitlens.pipeline.cli.common import (
     progress,
     stdout,
 )
+from limitlens.pipeline.pages.amounts import money
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from limitlens.limits.policy import Policy
-    from limitlens.pipeline.simulate_policy import Simulated, Simulation
+    from limitlens.pipeline.release.simulate_policy import Simulated, Simulation
     from limitlens.pipeline.workspace import Workspace
 
 policy_app = typer.Typer(help="Check a policy file, show it in words, and say what another one would change.")
@@ -60,7 +60,7 @@ def check(
     """
     from limitlens.features.catalogue import CATALOGUE
     from limitlens.features.line import line_column_names
-    from limitlens.limits.policy import read_policy
+    from limitlens.limits.policy_file import read_policy
     from limitlens.pipeline.workspace import Workspace, default_settings
 
     policy = read_policy(file)
@@ -90,7 +90,7 @@ def show(
     Example: limitlens policy show conf/policy.toml
     """
     from limitlens.limits.policy import SECTIONS
-    from limitlens.pipeline.policy_words import bucket_in_words, conditions_in_words, in_words
+    from limitlens.pipeline.pages.policy_words import bucket_in_words, conditions_in_words, in_words
     from limitlens.pipeline.workspace import default_policy
 
     space = _workspace(workspace)
@@ -119,7 +119,7 @@ def show(
 def _show_segments(segments: dict[str, dict[str, float]]) -> None:
     from rich.table import Table
 
-    from limitlens.pipeline.policy_words import in_words
+    from limitlens.pipeline.pages.policy_words import in_words
 
     shown = Table("segment", *(_HEADS[key] for key in segments["default"]), box=None)
     for segment, values in segments.items():
@@ -142,7 +142,7 @@ def diff(
 
     Example: limitlens policy diff conf/policy.toml tightened.toml
     """
-    from limitlens.pipeline.policy_diff import diff_policies
+    from limitlens.pipeline.release.policy_diff import diff_policies
 
     space = _workspace(workspace)
     if len(policies) > 2:
@@ -182,8 +182,8 @@ def simulate_policy(
     Example: limitlens simulate-policy conf/policy.toml tightened.toml --sweep frontier.svg
     """
     from limitlens.data.storage import write_text
-    from limitlens.pipeline.plots import frontier
-    from limitlens.pipeline.simulate_policy import simulate_policies
+    from limitlens.pipeline.pages.plots import frontier
+    from limitlens.pipeline.release.simulate_policy import simulate_policies
     from limitlens.pipeline.workspace import Workspace
 
     if len(policies) > 2:
@@ -251,7 +251,7 @@ def _champions(space: "Workspace | None") -> "Policy | None":
 
 def _named(name: str, space: "Workspace | None") -> "Policy":
     """The policy of a file, else the recorded one whose digest begins so."""
-    from limitlens.limits.policy import read_policy
+    from limitlens.limits.policy_file import read_policy
 
     if not Path(name).exists() and space:
         found = [digest for digest in space.registry.policies() if digest.startswith(name)]
@@ -275,7 +275,7 @@ def qualify(
 
     Example: limitlens qualify applications.csv --out qualified.csv
     """
-    from limitlens.pipeline.applications import answer_applications
+    from limitlens.pipeline.deciding.applications import answer_applications
     from limitlens.pipeline.workspace import default_policy
 
     chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from limitlens.pipeline.amounts import money
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -15,6 +14,7 @@ from limitlens.pipeline.cli.common import (
     print_json,
     stdout,
 )
+from limitlens.pipeline.pages.amounts import money
 
 
 @app.command()
@@ -30,7 +30,7 @@ def queue(
     """
     from rich.table import Table
 
-    from limitlens.pipeline.queue import queue as review_queue
+    from limitlens.pipeline.deciding.review_queue import queue as review_queue
     from limitlens.pipeline.workspace import Workspace
 
     found = review_queue(Workspace(workspace), date)

@@ -1,0 +1,1 @@
+"""Answers: why a decision came out as it did, the history of the ledger, the report."""

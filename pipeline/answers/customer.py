@@ -1,0 +1,103 @@
+"""What the customer is told, in English and 简体中文: the reasons, and what could have been different.
+
+Only words about what customers do themselves stand here. Nothing is promised: a sentence says what would have been
+decided then, by the same model and policy.
+"""
+
+import re
+
+from limitlens.features.reasons import reason_text
+from limitlens.limits.recourse import Move, Recourse
+from limitlens.pipeline.pages.amounts import money, value
+
+LANGUAGES = ("en", "zh")
+
+#: Stem of a column → what there would have been (English); what to do and with what (Chinese).
+_MOVES: dict[str, tuple[str, str, str]] = {
+    "balance_cents": ("a lower balance", "降低", "未偿余额"),
+    "days_late_max": ("shorter delays", "缩短", "最长逾期天数"),
+    "dpd_days": ("fewer days past due", "缩短", "逾期天数"),
+    "draw_count": ("fewer cash draws", "减少", "提现次数"),
+    "draw_share": ("less of the limit drawn in cash", "降低", "提现占额度的比例"),
+    "draw_sum": ("less cash drawn", "减少", "提现金额"),
+    "late_count": ("fewer late payments", "减少", "延迟还款次数"),
+    "late_status_count": ("fewer months past due", "减少", "逾期月数"),
+    "missed_count": ("fewer missed payments", "减少", "未还款期数"),
+    "purchase_count": ("fewer purchases", "减少", "消费次数"),
+    "purchase_sum": ("less spending", "减少", "消费金额"),
+    "transfer_out_count": ("fewer transfers to other accounts", "减少", "向其他账户转账的次数"),
+    "transfer_out_sum": ("less money sent to other accounts", "减少", "向其他账户转出的金额"),
+    "utilisation": ("less of the limit in use", "降低", "额度使用率"),
+}
+
+#: What would have been decided instead.
+_OUTCOMES = {
+    "increase": ("the limit would have been raised", "额度本可上调"),
+    "unfreeze": ("drawing would have been possible again", "本可恢复提款"),
+    "keep": ("the line would have stayed as it was", "额度本可维持不变"),
+    "review": (
+        "somebody would have looked at the line before anything changed",
+        "本可先转人工复核，额度暂不变动",
+    ),
+    "hold": ("the line would have stayed as it was", "额度本可维持不变"),
+    "decrease": ("the limit would have been lowered to {limit} only", "额度本可仅下调至 {limit}"),
+    "freeze": ("the limit would have stayed, only drawing would have stopped", "额度本可保留，仅暂停提款"),
+    "close": ("the line would have been closed", "额度仍会被关闭"),
+}
+
+_NOTHING = (
+    "no change in behaviour that we can name would have led to a milder decision",
+    "在可行的范围内，调整行为也不会改变本次决定",
+)
+
+_WINDOW = re.compile(r"^(?P<stem>.+)_(?:(?P<days>\d+)d|ever)$")
+
+
+def reason_texts(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
+    """Words for reason codes."""
+    return tuple(reason_text(code, language) for code in codes)
+
+
+def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
+    """One sentence about what would have led to a milder decision.
+
+    Parameters
+    ----------
+    recourse : Recourse or None
+        None: nothing would have.
+    language : {"en", "zh"}
+
+    Examples
+    --------
+    >>> fewer = Recourse((Move("frequent_draws", 0.75, "draw_count_2d", 6.0, 2.0, "count"),), "keep", 500_00, 0.02)
+    >>> recourse_text(fewer)
+    'with fewer cash draws in 2 days (6 → 2), the line would have stayed as it was'
+    >>> recourse_text(fewer, "zh")
+    '如能减少近2天提现次数（6 → 2），额度本可维持不变'
+    """
+    place = LANGUAGES.index(language)
+    if recourse is None:
+        return _NOTHING[place]
+    outcome = _OUTCOMES[recourse.action][place].format(limit=money(recourse.limit_cents))
+    if language == "zh":
+        return f"如能{'，并'.join(_chinese(move) for move in recourse.moves)}，{outcome}"
+    return f"with {' and '.join(_english(move) for move in recourse.moves)}, {outcome}"
+
+
+def _english(move: Move) -> str:
+    words, _, _, days = _words(move)
+    window = f" in {days} days" if days else ""
+    return f"{words}{window} ({value(move.before, move.unit)} → {value(move.after, move.unit)})"
+
+
+def _chinese(move: Move) -> str:
+    _, verb, noun, days = _words(move)
+    window = f"近{days}天" if days else ""
+    return f"{verb}{window}{noun}（{value(move.before, move.unit)} → {value(move.after, move.unit)}）"
+
+
+def _words(move: Move) -> tuple[str, str, str, str | None]:
+    """Words of a move, and its window in days if it has one."""
+    found = _WINDOW.match(move.feature)
+    stem, days = (found["stem"], found["days"]) if found else (move.feature, None)
+    return (*_MOVES[stem], days)

@@ -1,0 +1,196 @@
+"""The report: one HTML file about what was decided and why, readable without a network."""
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from limitlens.data.calendar import format_time
+from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.storage import write_text
+from limitlens.limits.complaints import complaints, of_ledger
+from limitlens.pipeline import tracking
+from limitlens.pipeline.answers import report_tables
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_text import VERBS
+from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.pages.page import render
+from limitlens.pipeline.workspace import Workspace
+
+#: What the columns say that are no declared features.
+_LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days since the line was opened"}
+
+#: Features shown in the contrast of false and true positives.
+_MAX_CONTRAST = 10
+
+
+def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None]) -> Path:
+    """Write the report of everything the ledger holds, and store it with the MLflow run of the last decisions.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    out : Path
+        HTML file; replaced as a whole.
+    progress : callable
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    WorkspaceError
+        Nothing has been decided yet.
+    IntegrityError
+        The decision on the account card cannot be reproduced from the events.
+    """
+    decisions = read_decisions(workspace)
+    progress(f"writing the report of {len(decisions):,} decisions")
+    write_text(render("report.html.j2", report_context(workspace, decisions)), out)
+    if run_id := workspace.ledger.last_mlflow_run():
+        tracking.attach(workspace.mlflow, run_id, out)
+    return out
+
+
+def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
+    """Everything the page shows, one entry a section."""
+    told = telling_account(decisions)
+    return {
+        "head": _head(workspace, decisions),
+        "figures": _figures(decisions),
+        "causes": _causes(decisions),
+        "actions": report_tables.action_table(decisions),
+        "complaints": complaints(of_ledger(decisions)),
+        "card": _card(workspace, *told, decisions) if told else None,
+        "others": report_tables.worth_asking(decisions, told[0] if told else None),
+        "model": _model(workspace),
+        "data": _data(workspace),
+    }
+
+
+def read_decisions(workspace: Workspace) -> pd.DataFrame:
+    """Every decision with its split, the change in cents, the age of the line in days, and its segment."""
+    decisions = workspace.ledger.current()
+    opened = pd.to_datetime([state["opened_at"] for state in decisions["state"]], utc=True)
+    return decisions.assign(
+        change_cents=decisions["limit_cents"] - decisions["limit_before_cents"],
+        age_days=(decisions["as_of"] - opened).dt.total_seconds() / 86_400,
+        segment=decisions["account_id"].map(workspace.events.segments()),
+    )
+
+
+def _head(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
+    releases = []
+    for (version, digest, backtest), group in groupby(
+        workspace.ledger.runs(), lambda run: (run.model_version, run.policy_digest, run.backtest)
+    ):
+        dates = [format_time(run.as_of) for run in group]
+        releases.append(
+            {
+                "version": version,
+                "policy": workspace.policy(digest).name,
+                "digest": digest[:8],
+                "backtest": backtest,
+                "dates": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+            }
+        )
+    return {
+        "accounts": decisions["account_id"].nunique(),
+        "first": format_time(decisions["as_of"].min().to_pydatetime())[:10],
+        "last": format_time(decisions["as_of"].max().to_pydatetime())[:10],
+        "releases": releases,
+        "data": workspace.events.digest()[:12],
+        "ledger": workspace.ledger.head()[:12],
+    }
+
+
+def _figures(decisions: pd.DataFrame) -> list[tuple[str, str]]:
+    moved = report_tables.moved(decisions)
+    return [
+        (f"{len(decisions):,}", "decisions"),
+        (f"{moved['changed']:,}", "limits changed"),
+        (money(moved["cut"]), "credit removed"),
+        (money(moved["raised"], signed=True), "credit added"),
+        (f"{report_tables.closed_early(decisions).sum():,}", "lines closed within 7 days of opening"),
+    ]
+
+
+def _causes(decisions: pd.DataFrame) -> dict[str, Any]:
+    split = report_tables.is_split(decisions)
+    sums = {
+        "split among the causes": decisions[split],
+        "first decisions, not split": decisions[~split],
+        "all": decisions,
+    }
+    return {
+        "rows": report_tables.cause_table(decisions),
+        "splits": int(split.sum()),
+        "cancelled": int(report_tables.cancelled(decisions).sum()),
+        "final": int((decisions["status"] == "final").sum()),
+        "colours": plots.COLOURS,
+        "meaning": report_tables.MEANING,
+        "sums": {label: report_tables.moved(rows) for label, rows in sums.items()},
+        "panels": [
+            {"caption": panel.caption, "plot": plots.changes_by_cause(panel.changes / 100, f"causes{number}")}
+            for number, panel in enumerate(report_tables.cause_panels(decisions))
+        ],
+    }
+
+
+def telling_account(decisions: pd.DataFrame) -> tuple[str, datetime] | None:
+    """The largest line closed within a week of its opening; else the largest cut; else nothing."""
+    cuts = decisions[report_tables.is_split(decisions) & (decisions["change_cents"] < 0)]
+    if cuts.empty:
+        return None
+    early = cuts[report_tables.closed_early(cuts)]
+    row = (early if len(early) else cuts).sort_values(["change_cents", "account_id"]).iloc[0]
+    return str(row["account_id"]), row["as_of"].to_pydatetime()
+
+
+def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.DataFrame) -> dict[str, Any]:
+    answer = why(workspace, account_id, as_of)
+    mine = decisions[decisions["account_id"] == account_id]
+    shares = {player: cents / 100 for player, cents in (answer.share_cents or {}).items()}
+    return {
+        "answer": answer,
+        "early": bool(report_tables.closed_early(mine[mine["as_of"] == as_of]).all()),
+        "verb": VERBS[answer.action],
+        "plot": plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100),
+        "verbs": VERBS,
+    }
+
+
+def _model(workspace: Workspace) -> dict[str, Any]:
+    """Validation of the version that decided last, and its false positives beside its true ones."""
+    version = workspace.ledger.runs()[-1].model_version
+    validation = workspace.validation(version)
+    declared = workspace.iteration(version).model.features.declaration_of
+    meaning = _LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
+    rows = validation["false_positives"]["contrast"][:_MAX_CONTRAST]
+    return {
+        "version": version,
+        "validation": validation,
+        "calibration_plot": plots.calibration(validation),
+        "contrast": [{**row, "why": meaning.get(row["feature"], "an attribute of the account")} for row in rows],
+        "contrast_plot": plots.contrast(rows) if rows else "",
+    }
+
+
+def _data(workspace: Workspace) -> dict[str, Any]:
+    names = ("rows_in", "accepted", "quarantined", "deduplicated")
+    loads, present = workspace.events.loads(), workspace.events.present()
+    return {
+        "loads": len(loads),
+        "sources": [
+            {"source": source, **{name: sum(load["sources"][source][name] for load in loads) for name in names}}
+            for source in present
+        ],
+        "absent": [source for source in EVENT_SOURCES if source not in present],
+        "quarantine": workspace.events.quarantine_counts(),
+    }

@@ -1,0 +1,454 @@
+"""Why: the answer for one account, rebuilt from the events and checked against the ledger before it is given."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from limitlens.data.arrivals import count_arrivals
+from limitlens.data.calendar import format_time
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.features.line import line_columns
+from limitlens.features.reasons import REASONS_VERSION, reasons_digest
+from limitlens.limits.attribution import PLAYERS, show_cents
+from limitlens.limits.groups import split_behaviour
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.model_parts import MODEL_PARTS, split_model
+from limitlens.limits.policy import ADVERSE
+from limitlens.limits.recourse import Recourse, find_recourse
+from limitlens.limits.state import state_before
+from limitlens.models.change import change_of_score
+from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
+from limitlens.pipeline.answers.timeline import Moment, timeline
+from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
+from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
+from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
+from limitlens.pipeline.deciding.review_queue import queue_of_run
+from limitlens.pipeline.pages.amounts import money, value
+from limitlens.pipeline.workspace import Workspace
+
+#: Facts shown for each group of features.
+_MAX_FACTS = 3
+
+#: Feature rows by data state and feature set, as :func:`limitlens.pipeline.deciding.attribute.data_states` gives them.
+_States = Mapping[tuple[str, str], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A feature that moved: its value at the decision before and at this one, and what it means.
+
+    ``push`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
+    ``rules`` are the fired rules that read it.
+    """
+
+    feature: str
+    before: float | None
+    after: float | None
+    unit: str
+    why: str
+    push: float
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of features inside behaviour: its share of the change, and the facts behind it."""
+
+    name: str
+    share_cents: int
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class ButFor:
+    """What would have been decided without one player, all else as it was."""
+
+    player: str
+    action: str
+    limit_cents: int
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the split was made with.
+
+    ``status`` is ``provisional`` or ``final``, ``known_by`` the time of reconciliation. ``late_before`` counts the
+    records about the time before the decision before that came after it, until then; ``late_now`` those about the
+    time before this decision; ``known_now`` those that were known at it.
+    """
+
+    status: str
+    known_by: str
+    late_before: int
+    late_now: int
+    known_now: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Why a decision came out as it did; ``None`` where the account had no decision before.
+
+    ``digests`` name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
+    ``severity_phi`` is the split of the step on the scale of actions, in 120ths (null without a decision before), and
+    ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
+    ``opening``, ``first decision``, ``overrides`` and each player, in cents.
+    ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
+    ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
+    """
+
+    account_id: str
+    opened_at: str
+    as_of: str
+    previous_as_of: str | None
+    action: str
+    limit_before_cents: int
+    limit_cents: int
+    could_draw: bool
+    can_draw: bool
+    pd_before: float | None
+    pd: float
+    fired_rules: tuple[str, ...]
+    share_cents: Mapping[str, int] | None
+    phi: Mapping[str, int] | None
+    severity_phi: Mapping[str, int] | None
+    order_matters: bool
+    knowledge: Knowledge | None
+    since_opening: Mapping[str, int]
+    necessary: tuple[str, ...]
+    sufficient: tuple[str, ...]
+    but_for: tuple[ButFor, ...]
+    groups: tuple[Group, ...]
+    model_parts: Mapping[str, int]
+    model_version_before: str | None
+    model_version: str
+    policy_before: str | None
+    policy: str
+    reasons: tuple[str, ...]
+    reason_texts: tuple[str, ...]
+    reason_texts_zh: tuple[str, ...]
+    queue_place: int | None
+    queue_length: int | None
+    reasons_version: int
+    recourse: Recourse | None
+    recourse_texts: Mapping[str, str]
+    timeline: tuple[Moment, ...]
+    digests: Mapping[str, str]
+    overrides: tuple[str, ...]
+    run_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) -> Answer:
+    """Explain one decision.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    account_id : str
+    as_of : datetime, optional
+        Time of the decision; default: the last one that changed something or asked for a review, else the last.
+
+    Raises
+    ------
+    WorkspaceError
+        The account has no decision, or none at that time.
+    IntegrityError
+        The decision or its split cannot be reproduced from the events.
+    """
+    decisions = recorded_decisions(workspace, account_id)
+    if decisions.empty:
+        raise WorkspaceError(_undecided(workspace, account_id))
+    place = _place(decisions, account_id, as_of)
+    change = decisions.iloc[[place]].reset_index(drop=True)
+    previous = decisions.iloc[[place - 1]].reset_index(drop=True) if place else None
+    return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
+
+
+def _undecided(workspace: Workspace, account_id: str) -> str:
+    account = account_id.replace("'", "''")
+    sql = f"SELECT limit_cents FROM accounts WHERE account_id = '{account}' ORDER BY known_time DESC LIMIT 1"
+    limits = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["limit_cents"].to_pylist()
+    if limits == [0]:
+        return f"account {account_id!r} has limit 0, so it stands in no book and is never decided; deliver its limit."
+    if not limits:
+        return f"account {account_id!r} was never delivered; limitlens ledger list shows those that have decisions."
+    return f"account {account_id!r} has no decision; limitlens ledger list shows those that have."
+
+
+def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
+    if as_of is not None:
+        found = np.flatnonzero(decisions["as_of"] == pd.Timestamp(as_of))
+        if not len(found):
+            known = ", ".join(format_time(t) for t in decisions["as_of"])
+            raise WorkspaceError(
+                f"account {account_id} was not decided as of {format_time(as_of)}; it was at: {known}."
+            )
+        return int(found[0])
+    moved = np.flatnonzero(decisions["action"] != "keep")
+    return int(moved[-1]) if len(moved) else len(decisions) - 1
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """The replayed split of one change and what stands behind it."""
+
+    entry: pd.Series
+    groups: tuple[Group, ...]
+    model_parts: Mapping[str, int]
+    but_for: tuple[ButFor, ...]
+
+
+@dataclass(frozen=True)
+class _Rebuilt:
+    """A decision that was decided again and found equal, and everything that follows from its inputs."""
+
+    iteration: Iteration
+    recourse: Recourse | None
+    explained: _Explained | None
+
+
+def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None) -> _Rebuilt:
+    run_id = change["run_id"].iloc[0]
+    recorded = _recorded(workspace, change)
+    before = change if previous is None else previous
+    change = change.assign(known_by=change["as_of"] if previous is None else recorded["known_by"])
+    made_by = iterations(workspace, {run_id, *before["run_id"]})
+    sets = {iteration.model.features for iteration in made_by.values()}
+    tables = tables_at(change_moments(before, change), sets, workspace)
+    new, at = made_by[run_id], change["as_of"]
+    table, state = rows_at(tables[new.model.features.digest], change["account_id"], at, at), state_before(change)
+    check_replayed(change, new.decide(table, state))
+    explained = None
+    if previous is not None:
+        sides = (made_by[previous["run_id"].iloc[0]], new)
+        explained = _explain(sides, previous, change, recorded.iloc[0], tables)
+    return _Rebuilt(new, find_recourse(new, table, state, change.iloc[0]), explained)
+
+
+def _recorded(workspace: Workspace, change: pd.DataFrame) -> pd.DataFrame:
+    """The decision with its latest attribution, as the ledger holds it: one row."""
+    current = workspace.ledger.current(str(change["account_id"].iloc[0]))
+    found: pd.DataFrame = current[current["as_of"] == change["as_of"].iloc[0]].reset_index(drop=True)
+    return found
+
+
+def _explain(
+    sides: tuple[Iteration, Iteration],
+    previous: pd.DataFrame,
+    change: pd.DataFrame,
+    recorded: pd.Series,
+    tables: Tables,
+) -> _Explained:
+    entry = attribute_changes(*sides, previous, change, tables).iloc[0]
+    _check_entry(entry, recorded)
+    states = data_states(*sides, previous, change, tables)
+    without = (_without(player, sides, states, previous, change) for player in _flagged(entry, "necessary"))
+    return _Explained(
+        entry,
+        _groups(sides, previous, change, states, int(entry["share_cents_behaviour"])),
+        _model_parts(sides, previous, change, states, int(entry["share_cents_model"])),
+        tuple(one for one in without if (one.action, one.limit_cents) != _decided(change)),
+    )
+
+
+def _check_entry(entry: pd.Series, recorded: pd.Series) -> None:
+    """The split that was just rebuilt must be the recorded one."""
+    for name in entry.index:
+        if recorded[name] != entry[name]:
+            raise IntegrityError(
+                f"account {entry['account_id']}: {name} is recorded as {recorded[name]}, but replays as {entry[name]}."
+            )
+
+
+def _knowledge(workspace: Workspace, entry: pd.Series) -> Knowledge:
+    points = pd.DataFrame({"as_of": [entry["previous_as_of"], entry["as_of"]]})
+    points = points.assign(account_id=entry["account_id"], known_by=entry["known_by"])
+    arrived = count_arrivals(points, workspace.events.relations())
+    late_before, late_now = (int(count) for count in arrived["late_rows"])
+    known_by = format_time(entry["known_by"].to_pydatetime())
+    return Knowledge(str(entry["status"]), known_by, late_before, late_now, int(arrived["known_rows"].iloc[1]))
+
+
+def _without(
+    player: str, sides: tuple[Iteration, Iteration], states: _States, previous: pd.DataFrame, change: pd.DataFrame
+) -> ButFor:
+    """The decision with one player as it was before (data: with all records in time), and all others new."""
+    old, new = sides
+    data = {"behaviour": "C0", "data": "C1"}.get(player, "O1")
+    state = state_before(previous if player == "state" else change)
+    scored, ruled = old if player == "model" else new, old if player == "policy" else new
+    pd_ = scored.score(states[data, scored.model.features.digest], state)
+    decided = ruled.rules(states[data, ruled.model.features.digest], pd_, state).iloc[0]
+    return ButFor(player, str(decided["action"]), int(decided["limit_cents"]))
+
+
+def _decided(change: pd.DataFrame) -> tuple[str, int]:
+    return str(change["action"].iloc[0]), int(change["limit_cents"].iloc[0])
+
+
+def _groups(
+    sides: tuple[Iteration, Iteration],
+    previous: pd.DataFrame,
+    change: pd.DataFrame,
+    states: _States,
+    total_cents: int,
+) -> tuple[Group, ...]:
+    """Split behaviour among its groups and name the facts of each."""
+    pairs = {digest: (states["C0", digest], states["C1", digest]) for _, digest in states}
+    names, phi, unit = split_behaviour(*sides, pairs, state_before(previous), state_before(change))
+    cents = show_cents(phi, unit=unit, total_cents=np.array([total_cents]))[0]
+    facts = _facts(sides[1], *pairs[sides[1].model.features.digest], change)
+    return tuple(Group(name, int(share), facts.get(name, ())) for name, share in zip(names, cents, strict=True))
+
+
+def _model_parts(
+    sides: tuple[Iteration, Iteration], previous: pd.DataFrame, change: pd.DataFrame, states: _States, total_cents: int
+) -> dict[str, int]:
+    phi = split_model(*sides, states, state_before(previous), state_before(change))
+    cents = show_cents(phi, total_cents=np.array([total_cents]))[0]
+    return dict(zip(MODEL_PARTS, (int(part) for part in cents), strict=True))
+
+
+def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFrame) -> dict[str, tuple[Fact, ...]]:
+    """Features of each group that moved, those of fired rules first, then by what they did to the score."""
+    state = state_before(change)
+    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    push = change_of_score(new.model, c0, c1, limit, age).iloc[0]
+    features = new.model.features
+    before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
+    fired = [rule for rule in new.policy.evidence if rule.name in set(change["fired_rules"].iloc[0])]
+    found: dict[str, tuple[Fact, ...]] = {}
+    declared = features.declaration_of
+    read = {name: tuple(r.name for r in fired if name in {c.column for c in r.when}) for name in declared}
+    for name in sorted(declared, key=lambda name: (not read[name], -abs(push[name]), name)):
+        told, known = declared[name], found.get(declared[name].source, ())
+        fact = Fact(
+            name, _number(before[name]), _number(after[name]), told.unit, told.why, float(push[name]), read[name]
+        )
+        counts = (fact.push != 0 or fact.rules) and _visibly_moved(fact)
+        if counts and len(known) < _MAX_FACTS and fact.why not in {other.why for other in known}:
+            found[told.source] = (*known, fact)
+    return found
+
+
+def _visibly_moved(fact: Fact) -> bool:
+    return value(fact.before, fact.unit) != value(fact.after, fact.unit)
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None, rebuilt: _Rebuilt) -> Answer:
+    row = change.iloc[0]
+    before = previous.iloc[0] if previous is not None else None
+    explained = rebuilt.explained
+    entry = explained.entry if explained else None
+    place, length = _queue_place(workspace, row) if row["action"] == "review" else (None, None)
+    adverse = row["action"] in ADVERSE
+    overrides = workspace.ledger.overrides()
+    of_line = overrides[overrides["account_id"] == row["account_id"]]
+    return Answer(
+        account_id=str(row["account_id"]),
+        opened_at=format_time(row["state.opened_at"].to_pydatetime()),
+        as_of=format_time(row["as_of"].to_pydatetime()),
+        previous_as_of=format_time(before["as_of"].to_pydatetime()) if before is not None else None,
+        action=str(row["action"]),
+        limit_before_cents=int(row["limit_before_cents"]),
+        limit_cents=int(row["limit_cents"]),
+        could_draw=bool(row["state.can_draw"]),
+        can_draw=bool(row["can_draw"]),
+        pd_before=float(before["pd"]) if before is not None else None,
+        pd=float(row["pd"]),
+        fired_rules=tuple(row["fired_rules"]),
+        share_cents=_by_player(entry, "share_cents"),
+        phi=_by_player(entry, "phi"),
+        severity_phi=_by_player(entry, "severity_phi"),
+        order_matters=entry is not None and bool(entry["order_matters"]),
+        knowledge=None if entry is None else _knowledge(workspace, entry),
+        since_opening=_since_opening(workspace, row),
+        necessary=_flagged(entry, "necessary"),
+        sufficient=_flagged(entry, "sufficient"),
+        but_for=explained.but_for if explained else (),
+        groups=explained.groups if explained else (),
+        model_parts=explained.model_parts if explained else {},
+        model_version_before=str(before["model_version"]) if before is not None else None,
+        model_version=str(row["model_version"]),
+        policy_before=_policy_name(workspace, before),
+        policy=str(_policy_name(workspace, row)),
+        reasons=tuple(row["reasons"]),
+        queue_place=place,
+        queue_length=length,
+        reason_texts=reason_texts(row["reasons"], "en"),
+        reason_texts_zh=reason_texts(row["reasons"], "zh"),
+        reasons_version=REASONS_VERSION,
+        recourse=rebuilt.recourse,
+        recourse_texts={language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse},
+        timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
+        digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
+        overrides=_overrides(of_line, row, before),
+        run_id=str(row["run_id"]),
+    )
+
+
+def _queue_place(workspace: Workspace, row: pd.Series) -> tuple[int | None, int]:
+    """Place in the review queue of the run and its length; no place where the run decided again later."""
+    run = next(run for run in workspace.ledger.runs() if run.run_id == row["run_id"])
+    lines = queue_of_run(workspace, run).lines
+    own = lines[(lines["account_id"] == row["account_id"]) & (lines["as_of"] == row["as_of"])]
+    return (int(own["place"].iloc[0]) if len(own) else None), len(lines)
+
+
+def _digests(workspace: Workspace, iteration: Iteration, run_id: str) -> dict[str, str]:
+    return {
+        "model": iteration.model.digest,
+        "features": iteration.model.features.digest,
+        "policy": iteration.policy.digest,
+        "reasons": reasons_digest(),
+        "run": run_id,
+        "ledger head": workspace.ledger.head(),
+    }
+
+
+def _overrides(of_line: pd.DataFrame, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:
+    """What persons ordered between two decisions, in words."""
+    earlier = of_line[of_line["at"] < row["as_of"]]
+    between = earlier.iloc[:0] if before is None else earlier[earlier["at"] >= before["as_of"]]
+    return tuple(
+        f"{o['actor']} ordered {o['action']} {format_time(o['at'].to_pydatetime())}, limit "
+        f"{money(o['limit_before_cents'])} → {money(o['limit_cents'])}: {o['reason']}"
+        for o in between.to_dict("records")
+    )
+
+
+def _by_player(entry: pd.Series | None, prefix: str) -> dict[str, int] | None:
+    return None if entry is None else {player: int(entry[f"{prefix}_{player}"]) for player in PLAYERS}
+
+
+def _flagged(entry: pd.Series | None, prefix: str) -> tuple[str, ...]:
+    return () if entry is None else tuple(player for player in PLAYERS if entry[f"{prefix}_{player}"])
+
+
+def _since_opening(workspace: Workspace, row: pd.Series) -> dict[str, int]:
+    """Parts of the limit after a decision, from the opening on."""
+    account, at = str(row["account_id"]).replace("'", "''"), row["as_of"].isoformat()
+    sql = f"SELECT * FROM since_opening WHERE account_id = '{account}' AND as_of = '{at}'::TIMESTAMPTZ"
+    found = workspace.ledger.table(sql).to_pylist()[0]
+    parts = ("first_decision", "overrides", *PLAYERS)
+    since = {name.replace("_", " "): found[f"since_cents_{name}"] for name in parts}
+    return {"opening": found["opening_limit_cents"], **since}
+
+
+def _policy_name(workspace: Workspace, row: pd.Series | None) -> str | None:
+    if row is None:
+        return None
+    policy = workspace.policy(str(row["policy_digest"]))
+    return f"{policy.name} ({policy.digest[:8]})"

@@ -1,0 +1,204 @@
+"""Why, as text for a terminal."""
+
+from collections.abc import Sequence
+
+from limitlens.limits.attribution import ORDERS, PLAYERS
+from limitlens.limits.policy import ADVERSE
+from limitlens.pipeline.answers.customer import LANGUAGES
+from limitlens.pipeline.answers.timeline import Moment
+from limitlens.pipeline.answers.why import Answer, Fact, Group
+from limitlens.pipeline.pages.amounts import money, push, value
+
+#: How a headline says an action.
+VERBS = {
+    "opened": "opened",
+    "increase": "limit raised",
+    "unfreeze": "unfrozen",
+    "keep": "kept",
+    "review": "sent to review",
+    "hold": "held",
+    "decrease": "limit cut",
+    "freeze": "frozen",
+    "close": "closed",
+    "override": "overridden",
+}
+
+#: Rows of the timeline that are shown unless all of it is asked for.
+_MAX_MOMENTS = 8
+
+_TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
+_DIFFERENT = {"en": "What could have been different: {}.", "zh": "客户可改变之处：{}。"}
+
+
+def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeline: bool = False) -> str:
+    """The answer as text, for a terminal.
+
+    Parameters
+    ----------
+    answer : Answer
+    languages : sequence of {"en", "zh"}
+        Of what the customer is told.
+    whole_timeline : bool
+        Show every decision, not only the latest that did something.
+    """
+    lines = [_headline(answer)]
+    if answer.share_cents is None:
+        lines.append("  This is the first decision on the account: there is no change to explain.")
+    else:
+        width = max(len(money(cents, signed=True)) for cents in answer.share_cents.values())
+        for player in PLAYERS:
+            text = f"  {player:<10} {money(answer.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
+            lines.append(text.rstrip())
+            lines += _group_lines(answer, width) if player == "behaviour" else []
+            lines += _model_lines(answer, width) if player == "model" else []
+        lines += [f"  {sentence}" for sentence in split_sentences(answer)]
+    lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
+    lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
+    if answer.queue_place is not None:
+        lines.append(f"  In the review queue: place {answer.queue_place:,} of {answer.queue_length:,}.")
+    lines += [f"  {sentence}" for language in languages for sentence in customer_sentences(answer, language)]
+    lines += ["  Timeline:", *(f"    {line}" for line in _timeline_lines(answer, whole_timeline))]
+    lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")
+    return "\n".join(lines)
+
+
+#: An adverse decision on a line about which nothing is known that a customer did.
+_UNTOLD = {
+    "en": "Told to the customer: no reason yet; no behaviour that speaks against the line is known, "
+    "a person has to say why.",
+    "zh": "告知客户：暂无理由；未掌握客户自身的不利行为，须由人工说明原因。",
+}
+
+
+def customer_sentences(answer: Answer, language: str) -> list[str]:
+    """What the customer is told in one language: the reasons, and what could have been different."""
+    texts, between = (answer.reason_texts, "; ") if language == "en" else (answer.reason_texts_zh, "；")
+    told = [_TOLD[language].format(between.join(texts))] if texts else []
+    if not texts and answer.action in ADVERSE:
+        told = [_UNTOLD[language]]
+    different = answer.recourse_texts.get(language)
+    return [*told, _DIFFERENT[language].format(different)] if different else told
+
+
+def _headline(answer: Answer) -> str:
+    verb = VERBS[answer.action]
+    limits = f"limit {money(answer.limit_before_cents)} → {money(answer.limit_cents)}"
+    return f"{answer.account_id} · opened {answer.opened_at[:10]} · {verb} {answer.as_of} · {limits}"
+
+
+def _note(answer: Answer, player: str) -> str:
+    if player == "model" and answer.model_version != answer.model_version_before:
+        return f"version {answer.model_version_before} → {answer.model_version}"
+    if player == "policy" and answer.policy != answer.policy_before:
+        return f"{answer.policy_before} → {answer.policy}"
+    return ""
+
+
+def _group_lines(answer: Answer, width: int) -> list[str]:
+    lines = []
+    for group in told_groups(answer):
+        lines.append(f"    {group.name} {money(group.share_cents, signed=True):>{width}}")
+        lines += [f"      {_fact_line(fact)}" for fact in group.facts]
+    if any(group.facts for group in told_groups(answer)):
+        lines.append("    In brackets: the push on the log-odds of default; rule: a rule that fired reads it.")
+    return lines
+
+
+def _model_lines(answer: Answer, width: int) -> list[str]:
+    if not any(answer.model_parts.values()):
+        return []
+    return [f"    {name} {money(cents, signed=True):>{width}}" for name, cents in answer.model_parts.items()]
+
+
+def told_groups(answer: Answer) -> list[Group]:
+    """The groups that moved the limit; if none did, those with something to show."""
+    moved = [group for group in answer.groups if group.share_cents]
+    return moved or [group for group in answer.groups if group.facts]
+
+
+def _fact_line(fact: Fact) -> str:
+    values = f"{value(fact.before, fact.unit)} → {value(fact.after, fact.unit)}"
+    pushed = [push(fact.push, 2)] if abs(fact.push) >= 0.005 or not fact.rules else []
+    said = ", ".join([*(["rule"] if fact.rules else []), *pushed])
+    return f"{fact.feature} {values} ({said}): {fact.why}"
+
+
+def split_sentences(answer: Answer) -> list[str]:
+    """What stands beside the shares of a split: causes needed and enough, the scale of actions, knowledge, history."""
+    return [*_but_for(answer), *_severity(answer), *_order(answer), *_known(answer), _since_opening(answer)]
+
+
+def _severity(answer: Answer) -> list[str]:
+    """The split on the scale of actions, where the limit tells nothing of it."""
+    steps = {player: phi / ORDERS for player, phi in (answer.severity_phi or {}).items() if phi}
+    if not steps or any((answer.share_cents or {}).values()):
+        return []
+    told = ", ".join(f"{player} {push(step, 2)}" for player, step in steps.items())
+    return [f"No limit moved; on the scale of actions: {told} steps of severity."]
+
+
+def _order(answer: Answer) -> list[str]:
+    return ["A waterfall would name another main cause in another order."] if answer.order_matters else []
+
+
+def _known(answer: Answer) -> list[str]:
+    known = answer.knowledge
+    if known is None:
+        return []
+    late = f"{_records(known.late_before)} about the time before {answer.previous_as_of} came after it"
+    if known.status == "provisional":
+        return [f"Split provisional, with what was known at this decision: {late}."]
+    of = known.known_now + known.late_now
+    now = f"{_records(known.late_now)} of {of:,} about the time before {answer.as_of} came after it"
+    return [f"Split final, with what was known by {known.known_by}: {late}; {now}."]
+
+
+def _records(count: int) -> str:
+    return f"{count:,} records" if count > 1 else "1 record" if count else "no record"
+
+
+def _since_opening(answer: Answer) -> str:
+    opening, *parts = answer.since_opening.items()
+    moved = ", ".join(f"{name} {money(cents, signed=True)}" for name, cents in parts if cents) or "nothing moved it"
+    return f"Since the opening, {money(opening[1])} → {money(answer.limit_cents)}: {moved}."
+
+
+def _but_for(answer: Answer) -> list[str]:
+    """Which causes were needed, which were enough, and what would have been decided without each that was needed."""
+    needed = ", ".join(answer.necessary) or "no single cause"
+    enough = ", ".join(answer.sufficient) or "no single cause"
+    told = f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
+    without = [
+        f"But for the {one.player}: {VERBS[one.action]}, limit {money(one.limit_cents)}." for one in answer.but_for
+    ]
+    return [told, " ".join(without)] if without else [told]
+
+
+def _timeline_lines(answer: Answer, whole: bool) -> list[str]:
+    opened, *later = answer.timeline
+    shown = later if whole else [moment for moment in later if moment.changed][-_MAX_MOMENTS + 1 :]
+    hidden = len([moment for moment in later if moment.changed]) - len(shown)
+    rows = [_moment_cells(moment) for moment in (opened, *shown)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if hidden > 0:
+        lines.insert(1, f"… {hidden} earlier changes; --timeline shows them")
+    return lines
+
+
+def _moment_cells(moment: Moment) -> tuple[str, ...]:
+    """Time, action, limit, PD, main cause, rules."""
+    before = f"{money(moment.limit_before_cents)} → " if moment.limit_before_cents != moment.limit_cents else ""
+    cents = f" {money(moment.cause_cents, signed=True)}" if moment.cause_cents is not None else ""
+    return (
+        moment.as_of.replace("T", " ")[:16],
+        VERBS[moment.action],
+        f"{before}{money(moment.limit_cents)}",
+        f"PD {moment.pd:.2%}" if moment.pd is not None else "",
+        f"{moment.cause}{cents}" if moment.cause else "",
+        ", ".join(moment.fired_rules),
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%} → "

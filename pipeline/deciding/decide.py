@@ -1,0 +1,159 @@
+"""Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from limitlens.data.calendar import format_time
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.frames import is_among, to_arrow
+from limitlens.data.lock import exclusive
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import Run
+from limitlens.limits.ledger_tables import DECISIONS
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.state import pack_state, state_before, unpacked
+from limitlens.models.explanation import reason_codes, shap_values
+from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
+from limitlens.pipeline.deciding.decide_batch import decide_step, latest_after
+from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
+from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
+from limitlens.pipeline.deciding.record import Decided, is_of, record_decisions
+from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.workspace import Workspace
+
+#: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
+_EXPLAINED = ADVERSE | {"review"}
+
+
+def decide(
+    workspace: Workspace,
+    *,
+    as_of: datetime | None = None,
+    until: datetime | None = None,
+    model_version: str | None = None,
+    policy: Policy | None = None,
+    progress: Callable[[str], None],
+) -> Decided:
+    """Decide the calendar, or the whole book at one date.
+
+    The calendar is every month start for the whole book and every day for lines under a week old. A call that was
+    killed is made up for by the next one: it decides what is missing, and answers as if it had never been interrupted.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : datetime, optional
+        Decide the whole book at this moment only.
+    until : datetime, optional
+        Last date of the calendar; default: the last month start that most sources of events reach.
+    model_version : str, optional
+        Default: the champion.
+    policy : Policy, optional
+        Default: the policy the model was released with.
+    progress : callable
+
+    Raises
+    ------
+    ConfigError
+        A rule of the policy names a column that does not exist.
+    WorkspaceError
+        No champion, a date that is already decided, one the data do not reach, a jump of more than two months that
+        nobody asked for, or no room on the disk.
+    IntegrityError
+        A recorded limit cannot be reproduced; nothing of that date is recorded.
+    """
+    ledger, registry = workspace.ledger, workspace.registry
+    with exclusive(workspace.root, "decide"):
+        ledger.sweep()
+        version = model_version or registry.champion()
+        if version is None:
+            raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
+        if policy is not None:
+            workspace.check_rules(policy, workspace.iteration(version).model.features)
+            registry.record_policy(policy.digest, policy.text)
+        new = workspace.scoring(version, policy.digest if policy else None)
+        relations = workspace.relations(new.model.features)
+        if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
+            dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
+            steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
+            if steps:
+                _decide_steps(workspace, new, steps, progress)
+        return record_decisions(workspace, new)
+
+
+def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Callable[[str], None]) -> None:
+    latest, overrides = unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides()
+    olds = iterations(workspace, set(latest["run_id"]))
+    planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps])
+    moments = feature_moments(planned, latest)
+    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
+    sets = {i.model.features for i in (new, *olds.values())}
+    tables = tables_at(moments, sets, workspace)
+    for date, group in groupby(steps, lambda step: step.date):
+        run = _run(workspace, new, date)
+        olds[run.run_id] = new
+        parts = []
+        for step in group:
+            decided = decide_step(step.lines, latest, overrides, new, tables)
+            decided = decided.assign(
+                reasons=pd.Series(_reasons(new, tables, decided), dtype=object),
+                run_id=run.run_id,
+                model_version=run.model_version,
+                policy_digest=run.policy_digest,
+            )
+            parts.append((decided, _attribute(decided, latest, olds, tables)))
+            latest = latest_after(latest, decided)
+        decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+        if len(decisions):
+            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
+            workspace.ledger.append(run, _decision_table(decisions), attribution_table(attributions))
+
+
+def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
+    """The run of one date, named by everything that goes into it."""
+    backtest = date < datetime.fromisoformat(new.model.labels_end)
+    decided_with = (date.isoformat(), new.digest, new.model_version, backtest)
+    inputs = (*decided_with, workspace.events.digest(), workspace.ledger.head())
+    run_id = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+    return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
+
+
+def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list[str]]:
+    """Reason codes of adverse decisions and reviews; nothing for the others."""
+    reasons: list[list[str]] = [[] for _ in range(len(decided))]
+    rows = np.flatnonzero(decided["action"].isin(_EXPLAINED))
+    if len(rows):
+        chosen = decided.iloc[rows]
+        table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
+        limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+        shap = shap_values(new.model, table, limit, age)
+        told = {rule.name: rule.reason for rule in new.policy.evidence}
+        evidence = [[told[rule] for rule in fired if rule in told] for fired in chosen["fired_rules"]]
+        for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):
+            reasons[row] = codes
+    return reasons
+
+
+def _attribute(
+    decided: pd.DataFrame, latest: pd.DataFrame, iterations: Mapping[str, Iteration], tables: Tables
+) -> pd.DataFrame:
+    """Split every change since the last decision; first decisions have nothing to split."""
+    before = latest.set_index("account_id")
+    changes = decided[is_among(decided["account_id"], before.index)].reset_index(drop=True)
+    changes = changes.assign(known_by=changes["as_of"])
+    previous = before.loc[changes["account_id"]].reset_index(drop=True)
+    return attribute_all(previous, changes, iterations, tables)
+
+
+def _decision_table(decisions: pd.DataFrame) -> pa.Table:
+    state = pack_state(state_before(decisions))
+    plain = to_arrow(decisions, pa.schema([field for field in DECISIONS if field.name != "state"]))
+    table = plain.append_column("state", state).select(DECISIONS.names)
+    return table.sort_by([("account_id", "ascending"), ("as_of", "ascending")])

@@ -1,0 +1,42 @@
+"""Stepping: decide the lines of one step from the state that the last decisions left."""
+
+import pandas as pd
+
+from limitlens.limits.iteration import Iteration
+from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
+from limitlens.pipeline.deciding.states_before import states_before
+
+
+def decide_step(
+    lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataFrame, now: Iteration, tables: Tables
+) -> pd.DataFrame:
+    """Decide the lines that are not closed.
+
+    Parameters
+    ----------
+    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents``
+    latest : DataFrame
+        Last decision of each account so far, with its state as ``state.*``.
+    overrides : DataFrame
+        As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
+    now : Iteration
+    tables : mapping of feature set digest to feature table
+
+    Returns
+    -------
+    DataFrame
+        ``account_id, as_of``, the decisions, ``limit_before_cents``, and the state before as ``state.*``.
+    """
+    state = states_before(lines, latest, overrides, now.policy)
+    state = state[~state["closed"]]
+    lines = lines.loc[state.index].reset_index(drop=True)
+    state = state.reset_index(drop=True)
+    table = rows_at(tables[now.model.features.digest], lines["account_id"], lines["as_of"], lines["as_of"])
+    decisions = now.decide(table, state)
+    before = pd.DataFrame({"limit_before_cents": state["limit_cents"]})
+    return pd.concat([lines[["account_id", "as_of"]], decisions, before, state.add_prefix("state.")], axis=1)
+
+
+def latest_after(latest: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
+    """Last decision of each account, once some more were made."""
+    return pd.concat([latest, decided]).drop_duplicates("account_id", keep="last")

@@ -1,0 +1,186 @@
+"""Reconcile: split recorded changes once more, with what became known in the 30 days after the decision."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from limitlens.data.arrivals import count_arrivals
+from limitlens.data.calendar import DAY, format_time
+from limitlens.data.lock import exclusive
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.ledger import Ledger, Run
+from limitlens.limits.state import unpacked
+from limitlens.pipeline import tracking
+from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
+from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
+from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.workspace import Workspace
+
+#: A split is final when this much time has passed since the decision.
+RECONCILED_AFTER = 30 * DAY
+
+#: Splits that are rebuilt together, at most, where they are of several runs.
+BATCH_SPLITS = 50_000
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What one call made final.
+
+    ``revised`` counts the attributions whose shares are other than the provisional ones, ``known_rows`` and
+    ``late_rows`` the records about the accounts before the decisions that were known at them, and that came later.
+    ``provisional`` counts attributions that are not final yet; ``next_at`` is when the first of them can be.
+    """
+
+    dates: tuple[str, ...]
+    attributions: int
+    revised: int
+    known_rows: int
+    late_rows: int
+    moved_cents: dict[str, int]
+    provisional: int
+    next_at: str | None
+
+    def lines(self) -> list[str]:
+        """What a call made final, for a terminal."""
+        rest = f"{self.provisional:,} splits are provisional" if self.provisional else "every split is final"
+        due = f"; the next can be final once a decision of {self.next_at} or later is made" if self.next_at else ""
+        if not self.dates:
+            return [f"nothing to reconcile: {rest}{due}"]
+        rows, share = self.known_rows + self.late_rows, self.known_rows / max(self.known_rows + self.late_rows, 1)
+        moved = {player: cents for player, cents in self.moved_cents.items() if self.revised}
+        return [
+            f"{self.attributions:,} splits, {self.dates[0]} to {self.dates[-1]}, are final",
+            f"{self.revised:,} came out otherwise than at the decision; what moved between causes:",
+            *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
+            f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
+            f"{self.late_rows:,} came late",
+            f"{rest}{due}",
+        ]
+
+
+def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconciled:
+    """Make every split final whose 30 days have passed, and keep the counts as one MLflow run.
+
+    The passing of time is that of the ledger: k* = t1 + 30 days must not be after the latest decided date, because what
+    was known before that date never changes any more. A call that was killed is made up for by the next one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    progress : callable
+
+    Raises
+    ------
+    IntegrityError
+        A recorded limit cannot be reproduced; nothing of the dates rebuilt with it is made final.
+    WorkspaceError
+        A run is in progress, or the disk is full.
+    """
+    ledger = workspace.ledger
+    with exclusive(workspace.root, "reconcile"):
+        ledger.sweep()
+        for runs in _batches(_due(ledger), ledger):
+            _reconcile_batch(workspace, runs, progress)
+        return _record(workspace)
+
+
+def _due(ledger: Ledger) -> list[Run]:
+    """Runs with splits that are not final and can be."""
+    decided_until = ledger.decided_until()
+    open_runs = set(ledger.query("SELECT DISTINCT run_id FROM current WHERE status = 'provisional'")["run_id"])
+    return [
+        run
+        for run in ledger.runs()
+        if run.run_id in open_runs and decided_until and run.as_of + RECONCILED_AFTER <= decided_until
+    ]
+
+
+def _batches(runs: list[Run], ledger: Ledger) -> Iterator[list[Run]]:
+    """Consecutive runs whose splits are few enough to be rebuilt together; a large run stands alone."""
+    counted = ledger.query(
+        "SELECT run_id, COUNT(*) AS splits FROM current WHERE status = 'provisional' GROUP BY run_id"
+    )
+    splits = counted.set_index("run_id")["splits"]
+    batch: list[Run] = []
+    for run in runs:
+        if batch and splits[[each.run_id for each in (*batch, run)]].sum() > BATCH_SPLITS:
+            yield batch
+            batch = []
+        batch.append(run)
+    if batch:
+        yield batch
+
+
+def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Callable[[str], None]) -> None:
+    changes, previous = (_decisions(workspace.ledger, runs, at) for at in ("as_of", "previous_as_of"))
+    changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
+    made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})
+    moments = change_moments(previous, changes)
+    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
+    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
+    final = attribute_all(previous, changes, made_by, tables)
+    arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
+    for run in runs:
+        rows = changes["run_id"] == run.run_id
+        known_rows, late_rows = (int(arrived.loc[rows, name].sum()) for name in ("known_rows", "late_rows"))
+        splits = attribution_table(final[rows])
+        workspace.ledger.append_revision(
+            run, run.as_of + RECONCILED_AFTER, splits, known_rows=known_rows, late_rows=late_rows
+        )
+        progress(f"{format_time(run.as_of)}: {len(splits):,} splits as known {RECONCILED_AFTER.days} days later")
+
+
+def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
+    """The decisions of some runs that have a split, or (``previous_as_of``) those before them, row by row."""
+    chosen = ", ".join(f"'{run.run_id}'" for run in runs)
+    sql = f"""
+    SELECT found.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
+        JOIN decisions AS found ON found.account_id = split.account_id AND found.as_of = split.{at}
+    WHERE change.run_id IN ({chosen}) AND split.revision = 0
+    ORDER BY split.account_id, split.as_of
+    """
+    return unpacked(ledger.table(sql))
+
+
+def _record(workspace: Workspace) -> Reconciled:
+    """Keep the counts of the revisions that no MLflow run names yet; the link comes last."""
+    ledger = workspace.ledger
+    revisions = ledger.revisions()
+    waiting = revisions[revisions["mlflow_run_id"].isna()]
+    found = _counted(ledger, waiting)
+    if len(waiting):
+        tags = {tracking.HEAD: str(waiting["head"].iloc[-1])}
+        metrics = {name: getattr(found, name) for name in ("attributions", "revised", "known_rows", "late_rows")}
+        metrics |= {f"moved_cents.{player}": cents for player, cents in found.moved_cents.items()}
+        with tracking.recorded_run(workspace.mlflow, "reconcile", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
+            tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(found.dates)}, metrics)
+        ledger.link_revisions(mlflow_run_id)
+    return found
+
+
+def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
+    """What some revisions changed, and what is left."""
+    moved = {player: f"final.share_cents_{player} - first.share_cents_{player}" for player in PLAYERS}
+    chosen = ", ".join(f"'{run_id}'" for run_id in revisions["run_id"]) or "NULL"
+    sql = f"""
+    SELECT COUNT(*) AS attributions, COUNT(*) FILTER ({" OR ".join(f"{m} <> 0" for m in moved.values())}) AS revised,
+        {", ".join(f"COALESCE(SUM({m}), 0)::BIGINT AS {player}" for player, m in moved.items())}
+    FROM attributions AS first JOIN attributions AS final USING (account_id, as_of)
+        JOIN decisions USING (account_id, as_of)
+    WHERE first.revision = 0 AND final.revision = 1 AND run_id IN ({chosen})
+    """
+    counts = ledger.table(sql).to_pylist()[0]
+    rest = ledger.query("SELECT as_of FROM current WHERE status = 'provisional'")["as_of"]
+    return Reconciled(
+        dates=tuple(format_time((known_by - RECONCILED_AFTER).to_pydatetime()) for known_by in revisions["known_by"]),
+        attributions=counts["attributions"],
+        revised=counts["revised"],
+        known_rows=int(revisions["known_rows"].sum()),
+        late_rows=int(revisions["late_rows"].sum()),
+        moved_cents={player: counts[player] for player in PLAYERS},
+        provisional=len(rest),
+        next_at=format_time((rest.min() + RECONCILED_AFTER).to_pydatetime()) if len(rest) else None,
+    )

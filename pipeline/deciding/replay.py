@@ -1,0 +1,81 @@
+"""Replay: rebuild recorded decisions from the events as they were known, and compare them to the last bit."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import IntegrityError
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.state import state_before, unpacked
+from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.workspace import Workspace
+
+_COMPARED = ("action", "limit_cents", "can_draw", "pd")
+
+
+def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:
+    """Recorded decisions with their state unpacked, by account and time; of one account, or of all."""
+    where = "WHERE account_id = '" + account_id.replace("'", "''") + "'" if account_id else ""
+    sql = f"SELECT * FROM decisions {where} ORDER BY account_id, as_of"
+    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}))
+
+
+def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
+    """The iteration behind each of some runs; runs of one iteration share one object."""
+    loaded: dict[tuple[str, str], Iteration] = {}
+    found = {}
+    for run in workspace.ledger.runs():
+        if run.run_id in run_ids:
+            key = (run.model_version, run.policy_digest)
+            if key not in loaded:
+                loaded[key] = workspace.iteration(*key)
+            found[run.run_id] = loaded[key]
+    return found
+
+
+def replay(workspace: Workspace, progress: Callable[[str], None], account_id: str | None = None) -> int:
+    """Decide every recorded decision again and compare action, limit, ``can_draw`` and PD.
+
+    Returns
+    -------
+    int
+        Number of decisions compared.
+
+    Raises
+    ------
+    IntegrityError
+        Names the first decision that comes out differently.
+    """
+    decisions = recorded_decisions(workspace, account_id)
+    made_by = iterations(workspace, set(decisions["run_id"]))
+    moments = decisions[["account_id", "as_of"]].assign(known_by=decisions["as_of"])
+    progress(f"rebuilding {len(moments):,} rows of features")
+    tables = tables_at(moments, {i.model.features for i in made_by.values()}, workspace)
+    for run_id, rows in decisions.groupby("run_id", sort=False):
+        recorded = rows.reset_index(drop=True)
+        iteration = made_by[str(run_id)]
+        at = recorded["as_of"]
+        table = rows_at(tables[iteration.model.features.digest], recorded["account_id"], at, at)
+        check_replayed(recorded, iteration.decide(table, state_before(recorded)))
+        progress(f"{len(recorded):,} decisions of run {str(run_id)[:12]} are equal")
+    return len(decisions)
+
+
+def check_replayed(recorded: pd.DataFrame, replayed: pd.DataFrame) -> None:
+    """Refuse decisions that come out differently in action, limit, ``can_draw`` or PD.
+
+    Raises
+    ------
+    IntegrityError
+        Names the first.
+    """
+    for column in _COMPARED:
+        wrong = np.flatnonzero(recorded[column].to_numpy() != replayed[column].to_numpy())
+        if len(wrong):
+            row = recorded.iloc[wrong[0]]
+            raise IntegrityError(
+                f"account {row['account_id']} as of {row['as_of']}: {column} is recorded as {row[column]}, but replays "
+                f"as {replayed[column].iloc[wrong[0]]}; {len(wrong)} decisions differ."
+            )

@@ -1,0 +1,136 @@
+"""Score: the PD of every line of the book at one moment, from file to file in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limitlens.data.calendar import data_end, format_time
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.storage import parquet_stream
+from limitlens.data.unfinished import sweep
+from limitlens.features.spine import book, without_limit
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.state import unpacked
+from limitlens.pipeline.deciding.states_before import states_before
+from limitlens.pipeline.training.feature_tables import opened_tables
+from limitlens.pipeline.workspace import Workspace
+
+SCORES = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("as_of", pa.timestamp("us", tz="UTC")),
+        ("pd", pa.float64()),
+        ("model_version", pa.string()),
+    ]
+)
+
+#: Rows scored at once.
+BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many lines were scored and how many not for want of a limit, by which version, whether as a backtest."""
+
+    rows: int
+    without_limit: int
+    model_version: str
+    backtest: bool
+    path: Path
+
+
+def score(
+    workspace: Workspace,
+    as_of: datetime,
+    out: Path,
+    *,
+    model_version: str | None = None,
+    progress: Callable[[str], None],
+) -> Scored:
+    """Score the whole book and write a Parquet file; nothing is decided or recorded in the ledger.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : datetime
+    out : Path
+        File of schema :data:`SCORES`, ordered by account; it appears when it is whole.
+    model_version : str, optional
+        Default: the champion.
+    progress : callable
+
+    Raises
+    ------
+    WorkspaceError
+        No champion, the version was withdrawn, or the data do not reach the moment.
+    IntegrityError
+        A file of the model is not the one recorded.
+    """
+    sweep(workspace.root)
+    workspace = workspace.snapshot()
+    version = model_version or workspace.registry.champion()
+    if version is None:
+        raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
+    known_until = workspace.events.latest_known()
+    if as_of > data_end(known_until):
+        raise WorkspaceError(
+            f"cannot score as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
+        )
+    iteration = workspace.scoring(version)
+    backtest = as_of < datetime.fromisoformat(iteration.model.labels_end)
+    [table] = opened_tables(workspace, iteration.model.features, [as_of], progress=progress)
+    lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
+    state = states_before(
+        lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
+    )
+    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
+    rows = 0
+    with parquet_stream(SCORES, out) as write:
+        for piece in scored_batches(iteration, table, lines["account_id"], state):
+            write(piece)
+            rows += len(piece)
+    return Scored(rows, without_limit(as_of, workspace.events.relations()), version, backtest, out)
+
+
+def scored_batches(
+    iteration: Iteration, features: pq.ParquetFile, accounts: pd.Series, state: pd.DataFrame
+) -> Iterator[pa.Table]:
+    """Score a feature file batch by batch.
+
+    Parameters
+    ----------
+    iteration : Iteration
+    features : pyarrow.parquet.ParquetFile
+        Feature table of the model, as :func:`limitlens.pipeline.training.feature_tables.opened_tables` gives it.
+    accounts : Series of str
+        Account of every line in it, in its order.
+    state : DataFrame
+        State of every line, in the same order.
+
+    Yields
+    ------
+    pyarrow.Table
+        Of schema :data:`SCORES`.
+
+    Raises
+    ------
+    IntegrityError
+        The file holds other accounts.
+    """
+    start = 0
+    for batch in features.iter_batches(BATCH_ROWS):
+        table = batch.to_pandas()
+        rows = slice(start, start := start + len(table))
+        if not np.array_equal(table["account_id"], accounts.iloc[rows]):
+            raise IntegrityError("a feature table is not of the book; delete the folder features, it is built again.")
+        mine = state.iloc[rows].reset_index(drop=True)
+        pd_ = iteration.score(table, mine)
+        version = pa.array(np.full(len(pd_), iteration.model_version))
+        columns = [batch["account_id"], batch["as_of"], pa.array(pd_), version]
+        yield pa.table(columns, names=SCORES.names).cast(SCORES)

@@ -1,0 +1,60 @@
+"""The state of lines before a decision, from their last one in the ledger and what persons ordered since."""
+
+import pandas as pd
+
+from limitlens.data.frames import is_among
+from limitlens.limits.override import overridden
+from limitlens.limits.policy import Policy
+from limitlens.limits.state import first_state, in_holdout, next_state, state_at, state_before
+
+
+def states_before(lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """State of each line before its decision: from its last one and the overrides since, else as it was taken over.
+
+    Parameters
+    ----------
+    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents``
+    latest : DataFrame
+        Last decision of each account, as :func:`limitlens.limits.state.unpacked` gives it.
+    overrides : DataFrame
+        As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them; one as of the decision itself comes after it.
+    policy : Policy
+        Chooses the holdout of lines without a decision.
+
+    Returns
+    -------
+    DataFrame of :data:`limitlens.limits.state.STATE_COLUMNS`, indexed like ``lines``
+    """
+    known = is_among(lines["account_id"], latest["account_id"])
+    fresh = lines[~known]
+    first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
+    if not known.any():
+        return first
+    last = pd.DataFrame(latest.set_index("account_id").loc[lines.loc[known, "account_id"]])
+    old = carried(last.reset_index(), lines.loc[known, "as_of"].reset_index(drop=True), overrides)
+    old = old.set_index(lines.index[known])
+    return pd.concat([first, old]).loc[lines.index] if len(first) else old
+
+
+def carried(last: pd.DataFrame, as_of: pd.Series, overrides: pd.DataFrame) -> pd.DataFrame:
+    """State of n lines after their last decision and the overrides since, with its days counted up to ``as_of``.
+
+    Parameters
+    ----------
+    last : DataFrame of n rows with a plain index
+        Decisions with their ``state.*`` columns.
+    as_of : Series of n times
+    overrides : DataFrame
+        Of any lines.
+    """
+    state = next_state(state_before(last), last, last["as_of"])
+    between = pd.DataFrame(
+        {"account_id": last["account_id"], "row": last.index, "since": last["as_of"], "until": as_of}
+    )
+    due = overrides.merge(between, on="account_id")
+    due = due[(due["at"] >= due["since"]) & (due["at"] < due["until"])].sort_values(["row", "at", "id"])
+    for _, turn in due.groupby(due.groupby("row").cumcount()):
+        ordered = turn.set_index("row")
+        after = overridden(state.loc[ordered.index], ordered, last.loc[ordered.index, "pd"])
+        state = pd.concat([state.drop(index=after.index), after]).sort_index()
+    return state_at(state, as_of)

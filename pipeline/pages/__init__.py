@@ -1,0 +1,1 @@
+"""Pages: amounts and words, plots, templates."""

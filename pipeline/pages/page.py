@@ -1,0 +1,51 @@
+"""Pages from templates: what is filled in is escaped, except the plots."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from limitlens.pipeline.pages.amounts import money, push, value
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption."""
+
+    title: str
+    text: str
+    table: pd.DataFrame | None = None
+    plots: Sequence[tuple[str, str]] = ()
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill in a template of this package; a name that is missing is an error.
+
+    Parameters
+    ----------
+    template : str
+        File below ``templates``; a page in HTML is escaped.
+    context : dict
+    """
+    folder = files("limitlens.pipeline.pages") / "templates"
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=template.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=template.endswith(".md.j2"),
+    )
+    environment.filters |= {
+        "money": money,
+        "signed": lambda cents: money(cents, signed=True),
+        "value": value,
+        "count": lambda number: f"{number:,}",
+        "push": push,
+        "clock": lambda time: time.replace("T", " ")[:16],
+        "percent": lambda share: f"{share:.2%}",
+    }
+    return environment.get_template(template).render(context)

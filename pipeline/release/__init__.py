@@ -1,0 +1,1 @@
+"""Release: versions compared, promoted and listed, policies compared and simulated."""

@@ -1,0 +1,185 @@
+"""Iterations: every version with what it changed, who promoted it, and the limits it moved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import WorkspaceError
+from limitlens.limits.registry import RegisteredModel
+from limitlens.models.default_risk import DefaultRiskModel
+from limitlens.models.scorer import Member
+from limitlens.pipeline import tracking
+from limitlens.pipeline.training.train import fit_iteration
+from limitlens.pipeline.workspace import Workspace
+
+_CAUSED = """
+SELECT model_version, COUNT(*) AS changes,
+    CAST(SUM(share_cents_model) AS BIGINT) AS model_cents, CAST(SUM(share_cents_policy) AS BIGINT) AS policy_cents
+FROM current
+WHERE (share_cents_model <> 0 OR share_cents_policy <> 0) AND limit_cents <> limit_before_cents
+GROUP BY model_version
+"""
+
+
+@dataclass(frozen=True)
+class IterationRow:
+    """One version.
+
+    Parameters
+    ----------
+    model_version, mlflow_run_id, developer : str
+    status : str
+        ``champion``, ``withdrawn``, ``was champion``, ``challenger`` (the latest, not promoted) or empty.
+    changed : tuple of str
+        What differs from the version before: ``contract``, ``features``, ``settings``, ``policy``, ``members``.
+    promotions : tuple of str
+        When, how and by whom.
+    decisions : int
+        Decided with it.
+    changes, model_cents, policy_cents : int
+        Limits that it moved when it replaced another one, by its model or its policy, and by how much in all.
+    """
+
+    model_version: str
+    mlflow_run_id: str
+    developer: str
+    status: str
+    changed: tuple[str, ...]
+    promotions: tuple[str, ...]
+    decisions: int
+    changes: int
+    model_cents: int
+    policy_cents: int
+
+
+def iterations_of(workspace: Workspace) -> list[IterationRow]:
+    """Every version, oldest first."""
+    registry = workspace.registry
+    models, promotions, withdrawn = registry.models(), registry.promotions(), registry.withdrawn()
+    champion = registry.champion()
+    caused, decided = _caused(workspace), _decided(workspace)
+    found = []
+    for before, model in zip([None, *models], models, strict=False):
+        version = model.model_version
+        mine = [p for p in promotions if p.model_version == version]
+        status = (
+            "champion"
+            if version == champion
+            else "withdrawn"
+            if version in withdrawn
+            else "was champion"
+            if mine
+            else "challenger"
+            if model is models[-1]
+            else ""
+        )
+        row = caused.get(version, {})
+        found.append(
+            IterationRow(
+                model_version=version,
+                mlflow_run_id=model.mlflow_run_id,
+                developer=model.developer,
+                status=status,
+                changed=_changed(workspace, before, model) if before else (),
+                promotions=tuple(f"{p.promoted_at[:10]} {p.kind} by {p.reviewer}" for p in mine),
+                decisions=decided.get(version, 0),
+                changes=row.get("changes", 0),
+                model_cents=row.get("model_cents", 0),
+                policy_cents=row.get("policy_cents", 0),
+            )
+        )
+    return found
+
+
+def iteration_named(workspace: Workspace, name: str) -> IterationRow:
+    """The version of that number, or of that MLflow run.
+
+    Raises
+    ------
+    WorkspaceError
+        There is none.
+    """
+    found = iterations_of(workspace)
+    for row in found:
+        if name in {row.model_version, row.mlflow_run_id}:
+            return row
+    raise WorkspaceError(f"no version and no training run is called {name!r}; limitlens iterations lists them.")
+
+
+def _caused(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    if not workspace.ledger.runs():
+        return {}
+    return {row["model_version"]: row for row in workspace.ledger.table(_CAUSED).to_pylist()}
+
+
+def _decided(workspace: Workspace) -> dict[str, int]:
+    if not workspace.ledger.runs():
+        return {}
+    sql = "SELECT model_version, COUNT(*) AS n FROM decisions GROUP BY model_version"
+    found = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")})
+    return {row["model_version"]: row["n"] for row in found.to_pylist()}
+
+
+def _changed(workspace: Workspace, before: RegisteredModel, after: RegisteredModel) -> tuple[str, ...]:
+    old, new = (workspace.iteration(model.model_version).model for model in (before, after))
+    differs = {
+        "contract": old.contract != new.contract,
+        "features": old.features != new.features,
+        "settings": old.settings != new.settings,
+        "policy": before.policy_digest != after.policy_digest,
+        "members": _members(old) != _members(new),
+    }
+    return (*(name for name, differing in differs.items() if differing), *_recalibrated(old, new))
+
+
+def _members(model: DefaultRiskModel) -> dict[str, tuple[Member, ...]]:
+    """Members by the name of their scorer."""
+    return {name: scorer.members for name, scorer in model.scorers.items()}
+
+
+def _recalibrated(old: DefaultRiskModel, new: DefaultRiskModel) -> list[str]:
+    """Each scorer whose calibration changed, with the kinds where these did."""
+    found = []
+    for name, scorer in new.scorers.items():
+        before = old.scorers[name].calibration if name in old.scorers else None
+        if before is not None and before != scorer.calibration:
+            kinds = " → ".join(dict.fromkeys((before.method, scorer.calibration.method)))
+            found.append(f"calibration of {name.replace('_', ' ')} ({kinds})")
+    return found
+
+
+def repeat(workspace: Workspace, name: str, progress: Callable[[str], None]) -> bool:
+    """Train a recorded run again from what MLflow recorded of it, and compare.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Holds the same events.
+    name : str
+        Version or MLflow run.
+    progress : callable
+
+    Returns
+    -------
+    bool
+        Whether the model is the same to the last character of every member.
+
+    Raises
+    ------
+    WorkspaceError
+        The run does not exist, or the events are not those it was trained on.
+    """
+    row = iteration_named(workspace, name)
+    recorded = tracking.training_record(workspace.mlflow, row.mlflow_run_id)
+    if recorded.events != workspace.events.digest():
+        raise WorkspaceError(
+            f"version {row.model_version} was trained on events {recorded.events[:12]}, and the workspace holds "
+            f"{workspace.events.digest()[:12]}; use a copy of the workspace as it was."
+        )
+    settings = workspace.iteration(row.model_version).model.settings
+    until = datetime.fromisoformat(recorded.until) if recorded.until else None
+    champion = workspace.iteration(recorded.champion).model if recorded.champion else None
+    model, _ = fit_iteration(workspace, settings, until, champion, progress)
+    return model.digest == workspace.registry.model(row.model_version).model_digest

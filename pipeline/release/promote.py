@@ -1,0 +1,181 @@
+"""Promote: a reviewer, who is not the developer, makes a version the champion, if it does not move too many limits."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from limitlens.data.errors import GateError, WorkspaceError
+from limitlens.data.lock import exclusive
+from limitlens.limits.registry import Promotion, RegisteredModel
+from limitlens.pipeline import tracking
+from limitlens.pipeline.release.compare import Compared, compare
+from limitlens.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Override:
+    """Who lets a version pass above the budget or in spite of doubts, and why."""
+
+    approver: str
+    reason: str
+
+
+def promote(
+    workspace: Workspace,
+    reviewer: str | None,
+    promoted_at: datetime,
+    version: str | None = None,
+    *,
+    override: Override | None = None,
+    until: datetime | None = None,
+    progress: Callable[[str], None],
+) -> tuple[str, str]:
+    """Make a version the champion and record who did it.
+
+    A version that replaces a champion is compared with it first: over the budget of the champion's policy it is
+    refused. The comparison is stored with the MLflow run of the version. What the same reviewer promoted last is not
+    recorded again, so that a call that was killed may be repeated.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    reviewer : str, optional
+        Name of the person who reviewed the version; the very first promotion may go without.
+    promoted_at : datetime
+    version : str, optional
+        Default: the version trained last.
+    override : Override, optional
+        Promote above the budget, or in spite of doubts.
+    until : datetime, optional
+        Compare with nothing but what was known before.
+    progress : callable
+
+    Returns
+    -------
+    (str, str)
+        The version, and ``bootstrap`` for the first promotion of a workspace, ``review``, or ``override``.
+
+    Raises
+    ------
+    GateError
+        No reviewer is named, the developer is the reviewer, the budget is exceeded, or there are doubts about the
+        version (:func:`limitlens.models.validation.doubts`).
+    WorkspaceError
+        Nothing was trained, or the version does not exist or was withdrawn.
+    """
+    with exclusive(workspace.root, "promote"):
+        models = workspace.registry.models()
+        if not models:
+            raise WorkspaceError("nothing has been trained yet; run limitlens train first.")
+        chosen = workspace.registry.model(version) if version else models[-1]
+        workspace.scoring(chosen.model_version)
+        champion = workspace.registry.champion()
+        last = workspace.registry.promotions()[-1] if champion else None
+        if last and (last.model_version, last.reviewer) == (chosen.model_version, reviewer or chosen.developer):
+            tracking.promote(workspace.mlflow, chosen.model_version)
+            return chosen.model_version, last.kind
+        kind = "review" if champion else "bootstrap"
+        if champion:
+            _check_reviewer(reviewer, chosen.developer)
+            compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
+            kind = _judged(workspace, compared, chosen, override)
+        if found := workspace.validation(chosen.model_version)["doubts"]:
+            kind = _doubted(workspace, champion or chosen.model_version, chosen.model_version, found, override)
+        tracking.promote(workspace.mlflow, chosen.model_version)
+        workspace.registry.record_promotion(
+            chosen.model_version,
+            reviewer or chosen.developer,
+            kind,
+            promoted_at,
+            approver=override.approver if override and kind == "override" else None,
+            reason=override.reason if override and kind == "override" else None,
+        )
+    return chosen.model_version, kind
+
+
+def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, override: Override | None) -> str:
+    """Kind of the promotion, if it may go on."""
+    tracking.attach_text(workspace.mlflow, chosen.mlflow_run_id, json.dumps(compared.to_dict(), indent=1), "gate.json")
+    if not compared.breaches:
+        return "review"
+    if override is None:
+        raise GateError(_refusal(compared))
+    if compared.approver != override.approver.strip():
+        raise GateError(
+            f"only the {compared.approver} may promote above the budget; got --override-by {override.approver!r}."
+        )
+    return "override"
+
+
+def _doubted(workspace: Workspace, judging: str, version: str, found: list[str], override: Override | None) -> str:
+    """Kind of the promotion of a version that nobody should rely on; the policy in force says who may."""
+    approver = workspace.iteration(judging).policy.release.approver
+    if override is None:
+        raise GateError(
+            f"version {version} is not fit to decide: {'; '.join(found)}. Deliver more history and train again; "
+            f"the {approver} may promote it all the same with --override-by {approver!r} --reason TEXT."
+        )
+    if approver != override.approver.strip():
+        raise GateError(f"only the {approver} may promote it all the same; got --override-by {override.approver!r}.")
+    return "override"
+
+
+def _refusal(compared: Compared) -> str:
+    return (
+        f"version {compared.new} moves more than the budget of the champion's policy allows: "
+        f"{'; '.join(map(str, compared.breaches))}. See limitlens compare {compared.old} {compared.new}; "
+        f"the {compared.approver} may override it with --override-by {compared.approver!r} --reason TEXT."
+    )
+
+
+def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: datetime) -> str:
+    """Make the champion before this one the champion again; returns its version.
+
+    Raises
+    ------
+    WorkspaceError
+        There was none, or all of them were withdrawn.
+    """
+    with exclusive(workspace.root, "rollback"):
+        withdrawn = workspace.registry.withdrawn()
+        usable = [version for version in _champions(workspace.registry.promotions())[:-1] if version not in withdrawn]
+        if not usable:
+            raise WorkspaceError("no earlier champion to go back to; train another version and promote it.")
+        workspace.scoring(usable[-1])
+        tracking.promote(workspace.mlflow, usable[-1])
+        workspace.registry.record_promotion(
+            usable[-1], reviewer, "rollback", promoted_at, approver=reviewer, reason=reason
+        )
+    return usable[-1]
+
+
+def _champions(promotions: Sequence[Promotion]) -> list[str]:
+    """Champions in order, the present one last; what was rolled back is forgotten, so the next goes further back."""
+    found: list[str] = []
+    for promotion in promotions:
+        if promotion.kind == "rollback":
+            found = found[: found.index(promotion.model_version)]
+        found = [version for version in found if version != promotion.model_version]
+        found.append(promotion.model_version)
+    return found
+
+
+def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:
+    """Take a version out of use; nothing can be scored, decided or promoted with it any more.
+
+    Raises
+    ------
+    WorkspaceError
+        The version does not exist.
+    """
+    with exclusive(workspace.root, "withdraw"):
+        workspace.registry.model(version)
+        workspace.registry.record_withdrawal(version, actor, reason, withdrawn_at)
+
+
+def _check_reviewer(reviewer: str | None, developer: str) -> None:
+    if reviewer is None or not reviewer.strip():
+        raise GateError("this promotion replaces a champion and needs a review; give --reviewer NAME.")
+    if reviewer.strip() == developer:
+        raise GateError(f"{reviewer} trained this version; somebody else has to review it.")

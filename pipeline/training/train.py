@@ -1,0 +1,239 @@
+"""Train: one iteration from the training table, validated, recorded in MLflow, registered as challenger."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import exclusive, waiting
+from limitlens.data.storage import write_text
+from limitlens.limits.policy import Policy
+from limitlens.limits.registry import RegisteredModel
+from limitlens.models.default_risk import DefaultRiskModel, save_model
+from limitlens.models.explanation import shap_values
+from limitlens.models.false_positives import contrast
+from limitlens.models.inputs import account_numbers, fold_of, model_columns, model_inputs, text_columns
+from limitlens.models.settings import TrainSettings
+from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
+from limitlens.models.validation import calibration_table, doubts, measure
+from limitlens.pipeline import tracking
+from limitlens.pipeline.training.recalibration import at_recent_level
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
+from limitlens.pipeline.training.validation_report import Judged, judge, render_validation
+from limitlens.pipeline.workspace import Workspace
+
+FloatArray = npt.NDArray[np.float64]
+
+#: SHAP of at most this many flagged accounts goes into the false-positive contrast.
+_MAX_CONTRAST = 2_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained iteration: its version, digests, and validation figures."""
+
+    model_version: str
+    model_digest: str
+    policy_digest: str
+    mlflow_run_id: str
+    validation: dict[str, Any]
+
+
+def train(
+    workspace: Workspace,
+    settings: TrainSettings,
+    policy: Policy,
+    *,
+    developer: str,
+    until: datetime | None = None,
+    progress: Callable[[str], None],
+) -> Trained:
+    """Train, validate and register an iteration.
+
+    It is trained on the loads that the workspace has when it begins. The workspace is held only while the iteration is
+    registered, so that a nightly job need not wait for a training; at the end the training waits for the nightly job.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    settings : TrainSettings
+    policy : Policy
+        Released together with the model.
+    developer : str
+        Who trained it; somebody else has to review it.
+    until : datetime, optional
+        Use only what was known before.
+    progress : callable
+
+    Raises
+    ------
+    ConfigError
+        A rule of the policy names a column that does not exist.
+    WorkspaceError
+        No label has matured, too few lines went bad to learn from, or the champion was withdrawn meanwhile.
+    """
+    workspace = workspace.snapshot()
+    champion = workspace.registry.champion()
+    if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
+        champion = None
+    before = workspace.iteration(champion).model if champion else None
+    workspace.check_rules(policy, workspace.features(settings))
+    for name, why in workspace.left_out(settings).items():
+        progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
+    model, table = fit_iteration(workspace, settings, until, before, progress)
+    progress("validating")
+    judged = judge(model, policy, table, workspace)
+    report = render_validation(judged, policy, developer, progress)
+    record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
+    validation = _validate(judged)
+    with waiting(progress), exclusive(workspace.root, "train"):
+        if champion in workspace.registry.withdrawn():
+            raise WorkspaceError(
+                f"version {champion}, of which members would stay, was withdrawn during the training; train again."
+            )
+        return register(workspace, model, policy, validation, developer, report=report, record=record)
+
+
+def fit_iteration(
+    workspace: Workspace,
+    settings: TrainSettings,
+    until: datetime | None,
+    champion: DefaultRiskModel | None,
+    progress: Callable[[str], None],
+) -> tuple[DefaultRiskModel, TrainingTable]:
+    """Build the training table and train a model on it; the same inputs give the same text.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    settings : TrainSettings
+    until : datetime, optional
+        Use only what was known before.
+    champion : DefaultRiskModel, optional
+        Whose newest members stay.
+    progress : callable
+    """
+    table = build_training_table(workspace, settings, until, progress)
+    check_labels(table, settings)
+    train_rows = table.split("train")
+    progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
+    model = fit_model(
+        table.features,
+        _training_rows(table, settings, champion),
+        settings=settings,
+        labels_end=train_rows["label_end"].max().isoformat(),
+        champion=champion,
+        progress=progress,
+    )
+    if settings.level_months > 0 and "outcomes" not in workspace.events.present():
+        model = at_recent_level(model, table, workspace.relations(table.features), progress)
+    return model, table
+
+
+def _training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:
+    """The inputs of the rows to learn from, filled in file by file: beside them there is no second copy."""
+    features, rows = table.features, table.split("train")
+    texts = table.with_features(rows, text_columns(features))
+    categories = carried_categories(features, texts, settings, champion)
+    inputs, start = np.empty((len(rows), len(model_columns(features)))), 0
+    for part in table.by_file(rows):
+        limit, age, _ = _columns(part)
+        inputs[start : start + len(part)] = model_inputs(features, categories, part, limit, age)
+        start += len(part)
+    _, age, bad = _columns(rows)
+    return TrainingRows(inputs, categories, rows["account_id"], months_of(rows["as_of"]), age, bad)
+
+
+def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
+    return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
+
+
+def _validate(judged: Judged) -> dict[str, Any]:
+    """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
+    model, train_rows = judged.model, judged.table.split("train")
+    found, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
+    return {
+        "kind": "cross-validated" if judged.out_of_fold else "out of time",
+        "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
+        "metrics": found.to_dict(),
+        "doubts": doubts(found, len(train_rows), learned_bads),
+        "folds": _fold_metrics(model, train_rows, judged.learned_pd),
+        "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
+        "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
+        "false_positives": _false_positives(judged),
+    }
+
+
+def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) -> list[dict[str, Any]]:
+    bad = rows["bad"].to_numpy(bool)
+    fold = fold_of(account_numbers(rows["account_id"]), model.settings.folds, 0)
+    return [
+        measure(bad[fold == k], pd_[fold == k]).to_dict()
+        for k in range(model.settings.folds)
+        if 0 < bad[fold == k].mean() < 1
+    ]
+
+
+def _false_positives(judged: Judged) -> dict[str, Any]:
+    """Contrast the good lines that would be cut with the bad ones."""
+    model, rows, bad, flagged = judged.model, judged.rows, judged.bad, judged.cut
+    counts = {
+        "flagged": int(flagged.sum()),
+        "false_positives": int((flagged & ~bad).sum()),
+        "true_positives": int((flagged & bad).sum()),
+        "missed": int((~flagged & bad).sum()),
+        "rows": len(rows),
+    }
+    chosen = np.flatnonzero(flagged)[:_MAX_CONTRAST]
+    if not len(chosen):
+        return {**counts, "contrast": []}
+    limit, age, _ = _columns(rows.iloc[chosen])
+    shap = shap_values(model, rows.iloc[chosen], limit, age)
+    reasons = {name: d.reason for name, d in model.features.declaration_of.items()}
+    return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
+
+
+def register(
+    workspace: Workspace,
+    model: DefaultRiskModel,
+    policy: Policy,
+    validation: dict[str, Any],
+    developer: str,
+    *,
+    report: Mapping[str, str],
+    record: tracking.TrainingRecord,
+) -> Trained:
+    """Record a validated model with a policy as an MLflow run, and register it as challenger."""
+    digests = {
+        "limitlens.contract": model.contract,
+        "limitlens.features": model.features.digest,
+        "limitlens.model": model.digest,
+        "limitlens.policy": policy.digest,
+    }
+    with tracking.recorded_run(workspace.mlflow, "train", digests) as (mlflow, run_id):
+        metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
+        tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
+        tracking.record_training(mlflow, run_id, record)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            save_model(model, folder)
+            write_text(policy.text, folder / "policy.toml")
+            write_text(json.dumps(validation, indent=1), folder / "validation.json")
+            for name, text in report.items():
+                write_text(text, folder / name)
+            mlflow.log_artifacts(run_id, str(folder), "model")
+        version, local = tracking.register(mlflow, run_id, "model", digests)
+        workspace.registry.record_policy(policy.digest, policy.text)
+        folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
+        workspace.registry.record_model(
+            RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
+        )
+    return Trained(version, model.digest, policy.digest, run_id, validation)

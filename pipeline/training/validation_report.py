@@ -1,0 +1,434 @@
+"""The validation report: what a reviewer reads before signing, as one HTML page and as Markdown.
+
+It is made from the training table and the model alone, on rows the model has not seen: out of time where a later date
+exists, else out of fold.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.features.line import LINE_FACTS
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.state import first_state
+from limitlens.models.default_risk import DefaultRiskModel, predict_pd
+from limitlens.models.explanation import additivity_error, shap_values
+from limitlens.models.fairness import Fairness, fairness
+from limitlens.models.monotonicity import monotonicity
+from limitlens.models.stability import stability
+from limitlens.models.validation import (
+    calibration_by,
+    calibration_line,
+    calibration_table,
+    measure,
+    paired_auc_gain,
+    tail_table,
+)
+from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.training.training_table import TrainingTable
+from limitlens.pipeline.workspace import Workspace
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+#: Rows that are explained, swept and disturbed; the same every time.
+_SAMPLE = 1_000
+_SWEPT = 60
+_COMPARED = 20
+_COLUMNS_AT_ONCE = 45
+
+#: What the rows of a split are used for, where its name does not say it.
+_USES = {
+    "test": "validation",
+    "unused": "nothing: its labels reach too far",
+    "indeterminate": "nothing: neither good nor bad",
+}
+
+#: Features shown one by one.
+_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows a model is judged on, with their PDs, what the policy would do, and the rows it learned from.
+
+    ``cut``: adverse action on paper. ``protected``: protected attributes of the rows, for fairness only.
+    ``learned_pd``: of the rows it learned from, by the members that never saw the account.
+    """
+
+    model: DefaultRiskModel
+    table: TrainingTable
+    rows: pd.DataFrame
+    bad: BoolArray
+    pd_: FloatArray
+    cut: BoolArray
+    protected: pd.DataFrame
+    learned_pd: FloatArray
+    out_of_fold: bool
+
+    def columns(self, rows: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Limit and age of some rows."""
+        return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+
+    def sample(self, size: int) -> pd.DataFrame:
+        """Some rows, the same every time."""
+        return self.rows.sample(min(size, len(self.rows)), random_state=1).reset_index(drop=True)
+
+
+def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspace: Workspace) -> Judged:
+    """Score the rows the model is judged on, and decide them on paper.
+
+    Parameters
+    ----------
+    model : DefaultRiskModel
+    policy : Policy
+    table : TrainingTable
+    workspace : Workspace
+        Holds the protected attributes.
+    """
+    rows = table.part("test" if table.out_of_time else "train")
+    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    pd_ = predict_pd(model, rows, limit, age)
+    state = first_state(rows, np.zeros(len(rows), bool))
+    decided = Iteration(model, policy, "").rules(rows.drop(columns=list(LINE_FACTS)), pd_, state)
+    return Judged(
+        model=model,
+        table=table,
+        rows=rows,
+        bad=rows["bad"].to_numpy(bool),
+        pd_=pd_,
+        cut=decided["action"].isin(ADVERSE).to_numpy(),
+        protected=workspace.events.protected_at(rows),
+        learned_pd=np.concatenate([_unseen_pd(model, part) for part in table.by_file(table.split("train"))]),
+        out_of_fold=not table.out_of_time,
+    )
+
+
+def _unseen_pd(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
+    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    return predict_pd(model, rows, limit, age)
+
+
+def render_validation(
+    judged: Judged, policy: Policy, developer: str, progress: Callable[[str], None]
+) -> dict[str, str]:
+    """The report, by file name: ``validation.html`` and ``validation.md``.
+
+    Parameters
+    ----------
+    judged : Judged
+    policy : Policy
+        Released with the model.
+    developer : str
+        Who trained it.
+    progress : callable
+    """
+    model, found = judged.model, measure(judged.bad, judged.pd_)
+    how = "out of fold" if judged.out_of_fold else "out of time"
+    context = {
+        "title": "Validation of a default-risk model",
+        "lead": f"AUC {found.auc:.3f}, KS {found.ks:.3f}, observed by expected bads "
+        f"{found.observed_share / found.expected_share:.2f}, on {found.rows:,} lines {how}.",
+        "head": {
+            "Model": model.digest[:16],
+            "Feature set": f"{model.features.digest[:16]}, {len(model.columns)} inputs",
+            "Data contract": model.contract[:16],
+            "Policy": f"{policy.name}, {policy.digest[:16]}",
+            "Members": ", ".join(f"{name}: {len(scorer.members)}" for name, scorer in model.scorers.items()),
+            "Labels until": model.labels_end[:10],
+        },
+        "sections": validation_sections(judged, progress),
+        "signers": {"developer": developer, "reviewer, who is not the developer": ""},
+    }
+    return {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
+
+
+def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list[Section]:
+    """Every section of the report, in order.
+
+    Parameters
+    ----------
+    judged : Judged
+    progress : callable
+    """
+    progress("explaining the model for the validation report")
+    return [
+        _data(judged),
+        _ranking(judged),
+        _tail(judged),
+        _calibration(judged),
+        _groups("By segment", "segment", judged.rows["segment"], judged),
+        _groups("By age of the line", "age of the line", _ages(judged.rows), judged),
+        _vintages(judged),
+        _stability(judged),
+        *_explained(judged),
+        _monotone(judged),
+        _sensitivity(judged),
+        *_fairness(judged),
+        _limits_of_use(judged),
+    ]
+
+
+def _data(judged: Judged) -> Section:
+    settings, rows = judged.model.settings, judged.table.rows
+    counts = rows.groupby(["as_of", "split"])["bad"].agg(["size", "sum"]).reset_index()
+    if len(counts) > 24:
+        counts = rows.groupby("split")["bad"].agg(["size", "sum"]).reset_index().assign(as_of=rows["as_of"].max())
+    table = pd.DataFrame(
+        {
+            "as of": counts["as_of"].dt.strftime("%Y-%m-%d"),
+            "used for": counts["split"].replace(_USES),
+            "lines": counts["size"].map("{:,}".format),
+            "bad": counts["sum"].map("{:,}".format),
+            "bad share": (counts["sum"] / counts["size"]).map("{:.2%}".format),
+        }
+    )
+    text = (
+        f"A line is bad when it is {settings.default_dpd_days} or more days past due within {settings.horizon_months} "
+        f"months after the as-of time, or when the lender delivered that outcome. Lines already in default then are "
+        f"left out. Labels look until {judged.model.labels_end[:10]}; no validation row lies before that, "
+        "unless it is scored out of fold. Features see what was known before the as-of time and nothing else."
+    )
+    return Section("Data and label", text, table)
+
+
+def _ranking(judged: Judged) -> Section:
+    found = measure(judged.bad, judged.pd_)
+    # Against a coin: the interval of the AUC itself.
+    _, low, high = paired_auc_gain(judged.bad, judged.pd_, np.zeros(len(judged.pd_)))
+    figures = {
+        "lines": f"{found.rows:,}",
+        "bad": f"{found.bads:,}",
+        "AUC": f"{found.auc:.4f}, 95% [{0.5 + low:.4f}, {0.5 + high:.4f}]",
+        "Gini": f"{found.gini:.4f}",
+        "KS": f"{found.ks:.4f}",
+        "Brier score": f"{found.brier:.4f}",
+    }
+    how = "out of fold" if judged.out_of_fold else "out of time"
+    text = f"How well the PD tells lines that went bad from the others, {how}."
+    return Section("Ranking", text, pd.DataFrame({"figure": list(figures), "value": list(figures.values())}))
+
+
+def _tail(judged: Judged) -> Section:
+    found = tail_table(judged.bad, judged.pd_)
+    table = pd.DataFrame(
+        {
+            "riskiest": found["share"].map("{:.0%}".format),
+            "lines": found["rows"].map("{:,}".format),
+            "bad": found["bads"].map("{:,}".format),
+            "observed": found["observed_share"].map("{:.2%}".format),
+            "expected": found["expected_share"].map("{:.2%}".format),
+            "lift": found["lift"].map("{:.1f}".format),
+            "of all bad": found["caught_share"].map("{:.1%}".format),
+        }
+    )
+    return Section("The tail a policy acts on", "What lies among the riskiest lines.", table)
+
+
+def _calibration(judged: Judged) -> Section:
+    intercept, slope = calibration_line(judged.bad, judged.pd_)
+    ratio = judged.bad.mean() / judged.pd_.mean()
+    methods = ", ".join(f"{name}: {scorer.calibration.method}" for name, scorer in judged.model.scorers.items())
+    text = (
+        f"Observed by expected bads {ratio:.3f}; outcomes on the log-odds of the PD: intercept {intercept:+.3f}, slope "
+        f"{slope:.3f} (true PDs: 0 and 1). Calibration of each scorer: {methods}. Moved to the level of early arrears: "
+        f"{judged.model.level_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
+    )
+    table = {"calibration": calibration_table(judged.bad, judged.pd_).to_dict("list")}
+    return Section(
+        "Calibration", text, None, [("Share that went bad against the PD, by tenth", plots.calibration(table))]
+    )
+
+
+def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
+    found = calibration_by(group, judged.bad, judged.pd_)
+    aucs = [_auc((group == one).to_numpy(), judged) for one in found["group"]]
+    table = pd.DataFrame(
+        {
+            name: found["group"],
+            "lines": found["rows"].map("{:,}".format),
+            "bad": found["bads"].map("{:,}".format),
+            "observed": found["observed_share"].map("{:.2%}".format),
+            "expected": found["expected_share"].map("{:.2%}".format),
+            "observed / expected": found["ratio"].map("{:.2f}".format),
+            "in its riskiest 5%": found["riskiest_ratio"].map("{:.2f}".format),
+            "Jeffreys p": [_p_value(p) for p in found["jeffreys"]],
+            "AUC": aucs,
+        }
+    )
+    text = (
+        "A Jeffreys p below 0.05: more lines went bad than the PD said, by more than chance; above 0.95: fewer. "
+        "In its riskiest 5%: observed / expected there, where a policy acts."
+    )
+    return Section(title, text, table)
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}{' (PD too low)' if p < 0.05 else ' (PD too high)' if p > 0.95 else ''}"
+
+
+def _auc(chosen: BoolArray, judged: Judged) -> str:
+    bad = judged.bad[chosen]
+    return f"{measure(bad, judged.pd_[chosen]).auc:.4f}" if 0 < bad.sum() < len(bad) else "–"
+
+
+def _ages(rows: pd.DataFrame) -> pd.Series:
+    names = ["0 to 2 months", "3 to 5 months", "6 to 11 months", "over 11 months"]
+    return pd.cut(rows["line_age_days"], [-1, 89, 180, 365, np.inf], labels=names).astype(str)
+
+
+def _vintages(judged: Judged) -> Section:
+    quarter = judged.rows["opened_at"].dt.tz_localize(None).dt.to_period("Q").astype(str)
+    few = quarter.map(quarter.value_counts()) < 100
+    return _groups("By vintage", "opened in", quarter.where(~few, "quarters with under 100 lines"), judged)
+
+
+def _stability(judged: Judged) -> Section:
+    """Training rows against validation rows, for the score and the features that moved most."""
+    train = judged.table.split("train")
+    names = [name for name in judged.model.features.columns if name in judged.rows]
+    found = {"PD": stability(judged.learned_pd, judged.pd_)}
+    for start in range(0, len(names), _COLUMNS_AT_ONCE):
+        some = names[start : start + _COLUMNS_AT_ONCE]
+        before = judged.table.with_features(train, some)
+        found |= {
+            name: stability(before[name].to_numpy(np.float64), judged.rows[name].to_numpy(np.float64)) for name in some
+        }
+    moved = sum(one.moved for one in found.values())
+    shown = ["PD", *sorted(names, key=lambda name: found[name].critical - found[name].psi)[:_SHOWN]]
+    table = pd.DataFrame(
+        {
+            "column": shown,
+            "PSI": [f"{found[name].psi:.4f}" for name in shown],
+            "critical value": [f"{found[name].critical:.4f}" for name in shown],
+            "moved": ["yes" if found[name].moved else "no" for name in shown],
+        }
+    )
+    text = (
+        f"From the training rows to the validation rows {moved} of {len(found)} distributions moved by more than "
+        "chance would in one case of a thousand; the critical value follows from the number of rows. Shown are the "
+        "PD and the features that moved most. That a distribution holds does not mean that the lines in its tail are "
+        "the same."
+    )
+    return Section("Stability (PSI, CSI)", text, table)
+
+
+def _explained(judged: Judged) -> list[Section]:
+    rows = judged.sample(_SAMPLE)
+    limit, age = judged.columns(rows)
+    shap = shap_values(judged.model, rows, limit, age)
+    weight = shap.abs().mean().sort_values(ascending=False)
+    top = weight.head(_SHOWN)
+    declared = judged.model.features.declaration_of
+    table = pd.DataFrame(
+        {
+            "feature": top.index,
+            "mean push, in log-odds": top.map("{:.3f}".format),
+            "why it should matter": [declared[name].why if name in declared else "–" for name in top.index],
+        }
+    )
+    inputs = pd.DataFrame(judged.model.inputs(rows, limit, age), columns=list(judged.model.columns))
+    numeric = [name for name in top.index if name in declared or name in LINE_FACTS][:4]
+    pictures = [
+        (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
+    ]
+    few = judged.sample(_COMPARED)
+    error = additivity_error(judged.model, few, *judged.columns(few))
+    text = (
+        f"Mean absolute SHAP value over {len(rows):,} validation rows. On {len(few):,} rows they and the base value "
+        f"sum to the score of every member within {error:.0e}."
+    )
+    return [
+        Section("What drives the PD", text, table, [("", plots.importance(top))]),
+        Section("How the strongest features act", "Each point is a line.", None, pictures),
+    ]
+
+
+def _monotone(judged: Judged) -> Section:
+    rows = judged.sample(_SWEPT)
+    found = monotonicity(judged.model, judged.model.inputs(rows, *judged.columns(rows)))
+    wrong = found[found["worst_step"] > 1e-9]
+    text = (
+        f"{len(found)} features may move the PD in one direction only. Each was swept over its range on {len(rows)} "
+        f"lines, all else as it was: {len(wrong)} moved it the other way."
+    )
+    table = pd.DataFrame(
+        {
+            "feature": wrong["feature"],
+            "declared": wrong["direction"].map({1: "raises the PD", -1: "lowers the PD"}),
+            "worst step against it, in log-odds": wrong["worst_step"].map("{:.4f}".format),
+        }
+    )
+    return Section("Monotonicity", text, table if len(wrong) else None)
+
+
+def _sensitivity(judged: Judged) -> Section:
+    """What the PD does when a source stops coming, without anybody being told."""
+    rows = judged.sample(_SAMPLE)
+    columns = judged.columns(rows)
+    base = predict_pd(judged.model, rows, *columns)
+    declared = judged.model.features.declaration_of
+    lines = []
+    for source in judged.model.features.sources:
+        gone = [name for name in judged.model.features.columns if declared[name].source == source]
+        empty = rows.assign(**dict.fromkeys(gone, np.nan))
+        without = predict_pd(judged.model, empty, *columns)
+        risky = base >= np.quantile(base, 0.95)
+        lines.append(
+            {
+                "all null": f"{source} ({len(gone)} features)",
+                "mean PD": f"{base.mean():.2%} → {without.mean():.2%}",
+                "mean PD of the riskiest 5%": f"{base[risky].mean():.2%} → {without[risky].mean():.2%}",
+            }
+        )
+    text = (
+        "Nulls can rescue bad customers without a word, and the mean hardly shows it: look at the riskiest lines. A "
+        "source that is absent at training is left out of the model; one that stops later has to be held back upstream."
+    )
+    return Section("Sensitivity to a missing source", text, pd.DataFrame(lines))
+
+
+def _fairness(judged: Judged) -> list[Section]:
+    """One section for each protected attribute that was delivered."""
+    values = judged.protected
+    return [_fair(str(name), fairness(values[name], judged.bad, judged.pd_, judged.cut)) for name in values]
+
+
+def _fair(name: str, found: Fairness) -> Section:
+    groups = found.groups.reset_index()
+    table = pd.DataFrame(
+        {
+            name: groups["group"],
+            "lines": groups["rows"].map("{:,.0f}".format),
+            "bad": groups["bad_share"].map("{:.2%}".format),
+            "expected": groups["mean_pd"].map("{:.2%}".format),
+            "cut": groups["cut_share"].map("{:.2%}".format),
+            "of the good": groups["good_cut_share"].map("{:.2%}".format),
+            "of the bad": groups["bad_cut_share"].map("{:.2%}".format),
+        }
+    )
+    text = (
+        f"How the policy would treat these lines by {name}, which no model reads unless it is switched on. Share that "
+        f"is not cut, smallest group by largest: {found.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
+        "(four-fifths rule). Largest difference between groups in the share of good lines cut, or of bad lines cut: "
+        f"{found.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
+        "the good lines first."
+    )
+    return Section(f"Fairness: {name}", text, table)
+
+
+def _limits_of_use(judged: Judged) -> Section:
+    settings, found = judged.model.settings, judged.model.features
+    text = (
+        f"The PD is for lines that are open, not in default and known to the lender, over {settings.horizon_months} "
+        f"months. It knows the sources {', '.join(found.sources)} and no other. It is silent about lines whose feed is "
+        "late, about applicants without a line, and about loss given default. Outcomes of lines that were cut before "
+        "are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
+        f"{f', but {list(settings.protected)}' if settings.protected else ''}."
+    )
+    return Section("Limits of use", text)

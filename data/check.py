@@ -4,7 +4,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.lock import exclusive
+from limitlens.data.progress import Progress, silent
 from limitlens.data.protected import is_protected
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
@@ -158,7 +159,7 @@ def check_events(
     loaded_at: datetime | None = None,
     taken: Collection[str] = (),
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
-    progress: Callable[[str], None] = _silent,
+    progress: Progress = silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
 
@@ -246,7 +247,7 @@ def _read(
     delivery: Delivery,
     earlier: Mapping[str, str],
     taken: Collection[str],
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[tuple[DeliveredFile, dict[str, pa.ChunkedArray]]]:
     """Every file of a source with its attributes, which keep the kinds they had before."""
     kinds = dict(earlier)

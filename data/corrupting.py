@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.faults import TOUCHED, Fault, apply_faults
+from limitlens.data.progress import Progress, silent
 from limitlens.data.quoting import quoted
 from limitlens.data.rules import cast_sql
 from limitlens.data.storage import parquet_stream, write_parquet
@@ -62,9 +63,7 @@ def _silent(_: str) -> None:
     pass
 
 
-def corrupt(
-    source_dir: Path, out: Path, faults: Sequence[Fault], progress: Callable[[str], None] = _silent
-) -> CorruptReport:
+def corrupt(source_dir: Path, out: Path, faults: Sequence[Fault], progress: Progress = silent) -> CorruptReport:
     """Copy a folder of event tables, with faults in it.
 
     Parameters
@@ -117,7 +116,7 @@ def _expect_place(source_dir: Path, out: Path) -> None:
 
 
 def _write(
-    delivery: Delivery, out: Path, struck: Sequence[str], faults: Sequence[Fault], progress: Callable[[str], None]
+    delivery: Delivery, out: Path, struck: Sequence[str], faults: Sequence[Fault], progress: Progress
 ) -> dict[str, tuple[int, int]]:
     """Write every file and the truth; rows in and out of each source with a fault."""
     rows = dict.fromkeys(struck, (0, 0))

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -13,10 +13,11 @@ from typing import IO
 from limitlens.data.calendar import format_time
 from limitlens.data.disk import writable
 from limitlens.data.errors import BusyError
+from limitlens.data.progress import Progress
 from limitlens.data.unfinished import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
-_WAITING: ContextVar[Callable[[str], None] | None] = ContextVar("waiting", default=None)
+_WAITING: ContextVar[Progress | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def waiting(tell: Callable[[str], None]) -> Iterator[None]:
+def waiting(tell: Progress) -> Iterator[None]:
     """Wait, in this block, until a workspace is free.
 
     Parameters

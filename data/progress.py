@@ -1,5 +1,14 @@
 """How far a long job has come: a line of text that also says how much of the whole is done."""
 
+from collections.abc import Callable
+
+#: Told what a job is doing, a line at a time.
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Progress that nobody reads; the default of every job."""
+
 
 class Part(str):
     """What is being done, and how much of it is done; for whoever only reads text, it is text.

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from limitlens.data.progress import Part
+from limitlens.data.progress import Part, Progress
 from limitlens.data.resources import thread_count
 from limitlens.models.calibrating import choose_calibration
 from limitlens.models.calibration import to_pd
@@ -119,7 +119,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         account: npt.NDArray[Any] | None = None,
         period: npt.NDArray[Any] | None = None,
         champion: Scorer | None = None,
-        progress: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Train the members that are not carried over, and calibrate all of them together.
 
@@ -176,7 +176,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         latest: BoolArray,
         *,
         turns: Sequence[int],
-        progress: Callable[[str], None] | None,
+        progress: Progress | None,
     ) -> list[Member]:
         """Members of some turns; the first turn finds out how many trees are enough."""
         data = self._binned(inputs, bad)
@@ -192,7 +192,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.trees_ = trees
         return members
 
-    def _told(self, done: int, turns: int, rows: int, progress: Callable[[str], None]) -> Callback:
+    def _told(self, done: int, turns: int, rows: int, progress: Progress) -> Callback:
         """A callback of LightGBM that tells how far the members of a turn are; all grow together, tree by tree."""
         members = f"members {done * self.folds + 1} to {(done + 1) * self.folds} of {turns * self.folds}"
 

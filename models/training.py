@@ -1,6 +1,5 @@
 """Training of the default-risk model: one scorer for the book, and one for new lines where enough of them went bad."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.contracts import contract_digest
+from limitlens.data.progress import Progress
 from limitlens.features.declarations import FeatureSet
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import DefaultRiskModel
@@ -42,7 +42,7 @@ def train_model(
     settings: TrainSettings,
     labels_end: str,
     champion: DefaultRiskModel | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> DefaultRiskModel:
     """Train the members that are not carried over from the champion, and calibrate.
 
@@ -113,7 +113,7 @@ def fit_model(
     settings: TrainSettings,
     labels_end: str,
     champion: DefaultRiskModel | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> DefaultRiskModel:
     """:func:`train_model` on inputs that are made already; other parameters as there."""
     old = champion if champion and can_carry(champion, features, settings) else None

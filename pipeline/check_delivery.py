@@ -1,11 +1,11 @@
 """Take in: a delivery checked against the contract, the ledger's last date and the names of the features."""
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.check import LoadReport, check_events
 from limitlens.data.contracts import MAX_QUARANTINED_SHARE
+from limitlens.data.progress import Progress, silent
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.pipeline.workspace import Workspace
@@ -14,7 +14,7 @@ from limitlens.pipeline.workspace import Workspace
 def check_delivery(
     workspace: Workspace,
     input_dir: Path,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
     *,
     loaded_at: datetime | None = None,
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,

@@ -1,11 +1,11 @@
 """The demo: the whole job on the simulated portfolio, with a release in the middle of the last month."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
+from limitlens.data.progress import Progress
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy_file import parse_policy
 from limitlens.pipeline.answers.report import read_decisions, telling_account, write_report
@@ -21,10 +21,8 @@ from limitlens.pipeline.release.promote import promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
-Say = Callable[[str], None]
 
-
-def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, show: Say) -> None:
+def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Progress, show: Progress) -> None:
     """Simulate, check, train, promote, decide, release a second iteration, decide on, explain, report.
 
     Parameters
@@ -57,7 +55,7 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Say, sh
     show("  notebooks/first_steps.ipynb, docs/")
 
 
-def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Say, show: Say) -> None:
+def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Progress, show: Progress) -> None:
     """Decide the last two months: half of the second with another iteration than the time before."""
     first_date, last_month, _ = last_decision_dates(workspace.events.known_until(), 3)
     end, released = data_end(workspace.events.known_until()), last_month + DAY * 12

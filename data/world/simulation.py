@@ -18,6 +18,7 @@ from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.faults import TOUCHED, Fault, apply_faults
 from limitlens.data.frames import to_arrow
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream, write_parquet
 from limitlens.data.world import truth
 from limitlens.data.world.chance import Chance, Floats, Ints
@@ -82,7 +83,7 @@ def simulate(
     without: Collection[str] = (),
     chunk_accounts: int = CHUNK_ACCOUNTS,
     futures: int = FUTURES,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> SimulationReport:
     """Write a portfolio as event tables, and its truth beside them under ``truth``.
 
@@ -155,7 +156,7 @@ def _write_months(
     counts: dict[str, int],
     *,
     futures: int,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[pd.DataFrame, list[truth.Standing]]:
     """Let the months pass and write their events; count the rows; return the episodes and the standings."""
     faults = planned_faults(setting.world, seed=setting.chance.seed, start=setting.start, months=setting.months)

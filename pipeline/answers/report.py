@@ -1,6 +1,5 @@
 """The report: one HTML file about what was decided and why, readable without a network."""
 
-from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import tracking
@@ -28,7 +28,7 @@ _LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days sin
 _MAX_CONTRAST = 10
 
 
-def write_report(workspace: Workspace, out: Path, progress: Callable[[str], None]) -> Path:
+def write_report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path:
     """Write the report of everything the ledger holds, and store it with the MLflow run of the last decisions.
 
     Parameters

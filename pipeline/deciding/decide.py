@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import groupby
 
@@ -14,6 +14,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import is_among, to_arrow
 from limitlens.data.lock import exclusive
+from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
@@ -39,7 +40,7 @@ def decide(
     until: datetime | None = None,
     model_version: str | None = None,
     policy: Policy | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
 
@@ -88,7 +89,7 @@ def decide(
         return record_decisions(workspace, new)
 
 
-def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Callable[[str], None]) -> None:
+def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Progress) -> None:
     latest, overrides = unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides()
     olds = iterations(workspace, set(latest["run_id"]))
     planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps])

@@ -1,6 +1,6 @@
 """Reconcile: split recorded changes once more, with what became known in the 30 days after the decision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import DAY, format_time
 from limitlens.data.lock import exclusive
+from limitlens.data.progress import Progress, silent
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.limits.state import unpacked
@@ -61,7 +62,7 @@ class Reconciled:
         ]
 
 
-def reconcile(workspace: Workspace, progress: Callable[[str], None]) -> Reconciled:
+def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
     """Make every split final whose 30 days have passed, and keep the counts as one MLflow run.
 
     The passing of time is that of the ledger: k* = t1 + 30 days must not be after the latest decided date, because what
@@ -114,7 +115,7 @@ def _batches(runs: list[Run], ledger: Ledger) -> Iterator[list[Run]]:
         yield batch
 
 
-def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Callable[[str], None]) -> None:
+def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Progress) -> None:
     changes, previous = (_decisions(workspace.ledger, runs, at) for at in ("as_of", "previous_as_of"))
     changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
     made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})

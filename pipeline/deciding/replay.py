@@ -1,12 +1,11 @@
 """Replay: rebuild recorded decisions from the events as they were known, and compare them to the last bit."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
+from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import state_before, unpacked
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
@@ -35,7 +34,7 @@ def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
     return found
 
 
-def replay(workspace: Workspace, progress: Callable[[str], None], account_id: str | None = None) -> int:
+def replay(workspace: Workspace, progress: Progress = silent, account_id: str | None = None) -> int:
     """Decide every recorded decision again and compare action, limit, ``can_draw`` and PD.
 
     Returns

@@ -1,6 +1,6 @@
 """Score: the PD of every line of the book at one moment, from file to file in bounded memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream
 from limitlens.data.unfinished import sweep
 from limitlens.features.spine import book, without_limit
@@ -51,7 +52,7 @@ def score(
     out: Path,
     *,
     model_version: str | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Scored:
     """Score the whole book and write a Parquet file; nothing is decided or recorded in the ledger.
 

@@ -1,6 +1,5 @@
 """Compare: the whole book under two versions, today and at the last moment whose outcomes are known."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time, last_decision_dates
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.progress import Progress, silent
 from limitlens.features.line import LINE_FACTS
 from limitlens.features.spine import book
 from limitlens.limits.comparison import Breach, Comparison, breaches, compare_decisions, driving_features
@@ -76,7 +76,7 @@ def compare(
     *,
     policy: Policy | None = None,
     until: datetime | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Compared:
     """Decide the book under two versions from the same states, without recording anything.
 
@@ -127,7 +127,7 @@ _Rows = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def book_today(
-    workspace: Workspace, today: datetime, old: Iteration, new: Iteration, progress: Callable[[str], None]
+    workspace: Workspace, today: datetime, old: Iteration, new: Iteration, progress: Progress
 ) -> tuple[_Rows, pd.DataFrame]:
     """The open lines of the book as the ledger has left them.
 
@@ -185,7 +185,7 @@ def _matured(
     old: Iteration,
     new: Iteration,
     until: datetime | None,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[datetime, pd.DataFrame]:
     """The last book whose outcomes are known; members that never saw an account score it."""
     table = build_training_table(workspace, new.model.settings, until, progress)

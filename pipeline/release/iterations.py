@@ -1,12 +1,12 @@
 """Iterations: every version with what it changed, who promoted it, and the limits it moved."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.progress import Progress, silent
 from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.scorer import Member
@@ -150,7 +150,7 @@ def _recalibrated(old: DefaultRiskModel, new: DefaultRiskModel) -> list[str]:
     return found
 
 
-def repeat(workspace: Workspace, name: str, progress: Callable[[str], None]) -> bool:
+def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool:
     """Train a recorded run again from what MLflow recorded of it, and compare.
 
     Parameters

@@ -10,6 +10,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time, last_decision_dates
 from limitlens.data.errors import ConfigError
+from limitlens.data.progress import Progress, silent
 from limitlens.data.toml_reader import load_toml
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy
@@ -127,7 +128,7 @@ def _plain(effect: Effect | None) -> dict[str, Any] | None:
 
 
 def diff_policies(
-    old: Policy, new: Policy, workspace: Workspace | None = None, *, progress: Callable[[str], None]
+    old: Policy, new: Policy, workspace: Workspace | None = None, *, progress: Progress = silent
 ) -> PolicyDiff:
     """Compare two policies value by value.
 
@@ -162,7 +163,7 @@ def _alone(change: Change, body: Mapping[str, Any], effect_of: Callable[[Policy]
     return Change(change.path, change.old, change.new, effect_of(policy))
 
 
-def _book(workspace: Workspace, old: Policy, progress: Callable[[str], None]) -> tuple[str, Callable[[Policy], Effect]]:
+def _book(workspace: Workspace, old: Policy, progress: Progress) -> tuple[str, Callable[[Policy], Effect]]:
     """Today, and the effect of a policy on its lines instead of the old one."""
     champion = workspace.iteration(str(workspace.registry.champion()))
     today = last_decision_dates(workspace.events.known_until())[-1]

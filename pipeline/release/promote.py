@@ -1,12 +1,13 @@
 """Promote: a reviewer, who is not the developer, makes a version the champion, if it does not move too many limits."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
+from limitlens.data.progress import Progress, silent
 from limitlens.limits.registry import Promotion, RegisteredModel
 from limitlens.pipeline import tracking
 from limitlens.pipeline.release.compare import Compared, compare
@@ -29,7 +30,7 @@ def promote(
     *,
     override: Override | None = None,
     until: datetime | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> tuple[str, str]:
     """Make a version the champion and record who did it.
 

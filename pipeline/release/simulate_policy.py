@@ -5,7 +5,7 @@ state is carried on from the simulated decisions. What customers did stays as it
 limit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 
 from limitlens.data.calendar import add_months, data_end, days, format_time, month_start
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import book
 from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.iteration import Iteration
@@ -76,7 +77,7 @@ def simulate_policies(
     model_version: str | None = None,
     since: datetime | None = None,
     sweep: bool = False,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Simulation:
     """Decide the past under each policy, over one horizon of the labels, on the calendar of `decide`.
 

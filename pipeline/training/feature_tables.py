@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import is_parquet, parquet_stream, write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import LINKS
@@ -55,7 +56,7 @@ def feature_tables(
     *,
     relations: Relations | None = None,
     engine: Engine = DUCKDB,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> list[Path]:
     """Build the tables of the book at some as-of times, or what is out of date of them.
 
@@ -122,7 +123,7 @@ def opened_tables(
     *,
     relations: Relations | None = None,
     engine: Engine = DUCKDB,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> list[pq.ParquetFile]:
     """:func:`feature_tables`, opened: whatever else is built meanwhile, these are of the loads the workspace sees."""
     loads = [load["load"] for load in workspace.events.loads()]

@@ -1,12 +1,12 @@
 """The page that justifies a label: roll rates, vintages, and what the settings say now."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from limitlens.data.calendar import data_end, format_time, matured_months
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
@@ -24,7 +24,7 @@ _EARLY_MONTHS = 3
 ROLL_MONTHS = 3
 
 
-def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Callable[[str], None]) -> pd.DataFrame:
+def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Progress = silent) -> pd.DataFrame:
     """Days past due of every line at every month start the data reach.
 
     Returns
@@ -56,7 +56,7 @@ def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Calla
 
 
 def write_label_report(
-    workspace: Workspace, settings: TrainSettings, out: Path, progress: Callable[[str], None]
+    workspace: Workspace, settings: TrainSettings, out: Path, progress: Progress = silent
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the page; returns roll rates and vintage curve.
 

@@ -1,13 +1,12 @@
 """Put a trained model at the level that early arrears show, with what was known at the out-of-time date."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.calendar import add_months
 from limitlens.data.engine import Relations
+from limitlens.data.progress import Progress
 from limitlens.models.default_risk import DefaultRiskModel, at_level, predict_log_odds
 from limitlens.models.labels import computed_labels
 from limitlens.models.level import EARLY_DPD_DAYS, EARLY_MONTHS, MIN_EARLY, level_shift
@@ -15,7 +14,7 @@ from limitlens.pipeline.training.training_table import TrainingTable
 
 
 def at_recent_level(
-    model: DefaultRiskModel, table: TrainingTable, relations: Relations, progress: Callable[[str], None]
+    model: DefaultRiskModel, table: TrainingTable, relations: Relations, progress: Progress
 ) -> DefaultRiskModel:
     """The model, moved by :func:`limitlens.models.level.level_shift`.
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive, waiting
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
@@ -54,7 +55,7 @@ def train(
     *,
     developer: str,
     until: datetime | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Trained:
     """Train, validate and register an iteration.
 
@@ -107,7 +108,7 @@ def fit_iteration(
     settings: TrainSettings,
     until: datetime | None,
     champion: DefaultRiskModel | None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> tuple[DefaultRiskModel, TrainingTable]:
     """Build the training table and train a model on it; the same inputs give the same text.
 

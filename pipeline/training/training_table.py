@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from limitlens.data.calendar import add_months, data_end, format_time, matured_m
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import is_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
@@ -110,7 +111,7 @@ def build_training_table(
     workspace: Workspace,
     settings: TrainSettings,
     until: datetime | None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
     *,
     engine: Engine = DUCKDB,
 ) -> TrainingTable:
@@ -163,7 +164,7 @@ def _at_months(
     labels: pd.DataFrame,
     *,
     engine: Engine,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[list[pq.ParquetFile], pd.DataFrame]:
     """Feature tables of the book at month starts, and the lines in them."""
     spark = workspace.events.spark_relations() if engine.dialect == "spark" else None
@@ -185,7 +186,7 @@ def _at_outcomes(
     labels: pd.DataFrame,
     *,
     end: datetime,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> list[pq.ParquetFile]:
     """Features at the times of delivered outcomes, one file a month; the lender has said which lines count."""
     folder, relations, files = workspace.tables / _key(workspace, features, end), workspace.relations(features), []

@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
 from limitlens.data.lock import exclusive, waiting
+from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import (
@@ -54,7 +55,7 @@ def tune(
     out: Path,
     *,
     until: datetime | None = None,
-    progress: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Tuned:
     """Search leaves, rows to a leaf, shares of columns and rows, and the penalty.
 

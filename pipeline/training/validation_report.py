@@ -4,13 +4,13 @@ It is made from the training table and the model alone, on rows the model has no
 exists, else out of fold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.progress import Progress
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE, Policy
@@ -114,9 +114,7 @@ def _unseen_pd(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
     return predict_pd(model, rows, limit, age)
 
 
-def render_validation(
-    judged: Judged, policy: Policy, developer: str, progress: Callable[[str], None]
-) -> dict[str, str]:
+def render_validation(judged: Judged, policy: Policy, developer: str, progress: Progress) -> dict[str, str]:
     """The report, by file name: ``validation.html`` and ``validation.md``.
 
     Parameters
@@ -148,7 +146,7 @@ def render_validation(
     return {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
 
 
-def validation_sections(judged: Judged, progress: Callable[[str], None]) -> list[Section]:
+def validation_sections(judged: Judged, progress: Progress) -> list[Section]:
     """Every section of the report, in order.
 
     Parameters

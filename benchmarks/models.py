@@ -284,7 +284,7 @@ def superlender_out_of_time(data: Path, folder: Path) -> Set:
     adapter("superlender")(data / "superlender", folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=quiet)
-    features = workspace.features(default_settings())
+    features = workspace.feature_set(default_settings())
     loans = pd.read_csv(data / "superlender" / "trainprevloans.csv.gz")
     named = ("approveddate", "firstduedate", "firstrepaiddate")
     times = {name: pd.to_datetime(loans[name], utc=True) for name in named}

@@ -11,7 +11,7 @@ from limitlens.features.line import taken_names
 from limitlens.pipeline.workspace import Workspace
 
 
-def check_delivery(
+def check(
     workspace: Workspace,
     input_dir: Path,
     progress: Progress = silent,

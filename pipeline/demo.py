@@ -8,10 +8,10 @@ from limitlens.data.calendar import DAY, add_months, data_end, format_time, last
 from limitlens.data.progress import Progress
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy_file import parse_policy
-from limitlens.pipeline.answers.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.answers.report import read_decisions, report, telling_account
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
-from limitlens.pipeline.check_delivery import check_delivery
+from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.reconcile import reconcile
 from limitlens.pipeline.deciding.record import Decided
@@ -39,7 +39,7 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Progres
     workspace = Workspace(out / "work")
     show(f"limitlens demo: {accounts:,} simulated credit lines, from events to explained limit changes, in {out}/\n")
     simulate(out / "events", accounts=accounts, seed=seed, progress=progress)
-    check_delivery(workspace, out / "events", progress)
+    check(workspace, out / "events", progress)
     if workspace.ledger.decided_until() is None:
         _decide_in_two_iterations(workspace, now, progress, show)
     show("\nReconciled, where 30 days have passed:\n  " + "\n  ".join(reconcile(workspace, progress).lines()))
@@ -49,8 +49,8 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Progres
     if case:
         show("\nThe two-day case: a line is opened, and two days later it is closed. Why?\n")
         show(render(why(workspace, *case)))
-    report = write_report(workspace, out / "report.html", progress)
-    show(f"\nopen next:\n  {report}  (the report, in a browser)")
+    page = report(workspace, out / "report.html", progress)
+    show(f"\nopen next:\n  {page}  (the report, in a browser)")
     show(f"  limitlens why {case[0] if case else 'ACCOUNT'} --workspace {workspace.root}")
     show("  notebooks/first_steps.ipynb, docs/")
 

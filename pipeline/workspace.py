@@ -1,10 +1,13 @@
 """The workspace: one folder with everything a project has."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.damage import read_json
@@ -14,6 +17,9 @@ from limitlens.data.protected import is_place, is_protected
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, taken_names
+from limitlens.features.spine import book
+from limitlens.features.table import build_table
+from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy
@@ -28,14 +34,13 @@ MAX_VALUES = 50
 _CONF = Path(str(files("limitlens.conf")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Workspace:
     """Paths and rooms of one workspace folder: events, tables, models (in MLflow's store), ledger, reports.
 
     Parameters
     ----------
-    root : Path
-        Text, as notebooks have it, becomes one.
+    root : str or Path
     first_loads : int, optional
         See only so many loads of events; default: all there are.
     """
@@ -43,8 +48,15 @@ class Workspace:
     root: Path
     first_loads: int | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
+    def __init__(self, root: str | Path, first_loads: int | None = None) -> None:
+        object.__setattr__(self, "root", Path(root))
+        object.__setattr__(self, "first_loads", first_loads)
+
+    def __repr__(self) -> str:
+        """The folder, and what it has come to."""
+        loads, runs, champion = self.events.loads(), self.ledger.runs(), self.registry.champion()
+        decided = f"decided until {runs[-1].as_of:%Y-%m-%d}" if runs else "nothing decided"
+        return f"<Workspace {self.root}: {len(loads)} loads, champion {champion or 'none'}, {decided}>"
 
     @cached_property
     def events(self) -> EventStore:
@@ -75,7 +87,48 @@ class Workspace:
         """Folder of the MLflow store."""
         return self.root / "mlflow"
 
-    def features(self, settings: TrainSettings) -> FeatureSet:
+    def features(self, as_of: datetime) -> pd.DataFrame:
+        """Features of every line of the book, as they were known at a time, with the shipped settings.
+
+        Parameters
+        ----------
+        as_of : datetime
+
+        Returns
+        -------
+        DataFrame
+            As :func:`limitlens.features.table.build_table` gives it. Large books: ``limitlens build --as-of``.
+        """
+        chosen = self.feature_set(default_settings())
+        relations = self.relations(chosen)
+        return build_table(chosen, book([as_of], relations)[["account_id", "as_of", "known_by"]], relations)
+
+    def decisions(self) -> pd.DataFrame:
+        """Every decision of the ledger; columns of :data:`limitlens.limits.ledger_tables.DECISIONS`."""
+        return self.ledger.query("SELECT * FROM decisions ORDER BY account_id, as_of")
+
+    def attributions(self) -> pd.DataFrame:
+        """The latest split of every decision that has one, beside the decision; shares in cents."""
+        return self.ledger.query("SELECT * FROM current WHERE revision IS NOT NULL ORDER BY account_id, as_of")
+
+    def explain(self, account_id: str) -> pd.DataFrame:
+        """Every decision of one account with its causes, in cents.
+
+        Parameters
+        ----------
+        account_id : str
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``as_of``: ``action``, ``limit_before_cents``, ``limit_cents``, ``pd``, then a column each of
+            :data:`limitlens.limits.attribution.PLAYERS`; missing where there was no decision before.
+        """
+        shares = {f"share_cents_{player}": player for player in PLAYERS}
+        named = ["action", "limit_before_cents", "limit_cents", "pd", *shares]
+        return self.ledger.current(account_id).set_index("as_of")[named].rename(columns=shares)
+
+    def feature_set(self, settings: TrainSettings) -> FeatureSet:
         """The catalogue, without absent sources, with the attributes of the accounts at hand."""
         protected = self.events.protected_attributes()
         if unknown := sorted(set(settings.protected) - set(protected)):

@@ -29,11 +29,11 @@ from limitlens.limits.state import state_before
 from limitlens.models.default_risk import at_level, calibrated_as
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
-from limitlens.pipeline.answers.report import read_decisions, telling_account, write_report
+from limitlens.pipeline.answers.report import read_decisions, report, telling_account
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
 from limitlens.pipeline.answers.why_text import render
-from limitlens.pipeline.check_delivery import check_delivery
+from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.cli.limits import decision_lines
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions, replay
@@ -63,10 +63,10 @@ def test_an_attribute_named_like_a_feature_is_refused_on_delivery_and_before_fea
         pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in" / source / "a.parquet")
     workspace = Workspace(tmp_path / "work")
     with pytest.raises(InputError, match="column 'Draw_count_30d' has a name of limitlens's own"):
-        check_delivery(workspace, tmp_path / "in", quiet)
+        check(workspace, tmp_path / "in", quiet)
     check_events(tmp_path / "in", workspace.events)  # as if the feature had been declared later
     with pytest.raises(ConfigError, match=r"named like features: \['Draw_count_30d'\]; rename those features"):
-        workspace.features(default_settings())
+        workspace.feature_set(default_settings())
 
 
 def test_places_and_texts_of_many_values_are_features_only_by_name(tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_places_and_texts_of_many_values_are_features_only_by_name(tmp_path: Pat
     workspace, settings = Workspace(tmp_path / "work"), default_settings()
     check_events(tmp_path / "in", workspace.events)
     assert workspace.left_out(settings) == {"home_city": "a place", "employer": "51 values"}
-    assert workspace.features(settings).attributes == (("job", "text"),)
+    assert workspace.feature_set(settings).attributes == (("job", "text"),)
     named = replace(settings, attributes=("home_city",))
-    assert workspace.features(named).attributes == (("home_city", "text"), ("job", "text"))
+    assert workspace.feature_set(named).attributes == (("home_city", "text"), ("job", "text"))
     assert workspace.left_out(named) == {"employer": "51 values"}
     with pytest.raises(ConfigError, match=r"attributes names \['house'\]; the accounts were delivered with"):
-        workspace.features(replace(settings, attributes=("house",)))
+        workspace.feature_set(replace(settings, attributes=("house",)))
 
 
 def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:
@@ -278,7 +278,7 @@ def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_w
     settings = replace(default_settings(), trees=5, rounds=1, folds=2, carried_rounds=0)
     trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
     promote(copied, "reviewer", NOW, trained.model_version, override=PASS, progress=quiet)
-    write_report(copied, copied.root / "report.html", quiet)
+    report(copied, copied.root / "report.html", quiet)
     assert (copied.root / copied.registry.model(trained.model_version).folder / "model.json").is_file()
     after = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
     assert after == before
@@ -378,7 +378,7 @@ def test_one_login_dated_ahead_has_no_empty_month_decided(copied: Workspace, tmp
     line = {"account_id": "Z1", "opened_at": decided, "known_time": decided, "limit_cents": 1, "segment": "student"}
     login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": ahead, "known_time": ahead, "kind": "login"}
     deliver_login(tmp_path / "in", line, login)
-    check_delivery(copied, tmp_path / "in", quiet)
+    check(copied, tmp_path / "in", quiet)
     assert decide(copied, progress=quiet).decisions == 0
 
 
@@ -389,7 +389,7 @@ def test_lines_with_limit_0_are_counted_by_decide_and_score_and_why_says_so(copi
     line = {"account_id": "Z1", "opened_at": opened, "known_time": opened, "limit_cents": 0, "segment": "student"}
     login = {"event_id": "Z1-1", "account_id": "Z1", "event_time": day, "known_time": day, "kind": "login"}
     deliver_login(tmp_path / "in", line, login)
-    check_delivery(copied, tmp_path / "in", quiet)
+    check(copied, tmp_path / "in", quiet)
     tomorrow = decided + timedelta(days=1)
     assert score(copied, tomorrow, tmp_path / "scores.parquet", progress=quiet).without_limit == 1
     now = decide(copied, as_of=tomorrow, progress=quiet)

@@ -1,5 +1,6 @@
 """What the pages say a command prints is what it prints."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -62,3 +63,12 @@ def test_a_page_shows_what_its_command_prints(
         printed = said if words == ["demo", "demo"] else CliRunner().invoke(app, words).stdout
         for piece in re.split(r"^…\n", shown, flags=re.MULTILINE):
             assert piece.rstrip("\n") in printed, f"{page.name}: {command} prints\n{printed}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_python_of_the_readme_does_what_it_shows(
+    name: str, beside_a_demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(beside_a_demo[0])
+    failed, tried = doctest.testfile(str(ROOT / name), module_relative=False, encoding="utf-8")
+    assert (failed, tried > 5) == (0, True)

@@ -13,9 +13,10 @@ from limitlens.data.errors import IntegrityError
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ADVERSE
+from limitlens.pipeline.answers.answer import Answer
 from limitlens.pipeline.answers.report import read_decisions, telling_account
 from limitlens.pipeline.answers.timeline import timeline
-from limitlens.pipeline.answers.why import Answer, why
+from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app

@@ -28,7 +28,7 @@ _LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days sin
 _MAX_CONTRAST = 10
 
 
-def write_report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path:
+def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path:
     """Write the report of everything the ledger holds, and store it with the MLflow run of the last decisions.
 
     Parameters

@@ -1,7 +1,7 @@
 """Why: the answer for one account, rebuilt from the events and checked against the ledger before it is given."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,9 @@ from limitlens.limits.policy import ADVERSE
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
+from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
-from limitlens.pipeline.answers.timeline import Moment, timeline
+from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
 from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
@@ -36,114 +37,6 @@ _MAX_FACTS = 3
 
 #: Feature rows by data state and feature set, as :func:`limitlens.pipeline.deciding.attribute.data_states` gives them.
 _States = Mapping[tuple[str, str], pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A feature that moved: its value at the decision before and at this one, and what it means.
-
-    ``push`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
-    ``rules`` are the fired rules that read it.
-    """
-
-    feature: str
-    before: float | None
-    after: float | None
-    unit: str
-    why: str
-    push: float
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of features inside behaviour: its share of the change, and the facts behind it."""
-
-    name: str
-    share_cents: int
-    facts: tuple[Fact, ...]
-
-
-@dataclass(frozen=True)
-class ButFor:
-    """What would have been decided without one player, all else as it was."""
-
-    player: str
-    action: str
-    limit_cents: int
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What the split was made with.
-
-    ``status`` is ``provisional`` or ``final``, ``known_by`` the time of reconciliation. ``late_before`` counts the
-    records about the time before the decision before that came after it, until then; ``late_now`` those about the
-    time before this decision; ``known_now`` those that were known at it.
-    """
-
-    status: str
-    known_by: str
-    late_before: int
-    late_now: int
-    known_now: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Why a decision came out as it did; ``None`` where the account had no decision before.
-
-    ``digests`` name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
-    ``severity_phi`` is the split of the step on the scale of actions, in 120ths (null without a decision before), and
-    ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
-    ``opening``, ``first decision``, ``overrides`` and each player, in cents.
-    ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
-    ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
-    """
-
-    account_id: str
-    opened_at: str
-    as_of: str
-    previous_as_of: str | None
-    action: str
-    limit_before_cents: int
-    limit_cents: int
-    could_draw: bool
-    can_draw: bool
-    pd_before: float | None
-    pd: float
-    fired_rules: tuple[str, ...]
-    share_cents: Mapping[str, int] | None
-    phi: Mapping[str, int] | None
-    severity_phi: Mapping[str, int] | None
-    order_matters: bool
-    knowledge: Knowledge | None
-    since_opening: Mapping[str, int]
-    necessary: tuple[str, ...]
-    sufficient: tuple[str, ...]
-    but_for: tuple[ButFor, ...]
-    groups: tuple[Group, ...]
-    model_parts: Mapping[str, int]
-    model_version_before: str | None
-    model_version: str
-    policy_before: str | None
-    policy: str
-    reasons: tuple[str, ...]
-    reason_texts: tuple[str, ...]
-    reason_texts_zh: tuple[str, ...]
-    queue_place: int | None
-    queue_length: int | None
-    reasons_version: int
-    recourse: Recourse | None
-    recourse_texts: Mapping[str, str]
-    timeline: tuple[Moment, ...]
-    digests: Mapping[str, str]
-    overrides: tuple[str, ...]
-    run_id: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
 
 def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) -> Answer:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from limitlens.limits.attribution import PLAYERS
+from limitlens.pipeline.answers.answer import Answer
 from limitlens.pipeline.answers.report_tables import MEANING
 from limitlens.pipeline.answers.timeline import Moment
-from limitlens.pipeline.answers.why import Answer
 from limitlens.pipeline.answers.why_text import VERBS, split_sentences, told_groups
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.page import render

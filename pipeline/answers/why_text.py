@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from limitlens.limits.attribution import ORDERS, PLAYERS
 from limitlens.limits.policy import ADVERSE
+from limitlens.pipeline.answers.answer import Answer, Fact, Group
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
-from limitlens.pipeline.answers.why import Answer, Fact, Group
 from limitlens.pipeline.pages.amounts import money, push, value
 
 #: How a headline says an action.

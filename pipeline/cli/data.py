@@ -189,7 +189,7 @@ def check(
     Example: limitlens check events
     """
     from limitlens.data.engine import limit_memory
-    from limitlens.pipeline.check_delivery import check_delivery
+    from limitlens.pipeline.check_delivery import check as check_delivery
     from limitlens.pipeline.workspace import Workspace
 
     limit_memory(memory)
@@ -285,7 +285,7 @@ def _build_book(
         raise WorkspaceError(
             f"no features as of {format_time(as_of)}: the data end at {format_time(known_until)}; deliver more first."
         )
-    chosen = space.features(settings)
+    chosen = space.feature_set(settings)
     relations = space.events.spark_relations() if engine.dialect == "spark" else None
     [path] = feature_tables(space, chosen, [as_of], relations=relations, engine=engine, progress=progress)
     if as_json:

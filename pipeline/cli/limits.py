@@ -201,7 +201,7 @@ def report(
     Example: limitlens report --out report.html
     """
     predict_only()
-    from limitlens.pipeline.answers.report import write_report
+    from limitlens.pipeline.answers.report import report as write_report
     from limitlens.pipeline.workspace import Workspace
 
     path = write_report(Workspace(workspace), out or workspace / "report.html", progress)

@@ -66,7 +66,7 @@ def check(
     policy = read_policy(file)
     space = Workspace(workspace)
     if workspace.exists() and space.events.loads():
-        space.check_rules(policy, space.features(default_settings()))
+        space.check_rules(policy, space.feature_set(default_settings()))
     else:
         for column in sorted(policy.columns - {*CATALOGUE.columns, *line_column_names(CATALOGUE)}):
             typer.echo(f"note: {column} is not in the catalogue; an attribute of your accounts? give --workspace")

@@ -39,7 +39,7 @@ def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Progr
     end = data_end(workspace.events.known_until())
     if "payment" not in workspace.events.present():
         raise WorkspaceError("days past due need payment, which was not delivered; the label is that of outcomes.")
-    features = workspace.features(settings).only(["dpd_days"])
+    features = workspace.feature_set(settings).only(["dpd_days"])
     relations = workspace.relations(features)
     parts: list[pd.DataFrame] = []
     for as_of in matured_months(first_payment(relations), end, 0):

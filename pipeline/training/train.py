@@ -86,7 +86,7 @@ def train(
     if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
         champion = None
     before = workspace.iteration(champion).model if champion else None
-    workspace.check_rules(policy, workspace.features(settings))
+    workspace.check_rules(policy, workspace.feature_set(settings))
     for name, why in workspace.left_out(settings).items():
         progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
     model, table = fit_iteration(workspace, settings, until, before, progress)

@@ -134,7 +134,7 @@ def build_training_table(
         No label has matured.
     """
     end = until or data_end(workspace.events.known_until())
-    features = workspace.features(settings)
+    features = workspace.feature_set(settings)
     relations = workspace.relations(features)
     labels = _labels(workspace, settings, relations, until, end)
     if "outcomes" not in workspace.events.present():

@@ -45,13 +45,12 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Members for each fold; a known account is scored by as many, one of each round.
     carried_rounds : int
         How many of the champion's newest rounds stay, when there is a champion; fewer than ``rounds``.
-    trees : int
+    n_estimators : int
         At most; fewer when the held-out accounts of the latest periods say so.
-    patience : int
+    early_stopping_rounds : int
         Trees without gain on them before training stops.
-    leaves, bins, learning_rate, min_rows_per_leaf, feature_share, row_share, l2
-        As LightGBM's ``num_leaves``, ``max_bin``, ``learning_rate``, ``min_data_in_leaf``, ``feature_fraction``,
-        ``bagging_fraction``, ``lambda_l2``.
+    num_leaves, max_bin, learning_rate, min_data_in_leaf, feature_fraction, bagging_fraction, lambda_l2
+        As LightGBM's.
     seed : int
     monotone : sequence of {-1, 0, 1}, optional
         For each column the direction in which the PD may move.
@@ -71,7 +70,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(400, 2))
     >>> y = X[:, 0] + rng.normal(size=400) > 0
-    >>> model = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, trees=20).fit(X, y)
+    >>> model = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, n_estimators=20).fit(X, y)
     >>> model.predict_proba(X).shape, len(model.scorer_.members)
     ((400, 2), 2)
     """
@@ -82,15 +81,15 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         folds: int = 3,
         rounds: int = 5,
         carried_rounds: int = 3,
-        trees: int = 400,
-        patience: int = 30,
-        leaves: int = 15,
-        bins: int = 63,
+        n_estimators: int = 400,
+        early_stopping_rounds: int = 30,
+        num_leaves: int = 15,
+        max_bin: int = 63,
         learning_rate: float = 0.05,
-        min_rows_per_leaf: int = 50,
-        feature_share: float = 0.6,
-        row_share: float = 0.8,
-        l2: float = 5.0,
+        min_data_in_leaf: int = 50,
+        feature_fraction: float = 0.6,
+        bagging_fraction: float = 0.8,
+        lambda_l2: float = 5.0,
         seed: int = 1,
         monotone: Sequence[int] | None = None,
         categorical: Sequence[int] = (),
@@ -98,15 +97,15 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.folds = folds
         self.rounds = rounds
         self.carried_rounds = carried_rounds
-        self.trees = trees
-        self.patience = patience
-        self.leaves = leaves
-        self.bins = bins
+        self.n_estimators = n_estimators
+        self.early_stopping_rounds = early_stopping_rounds
+        self.num_leaves = num_leaves
+        self.max_bin = max_bin
         self.learning_rate = learning_rate
-        self.min_rows_per_leaf = min_rows_per_leaf
-        self.feature_share = feature_share
-        self.row_share = row_share
-        self.l2 = l2
+        self.min_data_in_leaf = min_data_in_leaf
+        self.feature_fraction = feature_fraction
+        self.bagging_fraction = bagging_fraction
+        self.lambda_l2 = lambda_l2
         self.seed = seed
         self.monotone = monotone
         self.categorical = categorical
@@ -181,7 +180,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """Members of some turns; the first turn finds out how many trees are enough."""
         data = self._binned(inputs, bad)
         members: list[Member] = []
-        trees = self.trees
+        trees = self.n_estimators
         for done, turn in enumerate(turns):
             callbacks = [] if done else [self._stop()]
             if progress:
@@ -223,11 +222,11 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             Called by LightGBM after every tree.
         """
         dealt = self._dealt(bad, _numbers(len(bad), account), _latest(len(bad), period), 0)
-        found = self._turn(self._binned(inputs, bad), dealt, 0, self.trees, [self._stop(), *callbacks])
+        found = self._turn(self._binned(inputs, bad), dealt, 0, self.n_estimators, [self._stop(), *callbacks])
         return float(found["valid binary_logloss-mean"][-1])
 
     def _binned(self, inputs: FloatArray, bad: BoolArray) -> lgb.Dataset:
-        options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.bins}}
+        options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.max_bin}}
         return lgb.Dataset(inputs, bad.astype(np.float64), **options)
 
     def _dealt(
@@ -243,7 +242,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return [(np.flatnonzero(mine), _watched(~rows, latest)) for rows, mine in zip(learned, both, strict=True)]
 
     def _stop(self) -> Any:
-        return lgb.early_stopping(self.patience, verbose=False)
+        return lgb.early_stopping(self.early_stopping_rounds, verbose=False)
 
     def _texts(
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
@@ -269,14 +268,14 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         found = {
             "objective": "binary",
             "metric": "binary_logloss",
-            "num_leaves": self.leaves,
-            "max_bin": self.bins,
+            "num_leaves": self.num_leaves,
+            "max_bin": self.max_bin,
             "learning_rate": self.learning_rate,
-            "min_data_in_leaf": self.min_rows_per_leaf,
-            "feature_fraction": self.feature_share,
-            "bagging_fraction": self.row_share,
+            "min_data_in_leaf": self.min_data_in_leaf,
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
-            "lambda_l2": self.l2,
+            "lambda_l2": self.lambda_l2,
             "seed": seed,
             "deterministic": True,
             "force_row_wise": True,

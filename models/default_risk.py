@@ -28,7 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 #: Of a model's files; what an earlier version of limitlens wrote would be scored otherwise.
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True)

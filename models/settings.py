@@ -27,15 +27,15 @@ class TrainSettings:
     folds: int = 3
     rounds: int = 5
     carried_rounds: int = 3
-    trees: int = 400
-    patience: int = 30
-    leaves: int = 15
-    bins: int = 63
+    n_estimators: int = 400
+    early_stopping_rounds: int = 30
+    num_leaves: int = 15
+    max_bin: int = 63
     learning_rate: float = 0.05
-    min_rows_per_leaf: int = 50
-    feature_share: float = 0.6
-    row_share: float = 0.8
-    l2: float = 5.0
+    min_data_in_leaf: int = 50
+    feature_fraction: float = 0.6
+    bagging_fraction: float = 0.8
+    lambda_l2: float = 5.0
 
     def classifier_parameters(self) -> dict[str, Any]:
         """Those that :class:`limitlens.models.classifier.DefaultRiskClassifier` takes."""
@@ -70,14 +70,26 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "level_months": (0, 1_200),
     "folds": (2, _MOST),
     "rounds": (1, _MOST),
-    "trees": (1, _MOST),
-    "patience": (1, _MOST),
-    "leaves": (2, 131_072),
-    "bins": (2, _MOST),
+    "n_estimators": (1, _MOST),
+    "early_stopping_rounds": (1, _MOST),
+    "num_leaves": (2, 131_072),
+    "max_bin": (2, _MOST),
     "learning_rate": (1e-6, 1),
-    "min_rows_per_leaf": (1, _MOST),
-    "feature_share": (0.01, 1),
-    "row_share": (0.01, 1),
+    "min_data_in_leaf": (1, _MOST),
+    "feature_fraction": (0.01, 1),
+    "bagging_fraction": (0.01, 1),
+}
+
+#: Keys that an earlier version had, and what they are called in LightGBM and here.
+_RENAMED = {
+    "trees": "n_estimators",
+    "patience": "early_stopping_rounds",
+    "leaves": "num_leaves",
+    "bins": "max_bin",
+    "min_rows_per_leaf": "min_data_in_leaf",
+    "feature_share": "feature_fraction",
+    "row_share": "bagging_fraction",
+    "l2": "lambda_l2",
 }
 
 _SECTIONS = {
@@ -101,7 +113,11 @@ def read_settings(path: Path) -> TrainSettings:
     reader.table(body, (), _SECTIONS)
     found: dict[str, Any] = {}
     for section, known in _SECTIONS.items():
-        values = reader.table(body.get(section, {}), (section,), known)
+        given = body.get(section, {})
+        if old := [key for key in _RENAMED if isinstance(given, dict) and key in given]:
+            told = f"{old[0]} is called {_RENAMED[old[0]]} in section [model], as in LightGBM; rename it."
+            raise reader.error((section, old[0]), told)
+        values = reader.table(given, (section,), known)
         found |= {key: _value(values, (section,), key, reader) for key in values}
     settings = TrainSettings(**found)
     if settings.carried_rounds >= settings.rounds:

@@ -174,7 +174,7 @@ def test_no_member_of_a_withdrawn_champion_stays_in_a_retrained_model(copied: Wo
     champion = str(copied.registry.champion())
     old = {member.text for member in copied.iteration(champion).model.book.members}
     withdraw(copied, champion, "reviewer", "trained on a doubled feed", NOW)
-    few = replace(default_settings(), trees=3)
+    few = replace(default_settings(), n_estimators=3)
     trained = train(copied, few, default_policy(), developer="a developer", progress=quiet)
     assert not old & {member.text for member in copied.iteration(trained.model_version).model.book.members}
 

@@ -51,7 +51,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Trained, 
     deliver(folder / "in")
     workspace = Workspace(folder / "work")
     check_events(folder / "in", workspace.events)
-    small = replace(default_settings(), trees=20, folds=2)
+    small = replace(default_settings(), n_estimators=20, folds=2)
     trained = train(workspace, small, default_policy(), developer="developer", progress=quiet)
     promote(workspace, None, KNOWN, progress=quiet)
     return workspace, trained, decide(workspace, progress=quiet)

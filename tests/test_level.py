@@ -17,7 +17,7 @@ from limitlens.pipeline.training.train import fit_iteration
 from limitlens.pipeline.training.training_table import TrainingTable
 from limitlens.pipeline.workspace import Workspace, default_settings
 
-LEVEL = replace(default_settings(), trees=30, rounds=1, carried_rounds=0, level_months=3)
+LEVEL = replace(default_settings(), n_estimators=30, rounds=1, carried_rounds=0, level_months=3)
 
 
 def fallen(rows: int, moved: float, seed: int) -> pd.DataFrame:

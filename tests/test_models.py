@@ -31,7 +31,7 @@ from limitlens.pipeline.training.training_table import TrainingTable, build_trai
 from limitlens.pipeline.workspace import Workspace, default_settings
 
 NUMBERS = account_numbers(pd.Series(np.arange(30_000)))
-SMALL = replace(default_settings(), trees=8, folds=2, rounds=2, carried_rounds=1, min_rows_per_leaf=5)
+SMALL = replace(default_settings(), n_estimators=8, folds=2, rounds=2, carried_rounds=1, min_data_in_leaf=5)
 
 
 def drawn(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +44,9 @@ def drawn(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_classifier_keeps_the_rules_of_scikit_learn() -> None:
-    model = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, trees=20, min_rows_per_leaf=2, learning_rate=0.3)
+    model = DefaultRiskClassifier(
+        folds=2, rounds=1, carried_rounds=0, n_estimators=20, min_data_in_leaf=2, learning_rate=0.3
+    )
     found = check_estimator(model, on_skip=None, on_fail=None)
     assert len(found) > 40
     assert [one["check_name"] for one in found if one["status"] == "failed"] == []
@@ -53,7 +55,7 @@ def test_the_classifier_keeps_the_rules_of_scikit_learn() -> None:
 def test_a_member_never_saw_the_accounts_of_its_fold() -> None:
     """Other labels in one fold change the first tree of every member of the turn but the one that leaves it out."""
     inputs, bad = drawn(600)
-    model = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, trees=5, patience=99)
+    model = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, n_estimators=5, early_stopping_rounds=99)
     for turn in range(2):
         poisoned = np.where(fold_of(NUMBERS[:600], 3, turn) == 1, ~bad, bad)
         clean, other = (clone(model).fit(inputs, y, account=NUMBERS[:600]).scorer_.members for y in (bad, poisoned))
@@ -67,7 +69,7 @@ def first_tree(member: Member) -> object:
 
 def test_a_row_has_the_mean_of_the_members_that_never_saw_its_account() -> None:
     inputs, bad = drawn(300)
-    scorer = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, trees=5).fit(inputs, bad).scorer_
+    scorer = DefaultRiskClassifier(folds=3, rounds=2, carried_rounds=0, n_estimators=5).fit(inputs, bad).scorer_
     account = NUMBERS[:300]
     for i in range(20):
         unseen = [m for m in scorer.members if fold_of(account[i : i + 1], 3, m.turn)[0] == m.fold]
@@ -88,7 +90,7 @@ def test_each_turn_deals_the_folds_anew_and_evenly() -> None:
 
 def test_the_newest_members_of_the_champion_stay_and_the_oldest_go() -> None:
     inputs, bad = drawn(400)
-    model = DefaultRiskClassifier(folds=2, rounds=3, carried_rounds=2, trees=5)
+    model = DefaultRiskClassifier(folds=2, rounds=3, carried_rounds=2, n_estimators=5)
     champion = clone(model).fit(inputs, bad).scorer_
     retrained = clone(model).fit(*drawn(400, seed=1), champion=champion).scorer_
     assert retrained.members[:4] == champion.members[-4:]
@@ -337,7 +339,7 @@ def test_shap_values_are_the_shapley_values_of_their_definition() -> None:
     x[:, 3] = rng.integers(0, 6, 600)
     y = np.nan_to_num(x[:, 0] * x[:, 1]) + np.isin(x[:, 3], [1, 4]) + rng.normal(size=600) > 0.5
     fitted = DefaultRiskClassifier(
-        folds=2, rounds=1, carried_rounds=0, trees=8, leaves=6, min_rows_per_leaf=5, categorical=[3]
+        folds=2, rounds=1, carried_rounds=0, n_estimators=8, num_leaves=6, min_data_in_leaf=5, categorical=[3]
     ).fit(x, y)
     for member in fitted.scorer_.members:
         trees = [tree["tree_structure"] for tree in member.booster.dump_model()["tree_info"]]

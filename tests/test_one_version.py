@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     simulate(folder / "events", accounts=400, months=10, seed=5, futures=0, progress=quiet)
     space = Workspace(folder / "work")
     check_events(folder / "events", space.events, progress=quiet)
-    small = replace(default_settings(), trees=20, min_rows_per_leaf=10)
+    small = replace(default_settings(), n_estimators=20, min_data_in_leaf=10)
     train(space, small, default_policy(), developer="developer", progress=quiet)
     promote(space, None, NOW, override=ANYWAY, progress=quiet)
     return space

@@ -275,7 +275,7 @@ def test_shap_values_and_a_constant_sum_to_the_log_odds(small_workspace: Workspa
 
 def test_a_copied_workspace_leaves_the_original_alone(copied: Workspace, small_workspace: Workspace) -> None:
     before = sorted(str(p) for p in small_workspace.root.rglob("*") if p.is_file() and "sqlite" not in p.name)
-    settings = replace(default_settings(), trees=5, rounds=1, folds=2, carried_rounds=0)
+    settings = replace(default_settings(), n_estimators=5, rounds=1, folds=2, carried_rounds=0)
     trained = train(copied, settings, default_policy(), developer="developer", progress=quiet)
     promote(copied, "reviewer", NOW, trained.model_version, override=PASS, progress=quiet)
     report(copied, copied.root / "report.html", quiet)

@@ -41,7 +41,7 @@ from limitlens.pipeline.workspace import Workspace, default_policy, default_sett
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
-FEW = replace(default_settings(), trees=5)
+FEW = replace(default_settings(), n_estimators=5)
 ROOMS = ("data", "data.world", "features", "models", "limits", "pipeline")
 
 
@@ -236,7 +236,7 @@ def cv(*given, **named):
 
 lightgbm.cv = cv
 x = np.random.default_rng(0).normal(size=(400, 2))
-DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, trees=5).fit(x, x[:, 0] > 0)
+DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, n_estimators=5).fit(x, x[:, 0] > 0)
 print(run_sql("SELECT current_setting('threads') AS n")["n"][0].as_py(), threads)
 """
     for count in ("1", "3"):

@@ -25,7 +25,7 @@ def test_a_study_goes_on_where_it_was_and_is_never_worse_than_where_it_began(
 ) -> None:
     shutil.copytree(small_workspace.root, tmp_path / "work")
     space, out, said = Workspace(tmp_path / "work"), tmp_path / "tuned.toml", list[str]()
-    settings = replace(default_settings(), trees=20, folds=2)
+    settings = replace(default_settings(), n_estimators=20, folds=2)
     first = tune(space, settings, 2, out, progress=said.append)
     again = tune(space, settings, 4, out, progress=said.append)
     assert (first.trials, again.trials) == (2, 4)
@@ -37,7 +37,7 @@ def test_a_study_goes_on_where_it_was_and_is_never_worse_than_where_it_began(
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(children) == 4
-    assert {"leaves", "l2"} <= set(children[0].data.params)
+    assert {"num_leaves", "lambda_l2"} <= set(children[0].data.params)
 
 
 def test_the_loss_is_that_of_members_on_the_accounts_they_never_saw() -> None:
@@ -45,7 +45,7 @@ def test_the_loss_is_that_of_members_on_the_accounts_they_never_saw() -> None:
     inputs = rng.normal(size=(500, 3))
     bad = rng.random(500) < 1 / (1 + np.exp(-inputs[:, 0]))
     account, period = account_numbers(pd.Series(np.arange(500))), np.arange(500) // 250
-    model = DefaultRiskClassifier(folds=3, rounds=1, carried_rounds=0, trees=15, patience=99)
+    model = DefaultRiskClassifier(folds=3, rounds=1, carried_rounds=0, n_estimators=15, early_stopping_rounds=99)
     fitted = clone(model).fit(inputs, bad, account=account, period=period)
     losses = []
     for member in fitted.scorer_.members:

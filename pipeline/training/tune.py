@@ -119,11 +119,11 @@ def tune(
 
 #: What is searched: a suggestion by name.
 SPACE: dict[str, Callable[[Trial], int | float]] = {
-    "leaves": lambda trial: trial.suggest_int("leaves", 4, 63, log=True),
-    "min_rows_per_leaf": lambda trial: trial.suggest_int("min_rows_per_leaf", 20, 500, log=True),
-    "feature_share": lambda trial: trial.suggest_float("feature_share", 0.2, 1.0),
-    "row_share": lambda trial: trial.suggest_float("row_share", 0.4, 1.0),
-    "l2": lambda trial: trial.suggest_float("l2", 0.1, 100.0, log=True),
+    "num_leaves": lambda trial: trial.suggest_int("num_leaves", 4, 63, log=True),
+    "min_data_in_leaf": lambda trial: trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
+    "feature_fraction": lambda trial: trial.suggest_float("feature_fraction", 0.2, 1.0),
+    "bagging_fraction": lambda trial: trial.suggest_float("bagging_fraction", 0.4, 1.0),
+    "lambda_l2": lambda trial: trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
 }
 
 

@@ -19,6 +19,7 @@ from limitlens.pipeline.answers.why_text import VERBS
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.pages.page import render
+from limitlens.pipeline.release.iterations import MOVED_SINCE, caused_by
 from limitlens.pipeline.workspace import Workspace
 
 #: What the columns say that are no declared features.
@@ -105,6 +106,8 @@ def _head(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
         "first": format_time(decisions["as_of"].min().to_pydatetime())[:10],
         "last": format_time(decisions["as_of"].max().to_pydatetime())[:10],
         "releases": releases,
+        "moved": [{"version": version, **row} for version, row in sorted(caused_by(workspace).items())],
+        "moved_since": MOVED_SINCE,
         "data": workspace.events.digest()[:12],
         "ledger": workspace.ledger.head()[:12],
     }

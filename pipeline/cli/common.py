@@ -23,6 +23,7 @@ from limitlens.data.resources import THREADS
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
     from limitlens.limits.policy import Policy
     from limitlens.models.settings import TrainSettings
@@ -56,6 +57,9 @@ def limitlens_options(
 ) -> None:
     """Options that come before any command."""
 
+
+#: Columns of text in which no table of ours is measured too small.
+_WIDEST = 10_000
 
 #: Without markup: paths, ids and names of sections may hold brackets.
 stdout, stderr = Console(markup=False), Console(stderr=True, markup=False)
@@ -195,6 +199,23 @@ def policy_in(path: Path | None) -> "Policy | None":
     from limitlens.limits.policy_file import read_policy
 
     return read_policy(path) if path else None
+
+
+def print_table(table: "Table", *prose: str) -> None:
+    """Print a table whole at any width: a name or a number stands on one line, only the columns of ``prose`` wrap.
+
+    A table wider than the terminal runs over its edge; nothing of it is cut.
+    """
+    from rich.cells import cell_len
+    from rich.measure import Measurement
+
+    for column in table.columns:
+        column.overflow = "fold"
+        if column.header not in prose:
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+    needed = Measurement.get(stdout, stdout.options.update_width(_WIDEST), table).minimum
+    table.width = needed if needed > stdout.width else None
+    stdout.print(table, crop=False)
 
 
 def print_json(body: Any) -> None:

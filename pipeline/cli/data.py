@@ -28,9 +28,9 @@ from limitlens.pipeline.cli.common import (
     moment,
     patient,
     print_json,
+    print_table,
     progress,
     settings_in,
-    stdout,
 )
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def build(
     shown = Table("as of", "split", "lines", "bads", box=None)
     for row in body[:40]:
         shown.add_row(row["as_of"][:10], row["split"], f"{row['rows']:,}", f"{row['bads']:,}")
-    stdout.print(shown)
+    print_table(shown)
     if len(body) > 40:
         typer.echo(f"… and {len(body) - 40:,} more as-of times")
     typer.echo(f"{len(table.rows):,} rows × {len(table.features.columns)} features\nnext: limitlens train")
@@ -311,7 +311,7 @@ def features(
 
     Example: limitlens features draw 30d --sql
     """
-    from rich.table import Column, Table
+    from rich.table import Table
 
     from limitlens.features.catalogue import CATALOGUE
     from limitlens.features.listing import listed
@@ -331,8 +331,8 @@ def features(
     if as_json:
         print_json([asdict(one) for one in found])
         return
-    shown = Table(Column("feature", no_wrap=True), "layer", "measures", "unit", "why", box=None)
+    shown = Table("feature", "layer", "measures", "unit", "why", box=None)
     for one in found:
         shown.add_row(one.name, one.layer, one.measures, one.unit, one.why)
-    stdout.print(shown)
+    print_table(shown, "measures", "why")
     typer.echo(f"{len(found):,} of {len(listed(CATALOGUE)):,} features")

@@ -25,10 +25,10 @@ from limitlens.pipeline.cli.common import (
     policy_in,
     predict_only,
     print_json,
+    print_table,
     progress,
     settings_in,
     stderr,
-    stdout,
 )
 from limitlens.pipeline.pages.amounts import money
 
@@ -64,7 +64,7 @@ def labels(
     for name, row in rolls.iterrows():
         shares = ["–" if pd.isna(value) else f"{value:.1%}" for value in row.iloc[:-1]]
         shown.add_row(str(name), f"{row['lines']:,.0f}", *shares)
-    stdout.print(shown)
+    print_table(shown)
     typer.echo(f"open {path}")
 
 
@@ -99,7 +99,7 @@ def train(
     if as_json:
         print_json(vars(trained))
         return
-    stdout.print(_validation_table(trained.validation))
+    print_table(_validation_table(trained.validation))
     for doubt in trained.validation["doubts"]:
         stderr.print(f"warning: {doubt}", style="yellow", soft_wrap=True)
     typer.echo(f"version {trained.model_version} is @challenger\nnext: limitlens promote --reviewer NAME")
@@ -241,7 +241,7 @@ def compare(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide the whole book under two versions: whose limits move, who is newly cut, was it right, and what drives it.
+    """Decide the whole book under two versions: whose limits would move, who is newly cut, was it right, and why.
 
     Nothing is recorded. The exit code is 3 when the budget of the old version's policy is exceeded.
 
@@ -262,11 +262,13 @@ def compare(
 def _show_comparison(compared: "Compared") -> None:
     from rich.table import Table
 
+    from limitlens.limits.comparison import WOULD_MOVE
+
     today, matured = f"{compared.today:%Y-%m-%d}", f"{compared.matured:%Y-%m-%d}"
     shown = Table(
-        "segment", "lines", "moved", "raised", "cut", "closed early", "good", "newly cut", "no longer", box=None
+        "segment", "lines", "would move", "raised", "cut", "closed early", "good", "newly cut", "no longer", box=None
     )
-    for name, row in compared.comparison.segments.iterrows():
+    for name, row in compared.comparison.segments.to_dict("index").items():
         moved = f"{row['moved']:,} ({row['moved_share']:.1%})"
         cut = f"{row['good_newly_cut']:,} ({row['good_newly_cut_share']:.2%})"
         raised, lowered = (money(int(row[f"{way}_cents"]), signed=True) for way in ("raised", "cut"))
@@ -274,14 +276,15 @@ def _show_comparison(compared: "Compared") -> None:
         shown.add_row(
             str(name), f"{row['lines']:,}", moved, raised, lowered, *counts, cut, f"{row['good_no_longer_cut']:,}"
         )
-    stdout.print(f"limits of {today} under version {compared.new} instead of {compared.old}; good lines of {matured}")
-    stdout.print(shown)
+    typer.echo(f"limits of {today} under version {compared.new} instead of {compared.old}; good lines of {matured}")
+    typer.echo(f"{WOULD_MOVE} (moved since: limitlens iterations show {compared.new})")
+    print_table(shown)
     swaps = Table(f"cut at {matured} by", "lines", "good", "bad", box=None)
-    for name, row in compared.comparison.swaps.iterrows():
-        swaps.add_row(str(name), *(f"{value:,}" for value in row))
-    stdout.print(swaps)
+    for name, row in compared.comparison.swaps.to_dict("index").items():
+        swaps.add_row(str(name), *(f"{value:,}" for value in row.values()))
+    print_table(swaps)
     by = compared.comparison.moved_by
-    typer.echo(f"limits moved by the model alone {by['model']:,}, by the policy alone {by['policy']:,}")
+    typer.echo(f"would move by the model alone {by['model']:,}, by the policy alone {by['policy']:,}")
     if len(compared.drivers):
         driving = ", ".join(f"{row.feature} {row.mean_change:+.3f}" for row in compared.drivers.head(6).itertuples())
         typer.echo(f"what moves them, in log-odds: {driving}")
@@ -303,13 +306,13 @@ app.add_typer(iterations_app, name="iterations")
 def iterations(
     context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
 ) -> None:
-    """List every version: what it changed, who promoted it, how many limits it moved.
+    """List every version: what it changed, who promoted it, how many limits moved since.
 
     Example: limitlens iterations
     """
-    from rich.table import Column, Table
+    from rich.table import Table
 
-    from limitlens.pipeline.release.iterations import iterations_of
+    from limitlens.pipeline.release.iterations import MOVED_SINCE, iterations_of
     from limitlens.pipeline.workspace import Workspace
 
     if context.invoked_subcommand:
@@ -321,11 +324,12 @@ def iterations(
     if not found:
         typer.echo("no version yet\nnext: limitlens train")
         return
-    shown = Table("version", Column("status", no_wrap=True), "changed", "decisions", "limits it moved", box=None)
+    shown = Table("version", "status", "changed", "decisions", "moved since", box=None)
     for row in found:
         moved = f"{row.changes:,} ({money(row.model_cents + row.policy_cents, signed=True)})"
         shown.add_row(row.model_version, row.status, ", ".join(row.changed), f"{row.decisions:,}", moved)
-    stdout.print(shown)
+    print_table(shown, "changed")
+    typer.echo(MOVED_SINCE)
 
 
 @iterations_app.command("show")
@@ -334,11 +338,11 @@ def show_iteration(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one version, with the limits that it moved.
+    """Show one version, with the limits moved since.
 
     Example: limitlens iterations show 2
     """
-    from limitlens.pipeline.release.iterations import iteration_named
+    from limitlens.pipeline.release.iterations import MOVED_SINCE, iteration_named
     from limitlens.pipeline.workspace import Workspace
 
     row = iteration_named(Workspace(workspace), name)
@@ -351,9 +355,10 @@ def show_iteration(
     for promotion in row.promotions:
         typer.echo(f"  promoted     {promotion}")
     typer.echo(f"  decisions    {row.decisions:,}")
-    typer.echo(f"  limits moved {row.changes:,}")
+    typer.echo(f"  moved since  {row.changes:,}")
     typer.echo(f"    model      {money(row.model_cents, signed=True)}")
     typer.echo(f"    policy     {money(row.policy_cents, signed=True)}")
+    typer.echo(f"{MOVED_SINCE} (would move: limitlens compare OLD {row.model_version})")
 
 
 @iterations_app.command("repeat")

@@ -19,8 +19,8 @@ from limitlens.pipeline.cli.common import (
     moment,
     policy_in,
     print_json,
+    print_table,
     progress,
-    stdout,
 )
 from limitlens.pipeline.pages.amounts import money
 
@@ -124,7 +124,7 @@ def _show_segments(segments: dict[str, dict[str, float]]) -> None:
     shown = Table("segment", *(_HEADS[key] for key in segments["default"]), box=None)
     for segment, values in segments.items():
         shown.add_row(segment, *(in_words(key, value).removesuffix(".00") for key, value in values.items()))
-    stdout.print(shown)
+    print_table(shown)
 
 
 @policy_app.command()
@@ -202,7 +202,7 @@ def simulate_policy(
         f"{format_time(found.since)} to {format_time(found.until)}, model version {found.model_version}; "
         "what customers did stays as it was"
     )
-    stdout.print(_beside(found))
+    print_table(_beside(found))
     if sweep is not None:
         typer.echo(f"open {sweep}")
 
@@ -212,7 +212,7 @@ def _beside(found: "Simulation") -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for one in found.policies:
         table.add_column(f"{one.name} ({one.digest[:8]})", justify="right")
     for row in zip(*(_measures(one) for one in found.policies), strict=True):

@@ -12,7 +12,7 @@ from limitlens.pipeline.cli.common import (
     app,
     moment,
     print_json,
-    stdout,
+    print_table,
 )
 from limitlens.pipeline.pages.amounts import money
 
@@ -41,7 +41,7 @@ def queue(
     for row in found.lines.head(head).to_dict("records"):
         cents = [money(row[name]) for name in ("limit_cents", "avoidable_loss_cents")]
         shown.add_row(str(row["place"]), row["account_id"], f"{row['pd']:.2%}", *cents, ", ".join(row["fired_rules"]))
-    stdout.print(shown)
+    print_table(shown, "fired rules")
     waiting = int((~found.lines["within_capacity"]).sum())
     typer.echo(
         f"{len(found.lines):,} reviews of {found.date}, {found.capacity_per_day:,} a day: {waiting:,} wait longer"

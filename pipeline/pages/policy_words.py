@@ -28,6 +28,8 @@ def in_words(key: str, value: Any) -> str:
     --------
     >>> in_words("review_above_pd", 0.08), in_words("max_limit_cents", 2_000_000), in_words("dwell_days", 28)
     ('8%', '20,000.00', '28 days')
+    >>> in_words("max_monthly_inflows", 4.0), in_words("dead_band_log_odds", 0.2)
+    ('4', '0.2')
     >>> in_words("when", [{"column": "dpd_days", "at_least": 30}]), in_words("new_lines", True)
     ('dpd_days at least 30', 'yes')
     """
@@ -45,7 +47,7 @@ def _number(key: str, value: float) -> str:
         return money(int(value))
     if key.endswith(("_pd", "_share")) or key in _SHARES:
         return f"{100 * value:.6g}%"
-    return f"{value:,} days" if key.endswith("_days") else f"{value:,}"
+    return f"{value:,.10g}{' days' if key.endswith('_days') else ''}"
 
 
 def _element(element: Any) -> str:

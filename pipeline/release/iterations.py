@@ -1,4 +1,4 @@
-"""Iterations: every version with what it changed, who promoted it, and the limits it moved."""
+"""Iterations: every version with what it changed, who promoted it, and the limits moved since."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,11 @@ from limitlens.models.scorer import Member
 from limitlens.pipeline import tracking
 from limitlens.pipeline.training.train import fit_iteration
 from limitlens.pipeline.workspace import Workspace
+
+#: Which limits are counted here; ``docs/models.md`` has the definition beside that of those that would move.
+MOVED_SINCE = (
+    "limits moved since: changed by a decision of the version, with a share of its model or policy in the split"
+)
 
 _CAUSED = """
 SELECT model_version, COUNT(*) AS changes,
@@ -39,7 +44,7 @@ class IterationRow:
     decisions : int
         Decided with it.
     changes, model_cents, policy_cents : int
-        Limits that it moved when it replaced another one, by its model or its policy, and by how much in all.
+        Limits moved since (:data:`MOVED_SINCE`), and the shares of its model and its policy in them.
     """
 
     model_version: str
@@ -59,7 +64,7 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
     registry = workspace.registry
     models, promotions, withdrawn = registry.models(), registry.promotions(), registry.withdrawn()
     champion = registry.champion()
-    caused, decided = _caused(workspace), _decided(workspace)
+    caused, decided = caused_by(workspace), _decided(workspace)
     found = []
     for before, model in zip([None, *models], models, strict=False):
         version = model.model_version
@@ -108,7 +113,8 @@ def iteration_named(workspace: Workspace, name: str) -> IterationRow:
     raise WorkspaceError(f"no version and no training run is called {name!r}; limitlens iterations lists them.")
 
 
-def _caused(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def caused_by(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """By version ``changes, model_cents, policy_cents``, for every version that moved a limit since."""
     if not workspace.ledger.runs():
         return {}
     return {row["model_version"]: row for row in workspace.ledger.table(_CAUSED).to_pylist()}

@@ -13,6 +13,7 @@ from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.first_decisions import first_decisions, first_lines
 from limitlens.pipeline.deciding.reconcile import reconcile
 from limitlens.pipeline.deciding.record import Decided
 from limitlens.pipeline.deciding.replay import replay
@@ -82,6 +83,7 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Pro
     show(f"\n{format_time(released)}: version {again.model_version} and policy 'tightened' are released.")
     after = decide(workspace, until=end, progress=progress)
     show(_changes(*before, after))
+    show("\n" + "\n".join(first_lines(first_decisions(workspace))))
 
 
 def _quality(validation: dict[str, dict[str, float]]) -> str:

@@ -15,6 +15,7 @@ from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli.limits import decision_lines
 from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.first_decisions import first_lines
 from limitlens.pipeline.deciding.record import Decided
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.deciding.score import score
@@ -76,6 +77,18 @@ def test_decisions_say_what_they_lack_and_raise_nothing(flat: tuple[Workspace, T
     assert f"note: {adverse:,} adverse decisions have no reason a customer could be told" in said
     assert "increase" not in decided.actions
     assert replay(workspace, quiet) == decided.decisions
+
+
+def test_decide_tells_by_what_asked_for_them_the_changes_that_have_no_split(
+    flat: tuple[Workspace, Trained, Decided],
+) -> None:
+    decided = flat[2]
+    *groups, total = decided.first_decisions
+    assert sum(row["changed"] for row in groups) == total["changed"] == decided.changed - decided.split
+    assert sum(row["lines"] for row in groups) == total["lines"] == decided.decisions - decided.attributed == LINES
+    told = first_lines(decided.first_decisions)
+    assert len(told) == 3 + len(groups)
+    assert set(told) <= set(decision_lines(decided))
 
 
 def test_an_adverse_answer_without_a_reason_says_so(flat: tuple[Workspace, Trained, Decided]) -> None:

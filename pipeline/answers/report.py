@@ -16,6 +16,7 @@ from limitlens.pipeline import tracking
 from limitlens.pipeline.answers import report_tables
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import VERBS
+from limitlens.pipeline.deciding.first_decisions import first_decisions
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.pages.page import render
@@ -66,6 +67,7 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
         "head": _head(workspace, decisions),
         "figures": _figures(decisions),
         "causes": _causes(decisions),
+        "first": first_decisions(workspace),
         "actions": report_tables.action_table(decisions),
         "complaints": complaints(of_ledger(decisions)),
         "card": _card(workspace, *told, decisions) if told else None,

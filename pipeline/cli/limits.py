@@ -91,6 +91,7 @@ def decide(
 def decision_lines(decided: "Decided") -> list[str]:
     """What a call decided, for a terminal."""
     from limitlens.models.validation import LEVEL_BOUNDS
+    from limitlens.pipeline.deciding.first_decisions import first_lines
 
     if not decided.decisions:
         return ["nothing to decide: every date the data reach is decided already"]
@@ -100,6 +101,7 @@ def decision_lines(decided: "Decided") -> list[str]:
         f"{', as a backtest' if decided.backtest else ''}",
         "  ".join(f"{action} {count:,}" for action, count in sorted(decided.actions.items())),
         f"{decided.changed:,} limits changed, {decided.changed - decided.split:,} of them at first decisions",
+        *first_lines(decided.first_decisions),
         f"{decided.attributed:,} attributed, {decided.split:,} limits changed since the one before, by cause:",
     ]
     lines += [f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in decided.shares_cents.items()]

@@ -7,6 +7,7 @@ is recorded by the next one, under the numbers it would have had.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
@@ -18,6 +19,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline import tracking
+from limitlens.pipeline.deciding.first_decisions import first_decisions
 from limitlens.pipeline.workspace import Workspace
 
 #: What is counted by action and summed over all of them.
@@ -29,7 +31,9 @@ class Decided:
     """What one call decided: counts, the rules that could not fire, the iteration.
 
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
-    ``shares_cents`` are sums over these. ``cancelled`` counts limits that stayed because causes cancelled out.
+    ``shares_cents`` are sums over these; ``first_decisions`` are the others, in the rows of
+    :func:`limitlens.pipeline.first_decisions.first_table`. ``cancelled`` counts limits that stayed because causes
+    cancelled out.
     ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads among the lines the model learned from.
     ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book, ``without_reason`` the
     adverse decisions about which no behaviour is known that a customer could be told. ``absent`` names the sources of
@@ -48,6 +52,7 @@ class Decided:
     without_reason: int
     actions: Mapping[str, int]
     shares_cents: Mapping[str, int]
+    first_decisions: tuple[Mapping[str, Any], ...]
     backtest: bool
     inactive_rules: tuple[str, ...]
     absent: tuple[str, ...]
@@ -99,6 +104,7 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         without_limit=without_limit(runs[-1].as_of, workspace.events.relations()) if runs else 0,
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
+        first_decisions=tuple(first_decisions(workspace, [run.run_id for run in runs])),
         backtest=any(run.backtest for run in runs),
         inactive_rules=tuple(inactive_rules(iteration.policy, columns)),
         absent=tuple(source for source in EVENT_SOURCES if source not in features.sources),

@@ -65,8 +65,9 @@ class LoadReport:
         Attributes of the accounts that are kept apart.
     empty_files, ignored : tuple of str
         Files without a row; entries that belong to no source.
-    without_limit : int
-        Accepted rows of the accounts with limit 0; while such a version counts, the line stands in no book.
+    limit_zero, without_limit : int
+        Accepted rows of the accounts with limit 0 and without a limit: while such a version counts, a line of limit 0
+        stands in no book, one without a limit is scored and never decided.
     reach : dict of str to str
         Latest known time among the accepted rows of each source of events that has any, ISO 8601.
     """
@@ -79,6 +80,7 @@ class LoadReport:
     protected: tuple[str, ...]
     empty_files: tuple[str, ...]
     ignored: tuple[str, ...]
+    limit_zero: int
     without_limit: int
     reach: dict[str, str]
 
@@ -99,14 +101,18 @@ class LoadReport:
             "settings switches them on by name"
         ]
         empty = [f"{name}: no rows" for name in self.empty_files]
-        closed = f"accounts: {self.without_limit:,} rows with limit 0, in no book while they count: never decided"
-        none = [closed] if self.without_limit else []
+        closed = f"accounts: {self.limit_zero:,} rows with limit 0, in no book while they count: never decided"
+        loans = (
+            f"accounts: {self.without_limit:,} rows without a limit: trained on and scored, never decided; "
+            "limit_cents gives the limit of a line"
+        )
         ignored = [f"{name}: ignored" for name in self.ignored]
         return [
             *unused,
             *fresh,
             *(apart if self.protected else []),
-            *none,
+            *([closed] if self.limit_zero else []),
+            *([loans] if self.without_limit else []),
             *self._out_of_step(),
             *empty,
             *ignored,
@@ -238,6 +244,7 @@ class _Part:
     new_attributes: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    limit_zero: int = 0
     without_limit: int = 0
     reach: datetime | None = None
 
@@ -296,7 +303,8 @@ def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store:
         new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
         protected=_apart(source, settled),
         empty=tuple(file.name for file in files if not file.rows),
-        without_limit=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
+        limit_zero=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
+        without_limit=settled.accepted_where("limit_cents IS NULL") if source is ACCOUNTS else 0,
         reach=settled.known_until() if source.name in EVENT_SOURCES else None,
     )
 
@@ -367,6 +375,7 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         protected=parts[ACCOUNTS.name].protected,
         empty_files=tuple(name for part in parts.values() for name in part.empty),
         ignored=delivery.ignored,
+        limit_zero=parts[ACCOUNTS.name].limit_zero,
         without_limit=parts[ACCOUNTS.name].without_limit,
         reach={name: part.reach.isoformat() for name, part in parts.items() if part.reach},
     )

@@ -32,7 +32,8 @@ accepted + quarantined + deduplicated. The quarantine keeps the file, the row, t
 that is missing, a column of another type (or of which no value is of its type), more than {MAX_COLUMNS:,} columns, a
 quote that is never closed or closed rows later, a link that leads out of the folder, a delivery without accounts, or
 with neither events nor outcomes. Accounts with attributes and outcomes alone, as application data come, are enough to
-train, validate, score and decide; `decide` then says what it lacks.
+train, validate, score and decide; `decide` then says what it lacks. A file of accounts without an optional column is
+refused where another column reads almost like it: a misspelt one would become an attribute.
 
 **Refused for what is in it**: a file with a column of cents that looks like another unit (a tenth of its values, and
 {FRACTIONS_ROWS} or most of them, are no whole numbers, or most values of a CSV are written with two decimals), and a
@@ -50,8 +51,12 @@ more than half of the event sources do: up to there `decide` goes unless it is g
 step with the others is a warning.
 
 **Limit 0** is accepted: the line is known, and its events with it. While that version counts, the line stands in no
-book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so. Of a loan that
-has no limit, deliver the amount lent.
+book: it is not decided, scored or trained on, and `check`, `decide`, `score` and `why` say so.
+
+**No limit** is accepted too, for instalment loans and applications: `limit_cents` is empty, or no file has the column.
+Such a line is trained on, validated and scored like any other, the limit and what depends on it missing, and
+`limitlens why` says what pushed its PD. It is never decided: `check` and `decide` count such lines, and where no line
+has a limit, `decide` refuses with one line. To have a loan decided, deliver the amount lent as its limit.
 
 **Versions.** A correction repeats the `event_id` with a later `known_time`. The same key with the same content is a
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.

@@ -288,17 +288,27 @@ def _columns(found: Sequence[str], name: str, source: Source) -> tuple[list[str]
     for column in source.columns:
         if column.required and column.name not in found:
             raise InputError(f"{name}: expected column '{column.name}', {_likely(column.name, further)}.")
+        # Where further columns are attributes, a misspelt one would become a feature.
+        if source.open_columns and column.name not in found and (alike := _alike(column.name, further)):
+            raise InputError(
+                f"{name}: column '{alike}' reads like '{column.name}'; rename it, to another name if it is not."
+            )
     kept = [column for column in further if source.open_columns and not column.startswith("__index_level_")]
     unused = tuple(column for column in further if column not in kept)
     return [column for column in found if column not in unused], unused
 
 
 def _likely(wanted: str, further: Sequence[str]) -> str:
-    lowered = {column.strip().lower(): column for column in further}
-    if match := difflib.get_close_matches(wanted, lowered, n=1):
-        return f"found '{lowered[match[0]]}': rename it"
+    if alike := _alike(wanted, further):
+        return f"found '{alike}': rename it"
     listed = ", ".join(f"'{column}'" for column in further[:8]) or "no other"
     return f"found {listed} instead: add or rename the column"
+
+
+def _alike(wanted: str, further: Sequence[str]) -> str | None:
+    lowered = {column.strip().lower(): column for column in further}
+    match = difflib.get_close_matches(wanted, lowered, n=1)
+    return lowered[match[0]] if match else None
 
 
 def _complete(table: pa.Table, source: Source, skipped: Sequence[int]) -> pa.Table:

@@ -10,8 +10,14 @@ import pandas as pd
 
 from limitlens.features.declarations import FeatureSet
 
+#: What stands for the limit of a line that has none, such as a loan: a column of int64 has no null.
+NO_LIMIT = -1
+
 #: Columns every line has, before the declared shares.
 LINE_FACTS = ("limit_cents", "line_age_days")
+
+#: What they say.
+LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days since the line was opened"}
 
 
 def line_column_names(features: FeatureSet) -> tuple[str, ...]:
@@ -38,12 +44,13 @@ def line_columns(
     table : DataFrame of shape (n, ...)
         Feature table of the set.
     limit_cents, line_age_days : int64 arrays of shape (n,)
-        Limit in force and whole days since opening.
+        Limit in force, or :data:`NO_LIMIT`, and whole days since opening.
 
     Returns
     -------
     DataFrame of float64, shape (n, 2 + number of shares), indexed like ``table``
-        A share of the limit is null where it is zero; the first day on book counts as a whole one.
+        A limit is null where there is none, a share of it also where it is zero;
+        the first day on book counts as a whole one.
 
     Examples
     --------
@@ -53,8 +60,9 @@ def line_columns(
     >>> lines[["limit_cents", "line_age_days", "utilisation"]].values.tolist()
     [[10000.0, 3.0, 0.25]]
     """
-    limit = np.where(limit_cents > 0, limit_cents.astype(np.float64), np.nan)
-    columns = {"limit_cents": limit_cents.astype(np.float64), "line_age_days": line_age_days.astype(np.float64)}
+    known = np.where(limit_cents == NO_LIMIT, np.nan, limit_cents.astype(np.float64))
+    limit = np.where(known > 0, known, np.nan)
+    columns = {"limit_cents": known, "line_age_days": line_age_days.astype(np.float64)}
     days = np.maximum(line_age_days.astype(np.float64), 1.0)
     for share in features.shares:
         columns[share.name] = table[share.column].to_numpy(np.float64) / (limit if share.by == "limit" else days)

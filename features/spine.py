@@ -1,6 +1,7 @@
 """Spines: which lines stand in the book at which moment, as the lender knew them then."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
@@ -8,11 +9,12 @@ import pyarrow as pa
 
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import to_arrow
+from limitlens.features.line import NO_LIMIT
 
 _TIME = pa.timestamp("us", tz="UTC")
 _POINTS = pa.schema([("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
 
-_LINES = """
+_LINES = f"""
 WITH versions AS (
     SELECT spine.account_id, spine.as_of, spine.known_by, account.opened_at, account.limit_cents, account.segment,
         ROW_NUMBER() OVER (
@@ -22,8 +24,8 @@ WITH versions AS (
     FROM spine JOIN accounts AS account ON account.account_id = spine.account_id
     WHERE account.known_time < spine.known_by
 )
-SELECT account_id, as_of, known_by, opened_at, limit_cents, segment FROM versions
-WHERE version = 1 AND opened_at <= as_of AND limit_cents > 0
+SELECT account_id, as_of, known_by, opened_at, COALESCE(limit_cents, {NO_LIMIT}) AS limit_cents, segment FROM versions
+WHERE version = 1 AND opened_at <= as_of AND limit_cents IS DISTINCT FROM 0
 ORDER BY account_id, as_of
 """
 
@@ -39,7 +41,8 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
     Returns
     -------
     DataFrame with ``account_id, as_of, known_by, opened_at, limit_cents, segment``
-        Only lines already known, opened and with a limit above zero; ordered by account and as-of.
+        Only lines already known and opened, without those of limit 0; ordered by account and as-of. A line that has
+        no limit, such as a loan, carries :data:`limitlens.features.line.NO_LIMIT`.
     """
     relations = {"accounts": events["accounts"], "spine": to_arrow(points, _POINTS)}
     found: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
@@ -57,8 +60,36 @@ def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd
     return lines[lines["opened_at"] < lines["as_of"]].reset_index(drop=True)
 
 
-def without_limit(as_of: datetime, events: Mapping[str, pa.Table | str]) -> int:
-    """Number of lines opened before a time that had limit 0 then, as known at it: they stand in no book."""
+def with_limit(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines that have a limit: only they can be decided."""
+    return lines[lines["limit_cents"] != NO_LIMIT]
+
+
+def has_limits(events: Mapping[str, pa.Table | str]) -> bool:
+    """Whether any account was ever delivered with a limit above 0."""
+    sql = "SELECT COUNT(*) > 0 AS any_limit FROM accounts WHERE limit_cents > 0"
+    found: bool = run_sql(sql, {"accounts": events["accounts"]})["any_limit"][0].as_py()
+    return found
+
+
+@dataclass(frozen=True)
+class Undecidable:
+    """Lines opened before a time that cannot be decided then.
+
+    Parameters
+    ----------
+    without_limit : int
+        Without a limit: scored, never decided.
+    limit_zero : int
+        With limit 0: in no book.
+    """
+
+    without_limit: int
+    limit_zero: int
+
+
+def undecidable(as_of: datetime, events: Mapping[str, pa.Table | str]) -> Undecidable:
+    """Count the lines that cannot be decided at a time, as known at it."""
     moment = f"TIMESTAMPTZ '{as_of.isoformat()}'"
     sql = f"""
     WITH known AS (
@@ -66,10 +97,10 @@ def without_limit(as_of: datetime, events: Mapping[str, pa.Table | str]) -> int:
             PARTITION BY account_id ORDER BY known_time DESC, delivered_known_time DESC
         ) = 1
     )
-    SELECT COUNT(*) AS lines FROM known WHERE opened_at < {moment} AND limit_cents = 0
+    SELECT COUNT(*) FILTER (limit_cents IS NULL) AS without_limit, COUNT(*) FILTER (limit_cents = 0) AS limit_zero
+    FROM known WHERE opened_at < {moment}
     """
-    found: int = run_sql(sql, {"accounts": events["accounts"]})["lines"][0].as_py()
-    return found
+    return Undecidable(**run_sql(sql, {"accounts": events["accounts"]}).to_pylist()[0])
 
 
 def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:

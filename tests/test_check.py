@@ -600,6 +600,23 @@ def test_a_line_with_limit_0_is_accepted_and_said(inbox: Path, store: EventStore
     assert report.warnings == ["accounts: 1 rows with limit 0, in no book while they count: never decided"]
 
 
+@pytest.mark.parametrize("column", [True, False])
+def test_accounts_without_a_limit_are_accepted_and_said(column: bool, inbox: Path, store: EventStore) -> None:
+    line = account(2, limit_cents=None)
+    put(inbox, "accounts/b.parquet", [line if column else {k: v for k, v in line.items() if k != "limit_cents"}])
+    report = check_events(inbox, store)
+    assert report.sources["accounts"].accepted == 2
+    assert report.without_limit == 1
+    said = "1 rows without a limit: trained on and scored, never decided; limit_cents gives the limit of a line"
+    assert report.warnings == [f"accounts: {said}"]
+
+
+def test_a_misspelt_limit_is_refused_and_not_taken_for_an_attribute(inbox: Path, store: EventStore) -> None:
+    line = account(2) | {"Limit_Cent": 100_000}
+    put(inbox, "accounts/b.parquet", [{k: v for k, v in line.items() if k != "limit_cents"}])
+    assert "accounts/b.parquet: column 'Limit_Cent' reads like 'limit_cents'; rename it" in refusal(inbox, store)
+
+
 def test_an_empty_file_is_a_warning(inbox: Path, store: EventStore) -> None:
     (inbox / "consumption/d.csv").write_text("")
     put_csv(inbox)

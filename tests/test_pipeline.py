@@ -391,9 +391,9 @@ def test_lines_with_limit_0_are_counted_by_decide_and_score_and_why_says_so(copi
     deliver_login(tmp_path / "in", line, login)
     check(copied, tmp_path / "in", quiet)
     tomorrow = decided + timedelta(days=1)
-    assert score(copied, tomorrow, tmp_path / "scores.parquet", progress=quiet).without_limit == 1
+    assert score(copied, tomorrow, tmp_path / "scores.parquet", progress=quiet).limit_zero == 1
     now = decide(copied, as_of=tomorrow, progress=quiet)
-    assert now.without_limit == 1
+    assert now.limit_zero == 1
     assert "note: 1 lines have limit 0, stand in no book and were not decided" in decision_lines(now)
     with pytest.raises(WorkspaceError, match="'Z1' has limit 0, so it stands in no book and is never decided"):
         why(copied, "Z1")

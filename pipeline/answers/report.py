@@ -11,6 +11,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
+from limitlens.features.line import LINE_MEANING
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import tracking
 from limitlens.pipeline.answers import report_tables
@@ -22,9 +23,6 @@ from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.release.iterations import MOVED_SINCE, caused_by
 from limitlens.pipeline.workspace import Workspace
-
-#: What the columns say that are no declared features.
-_LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days since the line was opened"}
 
 #: Features shown in the contrast of false and true positives.
 _MAX_CONTRAST = 10
@@ -176,7 +174,7 @@ def _model(workspace: Workspace) -> dict[str, Any]:
     version = workspace.ledger.runs()[-1].model_version
     validation = workspace.validation(version)
     declared = workspace.iteration(version).model.features.declaration_of
-    meaning = _LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
+    meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
     rows = validation["false_positives"]["contrast"][:_MAX_CONTRAST]
     return {
         "version": version,

@@ -65,10 +65,20 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
     return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
 
 
+def never_limited(workspace: Workspace, account_id: str) -> bool:
+    """Whether an account was delivered and never had a limit, so that it was never decided."""
+    account = account_id.replace("'", "''")
+    sql = f"SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = '{account}'"
+    found: bool = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["never"][0].as_py()
+    return found
+
+
 def _undecided(workspace: Workspace, account_id: str) -> str:
     account = account_id.replace("'", "''")
     sql = f"SELECT limit_cents FROM accounts WHERE account_id = '{account}' ORDER BY known_time DESC LIMIT 1"
     limits = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["limit_cents"].to_pylist()
+    if limits == [None]:
+        return f"account {account_id!r} came without a limit, so it is scored and never decided; deliver its limit."
     if limits == [0]:
         return f"account {account_id!r} has limit 0, so it stands in no book and is never decided; deliver its limit."
     if not limits:

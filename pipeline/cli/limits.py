@@ -113,8 +113,10 @@ def decision_lines(decided: "Decided") -> list[str]:
             f"warning: the mean PD of the lines decided is {decided.mean_pd:.2%}; of those the model learned from "
             f"{decided.learned_share:.2%} went bad: see whether a source stopped or the book is another"
         )
+    if decided.limit_zero:
+        lines.append(f"note: {decided.limit_zero:,} lines have limit 0, stand in no book and were not decided")
     if decided.without_limit:
-        lines.append(f"note: {decided.without_limit:,} lines have limit 0, stand in no book and were not decided")
+        lines.append(f"note: {decided.without_limit:,} lines came without a limit: scored, never decided")
     if decided.absent:
         balances = "" if decided.knows_balances else "; balances are not known and count as 0"
         lines.append(f"note: decided without {', '.join(decided.absent)}: never delivered{balances}")
@@ -171,16 +173,27 @@ def why(
 ) -> None:
     """Say why a limit changed, to the cent; the answer is replayed from the events first.
 
+    Of a line without a limit, which is never decided: why its PD is what it is.
+
     Example: limitlens why A004242 --as-of 2026-06-14 --html card.html
     """
     predict_only()
     from limitlens.data.storage import write_text
     from limitlens.pipeline.answers.customer import LANGUAGES
+    from limitlens.pipeline.answers.why import never_limited
     from limitlens.pipeline.answers.why import why as explain
+    from limitlens.pipeline.answers.why_pd import pd_lines, why_pd
     from limitlens.pipeline.answers.why_text import render
     from limitlens.pipeline.workspace import Workspace
 
-    answer = explain(Workspace(workspace), account, as_of)
+    space = Workspace(workspace)
+    if html is None and never_limited(space, account) and (scored := why_pd(space, account, as_of)):
+        if as_json:
+            print_json(scored.to_dict())
+        else:
+            typer.echo("\n".join(pd_lines(scored)))
+        return
+    answer = explain(space, account, as_of)
     if html is not None:
         from limitlens.pipeline.answers.why_card import card
 

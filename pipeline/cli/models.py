@@ -404,5 +404,5 @@ def score(
         return
     how = ", as a backtest: the training labels reach past this date" if scored.backtest else ""
     typer.echo(f"{scored.rows:,} lines scored by version {scored.model_version}{how}, in {out}")
-    if scored.without_limit:
-        typer.echo(f"note: {scored.without_limit:,} lines have limit 0, stand in no book and were not scored")
+    if scored.limit_zero:
+        typer.echo(f"note: {scored.limit_zero:,} lines have limit 0, stand in no book and were not scored")

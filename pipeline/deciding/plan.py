@@ -16,8 +16,8 @@ from limitlens.data.calendar import (
     midnight,
     reach_of_most,
 )
-from limitlens.data.errors import WorkspaceError
-from limitlens.features.spine import book, lines_at, opened_between
+from limitlens.data.errors import InputError, WorkspaceError
+from limitlens.features.spine import Undecidable, book, lines_at, opened_between, undecidable, with_limit
 
 #: From one month start to the next but one; a calendar that would go on for longer is asked for.
 LONGEST_JUMP = DAY * 62
@@ -84,7 +84,7 @@ def decision_dates(
 def plan_steps(
     dates: Sequence[datetime], decided_until: datetime | None, relations: dict[str, str], *, whole_book: bool
 ) -> list[Step]:
-    """Lines of each date: the whole book at month starts (or always), else those under a week old.
+    """Lines of each date that have a limit: the whole book at month starts (or always), else those under a week old.
 
     Parameters
     ----------
@@ -102,15 +102,37 @@ def plan_steps(
     opened = opened_between(min(first, dates[0] - _WEEK), dates[-1], relations)
     at_opening = opened[opened["opened_at"] >= first].assign(as_of=lambda rows: rows["opened_at"])
     points = pd.concat([at_opening, _young(opened, daily)], ignore_index=True)
-    lines = lines_at(points.assign(known_by=points["as_of"]), relations)
+    lines = with_limit(lines_at(points.assign(known_by=points["as_of"]), relations)).reset_index(drop=True)
     new = lines["as_of"] == lines["opened_at"]
-    books = book([date for date in dates if date not in daily], relations)
+    books = with_limit(book([date for date in dates if date not in daily], relations))
     due = pd.concat([lines[~new], books], ignore_index=True)
     steps = []
     for previous, date in zip([first, *dates], dates, strict=False):
         between = new & (lines["as_of"] >= previous) & (lines["as_of"] < date)
         steps += [Step(date, lines[between]), Step(date, due[due["as_of"] == date])]
-    return [step for step in steps if len(step.lines)]
+    found = [step for step in steps if len(step.lines)]
+    if not found:
+        expect_limits(dates[-1], relations)
+    return found
+
+
+def expect_limits(as_of: datetime, relations: Mapping[str, str]) -> None:
+    """Refuse to decide a book in which no line has a limit.
+
+    Raises
+    ------
+    InputError
+        Lines were delivered, and none of them can be decided.
+    """
+    lost = undecidable(as_of, relations)
+    if lost == Undecidable(0, 0) or len(with_limit(book([as_of], relations))):
+        return
+    counts = {"came without a limit": lost.without_limit, "have limit 0": lost.limit_zero}
+    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    raise InputError(
+        f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in force "
+        "in whole cents. PDs need no limit: limitlens score."
+    )
 
 
 def _young(opened: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFrame:

@@ -5,14 +5,14 @@ is recorded by the next one, under the numbers it would have had.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.features.line import line_column_names
-from limitlens.features.spine import without_limit
+from limitlens.features.spine import Undecidable, undecidable
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.decision import inactive_rules
 from limitlens.limits.iteration import Iteration
@@ -33,11 +33,11 @@ class Decided:
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
     ``shares_cents`` are sums over these; ``first_decisions`` are the others, in the rows of
     :func:`limitlens.pipeline.first_decisions.first_table`. ``cancelled`` counts limits that stayed because causes
-    cancelled out.
-    ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads among the lines the model learned from.
-    ``without_limit`` counts the lines with limit 0 at the last date, which stand in no book, ``without_reason`` the
-    adverse decisions about which no behaviour is known that a customer could be told. ``absent`` names the sources of
-    events that the model does not read; without ``knows_balances`` every balance counts as 0.
+    cancelled out. ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads
+    among the lines the model learned from. ``limit_zero`` counts the lines with limit 0 at the last date, which stand
+    in no book, ``without_limit`` those that have none and are scored only, ``without_reason`` the adverse decisions
+    about which no behaviour is known that a customer could be told. ``absent`` names the sources of events that the
+    model does not read; without ``knows_balances`` every balance counts as 0.
     """
 
     dates: tuple[str, ...]
@@ -48,6 +48,7 @@ class Decided:
     cancelled: int
     mean_pd: float
     learned_share: float
+    limit_zero: int
     without_limit: int
     without_reason: int
     actions: Mapping[str, int]
@@ -101,7 +102,7 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         **{name: sum(rows.get(name, [])) for name in _COUNTS},
         mean_pd=sum(rows.get("pd", [])) / max(sum(rows.get("decisions", [])), 1),
         learned_share=learned["bads"] / learned["rows"],
-        without_limit=without_limit(runs[-1].as_of, workspace.events.relations()) if runs else 0,
+        **asdict(undecidable(runs[-1].as_of, workspace.events.relations()) if runs else Undecidable(0, 0)),
         actions=dict(zip(rows.get("action", []), rows.get("decisions", []), strict=True)),
         shares_cents={player: sum(rows.get(player, [])) for player in PLAYERS},
         first_decisions=tuple(first_decisions(workspace, [run.run_id for run in runs])),

@@ -15,7 +15,7 @@ from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream
 from limitlens.data.unfinished import sweep
-from limitlens.features.spine import book, without_limit
+from limitlens.features.spine import book, undecidable
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.states_before import states_before
@@ -37,10 +37,10 @@ BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Scored:
-    """How many lines were scored and how many not for want of a limit, by which version, whether as a backtest."""
+    """How many lines were scored, how many not since their limit is 0, by which version, whether as a backtest."""
 
     rows: int
-    without_limit: int
+    limit_zero: int
     model_version: str
     backtest: bool
     path: Path
@@ -96,7 +96,8 @@ def score(
         for piece in scored_batches(iteration, table, lines["account_id"], state):
             write(piece)
             rows += len(piece)
-    return Scored(rows, without_limit(as_of, workspace.events.relations()), version, backtest, out)
+    zero = undecidable(as_of, workspace.events.relations()).limit_zero
+    return Scored(rows, zero, version, backtest, out)
 
 
 def scored_batches(

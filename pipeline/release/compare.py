@@ -11,12 +11,13 @@ from limitlens.data.calendar import format_time, last_decision_dates
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.features.line import LINE_FACTS
-from limitlens.features.spine import book
+from limitlens.features.spine import book, with_limit
 from limitlens.limits.comparison import Breach, Comparison, breaches, compare_decisions, driving_features
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import first_state, unpacked
 from limitlens.models.explanation import shap_values
+from limitlens.pipeline.deciding.plan import expect_limits
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.states_before import states_before
 from limitlens.pipeline.training.training_table import build_training_table
@@ -95,6 +96,8 @@ def compare(
     ------
     WorkspaceError
         A version does not exist, or there is no line to decide.
+    InputError
+        No line has a limit.
     """
     old, new = workspace.iteration(old_version), workspace.iteration(new_version)
     new = Iteration(new.model, policy, new_version) if policy else new
@@ -143,7 +146,9 @@ def book_today(
     WorkspaceError
         There is none.
     """
-    lines = book([today], workspace.relations(new.model.features))
+    relations = workspace.relations(new.model.features)
+    expect_limits(today, relations)
+    lines = with_limit(book([today], relations)).reset_index(drop=True)
     state = states_before(lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), old.policy)
     state = state[~state["closed"]]
     if state.empty:
@@ -189,7 +194,10 @@ def _matured(
 ) -> tuple[datetime, pd.DataFrame]:
     """The last book whose outcomes are known; members that never saw an account score it."""
     table = build_training_table(workspace, new.model.settings, until, progress)
-    rows = table.with_features(table.rows[table.rows["as_of"] == table.rows["as_of"].max()])
+    decidable = with_limit(table.rows)
+    if decidable.empty:
+        raise WorkspaceError("no line with a limit has a known outcome; there is nothing to compare.")
+    rows = table.with_features(decidable[decidable["as_of"] == decidable["as_of"].max()])
     as_of: datetime = rows["as_of"].iloc[0].to_pydatetime()
     state = first_state(rows, np.zeros(len(rows), bool))
     features = rows.drop(columns=list(LINE_FACTS))

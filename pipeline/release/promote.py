@@ -8,6 +8,7 @@ from datetime import datetime
 from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
+from limitlens.features.spine import has_limits
 from limitlens.limits.registry import Promotion, RegisteredModel
 from limitlens.pipeline import tracking
 from limitlens.pipeline.release.compare import Compared, compare
@@ -35,8 +36,8 @@ def promote(
     """Make a version the champion and record who did it.
 
     A version that replaces a champion is compared with it first: over the budget of the champion's policy it is
-    refused. The comparison is stored with the MLflow run of the version. What the same reviewer promoted last is not
-    recorded again, so that a call that was killed may be repeated.
+    refused. Where no account has a limit it can move none. The comparison is stored with the MLflow run of the
+    version. What the same reviewer promoted last is not recorded again, so that a call that was killed may be repeated.
 
     Parameters
     ----------
@@ -79,8 +80,9 @@ def promote(
         kind = "review" if champion else "bootstrap"
         if champion:
             _check_reviewer(reviewer, chosen.developer)
-            compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
-            kind = _judged(workspace, compared, chosen, override)
+            if has_limits(workspace.events.relations()):
+                compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
+                kind = _judged(workspace, compared, chosen, override)
         if found := workspace.validation(chosen.model_version)["doubts"]:
             kind = _doubted(workspace, champion or chosen.model_version, chosen.model_version, found, override)
         tracking.promote(workspace.mlflow, chosen.model_version)

@@ -150,6 +150,11 @@ def build_training_table(
         files, lines = _at_months(workspace, features, labels, engine=engine, progress=progress)
         # Lines already in default at the as-of time are left out: there is nothing left to predict.
         parts = [keys[keys["dpd_days"] < settings.default_dpd_days] for keys in map(_keys, files, range(len(files)))]
+    if lines.empty:
+        raise WorkspaceError(
+            "no line stands in the book at the time of a label: it was not yet known or opened, or has limit 0; see "
+            "what limitlens check said of accounts."
+        )
     state = first_state(lines, np.zeros(len(lines), bool))[["opened_at", "limit_cents", "line_age_days"]]
     rows = pd.concat(parts, ignore_index=True).merge(
         pd.concat([lines[_KEY], state], axis=1), on=_KEY, validate="one_to_one"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.progress import Progress
-from limitlens.features.line import LINE_FACTS
+from limitlens.features.line import LINE_FACTS, NO_LIMIT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import first_state
@@ -57,8 +57,8 @@ _SHOWN = 15
 class Judged:
     """The rows a model is judged on, with their PDs, what the policy would do, and the rows it learned from.
 
-    ``cut``: adverse action on paper. ``protected``: protected attributes of the rows, for fairness only.
-    ``learned_pd``: of the rows it learned from, by the members that never saw the account.
+    ``cut``: adverse action on paper, never of a line without a limit. ``protected``: protected attributes of the rows,
+    for fairness only. ``learned_pd``: of the rows it learned from, by the members that never saw the account.
     """
 
     model: DefaultRiskModel
@@ -102,7 +102,7 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
         rows=rows,
         bad=rows["bad"].to_numpy(bool),
         pd_=pd_,
-        cut=decided["action"].isin(ADVERSE).to_numpy(),
+        cut=decided["action"].isin(ADVERSE).to_numpy() & (limit != NO_LIMIT),
         protected=workspace.events.protected_at(rows),
         learned_pd=np.concatenate([_unseen_pd(model, part) for part in table.by_file(table.split("train"))]),
         out_of_fold=not table.out_of_time,
@@ -429,4 +429,9 @@ def _limits_of_use(judged: Judged) -> Section:
         "are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
         f"{f', but {list(settings.protected)}' if settings.protected else ''}."
     )
+    if none := int((judged.rows["limit_cents"] == NO_LIMIT).sum()):
+        text += (
+            f" {none:,} of {len(judged.rows):,} validation lines have no limit: the PD is for them too, the policy "
+            "decides nothing about them, and no figure counts them as cut."
+        )
     return Section("Limits of use", text)

@@ -124,6 +124,7 @@ def loans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Trained]
     return trained_on(folder)
 
 
+@pytest.mark.slow
 def test_lines_without_a_limit_are_learned_from_as_well_as_with_one(
     loans: tuple[Workspace, Trained], flat: tuple[Workspace, Trained, Decided], tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_lines_without_a_limit_are_learned_from_as_well_as_with_one(
     assert f"{LINES} of {LINES} validation lines have no limit" in report.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_book_without_a_limit_is_not_decided_and_the_mend_is_named(loans: tuple[Workspace, Trained]) -> None:
     said = f"no line can be decided as of 2026-06-01: {LINES} came without a limit; deliver limit_cents of accounts"
     with pytest.raises(InputError, match=said):
@@ -146,6 +148,7 @@ def test_a_book_without_a_limit_is_not_decided_and_the_mend_is_named(loans: tupl
     assert loans[0].ledger.runs() == []
 
 
+@pytest.mark.slow
 def test_why_says_what_pushed_the_pd_of_a_line_that_is_never_decided(
     loans: tuple[Workspace, Trained], flat: tuple[Workspace, Trained, Decided], tmp_path: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_why_says_what_pushed_the_pd_of_a_line_that_is_never_decided(
     assert why_pd(flat[0], "A0003", AS_OF) is None
 
 
+@pytest.mark.slow
 def test_another_version_is_promoted_where_no_limit_can_move(loans: tuple[Workspace, Trained], tmp_path: Path) -> None:
     shutil.copytree(loans[0].root, tmp_path / "work")
     workspace = Workspace(tmp_path / "work")
@@ -169,6 +173,7 @@ def test_another_version_is_promoted_where_no_limit_can_move(loans: tuple[Worksp
     assert promote(workspace, "reviewer", KNOWN, progress=quiet) == ("2", "review")
 
 
+@pytest.mark.slow
 def test_among_lines_with_a_limit_those_without_are_scored_counted_and_not_decided(tmp_path: Path) -> None:
     deliver(tmp_path / "in", [None if number % 4 == 0 else 5_000_00 for number in range(LINES)])
     workspace, _ = trained_on(tmp_path)

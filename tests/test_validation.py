@@ -83,7 +83,8 @@ def test_the_report_shows_the_features_that_break_their_declared_direction(small
 
 def test_a_section_shows_cells_of_any_type() -> None:
     table = pd.DataFrame({"name": ["a"], "count": [3], "share": [0.5], "known": [True], "note": [None]}, index=[7])
-    context = {"title": "", "lead": "", "head": {}, "sections": [Section("One", "", table)], "signers": {}}
+    context = {"title": "", "lead": "", "warnings": [], "head": {}, "sections": [Section("One", "", table)]}
+    context["signers"] = {}
     page = render("sections.html.j2", context)
     assert '<td class="n">3</td><td class="n">0.5</td><td>True</td>' in page
     assert "| a | 3 | 0.5 | True |" in render("sections.md.j2", context)

@@ -130,8 +130,8 @@ def expect_limits(as_of: datetime, relations: Mapping[str, str]) -> None:
     counts = {"came without a limit": lost.without_limit, "have limit 0": lost.limit_zero}
     told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     raise InputError(
-        f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in force "
-        "in whole cents. PDs need no limit: limitlens score."
+        f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in "
+        "force in whole cents. PDs need no limit: limitlens score."
     )
 
 

@@ -13,12 +13,16 @@ from limitlens.pipeline.pages.amounts import money, push, value
 
 @dataclass(frozen=True)
 class Section:
-    """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption."""
+    """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption.
+
+    ``warnings`` stand at the top of the page.
+    """
 
     title: str
     text: str
     table: pd.DataFrame | None = None
     plots: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
 
 
 def render(template: str, context: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def write_label_report(
         {
             "title": "Choice of the label",
             "lead": f"Bad: {settings.default_dpd_days} or more days past due within {settings.horizon_months} months.",
+            "warnings": [],
             "head": {"Data digest": workspace.events.digest()[:16], "Lines": f"{dpd['account_id'].nunique():,}"},
             "sections": [_rolls(rolls), _vintages(vintages, settings), _early(dpd, settings)],
             "signers": {},

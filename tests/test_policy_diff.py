@@ -35,7 +35,7 @@ def changed(*pairs: tuple[str, str]) -> Policy:
         ("review_above_pd = 0.100", "review_above_pd = 0.080", "segments.student.review_above_pd 10% → 8%"),
         ("adverse_above_cents = 20_00", "adverse_above_cents = 30_00", "loss.adverse_above_cents 20.00 → 30.00"),
         ("dwell_days = 28", "dwell_days = 14", "timers.dwell_days 28 days → 14 days"),
-        ("max_monthly_inflows = 3.0\n", "", "segments.student.max_monthly_inflows 3.0 → (not said)"),
+        ("max_monthly_inflows = 3.0\n", "", "segments.student.max_monthly_inflows 3 → (not said)"),
         ('action = "close"', 'action = "freeze"', "rules.cash_out.action close → freeze"),
         (", at_least = 0.50 }", ", at_least = 0.60 }", "rules.burst_borrowing.when draw_share_2d at least 0.5 and"),
         ("to_days = 29", "to_days = 29 # weeks", ""),

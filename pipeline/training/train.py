@@ -26,9 +26,10 @@ from limitlens.models.settings import TrainSettings
 from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
 from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
+from limitlens.pipeline.training.judged import Judged, judge
 from limitlens.pipeline.training.recalibration import at_recent_level
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
-from limitlens.pipeline.training.validation_report import Judged, judge, render_validation
+from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
 
 FloatArray = npt.NDArray[np.float64]

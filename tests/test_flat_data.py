@@ -168,7 +168,7 @@ def test_why_says_what_pushed_the_pd_of_a_line_that_is_never_decided(
 def test_another_version_is_promoted_where_no_limit_can_move(loans: tuple[Workspace, Trained], tmp_path: Path) -> None:
     shutil.copytree(loans[0].root, tmp_path / "work")
     workspace = Workspace(tmp_path / "work")
-    few = replace(default_settings(), trees=21, folds=2)
+    few = replace(default_settings(), n_estimators=21, folds=2)
     train(workspace, few, default_policy(), developer="developer", progress=quiet)
     assert promote(workspace, "reviewer", KNOWN, progress=quiet) == ("2", "review")
 

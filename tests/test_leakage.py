@@ -126,7 +126,7 @@ def test_the_report_warns_at_its_top_of_a_leak_and_of_a_proxy(tmp_path: Path) ->
     workspace = Workspace(tmp_path / "work")
     check_events(tmp_path / "in", workspace.events)
     said: list[str] = []
-    small = replace(default_settings(), trees=30, folds=2, rounds=1, carried_rounds=0)
+    small = replace(default_settings(), n_estimators=30, folds=2, rounds=1, carried_rounds=0)
     train(workspace, small, default_policy(), developer="developer", progress=said.append)
     folder = workspace.root / workspace.registry.model("1").folder
     page, text = ((folder / f"validation.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))

@@ -12,8 +12,9 @@ from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
 from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.training.judged import judge
 from limitlens.pipeline.training.training_table import build_training_table
-from limitlens.pipeline.training.validation_report import judge, render_validation
+from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 

@@ -1,7 +1,7 @@
 """The split: equal to an enumeration of the 120 orders, exact in integers, its flags as defined."""
 
 from fractions import Fraction
-from itertools import permutations
+from itertools import permutations, product
 from math import floor
 
 import hypothesis.extra.numpy as hnp
@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, order_matters, show_cents
+from limitlens.limits.attribution import (
+    LATTICE,
+    PLAYERS,
+    attribute,
+    behaviour_contexts,
+    but_for,
+    order_matters,
+    show_cents,
+)
 from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
 
@@ -61,6 +69,17 @@ def walks(values: Values) -> list[dict[str, int]]:
 def enumerate_orders(values: Values) -> list[int]:
     """Shapley under precedence, by walking every order."""
     return [sum(shares[player] for shares in walks(values)) for player in PLAYERS]
+
+
+def test_behaviour_moves_once_in_every_order_under_what_stands_before_it() -> None:
+    """Of the three others those behind it in an order are old: the walks of one lattice that tells them apart."""
+    contexts, moves = behaviour_contexts(), np.zeros((2, 2, 2), np.int64)
+    for m, p, s in product((0, 1), (0, 1), (0, 1)):
+        values = np.zeros(LATTICE, np.int64)
+        values[2:, m, p, s] = 1
+        moves[m, p, s] = sum(shares["behaviour"] for shares in walks(values))
+    assert contexts.tolist() == moves.tolist()
+    assert contexts.sum() == 120
 
 
 @pytest.mark.slow

@@ -82,24 +82,34 @@ def test_a_status_that_nobody_answers_goes_on_to_a_default(months: int, bad: boo
     assert computed_labels(points, events, known_by=KNOWN_BY, horizon_months=months)["bad"].tolist() == [bad]
 
 
+START_OF, END_OF = AS_OFS
+DUE, PAID = {"kind": "due"}, {"kind": "repayment", "amount_cents": 200_00}
+
+
 @pytest.mark.parametrize(
-    ("due_time", "paid_time", "bad"),
+    ("rows", "bad"),
     [
-        (AS_OFS[0] - 90 * DAY, AS_OFS[0] + HOUR, False),
-        (AS_OFS[0] - 90 * DAY + HOUR, AS_OFS[0] + HOUR - MICROSECOND, False),
-        (AS_OFS[0] - 90 * DAY + HOUR, AS_OFS[0] + HOUR, True),
-        (AS_OFS[1] - 90 * DAY, KNOWN_BY, True),
-        (AS_OFS[1] - 90 * DAY + MICROSECOND, KNOWN_BY, False),
+        ([(START_OF - 90 * DAY, DUE), (START_OF + HOUR, PAID)], False),  # in default at the as-of time, and out of it
+        ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR - MICROSECOND, PAID)], False),
+        ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR, PAID)], True),
+        ([(START_OF - 60 * DAY, DUE), (START_OF, DUE), (START_OF + 31 * DAY, PAID)], True),
+        ([(END_OF - 90 * DAY, DUE)], True),
+        ([(END_OF - 90 * DAY + MICROSECOND, DUE)], False),
+        ([(END_OF - 60 * DAY, {"kind": "status", "dpd_days": 30})], True),
+        ([(END_OF - 60 * DAY + MICROSECOND, {"kind": "status", "dpd_days": 30})], False),
+        ([(END_OF - MICROSECOND, {"kind": "status", "dpd_days": 90})], True),
+        ([(END_OF, {"kind": "status", "dpd_days": 90})], False),
     ],
 )
 def test_a_default_counts_after_the_as_of_time_up_to_the_end_of_the_horizon(
-    due_time: datetime, paid_time: datetime, bad: bool
+    rows: list[tuple[datetime, dict[str, object]]], bad: bool
 ) -> None:
-    """A payment comes in time up to the microsecond before the ninetieth day has passed."""
-    payments = [row("due", "A1", pd.Timestamp(due_time)), row("repayment", "A1", pd.Timestamp(paid_time))]
-    rows = [one | {"amount_cents": 100_00, "instalment_id": "x", "known_time": due_time} for one in payments]
-    events = to_arrow({"consumption": [], "payment": rows, "device": []})
-    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex(AS_OFS[:1]).as_unit("us")})
+    """What is paid comes in time up to the microsecond before the ninetieth day has passed."""
+    blank = {"amount_cents": 100_00, "instalment_id": "x", "known_time": START}
+    payments = [row("", "A1", pd.Timestamp(time)) | blank | fields for time, fields in rows]
+    payments = [one | {"event_id": f"p{place}"} for place, one in enumerate(payments)]
+    events = to_arrow({"consumption": [], "payment": payments, "device": []})
+    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex([START_OF]).as_unit("us")})
     assert computed_labels(points, events, known_by=KNOWN_BY, horizon_months=2)["bad"].tolist() == [bad]
 
 

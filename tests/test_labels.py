@@ -93,8 +93,8 @@ DUE, PAID = {"kind": "due"}, {"kind": "repayment", "amount_cents": 200_00}
         ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR - MICROSECOND, PAID)], False),
         ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR, PAID)], True),
         ([(START_OF - 60 * DAY, DUE), (START_OF, DUE), (START_OF + 31 * DAY, PAID)], True),
-        ([(START_OF - DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY - MICROSECOND})], False),
-        ([(START_OF - DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY})], True),
+        ([(START_OF - 60 * DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY - MICROSECOND})], False),
+        ([(START_OF - 60 * DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY})], True),
         ([(END_OF - 90 * DAY, DUE)], True),
         ([(END_OF - 90 * DAY + MICROSECOND, DUE)], False),
         ([(END_OF - 60 * DAY, {"kind": "status", "dpd_days": 30})], True),
@@ -106,7 +106,7 @@ DUE, PAID = {"kind": "due"}, {"kind": "repayment", "amount_cents": 200_00}
 def test_a_default_counts_if_it_is_known_from_behind_the_as_of_time_to_the_end_of_the_horizon(
     rows: list[tuple[datetime, dict[str, object]]], bad: bool
 ) -> None:
-    """What is paid comes in time up to the microsecond before the ninetieth day has passed, and counts if it is known before ``known_by``."""
+    """A payment is in time up to the microsecond before ninety days have passed, if it is known before ``known_by``."""
     blank = {"amount_cents": 100_00, "instalment_id": "x", "known_time": START}
     payments = [row("", "A1", pd.Timestamp(time)) | blank | fields for time, fields in rows]
     payments = [one | {"event_id": f"p{place}"} for place, one in enumerate(payments)]

@@ -110,14 +110,15 @@ def test_steps_of_severity_sum_to_120_times_the_step_between_the_actions(action:
 
 def test_a_freeze_that_moves_no_cent_has_flags_and_steps_but_no_shares() -> None:
     """The new model alone or the new policy alone freezes: flags look at the action too, shares at the limit only."""
-    limit, action = np.full((1, *LATTICE), 500), np.full((1, *LATTICE), ACTIONS.index("freeze"), np.int8)
-    action[:, :, 0, 0] = ACTIONS.index("keep")
+    keep, freeze = ACTIONS.index("keep"), ACTIONS.index("freeze")
+    limit, action = np.full((1, *LATTICE), 500), np.full((1, *LATTICE), freeze, np.int8)
+    action[:, :, 0, 0] = keep
     times = dict.fromkeys(("as_of", "previous_as_of", "known_by"), pd.Timestamp("2026-07-01", tz="UTC"))
     changes = pd.DataFrame({"account_id": ["A"], "limit_before_cents": 500}).assign(**times)
     (entry,) = attribution_entries(Lattice(limit, action), changes).to_dict("records")
     assert {player for player in PLAYERS if entry[f"sufficient_{player}"]} == {"model", "policy"}
     assert not any(entry[f"necessary_{player}"] for player in PLAYERS)
-    assert entry["severity_phi_model"] == entry["severity_phi_policy"] == 60 * (action.max() - action.min())
+    assert entry["severity_phi_model"] == entry["severity_phi_policy"] == 60 * (freeze - keep)
     assert not any(entry[f"{kind}_{player}"] for kind in ("phi", "share_cents") for player in PLAYERS)
     assert not entry["order_matters"]
     assert (entry["revision"], entry["status"]) == (0, "provisional")

@@ -245,7 +245,7 @@ def test_a_condition_holds_on_its_side_of_the_value_and_never_for_a_missing_one(
 
 
 def test_rules_whose_source_is_absent_are_named() -> None:
-    inactive = inactive_rules(BASE, {"draw_share_2d", "draw_count_2d"})
+    inactive = inactive_rules(BASE, {"draw_share_2d", "draw_count_2d", "another"})
     assert {"takeover_signs", "past_due_30", "affordability"} <= set(inactive)
     assert "burst_borrowing" not in inactive
 

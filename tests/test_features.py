@@ -627,6 +627,8 @@ def status(age: float | timedelta, days: int | None) -> Row:
         ([status(9, 0)], [0, 0]),
         ([status(9, 7)], [16, 0]),
         ([status(9, 7), status(3, 2), status(2, None)], [5, 0]),
+        ([status(9, 7), status(9, 2)], [11, 0]),
+        ([status(9, 2), status(9, 7)], [16, 0]),
         ([status(9, 7), repay(4, 10_00, None)], [7, 0]),
         ([due(40), status(9, 0)], [0, 0]),
         ([due(40), status(9, 7)], [16, 0]),

@@ -654,6 +654,12 @@ def test_a_status_is_true_at_its_time_and_ages_and_what_is_known_later_counts_on
     assert oracle.arrears(numbered, "A1", AS_OF, AS_OF) == tuple(expected)
 
 
+def test_what_is_repaid_at_the_as_of_time_or_after_it_is_not_yet_repaid() -> None:
+    for paid in (repay(0), repay(-1), repay(0, name=None)):
+        assert values(ARREARS, due(40), paid, later=2 * DAY) == [40, 100_00]
+        assert values(ARREARS, status(9, 7), paid, later=2 * DAY) == [16, 0]
+
+
 def test_a_year_without_a_status_is_not_a_year_without_arrears() -> None:
     """One instalment of twelve is paid, and the only status says that all was well in January."""
     rows = [due(30 * k, 50_00, f"{k}") for k in range(12)]

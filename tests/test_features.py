@@ -643,6 +643,7 @@ def status(age: float | timedelta, days: int | None) -> Row:
         ([due(40), due(5, name="y"), repay(10, 130_00, None), status(9, 0)], [5, 70_00]),
         ([due(40), due(30, name="y"), status(35, 0)], [30, 100_00]),
         ([due(40), due(5, name="y"), repay(9, 100_00, None), status(9, 0)], [5, 100_00]),
+        ([due(50), repay(45, 130_00), due(40, name="y"), status(9, 0)], [0, 0]),
         ([status(9, 7), repay(9, 10_00, None)], [16, 0]),
     ],
 )

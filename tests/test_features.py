@@ -545,6 +545,7 @@ ARREARS = FeatureSet((), positions=CATALOGUE.positions[:2])
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
+        ([due(10, 0), repay(8, 0)], ("late", 2)),
         ([due(10), repay(10)], ("met", 0)),
         ([due(10), repay(9 * DAY + MICROSECOND)], ("met", 0)),
         ([due(10), repay(9)], ("late", 1)),

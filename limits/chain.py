@@ -48,7 +48,12 @@ def next_head(head: str, content: Sequence[str | int]) -> str:
     Returns
     -------
     str
-        Sha256 in hexadecimal over the JSON list of both.
+        Sha256 in hexadecimal over the JSON list of both. What it is must not change: ledgers are kept for years.
+
+    Examples
+    --------
+    >>> next_head("", ["override", 1, "A1", "陈伟"])[:16]
+    'f5556b69f86feee8'
     """
     return hashlib.sha256(json.dumps([head, *content], ensure_ascii=False).encode()).hexdigest()
 

@@ -219,7 +219,7 @@ def line_near(random: Random, policy: Policy) -> Row:
     days = [*_DAYS, *(day + shift for day in edges for shift in (-1, 0) if day + shift >= 0)]
     values = {
         "pd": random.choice([random.uniform(0.001, 0.999), random.choice(pds)]),
-        "pd_ref": random.uniform(0.001, 0.999),
+        "pd_ref": random.choice([random.uniform(0.001, 0.999), random.choice(pds)]),
         "limit_cents": random.choice([random.randint(100_00, 90_000_00), random.choice(cents) + random.choice([0, 1])]),
         "used": random.choice([random.uniform(-0.2, 1.4), policy.steps.increase_min_utilisation, 1.0]),
         "days_since_change": random.choice(days),
@@ -299,7 +299,7 @@ def policies(draw: st.DrawFn) -> Policy:
         affordability=Affordability("inflow", draw(st.sampled_from([1, 3])), "seen"),
         timers=replace(
             base.timers, dwell_days=dwell, cool_off_days=dwell + draw(st.sampled_from([0, 1, 62])),
-            dead_band_log_odds=draw(st.floats(0, 1)),
+            dead_band_log_odds=draw(st.one_of(st.just(0.0), st.floats(0, 1))),
         ),
         new_lines=replace(base.new_lines, protected_days=draw(st.sampled_from([0, 1, 90]))),
         opening={"default": Opening(*(unit * count for count in band))},

@@ -1,7 +1,7 @@
 """The split: equal to an enumeration of the 120 orders, exact in integers, its flags as defined."""
 
 from fractions import Fraction
-from itertools import permutations
+from itertools import permutations, product
 from math import floor
 
 import hypothesis.extra.numpy as hnp
@@ -12,9 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limitlens.limits.attribution import LATTICE, PLAYERS, attribute, but_for, order_matters, show_cents
+from limitlens.limits.attribution import (
+    LATTICE,
+    PLAYERS,
+    attribute,
+    behaviour_contexts,
+    but_for,
+    order_matters,
+    show_cents,
+)
 from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
+from limitlens.limits.policy import ACTIONS
 
 Values = npt.NDArray[np.int64]
 
@@ -23,6 +32,13 @@ LIMITS = st.integers(0, 10**13)
 
 def lattices(elements: st.SearchStrategy[int] = LIMITS) -> st.SearchStrategy[Values]:
     return st.integers(1, 4).flatmap(lambda n: hnp.arrays(np.int64, (n, *LATTICE), elements=elements))
+
+
+@st.composite
+def moved_by_some(draw: st.DrawFn) -> Values:
+    """Lattices that differ along some axes only: mostly one or two things have moved a limit, and no order matters."""
+    shape = [size if draw(st.booleans()) else 1 for size in LATTICE]
+    return np.broadcast_to(draw(hnp.arrays(np.int64, (2, *shape), elements=st.integers(0, 3))), (2, *LATTICE))
 
 
 def walk(values: Values, order: tuple[str, ...]) -> dict[str, int]:
@@ -56,13 +72,24 @@ def enumerate_orders(values: Values) -> list[int]:
     return [sum(shares[player] for shares in walks(values)) for player in PLAYERS]
 
 
+def test_behaviour_moves_once_in_every_order_under_what_stands_before_it() -> None:
+    """Of the three others those behind it in an order are old: the walks of one lattice that tells them apart."""
+    contexts, moves = behaviour_contexts(), np.zeros((2, 2, 2), np.int64)
+    for m, p, s in product((0, 1), (0, 1), (0, 1)):
+        values = np.zeros(LATTICE, np.int64)
+        values[2:, m, p, s] = 1
+        moves[m, p, s] = sum(shares["behaviour"] for shares in walks(values))
+    assert contexts.tolist() == moves.tolist()
+    assert contexts.sum() == 120
+
+
 @pytest.mark.slow
 @given(lattices())
 def test_shares_equal_the_enumeration_of_all_120_orders(values: Values) -> None:
     assert attribute(values).tolist() == [enumerate_orders(one) for one in values]
 
 
-@given(lattices(st.integers(0, 3)))
+@given(moved_by_some())
 def test_the_order_matters_where_two_waterfalls_name_different_players(values: Values) -> None:
     for one, found in zip(values, order_matters(values), strict=True):
         named = {
@@ -79,6 +106,22 @@ def test_steps_of_severity_sum_to_120_times_the_step_between_the_actions(action:
     entries = attribution_entries(Lattice(np.zeros(action.shape, np.int64), action), changes)
     steps = entries[[f"severity_phi_{player}" for player in PLAYERS]].sum(axis=1)
     assert (steps == 120 * (action[:, 3, 1, 1, 1].astype(int) - action[:, 0, 0, 0, 0])).all()
+
+
+def test_a_freeze_that_moves_no_cent_has_flags_and_steps_but_no_shares() -> None:
+    """The new model alone or the new policy alone freezes: flags look at the action too, shares at the limit only."""
+    keep, freeze = ACTIONS.index("keep"), ACTIONS.index("freeze")
+    limit, action = np.full((1, *LATTICE), 500), np.full((1, *LATTICE), freeze, np.int8)
+    action[:, :, 0, 0] = keep
+    times = dict.fromkeys(("as_of", "previous_as_of", "known_by"), pd.Timestamp("2026-07-01", tz="UTC"))
+    changes = pd.DataFrame({"account_id": ["A"], "limit_before_cents": 500}).assign(**times)
+    (entry,) = attribution_entries(Lattice(limit, action), changes).to_dict("records")
+    assert {player for player in PLAYERS if entry[f"sufficient_{player}"]} == {"model", "policy"}
+    assert not any(entry[f"necessary_{player}"] for player in PLAYERS)
+    assert entry["severity_phi_model"] == entry["severity_phi_policy"] == 60 * (freeze - keep)
+    assert not any(entry[f"{kind}_{player}"] for kind in ("phi", "share_cents") for player in PLAYERS)
+    assert not entry["order_matters"]
+    assert (entry["revision"], entry["status"]) == (0, "provisional")
 
 
 @given(lattices())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.data.toml_reader import Reader
-from limitlens.limits.decision import CHUNK_ROWS, decide, inactive_rules
+from limitlens.limits.decision import CHUNK_ROWS, decide, holds, inactive_rules
 from limitlens.limits.policy import ADVERSE, Condition, Policy, Rule
 from limitlens.limits.policy_checks import check_policy
 from limitlens.limits.state import next_state, pack_state, unpack_state
@@ -189,6 +189,16 @@ def test_a_raise_ends_at_what_is_affordable(line: Row, limit_cents: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("line", "limit_cents"),
+    [({"pd": 0.001, "limit_cents": 2_000_00}, 2_300_00), ({"pd": 0.2, "limit_cents": 7_000_00}, 4_900_00)],
+)
+def test_a_step_that_is_whole_hundreds_by_hand_is_so_in_floats(line: Row, limit_cents: int) -> None:
+    """115% of 2,000 and 70% of 7,000 fall short of a whole number by the last bit of a float."""
+    steps = replace(BASE.steps, increase_share=0.15, decrease_share=0.3)
+    assert decided(replace(BASE, steps=steps), used=0.4, **line)["limit_cents"] == limit_cents
+
+
+@pytest.mark.parametrize(
     ("days", "action", "fired"),
     [
         (0, "increase", ["pd_increase"]),
@@ -218,8 +228,24 @@ def test_a_line_opened_above_its_band_is_reviewed_and_keeps_its_limit(line: Row,
     assert found["fired_rules"] == (["opening_above_band"] if action == "review" else [])
 
 
+@pytest.mark.parametrize(
+    ("operator", "expected"),
+    [
+        ("at_least", [False, True, True, False]),
+        ("at_most", [True, True, False, False]),
+        ("above", [False, False, True, False]),
+        ("below", [True, False, False, False]),
+    ],
+)
+def test_a_condition_holds_on_its_side_of_the_value_and_never_for_a_missing_one(
+    operator: str, expected: list[bool]
+) -> None:
+    values = np.array([6.9, 7.0, 7.1, np.nan])
+    assert holds(Condition("dpd_days", operator, 7.0), values).tolist() == expected
+
+
 def test_rules_whose_source_is_absent_are_named() -> None:
-    inactive = inactive_rules(BASE, {"draw_share_2d", "draw_count_2d"})
+    inactive = inactive_rules(BASE, {"draw_share_2d", "draw_count_2d", "another"})
     assert {"takeover_signs", "past_due_30", "affordability"} <= set(inactive)
     assert "burst_borrowing" not in inactive
 

@@ -447,6 +447,12 @@ def test_windows_are_whole_days_of_24_hours_on_leap_days_month_ends_and_clock_ch
         ("Asia/Shanghai", "2026-02-10T16:00", 1),
         ("Asia/Shanghai", "2026-02-10T21:59:59.999999", 1),
         ("Asia/Shanghai", "2026-02-10T22:00", 0),
+        ("UTC", "2026-02-09T23:59:59.999999", 0),
+        ("UTC", "2026-02-10T00:00", 1),
+        ("UTC", "2026-02-10T05:59:59.999999", 1),
+        ("UTC", "2026-02-10T06:00", 0),
+        ("UTC", "1969-12-31T05:00", 1),
+        ("UTC", "1969-12-31T07:00", 0),
         ("Europe/Berlin", "2025-10-25T04:00", 0),
         ("Europe/Berlin", "2025-10-26T04:59:59.999999", 1),
         ("Europe/Berlin", "2025-03-30T04:00", 0),
@@ -539,6 +545,7 @@ ARREARS = FeatureSet((), positions=CATALOGUE.positions[:2])
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
+        ([due(10, 0), repay(8, 0)], ("late", 2)),
         ([due(10), repay(10)], ("met", 0)),
         ([due(10), repay(9 * DAY + MICROSECOND)], ("met", 0)),
         ([due(10), repay(9)], ("late", 1)),
@@ -570,7 +577,8 @@ def test_an_instalment_paid_early_counts_from_its_payment_and_any_other_from_its
 
 
 def test_an_instalment_is_settled_when_its_amount_is_reached_whatever_is_paid_on_top() -> None:
-    assert values(OUTCOMES, due(50), repay(50, 100_00), repay(10, 1_00)) == [1, 0, 0, 0, 0]
+    for on_top in (1_00, 0):
+        assert values(OUTCOMES, due(50), repay(50, 100_00), repay(10, on_top)) == [1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -627,6 +635,8 @@ def status(age: float | timedelta, days: int | None) -> Row:
         ([status(9, 0)], [0, 0]),
         ([status(9, 7)], [16, 0]),
         ([status(9, 7), status(3, 2), status(2, None)], [5, 0]),
+        ([status(9, 7), status(9, 2)], [11, 0]),
+        ([status(9, 2), status(9, 7)], [16, 0]),
         ([status(9, 7), repay(4, 10_00, None)], [7, 0]),
         ([due(40), status(9, 0)], [0, 0]),
         ([due(40), status(9, 7)], [16, 0]),
@@ -641,6 +651,7 @@ def status(age: float | timedelta, days: int | None) -> Row:
         ([due(40), due(5, name="y"), repay(10, 130_00, None), status(9, 0)], [5, 70_00]),
         ([due(40), due(30, name="y"), status(35, 0)], [30, 100_00]),
         ([due(40), due(5, name="y"), repay(9, 100_00, None), status(9, 0)], [5, 100_00]),
+        ([due(50), repay(45, 130_00), due(40, name="y"), status(9, 0)], [0, 0]),
         ([status(9, 7), repay(9, 10_00, None)], [16, 0]),
     ],
 )
@@ -650,6 +661,12 @@ def test_a_status_is_true_at_its_time_and_ages_and_what_is_known_later_counts_on
     assert values(ARREARS, *rows) == expected
     numbered = [row | {"event_id": f"{k}"} for k, row in enumerate(rows)]
     assert oracle.arrears(numbered, "A1", AS_OF, AS_OF) == tuple(expected)
+
+
+def test_what_is_repaid_at_the_as_of_time_or_after_it_is_not_yet_repaid() -> None:
+    for paid in (repay(0), repay(-1), repay(0, name=None)):
+        assert values(ARREARS, due(40), paid, later=2 * DAY) == [40, 100_00]
+        assert values(ARREARS, status(9, 7), paid, later=2 * DAY) == [16, 0]
 
 
 def test_a_year_without_a_status_is_not_a_year_without_arrears() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tests.strategies import to_arrow
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OFS = [datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)]
 KNOWN_BY = datetime(2026, 12, 31, tzinfo=UTC)
+DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
 
 @st.composite
@@ -80,6 +82,39 @@ def test_a_status_that_nobody_answers_goes_on_to_a_default(months: int, bad: boo
     assert computed_labels(points, events, known_by=KNOWN_BY, horizon_months=months)["bad"].tolist() == [bad]
 
 
+START_OF, END_OF = AS_OFS
+DUE, PAID = {"kind": "due"}, {"kind": "repayment", "amount_cents": 200_00}
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad"),
+    [
+        ([(START_OF - 90 * DAY, DUE), (START_OF + HOUR, PAID)], False),  # in default at the as-of time, and out of it
+        ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR - MICROSECOND, PAID)], False),
+        ([(START_OF - 90 * DAY + HOUR, DUE), (START_OF + HOUR, PAID)], True),
+        ([(START_OF - 60 * DAY, DUE), (START_OF, DUE), (START_OF + 31 * DAY, PAID)], True),
+        ([(START_OF - 60 * DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY - MICROSECOND})], False),
+        ([(START_OF - 60 * DAY, DUE), (START_OF + DAY, PAID | {"known_time": KNOWN_BY})], True),
+        ([(END_OF - 90 * DAY, DUE)], True),
+        ([(END_OF - 90 * DAY + MICROSECOND, DUE)], False),
+        ([(END_OF - 60 * DAY, {"kind": "status", "dpd_days": 30})], True),
+        ([(END_OF - 60 * DAY + MICROSECOND, {"kind": "status", "dpd_days": 30})], False),
+        ([(END_OF - MICROSECOND, {"kind": "status", "dpd_days": 90})], True),
+        ([(END_OF, {"kind": "status", "dpd_days": 90})], False),
+    ],
+)
+def test_a_default_counts_if_it_is_known_from_behind_the_as_of_time_to_the_end_of_the_horizon(
+    rows: list[tuple[datetime, dict[str, object]]], bad: bool
+) -> None:
+    """A payment is in time up to the microsecond before ninety days have passed, if it is known before ``known_by``."""
+    blank = {"amount_cents": 100_00, "instalment_id": "x", "known_time": START}
+    payments = [row("", "A1", pd.Timestamp(time)) | blank | fields for time, fields in rows]
+    payments = [one | {"event_id": f"p{place}"} for place, one in enumerate(payments)]
+    events = to_arrow({"consumption": [], "payment": payments, "device": []})
+    points = pd.DataFrame({"account_id": "A1", "as_of": pd.DatetimeIndex([START_OF]).as_unit("us")})
+    assert computed_labels(points, events, known_by=KNOWN_BY, horizon_months=2)["bad"].tolist() == [bad]
+
+
 def test_a_line_in_use_of_whose_payments_nothing_is_known_has_no_label() -> None:
     """A1 pays; A2 draws and nothing more is heard; A3 was never used; A4 drew after the as-of time."""
     as_of, end = pd.Timestamp(AS_OFS[0]), pd.Timestamp(AS_OFS[1])
@@ -97,10 +132,20 @@ def test_a_line_in_use_of_whose_payments_nothing_is_known_has_no_label() -> None
     assert unreported(points, whole, known_by=not_yet)[0]
 
 
-def test_the_latest_delivered_outcome_counts() -> None:
-    outcomes = "SELECT 'A1' AS account_id, TIMESTAMPTZ '2026-01-01 00:00:00+00' AS as_of, known AS known_time, " \
-        "known AS delivered_known_time, bad FROM (VALUES (TIMESTAMPTZ '2026-02-01 00:00:00+00', FALSE), " \
-        "(TIMESTAMPTZ '2026-03-01 00:00:00+00', TRUE)) AS t(known, bad)"  # fmt: skip
-    assert delivered_labels({"outcomes": outcomes})["bad"].tolist() == [True]
-    early = delivered_labels({"outcomes": outcomes}, known_by=datetime(2026, 2, 15, tzinfo=UTC))
-    assert early["bad"].tolist() == [False]
+_DAYS = [datetime(2026, 7, day, tzinfo=UTC) for day in (1, 2, 3)]
+_OUTCOMES = st.tuples(*map(st.sampled_from, (["A1", "A2"], AS_OFS, _DAYS, _DAYS)))
+
+
+@settings(max_examples=25)
+@given(st.dictionaries(_OUTCOMES, st.booleans(), min_size=1, max_size=12), st.sampled_from([None, *_DAYS]))
+def test_of_each_outcome_the_latest_delivered_and_known_version_counts(
+    rows: dict[tuple[str, datetime, datetime, datetime], bool], known_by: datetime | None
+) -> None:
+    latest = {}
+    for (account, as_of, known, _), bad in sorted(rows.items()):
+        if known_by is None or known < known_by:
+            latest[account, as_of] = (account, as_of, known, bad)
+    columns = ("account_id", "as_of", "known_time", "delivered_known_time", "bad")
+    outcomes = pa.Table.from_pylist([dict(zip(columns, (*row, bad), strict=True)) for row, bad in rows.items()])
+    found = delivered_labels({"outcomes": outcomes}, known_by=known_by)
+    assert [tuple(row) for row in found.itertuples(index=False)] == list(latest.values())

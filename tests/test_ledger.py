@@ -458,6 +458,23 @@ def test_a_run_whose_mlflow_run_is_gone_is_named(small: Ledger) -> None:
         small.verify_anchors({"another": head})
 
 
+def test_a_revision_whose_mlflow_run_is_gone_is_named_and_a_head_that_is_none_of_the_chain(tmp_path: Path) -> None:
+    ledger = recorded(tmp_path / "whole")
+    ledger.link_revisions("m2")
+    ledger.verify_anchors({"m2": ledger.head()})
+    with pytest.raises(IntegrityError, match="its MLflow run m2 is gone"):
+        ledger.verify_anchors({"m1": ledger.head()})
+    with pytest.raises(IntegrityError, match=r"does not hold the head 000000000000 that MLflow run m2 recorded"):
+        ledger.verify_anchors({"m2": "0" * 64})
+
+
+def test_runs_wait_until_mlflow_names_them_and_the_latest_decision_is_the_last(small: Ledger) -> None:
+    first, *others = small.runs()
+    small.link_mlflow([first.run_id], "m1")
+    assert small.waiting() == others
+    assert set(small.last_decisions()["as_of"].to_pylist()) == {others[-1].as_of}
+
+
 def test_a_recorded_name_that_leads_out_of_its_folder_is_not_read(small: Ledger) -> None:
     sql("UPDATE runs SET decisions = 'decisions/../../secret.parquet' WHERE rowid = 1", "")(small)
     with pytest.raises(IntegrityError, match=r"secret\.parquet: not a file of"):

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations, permutations
-from math import factorial
+from itertools import combinations, pairwise, permutations
+from math import exp, factorial, fsum, log, nan
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ def test_a_pd_is_told_apart_and_stays_inside_zero_and_one_far_out() -> None:
     found = to_pd(np.array([-800.0, -18.0, -17.0, 0.0, 17.0, 18.0, 800.0]))
     assert (np.diff(found) > 0).all()
     assert 0 < found.min() < found.max() < 1
-    assert found[2] == pytest.approx(expit(-17.0))
+    assert found[1:-1] == pytest.approx(expit([-18.0, -17.0, 0.0, 17.0, 18.0]), rel=1e-12)
 
 
 def test_scores_that_part_the_classes_have_finite_weights() -> None:
@@ -175,10 +175,62 @@ def test_on_few_bads_or_scores_that_mislead_only_the_level_is_fitted() -> None:
         assert expit(fitted.log_odds(scores)).mean() == pytest.approx((bad.sum() + 0.5) / 401)
 
 
-def test_a_recorded_calibration_that_falls_is_refused() -> None:
-    for values in (("platt", [[0.0, -1.0]]), ("beta", [[0.0, 1.0, -0.1]]), ("isotonic", [[0, 1], [2, 2], [1]])):
-        with pytest.raises(ValueError, match="does not rise everywhere"):
-            Calibration.from_dict({"method": values[0], "values": values[1]})
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("level", [[0.0, 0.0]]),
+        ("platt", [[1.0, -1.0]]),
+        ("platt", [[1.0, 0.0]]),
+        ("beta", [[0.0, 1.0, -0.1]]),
+        ("beta", [[0.0, -0.1, 1.0]]),
+        ("beta", [[1.0, 0.0, 0.0]]),
+        ("isotonic", [[0, 1], [2, 2], [1]]),
+        ("isotonic", [[0, 1], [2, 1], [1]]),
+        ("isotonic", [[1, 1], [2, 3], [1]]),
+        ("isotonic", [[0, 1], [2, 3], [0]]),
+        ("isotonic", [[0, 1], [2, 3], [nan]]),
+    ],
+)
+def test_a_recorded_calibration_that_falls_or_stands_still_is_refused(method: str, values: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="does not rise everywhere"):
+        Calibration.from_dict({"method": method, "values": values})
+
+
+def mapped(calibration: Calibration, score: float) -> float:
+    """Log-odds of the PD of one score, by the formula of each method."""
+    if calibration.method == "isotonic":
+        at, levels, (slope,) = calibration.values  # noqa: PD011
+        if score <= at[0]:
+            return levels[0] - slope * (at[0] - score)
+        for (low, high), (below, above) in zip(pairwise(at), pairwise(levels), strict=True):
+            if score <= high:
+                return below + (above - below) * (score - low) / (high - low)
+        return levels[-1] + slope * (score - at[-1])
+    (intercept, *weights), p = calibration.values[0], 1 / (1 + exp(-score))  # noqa: PD011
+    inputs = (log(p), -log(1 - p)) if calibration.method == "beta" else (score,)
+    return intercept + fsum(weight * one for weight, one in zip(weights, inputs, strict=True))
+
+
+_RISING = [
+    Calibration("level", ((-0.7, 1.0),)),
+    Calibration("platt", ((0.3, 1.7),)),
+    Calibration("beta", ((0.2, 1.5, 0.5),)),
+    Calibration("beta", ((-0.4, 0.0, 0.5),)),
+    Calibration("beta", ((0.1, 2.0, 0.0),)),
+    Calibration("isotonic", ((-2.0, 0.0, 1.0), (-5.0, -1.0, 0.5), (0.25,))),
+    Calibration("isotonic", ((3.0,), (-1.5,), (2.0,))),
+]
+
+
+@pytest.mark.parametrize("calibration", _RISING)
+def test_a_calibration_is_its_formula_also_moved_and_read_back(calibration: Calibration) -> None:
+    scores = np.array([-7.0, -2.0, -1.9, -0.5, 0.0, 0.5, 1.0, 1.1, 3.0, 9.0])
+    expected = [mapped(calibration, score) for score in scores]
+    assert calibration.log_odds(scores) == pytest.approx(expected, abs=1e-12)
+    assert (np.diff(calibration.log_odds(scores)) > 0).all()
+    moved = calibration.shifted(-0.25)
+    assert moved.log_odds(scores) == pytest.approx(np.array(expected) - 0.25, abs=1e-12)
+    assert Calibration.from_dict(json.loads(json.dumps(moved.to_dict()))) == moved
 
 
 def test_the_calibration_is_the_one_that_predicts_later_rows_best() -> None:

@@ -1,7 +1,9 @@
 """Final splits: what became known within 30 days of a decision is data, and the ledger only grows."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
-from limitlens.limits.lattice import CHAIN, evaluate, in_contexts
+from limitlens.limits.lattice import CHAIN, evaluate
+from limitlens.limits.policy import ACTIONS, shifted
 from limitlens.limits.state import state_before, unpacked
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
@@ -88,22 +91,31 @@ def test_the_final_window_is_that_of_a_world_in_which_nothing_came_late(
     assert not final[columns].equals(as_decided[columns])
 
 
-def test_deciding_only_where_data_states_differ_gives_the_whole_lattice(
-    small_workspace: Workspace, late: tuple[pd.DataFrame, pd.DataFrame]
+@pytest.mark.parametrize("other", ["model", "policy", "features"])
+def test_each_point_of_the_lattice_is_decided_with_its_own_data_model_policy_and_state(
+    other: str, small_workspace: Workspace, late: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
+    """All 32 points one by one, where the lattice leaves out what cannot differ."""
     previous, changes = late
     made_by = iterations(small_workspace, {*previous["run_id"], *changes["run_id"]})
-    old, new = (small_workspace.iteration(version) for version in ("1", "2"))
+    old, second = (small_workspace.iteration(version) for version in ("1", "2"))
+    stricter = shifted(old.policy, -0.5)
+    elsewhere = replace(second.model, features=replace(second.model.features, timezone="Asia/Shanghai"))
+    new = {
+        "model": second,
+        "policy": replace(old, policy=stricter),
+        "features": replace(second, model=elsewhere),
+    }[other]
     sets = {iteration.model.features for iteration in (old, new, *made_by.values())}
     tables = tables_at(change_moments(previous, changes), sets, small_workspace)
     states = state_before(previous), state_before(changes)
-    data = data_states(old, new, previous, changes, tables)
+    data, sides = data_states(old, new, previous, changes, tables), (old, new)
     found = evaluate(old, new, data, *states)
-    digests = {side.model.features.digest for side in (old, new)}
-    for place, name in enumerate(CHAIN):
-        limit, action = in_contexts((old, new), {digest: data[name, digest] for digest in digests}, states)
-        assert (found.limit_cents[:, place] == limit).all()
-        assert (found.action[:, place] == action).all()
+    for d, m, p, s in product(range(4), (0, 1), (0, 1), (0, 1)):
+        read = [data[CHAIN[d], side.model.features.digest] for side in sides]
+        decided = sides[p].rules(read[p], sides[m].score(read[m], states[s]), states[s])
+        assert (found.limit_cents[:, d, m, p, s] == decided["limit_cents"]).all()
+        assert [ACTIONS[code] for code in found.action[:, d, m, p, s]] == decided["action"].tolist()
     assert (found.outcome[:, 2] != found.outcome[:, 3]).any()
 
 

@@ -32,8 +32,8 @@ class Decided:
 
     ``changed`` counts all limits that moved, ``split`` those with a decision before, whose change is split;
     ``shares_cents`` are sums over these; ``first_decisions`` are the others, in the rows of
-    :func:`limitlens.pipeline.first_decisions.first_table`. ``cancelled`` counts limits that stayed because causes
-    cancelled out. ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads
+    :func:`limitlens.pipeline.deciding.first_decisions.first_table`. ``cancelled`` counts limits that stayed because
+    causes cancelled out. ``mean_pd`` is that of the lines decided, ``learned_share`` that of bads
     among the lines the model learned from. ``limit_zero`` counts the lines with limit 0 at the last date, which stand
     in no book, ``without_limit`` those that have none and are scored only, ``without_reason`` the adverse decisions
     about which no behaviour is known that a customer could be told. ``absent`` names the sources of events that the

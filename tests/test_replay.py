@@ -1,0 +1,54 @@
+"""Replay: a recorded decision that the events do not lead to is refused, whatever differs, and named."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from limitlens.data.errors import IntegrityError
+from limitlens.pipeline.deciding.replay import check_replayed, recorded_decisions, replay
+from limitlens.pipeline.workspace import Workspace
+
+DECISIONS = pd.DataFrame(
+    {
+        "account_id": ["A1", "A2", "A3"],
+        "as_of": pd.Timestamp("2026-07-01", tz="UTC"),
+        "action": "keep",
+        "limit_cents": 500_00,
+        "can_draw": True,
+        "pd": 0.03,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "forged"), [("action", "review"), ("limit_cents", 500_01), ("can_draw", False), ("pd", 0.03 + 1e-17)]
+)
+def test_a_decision_that_replays_otherwise_is_refused_by_account_and_column(column: str, forged: object) -> None:
+    check_replayed(DECISIONS, DECISIONS.copy())
+    values = [DECISIONS[column][0], forged, forged]
+    told = f"account A2 as of 2026-07-01 00:00:00+00:00: {column} is recorded as {forged}, but replays as"
+    with pytest.raises(IntegrityError, match=f"{re.escape(told)} .*; 2 decisions differ"):
+        check_replayed(DECISIONS.assign(**{column: values}), DECISIONS)
+
+
+def test_replay_finds_a_decision_that_was_changed_in_its_file(small_workspace: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(small_workspace.root, tmp_path / "work")
+    path = sorted((tmp_path / "work" / "decisions").glob("*.parquet"))[-1]
+    decisions = pq.read_table(path)
+    account = decisions["account_id"][0].as_py()
+    more = pc.add(decisions["limit_cents"], pa.scalar(1, pa.int64()))
+    place = decisions.schema.get_field_index("limit_cents")
+    pq.write_table(decisions.set_column(place, decisions.schema.field(place), more), path)
+    with pytest.raises(IntegrityError, match=f"account {account} as of .*: limit_cents is recorded as"):
+        replay(Workspace(tmp_path / "work"), lambda _: None, account)
+
+
+def test_a_name_is_a_name_also_with_a_quote_in_it(small_workspace: Workspace) -> None:
+    assert recorded_decisions(small_workspace, "O'Brien").empty
+    assert small_workspace.ledger.current("O'Brien").empty

@@ -408,6 +408,21 @@ def test_of_two_versions_stamped_alike_the_one_delivered_later_counts() -> None:
     assert value(DRAWN, *rows) == 70
 
 
+def test_of_two_account_rows_stamped_alike_the_one_delivered_later_counts() -> None:
+    events = to_arrow(events_of(), ["A1"])
+    (line,) = events["accounts"].to_pylist()
+    stamped = {"known_time": AS_OF - DAY}
+    rows = [line | stamped | {"segment": word, "delivered_known_time": AS_OF - age * DAY}
+            for word, age in (("first", 3), ("last", 1), ("second", 2))]  # fmt: skip
+    rows.append(line | {"segment": "unknown yet", "known_time": AS_OF, "delivered_known_time": AS_OF})
+    for order in (rows, rows[::-1]):
+        accounts = pa.Table.from_pylist(order, events["accounts"].schema)
+        table = build_table(
+            FeatureSet((DRAWS,)), spine((AS_OF, AS_OF), accounts=["A1"]), events | {"accounts": accounts}
+        )
+        assert table["segment"].tolist() == ["last"]
+
+
 def test_a_correction_moves_an_event_to_another_time_and_another_device() -> None:
     wrong = login(5, "phone", event_id="e")
     right = wrong | {"event_time": AS_OF - 10 * DAY, "device_id": "tablet", "known_time": AS_OF - DAY}

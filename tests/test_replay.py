@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from limitlens.data.errors import IntegrityError
-from limitlens.pipeline.deciding.replay import check_replayed, recorded_decisions, replay
+from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions, replay
 from limitlens.pipeline.workspace import Workspace
 
 DECISIONS = pd.DataFrame(
@@ -47,6 +47,14 @@ def test_replay_finds_a_decision_that_was_changed_in_its_file(small_workspace: W
     pq.write_table(decisions.set_column(place, decisions.schema.field(place), more), path)
     with pytest.raises(IntegrityError, match=f"account {account} as of .*: limit_cents is recorded as"):
         replay(Workspace(tmp_path / "work"), lambda _: None, account)
+
+
+def test_each_run_is_replayed_by_the_model_and_the_policy_it_names(small_workspace: Workspace) -> None:
+    runs = small_workspace.ledger.runs()
+    found = iterations(small_workspace, {run.run_id for run in runs})
+    named = [(found[run.run_id].model_version, found[run.run_id].policy.digest) for run in runs]
+    assert named == [(run.model_version, run.policy_digest) for run in runs]
+    assert len({model for model, _ in named}) == len({policy for _, policy in named}) == 2
 
 
 def test_a_name_is_a_name_also_with_a_quote_in_it(small_workspace: Workspace) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.proving import (
@@ -29,13 +28,13 @@ from benchmarks.proving import (
     train_both,
 )
 from benchmarks.truth import PLAYERS, Truth, true_causes
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.attribution import PLAYERS as SHIPPED_PLAYERS
 from limitlens.limits.attribution import attribute, order_matters
 from limitlens.limits.lattice import Lattice, evaluate
 from limitlens.models.explanation import shap_values
 
-Ints = npt.NDArray[np.int64]
 Shares = pd.DataFrame
 
 #: Orders of the waterfall that people use. The three legs of data (old window repaired, behaviour, new window as
@@ -73,11 +72,11 @@ def lattice_of(ground: Ground, iterations: Iterations, decided: Decided) -> Latt
     return Lattice(limit, action)
 
 
-def ours(limit: Ints) -> Shares:
+def ours(limit: IntArray) -> Shares:
     return pd.DataFrame(attribute(limit), columns=list(SHIPPED_PLAYERS))[list(PLAYERS)]
 
 
-def waterfall(limit: Ints, order: tuple[str, ...]) -> Shares:
+def waterfall(limit: IntArray, order: tuple[str, ...]) -> Shares:
     """Move one player after the other from old to new."""
     shares = pd.DataFrame(0, range(len(limit)), list(PLAYERS), dtype=np.int64)
     point, value = dict.fromkeys(("leg", "model", "policy", "state"), 0), limit[:, 0, 0, 0, 0]
@@ -90,7 +89,7 @@ def waterfall(limit: Ints, order: tuple[str, ...]) -> Shares:
     return shares
 
 
-def one_at_a_time(limit: Ints) -> Shares:
+def one_at_a_time(limit: IntArray) -> Shares:
     """Each player alone moved from old to new."""
     start = limit[:, 0, 0, 0, 0]
     return pd.DataFrame(
@@ -104,7 +103,7 @@ def one_at_a_time(limit: Ints) -> Shares:
     )
 
 
-def drop_one(limit: Ints) -> Shares:
+def drop_one(limit: IntArray) -> Shares:
     """Each player alone moved back from new to old."""
     end = limit[:, 3, 1, 1, 1]
     return pd.DataFrame(
@@ -140,7 +139,7 @@ def release_calendar(decided: Decided) -> Shares:
     return shares
 
 
-def answers(iterations: Iterations, decided: Decided, limit: Ints) -> dict[str, Shares]:
+def answers(iterations: Iterations, decided: Decided, limit: IntArray) -> dict[str, Shares]:
     """Every method's shares of the same changes."""
     falls = {name: waterfall(limit, order) for name, order in WATERFALLS.items()}
     return {
@@ -165,8 +164,8 @@ class Judged:
 
     truth: Truth
     blamed: dict[str, pd.Series]
-    cut: npt.NDArray[np.bool_]
-    ambiguous: npt.NDArray[np.bool_]
+    cut: BoolArray
+    ambiguous: BoolArray
 
 
 def judge(ground: Ground, iterations: Iterations, say: Callable[[str], None]) -> Judged:
@@ -204,7 +203,7 @@ def scores(judged: Judged) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")[columns]
 
 
-def _share(right: npt.NDArray[np.bool_]) -> float:
+def _share(right: BoolArray) -> float:
     return float(right.mean()) if len(right) else float("nan")
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.attribution_speed import final_changes, sides
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.limits.attribution import ORDERS, PLAYERS, attribute
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
@@ -44,7 +44,7 @@ class Mechanism:
     def __init__(self, model: Iteration, both: tuple[Iteration, Iteration], tables: Tables, states: States) -> None:
         self.model, self.both, self.tables, self.states = model, both, tables, states
 
-    def predict(self, inputs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def predict(self, inputs: IntArray) -> FloatArray:
         """Limits in cents."""
         behaviour, policy, state = inputs[0] % 2
         rows, data, ruling = inputs[:, 0] // 2, ("O0", "O1")[behaviour], self.both[policy]
@@ -52,11 +52,11 @@ class Mechanism:
         ruled = self.tables[data, ruling.model.features.digest].iloc[rows]
         line = self.states[state].iloc[rows]
         decided = ruling.rules(ruled, self.model.score(read, line), line)
-        limits: npt.NDArray[np.float64] = decided["limit_cents"].to_numpy(np.float64)
+        limits: FloatArray = decided["limit_cents"].to_numpy(np.float64)
         return limits
 
 
-def ours(both: tuple[Iteration, Iteration], tables: Tables, states: States) -> npt.NDArray[np.int64]:
+def ours(both: tuple[Iteration, Iteration], tables: Tables, states: States) -> IntArray:
     """Shares in 120ths of a cent."""
     return attribute(evaluate(*both, tables, *states).limit_cents)
 
@@ -91,7 +91,7 @@ def prepared(workspace: Path, accounts: int) -> tuple[tuple[Iteration, Iteration
     )
 
 
-def apart(phi: npt.NDArray[np.int64], theirs: pd.DataFrame) -> float:
+def apart(phi: IntArray, theirs: pd.DataFrame) -> float:
     """Largest difference between two splits, as a share of the largest share."""
     shares = pd.DataFrame(phi / ORDERS, columns=list(PLAYERS))
     named = theirs.rename(columns={"f": "model"})

@@ -11,9 +11,9 @@ import time
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.limits.decision import decide
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import NEVER_DAYS
@@ -23,7 +23,7 @@ from tests.decision_oracle import decide_one
 #: Rows that are decided one by one.
 SAMPLE = 20_000
 
-Book = tuple[pd.DataFrame, npt.NDArray[np.float64], pd.DataFrame]
+Book = tuple[pd.DataFrame, FloatArray, pd.DataFrame]
 
 
 def synthetic_book(rows: int, seed: int = 1) -> Book:

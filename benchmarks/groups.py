@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.attribution import blamed, say_where, shown
 from benchmarks.proving import FINAL, T0, T1, Decided, Ground, Iterations, decide_twice, features_at, train_both
 from benchmarks.truth import Truth, true_causes, true_groups
+from limitlens.data.arrays import IntArray
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.groups import ATTRIBUTES, behaviour_groups, mix, split_behaviour
@@ -26,14 +26,13 @@ from limitlens.models.change import change_of_score
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.explanation import shap_values
 
-Ints = npt.NDArray[np.int64]
 Shares = pd.DataFrame
 
 GROUPS = (*EVENT_SOURCES, ATTRIBUTES)
 OURS = "limitlens: Owen on the limit"
 
 
-def by_mix(decided: Decided, shares_of: Callable[[int, int, Ints], Shares]) -> Shares:
+def by_mix(decided: Decided, shares_of: Callable[[int, int, IntArray], Shares]) -> Shares:
     """Shares of the rows of each mix of old and new model and policy, put together again."""
     parts = []
     for m in (0, 1):
@@ -48,7 +47,7 @@ def owen(iterations: Iterations, decided: Decided, c0: pd.DataFrame, c1: pd.Data
     """The shipped split of the behaviour share."""
     old = iterations.iteration(0, 0)
 
-    def shares_of(m: int, p: int, rows: Ints) -> Shares:
+    def shares_of(m: int, p: int, rows: IntArray) -> Shares:
         new = iterations.iteration(m, p)
         tables = {side.model.features.digest: (c0.iloc[rows], c1.iloc[rows]) for side in (old, new)}
         states = decided.state0.iloc[rows], decided.state1.iloc[rows]
@@ -63,7 +62,7 @@ def one_at_a_time(iterations: Iterations, decided: Decided, c0: pd.DataFrame, c1
     old = iterations.iteration(0, 0)
     features = old.model.features
 
-    def limit(moved: frozenset[str]) -> Ints:
+    def limit(moved: frozenset[str]) -> IntArray:
         return old.decide(mix(features, c0, c1, moved), decided.state0)["limit_cents"].to_numpy(np.int64)
 
     start = limit(frozenset())
@@ -73,12 +72,12 @@ def one_at_a_time(iterations: Iterations, decided: Decided, c0: pd.DataFrame, c1
 def drop_one(iterations: Iterations, decided: Decided, c0: pd.DataFrame, c1: pd.DataFrame) -> Shares:
     """Each group alone moved back, under the new model, policy and state."""
 
-    def shares_of(m: int, p: int, rows: Ints) -> Shares:
+    def shares_of(m: int, p: int, rows: IntArray) -> Shares:
         new = iterations.iteration(m, p)
         features, state = new.model.features, decided.state1.iloc[rows]
         every = frozenset(behaviour_groups(features))
 
-        def limit(moved: frozenset[str]) -> Ints:
+        def limit(moved: frozenset[str]) -> IntArray:
             mixed = mix(features, c0.iloc[rows], c1.iloc[rows], moved)
             return new.decide(mixed, state)["limit_cents"].to_numpy(np.int64)
 
@@ -98,7 +97,7 @@ def by_group(model: DefaultRiskModel, values: pd.DataFrame) -> Shares:
 def shap_of_the_score(iterations: Iterations, decided: Decided) -> Shares:
     """What speaks for and against the account in its new score."""
 
-    def shares_of(m: int, p: int, rows: Ints) -> Shares:
+    def shares_of(m: int, p: int, rows: IntArray) -> Shares:
         model, state = iterations.models[m], decided.state1.iloc[rows]
         return by_group(model, shap_values(model, decided.x1.iloc[rows], *line_of(state)))
 
@@ -108,14 +107,14 @@ def shap_of_the_score(iterations: Iterations, decided: Decided) -> Shares:
 def shap_of_the_change(iterations: Iterations, decided: Decided, c0: pd.DataFrame, c1: pd.DataFrame) -> Shares:
     """What moved the new model's score from the account's own old features."""
 
-    def shares_of(m: int, p: int, rows: Ints) -> Shares:
+    def shares_of(m: int, p: int, rows: IntArray) -> Shares:
         model, state = iterations.models[m], decided.state1.iloc[rows]
         return by_group(model, change_of_score(model, c0.iloc[rows], c1.iloc[rows], *line_of(state)))
 
     return by_mix(decided, shares_of)
 
 
-def line_of(state: pd.DataFrame) -> tuple[Ints, Ints]:
+def line_of(state: pd.DataFrame) -> tuple[IntArray, IntArray]:
     """Limit and age of each line."""
     return state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
 

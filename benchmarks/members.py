@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.models import Set, churn, gmsc, in_time, splits, superlender_out_of_time
+from limitlens.data.arrays import IntArray
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import account_numbers
 from limitlens.models.scorer import Scorer
 from limitlens.pipeline.workspace import default_settings
 
-Rows = npt.NDArray[np.int64]
+Rows = IntArray
 
 #: Folds and rounds of each way, and how many rounds stay beside a champion.
 WAYS = {

@@ -36,6 +36,7 @@ from sklearn.pipeline import make_pipeline
 
 from benchmarks.real_data import quiet, training_table
 from limitlens.data.adapters import adapter
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.check import check_events
 from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
@@ -46,9 +47,6 @@ from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.training.tune import SPACE
 from limitlens.pipeline.workspace import Workspace, default_settings
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 CLOSED_SHARE = 0.05
 
@@ -66,7 +64,7 @@ class Set:
     name: str
     inputs: FloatArray
     bad: BoolArray
-    account: npt.NDArray[np.int64]
+    account: IntArray
     categorical: tuple[int, ...] = ()
     monotone: tuple[int, ...] | None = None
     period: npt.NDArray[Any] | None = None
@@ -74,12 +72,12 @@ class Set:
 
 
 #: Trains on some rows with a seed, and gives what predicts the PD of others.
-Way = Callable[[Set, npt.NDArray[np.int64], int], Callable[[FloatArray], FloatArray]]
+Way = Callable[[Set, IntArray, int], Callable[[FloatArray], FloatArray]]
 
 
 def ours(
     data: Set,
-    rows: npt.NDArray[np.int64],
+    rows: IntArray,
     seed: int,
     champion: Scorer | None = None,
     found: Mapping[str, Any] | None = None,
@@ -96,7 +94,7 @@ def unseen(model: DefaultRiskClassifier) -> Callable[[FloatArray], FloatArray]:
     return lambda inputs: model.scorer_.pd(inputs, None)
 
 
-def _ours(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
+def _ours(data: Set, rows: IntArray, seed: int) -> Callable[[FloatArray], FloatArray]:
     return unseen(ours(data, rows, seed))
 
 
@@ -107,7 +105,7 @@ _found: dict[tuple[str, str, bytes], dict[str, Any]] = {}
 
 
 def _searched(
-    way: str, data: Set, rows: npt.NDArray[np.int64], loss: Callable[[optuna.Trial], float], first: dict[str, Any]
+    way: str, data: Set, rows: IntArray, loss: Callable[[optuna.Trial], float], first: dict[str, Any]
 ) -> dict[str, Any]:
     """The settings of least loss, of those a way starts from and of trials; one search a fold, whatever the seed."""
     key = (way, data.name, rows.tobytes())
@@ -120,7 +118,7 @@ def _searched(
     return _found[key]
 
 
-def _tuned(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
+def _tuned(data: Set, rows: IntArray, seed: int) -> Callable[[FloatArray], FloatArray]:
     settings = default_settings().classifier_parameters()
     period = data.period[rows] if data.period is not None else None
 
@@ -134,7 +132,7 @@ def _tuned(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[Float
 
 
 def _peer(build: Callable[[Set, int], Any]) -> Way:
-    def train(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
+    def train(data: Set, rows: IntArray, seed: int) -> Callable[[FloatArray], FloatArray]:
         model = build(data, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,7 +153,7 @@ Space = Mapping[str, Callable[[optuna.Trial], Any]]
 
 
 def _tuned_peer(name: str, build: Callable[..., Any], space: Space, first: dict[str, Any]) -> Way:
-    def train(data: Set, rows: npt.NDArray[np.int64], seed: int) -> Callable[[FloatArray], FloatArray]:
+    def train(data: Set, rows: IntArray, seed: int) -> Callable[[FloatArray], FloatArray]:
         inputs, bad = data.inputs[rows], data.bad[rows].astype(int)
         folds = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -311,7 +309,7 @@ def simulated(workspace: Path) -> tuple[TrainingTable, Set]:
     return table, from_table("simulated, out of time", table, rows, (rows["split"] == "test").to_numpy())
 
 
-def splits(data: Set, seed: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def splits(data: Set, seed: int) -> list[tuple[IntArray, IntArray]]:
     """Rows to train on and to test on."""
     if data.test is not None:
         return [(np.flatnonzero(~data.test), np.flatnonzero(data.test))]
@@ -372,7 +370,7 @@ def churn_on_identical_lines(data: Set, repeats: int, ways: Mapping[str, Way]) -
 
 
 def _with_champion(
-    data: Set, chosen: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], test: npt.NDArray[np.int64], seed: int
+    data: Set, chosen: tuple[IntArray, IntArray], test: IntArray, seed: int
 ) -> list[tuple[str, tuple[float, float]]]:
     """What lowers the churn when the scores or members of the champion are at hand."""
     first, second = chosen
@@ -389,9 +387,7 @@ def _with_champion(
     return [(name, (churn(*pair), _auc_change(bad, *pair))) for name, pair in ways.items()]
 
 
-def _distilled(
-    data: Set, rows: npt.NDArray[np.int64], seed: int, taught: FloatArray
-) -> Callable[[FloatArray], FloatArray]:
+def _distilled(data: Set, rows: IntArray, seed: int, taught: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """LightGBM that learns the mean of the outcome and the champion's PD (Hinton, Vinyals & Dean 2015)."""
     target = (data.bad[rows] + taught) / 2
     table = lgb.Dataset(data.inputs[rows], target, categorical_feature=list(data.categorical), params={"verbose": -1})

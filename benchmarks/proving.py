@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.calendar import add_months
 from limitlens.data.check import check_events
 from limitlens.data.contracts import EVENT_SOURCES
@@ -27,6 +27,7 @@ from limitlens.data.world import START, WorldSettings, read_world, simulate
 from limitlens.data.world.feed import planned_faults
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
+from limitlens.features.line import limit_and_age
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
@@ -55,9 +56,6 @@ STEP = T1 - T0
 
 #: Everything that was ever delivered about the two decisions is known by then.
 FINAL = T1 + timedelta(days=30)
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 
 def quiet(_: str) -> None:
@@ -102,7 +100,12 @@ class Ground:
         return self.store("clean", replace(self.world, faults=()))
 
     def store(
-        self, name: str, world: WorldSettings, *, accounts: Ints | None = None, without: frozenset[str] = frozenset()
+        self,
+        name: str,
+        world: WorldSettings,
+        *,
+        accounts: IntArray | None = None,
+        without: frozenset[str] = frozenset(),
     ) -> EventStore:
         """Simulate and check in; ``accounts`` alone, and ``without`` some causes, where asked."""
         events, store = self.folder / name / "events", EventStore(self.folder / name / "work")
@@ -133,7 +136,7 @@ class Iterations:
         policies = (parse_policy(active), parse_policy(self.world.release.changed_policy(active)))
         return {(m, p): Iteration(self.models[m], policies[p], str(m)) for m in (0, 1) for p in (0, 1)}
 
-    def released(self, accounts: pd.Series) -> tuple[Bools, Bools]:
+    def released(self, accounts: pd.Series) -> tuple[BoolArray, BoolArray]:
         """Who has the new model, and who the new policy."""
         release = self.world.release
         return in_holdout(accounts, release.model_share, "model"), in_holdout(accounts, release.policy_share, "policy")
@@ -172,7 +175,7 @@ def _labelled(store: EventStore, features: FeatureSet, month: datetime) -> pd.Da
 
 def _train(features: FeatureSet, rows: list[pd.DataFrame], settings: TrainSettings, last: datetime) -> DefaultRiskModel:
     table = pd.concat(rows, ignore_index=True)
-    limit, age = table["limit_cents"].to_numpy(np.int64), table["line_age_days"].to_numpy(np.int64)
+    limit, age = limit_and_age(table)
     bad = table["bad"].to_numpy(bool)
     end = add_months(last, 6).isoformat()
     return train_model(features, table, limit, age, bad, settings=settings, labels_end=end)
@@ -189,14 +192,14 @@ class Decided:
     accounts: pd.Series
     state0: pd.DataFrame
     state1: pd.DataFrame
-    model: Bools
-    policy: Bools
+    model: BoolArray
+    policy: BoolArray
     x0: pd.DataFrame
     x1: pd.DataFrame
-    limit0: Ints
-    limit1: Ints
+    limit0: IntArray
+    limit1: IntArray
 
-    def rows(self, keep: Bools) -> "Decided":
+    def rows(self, keep: BoolArray) -> "Decided":
         """Some of the lines."""
         at = np.flatnonzero(keep)
         frames = {
@@ -261,8 +264,8 @@ def features_at(store: EventStore, accounts: pd.Series, as_of: datetime, known_b
 
 
 def decide_mixed(
-    iterations: Iterations, table: pd.DataFrame, model: Bools, policy: Bools, state: pd.DataFrame
-) -> tuple[Ints, pd.DataFrame]:
+    iterations: Iterations, table: pd.DataFrame, model: BoolArray, policy: BoolArray, state: pd.DataFrame
+) -> tuple[IntArray, pd.DataFrame]:
     """Limits of n lines, each under its own mix of old and new; and the decisions themselves."""
     parts = []
     for m in (0, 1):

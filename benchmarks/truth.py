@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.proving import (
@@ -32,15 +31,13 @@ from benchmarks.proving import (
     repeated_store,
     train_both,
 )
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.world.settings import CAUSES, PlannedFault, WorldSettings
 from limitlens.features.spine import book
 from limitlens.limits.state import next_state, state_at
 
 PLAYERS = ("behaviour", "data", "model", "policy", "state")
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Truth:
 
     without: pd.DataFrame
     alone: pd.DataFrame
-    change: Ints
+    change: IntArray
 
     @property
     def necessary(self) -> pd.DataFrame:
@@ -93,7 +90,7 @@ def true_causes(ground: Ground, iterations: Iterations, decided: Decided) -> Tru
     repeated = features_at(repeated_store(ground, accounts), accounts, T1, T1)
     s0, s1 = decided.state0, decided.state1
 
-    def limit(table: pd.DataFrame, m: Bools, p: Bools, state: pd.DataFrame) -> Ints:
+    def limit(table: pd.DataFrame, m: BoolArray, p: BoolArray, state: pd.DataFrame) -> IntArray:
         return decide_mixed(iterations, table, m, p, state)[0]
 
     start, change = limit(clean0, old, old, s0), decided.limit1 - decided.limit0
@@ -134,7 +131,7 @@ def true_groups(ground: Ground, iterations: Iterations, decided: Decided) -> Tru
     return Truth(pd.DataFrame(without), pd.DataFrame(alone), decided.limit1 - decided.limit0)
 
 
-def _state_after(iterations: Iterations, table: pd.DataFrame, old: Bools, state: pd.DataFrame) -> pd.DataFrame:
+def _state_after(iterations: Iterations, table: pd.DataFrame, old: BoolArray, state: pd.DataFrame) -> pd.DataFrame:
     """State before the second decision, had the first been made on these features."""
     decided = decide_mixed(iterations, table, old, old, state)[1]
     at0 = pd.Series(pd.Timestamp(T0), state.index).dt.as_unit("us")

@@ -5,9 +5,9 @@ the decision, and from the delivered limit when a model is trained. The feature 
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import IntArray
 from limitlens.features.declarations import FeatureSet
 
 #: What stands for the limit of a line that has none, such as a loan: a column of int64 has no null.
@@ -30,11 +30,21 @@ def taken_names(features: FeatureSet) -> frozenset[str]:
     return frozenset(name.lower() for name in (*features.columns, *line_column_names(features)))
 
 
+def limit_and_age(lines: pd.DataFrame) -> tuple[IntArray, IntArray]:
+    """What every model and rule reads of a line itself: its limit in cents and its age in days.
+
+    Parameters
+    ----------
+    lines : DataFrame of n rows with ``limit_cents`` and ``line_age_days``
+    """
+    return lines["limit_cents"].to_numpy(np.int64), lines["line_age_days"].to_numpy(np.int64)
+
+
 def line_columns(
     features: FeatureSet,
     table: pd.DataFrame,
-    limit_cents: npt.NDArray[np.int64],
-    line_age_days: npt.NDArray[np.int64],
+    limit_cents: IntArray,
+    line_age_days: IntArray,
 ) -> pd.DataFrame:
     """Compute the columns of the line.
 

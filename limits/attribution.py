@@ -10,11 +10,9 @@ from functools import cache
 from itertools import permutations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from limitlens.data.arrays import BoolArray, IntArray
 
 PLAYERS = ("behaviour", "data", "model", "policy", "state")
 ORDERS = 120

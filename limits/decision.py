@@ -9,11 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 
 _CODE = {action: code for code, action in enumerate(ACTIONS)}
 _KEEP, _REVIEW = _CODE["keep"], _CODE["review"]

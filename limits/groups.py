@@ -10,15 +10,13 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.features.declarations import FeatureSet
 from limitlens.limits.attribution import ORDERS, behaviour_contexts
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import in_contexts, rows_differ
-
-IntArray = npt.NDArray[np.int64]
 
 ATTRIBUTES = "attributes"
 
@@ -121,12 +119,12 @@ def _mixes(
 
 def _group_differs(
     sets: Mapping[str, FeatureSet], group: str, tables: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
-) -> npt.NDArray[np.bool_]:
+) -> BoolArray:
     """Of which accounts any column of a group moved between C0 and C1."""
     found = []
     for digest, features in sets.items():
         names = group_columns(features, group) if group in behaviour_groups(features) else []
         old, new = (table[names] for table in tables[digest])
         found.append(rows_differ(old, new))
-    different: npt.NDArray[np.bool_] = np.any(found, axis=0)
+    different: BoolArray = np.any(found, axis=0)
     return different

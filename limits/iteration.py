@@ -4,11 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from limitlens.features.line import line_columns
+from limitlens.data.arrays import FloatArray
+from limitlens.features.line import limit_and_age, line_columns
 from limitlens.limits.decision import decide
 from limitlens.limits.policy import Policy
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
@@ -37,14 +36,14 @@ class Iteration:
         """Sha256 over the digests of model and policy."""
         return hashlib.sha256(f"{self.model.digest}:{self.policy.digest}".encode()).hexdigest()
 
-    def score(self, table: pd.DataFrame, state: pd.DataFrame) -> npt.NDArray[np.float64]:
+    def score(self, table: pd.DataFrame, state: pd.DataFrame) -> FloatArray:
         """PD of each line, from its features and its state."""
-        limit, age = state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
+        limit, age = limit_and_age(state)
         return predict_pd(self.model, table, limit, age)
 
-    def rules(self, table: pd.DataFrame, pd_: npt.NDArray[np.float64], state: pd.DataFrame) -> pd.DataFrame:
+    def rules(self, table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame) -> pd.DataFrame:
         """Decisions of the policy for given PDs; the rules see features and line columns."""
-        limit, age = state["limit_cents"].to_numpy(np.int64), state["line_age_days"].to_numpy(np.int64)
+        limit, age = limit_and_age(state)
         line = line_columns(self.model.features, table, limit, age)
         return decide(pd.concat([table, line], axis=1), pd_, state, self.policy)
 

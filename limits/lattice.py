@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.errors import IntegrityError
 from limitlens.limits.attribution import LATTICE
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS
-
-IntArray = npt.NDArray[np.int64]
 
 #: Data states in the order of the chain.
 CHAIN = ("O0", "C0", "C1", "O1")
@@ -122,7 +121,7 @@ def in_contexts(
     return limit, action
 
 
-def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> BoolArray:
     """Where two tables of the same accounts and as-of times differ in what a decision reads.
 
     Parameters

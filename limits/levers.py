@@ -12,13 +12,11 @@ incoming payments and what other accounts do are nobody's lever.
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.features.declarations import Aggregate, FeatureSet
 from limitlens.limits.groups import with_ratios
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Draws, purchases and transfers are left out of so many days before the decision.
 REACH_DAYS = 30

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import IntArray
 from limitlens.limits.attribution import PLAYERS, attribute
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import evaluate
@@ -27,7 +27,7 @@ def split_model(
     tables: Mapping[tuple[str, str], pd.DataFrame],
     old_state: pd.DataFrame,
     new_state: pd.DataFrame,
-) -> npt.NDArray[np.int64]:
+) -> IntArray:
     """Split the model share of n accounts among members and calibration.
 
     Parameters

@@ -3,9 +3,9 @@
 from dataclasses import astuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray
 from limitlens.data.errors import ConfigError
 from limitlens.limits.decision import holds
 from limitlens.limits.policy import Disqualifier, Policy
@@ -57,7 +57,7 @@ def qualify(applications: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     )
 
 
-def _disqualified(applications: pd.DataFrame, by: Disqualifier) -> npt.NDArray[np.bool_]:
+def _disqualified(applications: pd.DataFrame, by: Disqualifier) -> BoolArray:
     found = np.ones(len(applications), bool)
     for condition in by.when:
         if condition.column not in applications:

@@ -4,9 +4,9 @@ It acts after the decisions and changes none of them: what waits beyond the capa
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.limits.decision import avoidable_loss_cents, log_odds
 from limitlens.limits.policy import Policy
 
@@ -62,7 +62,7 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     )
 
 
-def _rank(reviews: pd.DataFrame, loss: npt.NDArray[np.float64], policy: Policy) -> npt.NDArray[np.float64]:
+def _rank(reviews: pd.DataFrame, loss: FloatArray, policy: Policy) -> FloatArray:
     """What is smallest comes first."""
     pd_ = reviews["pd"].to_numpy(np.float64)
     if policy.reviews.order == "avoidable_loss":
@@ -70,5 +70,5 @@ def _rank(reviews: pd.DataFrame, loss: npt.NDArray[np.float64], policy: Policy) 
     if policy.reviews.order == "pd":
         return -pd_
     cut = np.array([policy.cut_offs(segment).decrease_above_pd for segment in reviews["segment"]])
-    distance: npt.NDArray[np.float64] = np.abs(log_odds(pd_) - log_odds(cut))
+    distance: FloatArray = np.abs(log_odds(pd_) - log_odds(cut))
     return distance

@@ -13,7 +13,7 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from limitlens.features.line import line_columns
+from limitlens.features.line import limit_and_age, line_columns
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.levers import LEVERS, pull
 from limitlens.limits.policy import ACTIONS, ADVERSE, Condition
@@ -121,7 +121,7 @@ def _pulled(
 
 def _columns(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:
     """Features and columns of the line."""
-    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    limit, age = limit_and_age(state)
     return pd.concat([table, line_columns(iteration.model.features, table, limit, age)], axis=1)
 
 

@@ -7,10 +7,10 @@ old decision can be put into a new one with the days it had then.
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from limitlens.data.arrays import BoolArray
 from limitlens.data.frames import to_arrow
 from limitlens.limits.policy import ADVERSE
 
@@ -37,13 +37,13 @@ STATE_TYPE = pa.struct(
 STATE_COLUMNS = tuple(STATE_TYPE.field(i).name for i in range(STATE_TYPE.num_fields))
 
 
-def in_holdout(account_ids: pd.Series, share: float, salt: str) -> npt.NDArray[np.bool_]:
+def in_holdout(account_ids: pd.Series, share: float, salt: str) -> BoolArray:
     """Choose the do-not-cut holdout by a salted hash, so that a line is in or out for good."""
     marks = [int(hashlib.sha256(f"{salt}:{a}".encode()).hexdigest()[:8], 16) / 16**8 for a in account_ids]
     return np.array(marks, np.float64) < share
 
 
-def first_state(lines: pd.DataFrame, holdout: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def first_state(lines: pd.DataFrame, holdout: BoolArray) -> pd.DataFrame:
     """State of lines that have no decision yet: the delivered limit, no timer running.
 
     Parameters

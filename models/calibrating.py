@@ -1,17 +1,14 @@
 """Calibrating: three maps are fitted, the one that predicts best on later rows is kept; on few bads the level alone."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.models.calibration import Calibration, Method, calibration_inputs
 from limitlens.models.validation import MIN_BADS
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 #: In the order of preference: a later one must predict better by more than one standard error.
 METHODS: tuple[Method, ...] = ("platt", "beta", "isotonic")

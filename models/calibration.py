@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from limitlens.data.arrays import FloatArray
 
 Method = Literal["level", "platt", "beta", "isotonic"]
 

@@ -9,16 +9,13 @@ the way LightGBM sends them. The trees are walked with a stack.
 from math import factorial
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import account_numbers
 from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
 from limitlens.models.trees import Trees, read_trees
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def change_of_score(

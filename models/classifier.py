@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.progress import Part, Progress
 from limitlens.data.resources import thread_count
 from limitlens.models.calibrating import choose_calibration
@@ -23,10 +24,6 @@ from limitlens.models.calibration import to_pd
 from limitlens.models.held_out import latest_rows
 from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.scorer import AccountArray, Member, Scorer, mean_scores
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 #: Trees between two lines about how far a training is.
 _TOLD_EVERY = 25

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import write_text
 from limitlens.features.declarations import FeatureSet
@@ -23,9 +23,6 @@ from limitlens.models.calibration import Calibration, to_pd
 from limitlens.models.inputs import Categories, account_numbers, model_columns, model_inputs
 from limitlens.models.scorer import Member, Scorer
 from limitlens.models.settings import TrainSettings
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: Of a model's files; what an earlier version of limitlens wrote would be scored otherwise.
 _FORMAT = 5

@@ -8,16 +8,13 @@ also what the SHAP library asks it for. Every validation report says how well th
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.features.reasons import MAX_REASONS, NOT_BEFORE_DAYS
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import account_numbers
 from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 def shap_values(

@@ -19,8 +19,7 @@ from fairlearn.metrics import (
     true_positive_rate,
 )
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from limitlens.data.arrays import BoolArray, FloatArray
 
 #: Smaller groups are taken together: their shares would be chance.
 MIN_ROWS = 100

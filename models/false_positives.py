@@ -4,11 +4,9 @@ Outcomes are known only where nothing was cut yet, so the contrast is drawn on t
 lender left them, decided on paper with out-of-sample PDs.
 """
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-BoolArray = npt.NDArray[np.bool_]
+from limitlens.data.arrays import BoolArray
 
 
 def contrast(shap: pd.DataFrame, bad: BoolArray, reason_of: dict[str, str]) -> pd.DataFrame:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from limitlens.data.arrays import BoolArray
+
 #: The latest periods are held out together until they have this share of the rows: a delivery may end with a few lines.
 HELD_OUT_SHARE = 0.05
 
 
-def latest_rows(period: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def latest_rows(period: npt.NDArray[Any]) -> BoolArray:
     """Rows of the latest periods, as many of them as have :data:`HELD_OUT_SHARE` of all rows together.
 
     Parameters

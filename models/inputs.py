@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, line_columns
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: Values of each text column, in the order of their codes; anything else is missing.
 Categories = Mapping[str, tuple[str, ...]]

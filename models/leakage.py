@@ -7,16 +7,12 @@ avoidance. *ACM Transactions on Knowledge Discovery from Data* 6(4).
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.validation import measure, paired_auc_gain
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 #: An input that ranks as well alone is nothing a lender could know before.
 AUC_ALONE = 0.95

@@ -4,13 +4,11 @@ A constraint of the trainer can break without a word, so it is checked on the tr
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import monotone_directions
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Values at which each column is tried.
 _STEPS = 9

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.models.fairness import FEW, NOT_KNOWN
 from limitlens.models.inputs import fold_of
 from limitlens.models.scorer import AccountArray
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 ObjectArray = npt.NDArray[np.object_]
 
 #: From this AUC on the inputs stand for the attribute.
@@ -108,9 +107,7 @@ def find_proxy(
     return Proxy(str(best), len(group), auc, tuple(columns[k] for k in strongest), _correlation_ratio(group, pd_))
 
 
-def _told(
-    data: lgb.Dataset, inputs: FloatArray, is_it: npt.NDArray[np.bool_], fold: IntArray
-) -> tuple[float, FloatArray]:
+def _told(data: lgb.Dataset, inputs: FloatArray, is_it: BoolArray, fold: IntArray) -> tuple[float, FloatArray]:
     """Mean AUC over the folds in which there are both, and the gain of each input."""
     aucs, gain = [], np.zeros(inputs.shape[1])
     for held in range(_FOLDS):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.resources import thread_count
 from limitlens.models.calibration import Calibration, to_pd
 from limitlens.models.inputs import fold_of
@@ -23,7 +24,6 @@ from limitlens.models.inputs import fold_of
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-FloatArray = npt.NDArray[np.float64]
 AccountArray = npt.NDArray[np.uint64]
 
 

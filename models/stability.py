@@ -8,10 +8,9 @@ freedom (Yurdakul & Naranjo, Statistical properties of the population stability 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import chi2
 
-FloatArray = npt.NDArray[np.float64]
+from limitlens.data.arrays import FloatArray
 
 
 @dataclass(frozen=True)

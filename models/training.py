@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.contracts import contract_digest
 from limitlens.data.progress import Progress
 from limitlens.features.declarations import FeatureSet
@@ -23,10 +24,6 @@ from limitlens.models.inputs import (
 )
 from limitlens.models.scorer import Scorer
 from limitlens.models.settings import TrainSettings
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 #: New lines have a scorer of their own from so many bad ones on; with fewer it would know less than the one for all.
 NEW_LINE_BADS = 200

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
+from limitlens.features.line import limit_and_age
 from limitlens.models.calibrating import METHODS, choose_calibration, fit_calibration
 from limitlens.models.calibration import Calibration, Method, to_pd
 from limitlens.models.classifier import DefaultRiskClassifier
@@ -268,10 +269,6 @@ def table(small_workspace: Workspace) -> TrainingTable:
 Columns = tuple[np.ndarray, np.ndarray]
 
 
-def columns(rows: pd.DataFrame) -> Columns:
-    return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-
-
 @pytest.fixture(scope="module")
 def new_line_bads() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -283,7 +280,7 @@ def new_line_bads() -> Iterator[None]:
 def trained(table: TrainingTable, new_line_bads: None) -> tuple[TrainingTable, object]:
     rows = table.part("train")
     model = train_model(
-        table.features, rows, *columns(rows), rows["bad"].to_numpy(bool), settings=SMALL, labels_end="2026-01-01"
+        table.features, rows, *limit_and_age(rows), rows["bad"].to_numpy(bool), settings=SMALL, labels_end="2026-01-01"
     )
     return table, model
 
@@ -291,7 +288,7 @@ def trained(table: TrainingTable, new_line_bads: None) -> tuple[TrainingTable, o
 def test_new_lines_are_scored_by_their_own_members(trained) -> None:  # type: ignore[no-untyped-def]
     table, model = trained
     rows = table.part("train").head(500)
-    limit, age = columns(rows)
+    limit, age = limit_and_age(rows)
     whole, book = predict_pd(model, rows, limit, age), predict_pd(replace(model, new_lines=None), rows, limit, age)
     new = age < SMALL.new_line_days
     assert new.any()
@@ -302,7 +299,7 @@ def test_new_lines_are_scored_by_their_own_members(trained) -> None:  # type: ig
 def test_an_account_is_scored_by_the_member_of_each_turn_that_never_saw_it(trained) -> None:  # type: ignore[no-untyped-def]
     table, model = trained
     rows = table.part("train").head(60)
-    limit, age = columns(rows)
+    limit, age = limit_and_age(rows)
     inputs, account = model.inputs(rows, limit, age), account_numbers(rows["account_id"])
     expected = []
     for i in range(len(rows)):
@@ -317,16 +314,16 @@ def test_an_account_is_scored_by_the_member_of_each_turn_that_never_saw_it(train
 def test_a_row_alone_or_with_columns_reordered_has_the_same_pd_bit_for_bit(trained) -> None:  # type: ignore[no-untyped-def]
     table, model = trained
     rows = table.part("train").head(50)
-    whole = predict_pd(model, rows, *columns(rows))
+    whole = predict_pd(model, rows, *limit_and_age(rows))
     shuffled = rows[rows.columns[::-1]]
-    alone = [predict_pd(model, shuffled.iloc[[i]], *columns(rows.iloc[[i]]))[0] for i in range(len(rows))]
+    alone = [predict_pd(model, shuffled.iloc[[i]], *limit_and_age(rows.iloc[[i]]))[0] for i in range(len(rows))]
     assert whole.tolist() == alone
 
 
 def test_shap_values_of_the_members_sum_to_the_calibrated_log_odds(trained) -> None:  # type: ignore[no-untyped-def]
     table, model = trained
     rows = table.part("train").head(40)
-    limit, age = columns(rows)
+    limit, age = limit_and_age(rows)
     pd_ = predict_pd(model, rows, limit, age)
     rest = np.log(pd_ / (1 - pd_)) - shap_values(model, rows, limit, age).sum(axis=1)
     account = account_numbers(rows["account_id"])
@@ -343,7 +340,7 @@ def test_training_again_gives_the_same_text_and_a_champion_stays_in_it(trained) 
 
     def again(champion: object) -> object:
         return train_model(
-            table.features, rows, *columns(rows), bad, settings=SMALL, labels_end="2026-01-01", champion=champion
+            table.features, rows, *limit_and_age(rows), bad, settings=SMALL, labels_end="2026-01-01", champion=champion
         )
 
     assert again(None).digest == model.digest  # type: ignore[attr-defined]
@@ -416,11 +413,11 @@ def test_the_report_sees_when_explanations_do_not_sum_to_the_score(
 ) -> None:
     table, model = trained
     rows = table.part("train").head(30)
-    assert additivity_error(model, rows, *columns(rows)) < 1e-12
+    assert additivity_error(model, rows, *limit_and_age(rows)) < 1e-12
     real, wrong = Member.raw, model.book.members[-1]
 
     def damaged(member: Member, inputs: np.ndarray, **options: bool) -> np.ndarray:
         return real(member, inputs, **options) + (0.01 if member is wrong and not options else 0.0)
 
     monkeypatch.setattr(Member, "raw", damaged)
-    assert additivity_error(model, rows, *columns(rows)) == pytest.approx(0.01)
+    assert additivity_error(model, rows, *limit_and_age(rows)) == pytest.approx(0.01)

@@ -19,6 +19,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import ConfigError, InputError, IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.features.declarations import FeatureSet
+from limitlens.features.line import limit_and_age
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS, attribute
 from limitlens.limits.groups import mix, split_behaviour
@@ -265,7 +266,7 @@ def test_shap_values_and_a_constant_sum_to_the_log_odds(small_workspace: Workspa
     rows = recorded_decisions(small_workspace).tail(300).reset_index(drop=True)
     moments = pd.DataFrame({"account_id": rows["account_id"], "t": rows["as_of"]})
     table, state = rebuilt(small_workspace, iteration.model.features, moments, "t", "t"), state_before(rows)
-    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    limit, age = limit_and_age(state)
     pd_ = iteration.score(table, state)
     rest = np.log(pd_ / (1 - pd_)) - shap_values(iteration.model, table, limit, age).sum(axis=1)
     account, turns = account_numbers(rows["account_id"]), range(iteration.model.settings.rounds)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from limitlens.data.world.chance import Bools, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.fortune import DUE_DAY, Fortune, sigmoid
 from limitlens.data.world.people import FIXED, RING_DAYS
 from limitlens.data.world.scene import Scene
@@ -31,11 +31,11 @@ _COLUMNS = ["owner", "cause", "day", "days", "strength"]
 
 def episodes(
     scene: Scene,
-    able: Floats,
+    able: FloatArray,
     fortune: Fortune,
     *,
-    lost: Bools,
-    wait_days: Floats,
+    lost: BoolArray,
+    wait_days: FloatArray,
     without: Collection[str],
 ) -> pd.DataFrame:
     """Episodes that begin in a month.
@@ -55,11 +55,11 @@ def episodes(
         ``strength`` is the severity as it struck, in the unit of ``conf/world.toml``.
     """
 
-    def by_chance(cause: str, tilt: Floats | float = 1.0) -> Bools:
+    def by_chance(cause: str, tilt: FloatArray | float = 1.0) -> BoolArray:
         struck = scene.chance.below(scene.world.causes[cause].rate * tilt, cause, scene.number, scene.month.index)
         return struck & (scene.people.opened_day < scene.month.first - 5) & (scene.number >= FIXED)
 
-    strikes: dict[str, Callable[[], Bools]] = {
+    strikes: dict[str, Callable[[], BoolArray]] = {
         "burst_borrowing": lambda: by_chance("burst_borrowing", 2 * sigmoid(-0.9 * able)),
         "cash_out": lambda: _cash_outs(scene),
         "income_loss": lambda: lost,
@@ -79,25 +79,25 @@ def episodes(
     return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else _begin(scene, CAUSES[0], calm, wait_days)
 
 
-def _cash_outs(scene: Scene) -> Bools:
+def _cash_outs(scene: Scene) -> BoolArray:
     chosen = scene.chance.below(scene.world.causes["cash_out"].rate, "cash_out", scene.number)
     chosen &= scene.people.ring < 0
     return scene.month.holds(scene.people.opened_day) & (chosen | (scene.number < FIXED))
 
 
-def _bust_out(scene: Scene) -> Bools:
+def _bust_out(scene: Scene) -> BoolArray:
     day = _ring_day(scene)
     return (scene.people.ring >= 0) & scene.month.holds(day) & (scene.people.opened_day < day)
 
 
-def _ring_day(scene: Scene) -> Floats:
+def _ring_day(scene: Scene) -> FloatArray:
     """The day a ring empties its lines: two to four months after its last member opened one."""
     wait = RING_DAYS + 60 + 60 * scene.chance.uniform("ring waits", scene.people.ring + 1)
     first_opening = scene.people.opened_day - RING_DAYS * scene.chance.uniform("joins", scene.number)
     return np.where(scene.people.ring >= 0, first_opening + wait, -1.0)
 
 
-def _begin(scene: Scene, cause: str, owner: Ints, wait_days: Floats) -> pd.DataFrame:
+def _begin(scene: Scene, cause: str, owner: IntArray, wait_days: FloatArray) -> pd.DataFrame:
     number, severity = scene.number[owner], scene.world.causes[cause].severity
     day = scene.month.first + 25 * scene.chance.uniform(f"{cause} day", number, scene.month.index)
     days = np.full(len(owner), _DAYS.get(cause, 30.0))
@@ -133,7 +133,7 @@ def consequences(scene: Scene, fortune: Fortune, found: pd.DataFrame) -> Fortune
     )
 
 
-def _of_cause(found: pd.DataFrame, cause: str, column: str, count: int) -> Floats:
+def _of_cause(found: pd.DataFrame, cause: str, column: str, count: int) -> FloatArray:
     """One column of the episodes of a cause by customer, NaN where it does not strike."""
     rows, values = found[found["cause"] == cause], np.full(count, np.nan)
     values[rows["owner"]] = rows[column]

@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -45,30 +43,30 @@ class Chance:
     seed: int
     future: int = 0
 
-    def uniform(self, purpose: str, *keys: Any) -> Floats:
+    def uniform(self, purpose: str, *keys: Any) -> FloatArray:
         """Numbers in (0, 1), one for each combination of the keys (integers or int arrays, broadcast)."""
         start = hashlib.sha256(f"{self.seed}:{self.future}:{purpose}".encode()).digest()[:8]
         with np.errstate(over="ignore"):
             state = np.asarray(int.from_bytes(start, "little"), np.uint64)
             for key in keys:
                 state = _mixed(state + (np.asarray(key).astype(np.uint64) + np.uint64(1)) * _STEP)
-        drawn: Floats = ((state >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        drawn: FloatArray = ((state >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
         return drawn
 
-    def normal(self, purpose: str, *keys: Any) -> Floats:
+    def normal(self, purpose: str, *keys: Any) -> FloatArray:
         """Standard normal numbers."""
-        drawn: Floats = ndtri(self.uniform(purpose, *keys))
+        drawn: FloatArray = ndtri(self.uniform(purpose, *keys))
         return drawn
 
-    def below(self, share: Any, purpose: str, *keys: Any) -> Bools:
+    def below(self, share: Any, purpose: str, *keys: Any) -> BoolArray:
         """True with probability ``share``."""
         return np.asarray(self.uniform(purpose, *keys) < share)
 
-    def pick(self, count: int, purpose: str, *keys: Any) -> Ints:
+    def pick(self, count: int, purpose: str, *keys: Any) -> IntArray:
         """Whole numbers from 0 up to ``count``, each equally likely."""
         return (self.uniform(purpose, *keys) * count).astype(np.int64)
 
-    def poisson(self, mean: Floats, purpose: str, *keys: Any) -> Ints:
+    def poisson(self, mean: FloatArray, purpose: str, *keys: Any) -> IntArray:
         """Poisson counts of given means, by inversion; at most 60."""
         drawn = self.uniform(purpose, *keys)
         mass = np.exp(-mean)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from limitlens.data.world.chance import Bools, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.fortune import sigmoid
 from limitlens.data.world.people import CATEGORIES, People, elsewhere
 from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
@@ -19,7 +19,7 @@ _SEASON = np.array([1.05, 1.15, 0.9, 0.95, 1.0, 1.1, 0.95, 0.95, 1.0, 1.05, 1.3,
 _STOCK = CATEGORIES.index("stock")
 
 
-def spending(scene: Scene, able: Floats, free_cents: Ints) -> pd.DataFrame:
+def spending(scene: Scene, able: FloatArray, free_cents: IntArray) -> pd.DataFrame:
     """Purchases, draws and refunds.
 
     Parameters
@@ -44,7 +44,7 @@ def spending(scene: Scene, able: Floats, free_cents: Ints) -> pd.DataFrame:
     return pd.concat([rows, _refunds(scene, rows)], ignore_index=True)
 
 
-def _spent(scene: Scene, kind: str, counts: Ints, scale: Floats, spread: float) -> pd.DataFrame:
+def _spent(scene: Scene, kind: str, counts: IntArray, scale: FloatArray, spread: float) -> pd.DataFrame:
     owner, place = repeated(np.arange(len(counts)), counts)
     keys = (scene.number[owner], scene.month.index, place)
     amount = scale[owner] * np.exp(spread * scene.chance.normal(f"{kind} amount", *keys) - spread**2 / 2)
@@ -60,12 +60,12 @@ def _spent(scene: Scene, kind: str, counts: Ints, scale: Floats, spread: float) 
     return rows.assign(category=np.where(stock, _STOCK, bought), channel=channel)
 
 
-def _day_after_pay(scene: Scene, kind: str, owner: Ints, place: Ints) -> Floats:
+def _day_after_pay(scene: Scene, kind: str, owner: IntArray, place: IntArray) -> FloatArray:
     """More is spent in the days after the pay day than before the next."""
     keys = (scene.number[owner], scene.month.index, place)
     since_pay = scene.chance.uniform(f"{kind} day", *keys) ** 1.25 * scene.month.days
     day = np.floor((_PAY_DAYS[scene.people.segment[owner]] + since_pay) % scene.month.days)
-    day_of_month: Floats = scene.month.first + day + hours(scene.chance.uniform(f"{kind} hour", *keys))
+    day_of_month: FloatArray = scene.month.first + day + hours(scene.chance.uniform(f"{kind} hour", *keys))
     return day_of_month
 
 
@@ -77,7 +77,7 @@ def _refunds(scene: Scene, rows: pd.DataFrame) -> pd.DataFrame:
     return back.assign(stream="refund", kind="refund", day=back["day"] + wait)
 
 
-def interest(scene: Scene, revolved_cents: Ints) -> pd.DataFrame:
+def interest(scene: Scene, revolved_cents: IntArray) -> pd.DataFrame:
     """Interest on what was carried over, charged two hours into the month."""
     fee = revolved_cents // 80
     charged = np.flatnonzero(fee > 0)
@@ -86,11 +86,11 @@ def interest(scene: Scene, revolved_cents: Ints) -> pd.DataFrame:
     return rows.assign(category=CASH, channel="system")
 
 
-def _open(people: People, rows: pd.DataFrame) -> Bools:
+def _open(people: People, rows: pd.DataFrame) -> BoolArray:
     return np.asarray(rows["day"].to_numpy() > people.opened_day[rows["owner"]])
 
 
-def salary_waits(scene: Scene) -> Floats:
+def salary_waits(scene: Scene) -> FloatArray:
     """Days by which each customer's employer pays late this month, 0 for most."""
     delay, employer = scene.world.causes["salary_delay"], scene.people.employer
     keys = (employer + 1, scene.month.index)
@@ -98,13 +98,13 @@ def salary_waits(scene: Scene) -> Floats:
     return np.where(strikes, delay.severity * (0.6 + 0.8 * scene.chance.uniform("how late", *keys)), 0.0)
 
 
-def transfers(scene: Scene, able: Floats, *, income_share: Floats, wait_days: Floats) -> pd.DataFrame:
+def transfers(scene: Scene, able: FloatArray, *, income_share: FloatArray, wait_days: FloatArray) -> pd.DataFrame:
     """Income on the pay day, from an employer or from clients, and money sent to others."""
     rows = pd.concat([_income(scene, income_share, wait_days), _sent(scene, able)], ignore_index=True)
     return rows[_open(scene.people, rows) & (rows["amount_cents"] > 0)]
 
 
-def _income(scene: Scene, income_share: Floats, wait_days: Floats) -> pd.DataFrame:
+def _income(scene: Scene, income_share: FloatArray, wait_days: FloatArray) -> pd.DataFrame:
     chance, people, keys = scene.chance, scene.people, (scene.number, scene.month.index)
     regular = chance.below(_IS_PAID[people.segment], "is paid", *keys)
     spread = _INCOME_SPREAD[people.segment]
@@ -117,7 +117,7 @@ def _income(scene: Scene, income_share: Floats, wait_days: Floats) -> pd.DataFra
     return rows.assign(amount_cents=whole_cents(income[paid]), counterparty=_parties("payer", payer))
 
 
-def _sent(scene: Scene, able: Floats) -> pd.DataFrame:
+def _sent(scene: Scene, able: FloatArray) -> pd.DataFrame:
     chance, people = scene.chance, scene.people
     counts = chance.poisson(0.2 + 0.25 * sigmoid(-able), "sends", scene.number, scene.month.index)
     owner, place = repeated(np.arange(len(able)), counts)
@@ -129,12 +129,12 @@ def _sent(scene: Scene, able: Floats) -> pd.DataFrame:
     return rows.assign(amount_cents=whole_cents(sent), counterparty=_parties("person", whom))
 
 
-def _parties(kind: str, numbers: Ints) -> pd.Series:
+def _parties(kind: str, numbers: IntArray) -> pd.Series:
     codes, unique = pd.factorize(numbers)
     return pd.Series(np.array([f"{kind}-{k}" for k in unique], object)[codes] if len(unique) else codes)
 
 
-def sign_ins(scene: Scene, phone: Ints) -> tuple[pd.DataFrame, Ints]:
+def sign_ins(scene: Scene, phone: IntArray) -> tuple[pd.DataFrame, IntArray]:
     """Sign-ins of the month, and the phone each customer has afterwards.
 
     Some change their phone, some travel, some mistype; the members of a ring use its phone now and then.

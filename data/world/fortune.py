@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from limitlens.data.world.chance import Bools, Chance, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.people import People
 from limitlens.data.world.scene import Scene
 
@@ -35,13 +36,13 @@ class Fortune:
         Months: income is lost before, instalments are missed before, nothing is ever paid from then on.
     """
 
-    stress: Floats
-    unpaid: Ints
-    poor_until: Ints
-    forgets_until: Ints
-    gone_from: Ints
+    stress: FloatArray
+    unpaid: IntArray
+    poor_until: IntArray
+    forgets_until: IntArray
+    gone_from: IntArray
 
-    def some(self, chosen: Ints) -> "Fortune":
+    def some(self, chosen: IntArray) -> "Fortune":
         """The state of the customers at some places."""
         return Fortune(**{part.name: getattr(self, part.name)[chosen] for part in fields(self)})
 
@@ -54,10 +55,10 @@ class Payment:
     oldest unpaid instalment is paid, and the new one is left open; ``arrears_day``: when, in days of the month.
     """
 
-    missed: Bools
-    cures: Bools
-    catches_up: Bools
-    arrears_day: Floats
+    missed: BoolArray
+    cures: BoolArray
+    catches_up: BoolArray
+    arrears_day: FloatArray
 
 
 def birth(chance: Chance, people: People) -> Fortune:
@@ -66,7 +67,7 @@ def birth(chance: Chance, people: People) -> Fortune:
     return Fortune(0.7 * chance.normal("first stress", people.number), none, none, none, none + 10_000)
 
 
-def economy(chance: Chance, months: int) -> Floats:
+def economy(chance: Chance, months: int) -> FloatArray:
     """State of the economy by month: stress that everybody shares, AR(1)."""
     level, path = 0.0, np.zeros(months)
     for month in range(months):
@@ -75,14 +76,14 @@ def economy(chance: Chance, months: int) -> Floats:
     return path
 
 
-def loses_income(scene: Scene, fortune: Fortune) -> Bools:
+def loses_income(scene: Scene, fortune: Fortune) -> BoolArray:
     """Who loses income this month; the self-employed twice as often."""
     rate = scene.world.causes["income_loss"].rate * np.array([0.8, 1.6, 0.6, 1.2])[scene.people.segment]
     strikes = scene.chance.below(rate, "loses income", scene.number, scene.month.index)
     return strikes & (fortune.poor_until <= scene.month.index)
 
 
-def live(scene: Scene, fortune: Fortune, lost: Bools) -> Fortune:
+def live(scene: Scene, fortune: Fortune, lost: BoolArray) -> Fortune:
     """The state after the news of the month: who lost income is poor for three to six months."""
     spell = scene.month.index + 3 + scene.chance.pick(4, "how long poor", scene.number, scene.month.index)
     jump = np.where(lost, 3.2 * scene.world.causes["income_loss"].severity, 0.0)
@@ -94,19 +95,19 @@ def live(scene: Scene, fortune: Fortune, lost: Bools) -> Fortune:
     )
 
 
-def ability(people: People, fortune: Fortune, economy_now: float) -> Floats:
+def ability(people: People, fortune: Fortune, economy_now: float) -> FloatArray:
     """Ability and will to pay, about standard normal."""
-    able: Floats = 0.6 * people.quality - 0.75 * fortune.stress - economy_now
+    able: FloatArray = 0.6 * people.quality - 0.75 * fortune.stress - economy_now
     return able
 
 
-def sigmoid(values: Floats) -> Floats:
+def sigmoid(values: FloatArray) -> FloatArray:
     """Logistic function."""
-    shares: Floats = 1.0 / (1.0 + np.exp(-values))
+    shares: FloatArray = 1.0 / (1.0 + np.exp(-values))
     return shares
 
 
-def pay(scene: Scene, fortune: Fortune, able: Floats) -> Payment:
+def pay(scene: Scene, fortune: Fortune, able: FloatArray) -> Payment:
     """Decide who pays what this month."""
     odds = _MISS[np.minimum(fortune.unpaid, 3)] - 1.15 * able
     missed = scene.chance.uniform("misses", scene.number, scene.month.index) < sigmoid(odds)
@@ -117,14 +118,14 @@ def pay(scene: Scene, fortune: Fortune, able: Floats) -> Payment:
     return Payment(missed, behind & whole, behind & ~whole, day)
 
 
-def unpaid_after(fortune: Fortune, payment: Payment, billed: Bools) -> Ints:
+def unpaid_after(fortune: Fortune, payment: Payment, billed: BoolArray) -> IntArray:
     """Unpaid instalments at the end of the month; who catches up by one leaves the new one open."""
     grown = fortune.unpaid + (payment.missed & billed)
-    after: Ints = np.where(payment.cures, 0, grown)
+    after: IntArray = np.where(payment.cures, 0, grown)
     return np.where(payment.catches_up & ~billed, np.maximum(fortune.unpaid - 1, 0), after)
 
 
-def defaults_in(fortune: Fortune, payment: Payment, month: int, month_days: list[int]) -> tuple[Bools, Floats]:
+def defaults_in(fortune: Fortune, payment: Payment, month: int, month_days: list[int]) -> tuple[BoolArray, FloatArray]:
     """Who is 90 days past due for the first time this month, and on which day since the start.
 
     The oldest of three unpaid instalments fell due three months ago; it is 90 days old unless it was paid before.

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.world.causes import consequences, episodes
-from limitlens.data.world.chance import Chance, Floats
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.fortune import (
     DEFAULT_COUNT,
     Fortune,
@@ -28,9 +29,9 @@ def default_probability(
     fortune: Fortune,
     *,
     month_days: list[int],
-    economy: Floats,
+    economy: FloatArray,
     futures: int,
-) -> Floats:
+) -> FloatArray:
     """Share of futures in which a line reaches 90 days past due within the months of given scenes.
 
     Parameters

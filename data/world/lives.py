@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.causes import consequences, episodes
-from limitlens.data.world.chance import Bools, Chance, Floats, Ints
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.everyday import interest, salary_waits, sign_ins, spending, transfers
 from limitlens.data.world.fortune import (
     DUE_DAY,
@@ -42,9 +43,9 @@ class Lives:
     """
 
     fortune: Fortune
-    balance_cents: Ints
-    phone: Ints
-    unpaid_cents: Ints
+    balance_cents: IntArray
+    phone: IntArray
+    unpaid_cents: IntArray
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Lived:
     lives: Lives
     rows: dict[str, pd.DataFrame]
     episodes: pd.DataFrame
-    default_day: Floats
+    default_day: FloatArray
 
 
 def born(chance: Chance, people: People, months: int) -> Lives:
@@ -64,13 +65,13 @@ def born(chance: Chance, people: People, months: int) -> Lives:
     return Lives(birth(chance, people), none, none, np.zeros((count, months), np.int64))
 
 
-def billed(people: People, lives: Lives, month_first: int) -> Bools:
+def billed(people: People, lives: Lives, month_first: int) -> BoolArray:
     """Lines with an instalment in a month: open before it, and something owed that is not billed yet."""
     return (people.opened_day < month_first) & (_unbilled(lives) > 0)
 
 
-def _unbilled(lives: Lives) -> Ints:
-    unbilled: Ints = np.maximum(lives.balance_cents - lives.unpaid_cents.sum(axis=1), 0)
+def _unbilled(lives: Lives) -> IntArray:
+    unbilled: IntArray = np.maximum(lives.balance_cents - lives.unpaid_cents.sum(axis=1), 0)
     return unbilled
 
 
@@ -127,16 +128,18 @@ def lived(
     return Lived(after, rows, found, np.where(reached & owing, day, np.nan))
 
 
-def _sum(rows: pd.DataFrame, people: People) -> Ints:
+def _sum(rows: pd.DataFrame, people: People) -> IntArray:
     return np.bincount(rows["owner"], rows["amount_cents"], len(people.number)).astype(np.int64)
 
 
-def _borrowed(bought: pd.DataFrame, people: People) -> Ints:
+def _borrowed(bought: pd.DataFrame, people: People) -> IntArray:
     returned = bought["kind"] == "refund"
     return _sum(bought[~returned], people) - _sum(bought[returned], people)
 
 
-def _spending(scene: Scene, lives: Lives, found: pd.DataFrame, able: Floats, quiet: Bools) -> tuple[pd.DataFrame, Ints]:
+def _spending(
+    scene: Scene, lives: Lives, found: pd.DataFrame, able: FloatArray, quiet: BoolArray
+) -> tuple[pd.DataFrame, IntArray]:
     """Everyday consumption with interest, and what it leaves of the limit; a line emptied at once has none."""
     emptied = np.isin(np.arange(len(quiet)), found.loc[found["cause"] == "cash_out", "owner"])
     free = np.maximum(scene.people.limit_cents - lives.balance_cents, 0)
@@ -146,7 +149,7 @@ def _spending(scene: Scene, lives: Lives, found: pd.DataFrame, able: Floats, qui
     return pd.concat([bought, interest(scene, revolved)], ignore_index=True), np.where(quiet, 0, left)
 
 
-def _sign_ins(scene: Scene, phone: Ints, found: pd.DataFrame, quiet: Bools) -> tuple[pd.DataFrame, Ints]:
+def _sign_ins(scene: Scene, phone: IntArray, found: pd.DataFrame, quiet: BoolArray) -> tuple[pd.DataFrame, IntArray]:
     """Everyday sign-ins: none of those who are gone, none at home of those on a trip with a new phone."""
     rows, later = sign_ins(scene, phone)
     trips = found[found["cause"] == "innocent_device"].set_index("owner")["day"]
@@ -162,11 +165,11 @@ def _instalments(
     scene: Scene,
     lives: Lives,
     payment: Payment,
-    owing: Bools,
+    owing: BoolArray,
     *,
-    able: Floats,
-    wait_days: Floats,
-) -> tuple[pd.DataFrame, pd.DataFrame, Ints]:
+    able: FloatArray,
+    wait_days: FloatArray,
+) -> tuple[pd.DataFrame, pd.DataFrame, IntArray]:
     """Instalments of the month, repayments, and what stays open of every instalment."""
     owed = np.flatnonzero(owing)
     unbilled = _unbilled(lives)
@@ -189,7 +192,7 @@ def _instalments(
     return bills, paid, unpaid
 
 
-def _repaid(scene: Scene, bills: pd.DataFrame, able: Floats, wait_days: Floats) -> pd.DataFrame:
+def _repaid(scene: Scene, bills: pd.DataFrame, able: FloatArray, wait_days: FloatArray) -> pd.DataFrame:
     """The instalment of the month, early or late, at once or in two parts; late salary makes late payers."""
     owner = bills["owner"].to_numpy()
     number, m = scene.number[owner], scene.month.index
@@ -216,6 +219,6 @@ def _arrears(scene: Scene, lives: Lives, payment: Payment) -> pd.DataFrame:
     return rows.assign(amount_cents=lives.unpaid_cents[owner, instalment])
 
 
-def _oldest(lives: Lives, owner: Ints) -> Ints:
-    oldest: Ints = (lives.unpaid_cents[owner] > 0).argmax(axis=1)
+def _oldest(lives: Lives, owner: IntArray) -> IntArray:
+    oldest: IntArray = (lives.unpaid_cents[owner] > 0).argmax(axis=1)
     return oldest

@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from limitlens.data.world.chance import Bools, Chance, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.settings import WorldSettings
 
 SEGMENTS = ("salaried", "self_employed", "student", "merchant")
@@ -44,22 +45,22 @@ class People:
     month: 1 for lines paid in full, less for lines paid in instalments.
     """
 
-    number: Ints
-    segment: Ints
-    income_cents: Floats
-    quality: Floats
-    activity: Floats
-    limit_cents: Ints
-    due_share: Floats
-    opened_day: Floats
-    city: Ints
-    favourite: Ints
-    employer: Ints
-    ring: Ints
-    age: Ints
-    sex: Ints
+    number: IntArray
+    segment: IntArray
+    income_cents: FloatArray
+    quality: FloatArray
+    activity: FloatArray
+    limit_cents: IntArray
+    due_share: FloatArray
+    opened_day: FloatArray
+    city: IntArray
+    favourite: IntArray
+    employer: IntArray
+    ring: IntArray
+    age: IntArray
+    sex: IntArray
 
-    def some(self, chosen: Ints) -> "People":
+    def some(self, chosen: IntArray) -> "People":
         """The customers at some places."""
         return People(**{fact.name: getattr(self, fact.name)[chosen] for fact in fields(self)})
 
@@ -68,7 +69,7 @@ class People:
         return [f"A{number + 1:06d}" for number in self.number]
 
 
-def draw_people(chance: Chance, world: WorldSettings, number: Ints, month_days: list[int]) -> People:
+def draw_people(chance: Chance, world: WorldSettings, number: IntArray, month_days: list[int]) -> People:
     """Customers by their numbers; the same number is the same person in a portfolio of any size.
 
     Parameters
@@ -104,18 +105,18 @@ def draw_people(chance: Chance, world: WorldSettings, number: Ints, month_days: 
     )
 
 
-def elsewhere(chance: Chance, city: Ints, purpose: str, *keys: object) -> Ints:
+def elsewhere(chance: Chance, city: IntArray, purpose: str, *keys: object) -> IntArray:
     """Another city than the given one."""
     away = _city(chance, purpose, *keys)
-    moved: Ints = np.where(away == city, (city + 1) % len(CITIES), away)
+    moved: IntArray = np.where(away == city, (city + 1) % len(CITIES), away)
     return moved
 
 
-def _city(chance: Chance, purpose: str, *keys: object) -> Ints:
+def _city(chance: Chance, purpose: str, *keys: object) -> IntArray:
     return (chance.uniform(purpose, *keys) ** _CITY_CROWDING * len(CITIES)).astype(np.int64)
 
 
-def _rings(chance: Chance, world: WorldSettings, number: Ints) -> Ints:
+def _rings(chance: Chance, world: WorldSettings, number: IntArray) -> IntArray:
     """Ring of each account, -1 for none: some neighbourhoods have one."""
     group = number // RING_SPAN
     active = chance.below(min(1.0, world.causes["ring_fraud"].rate / _RING_SHARE), "ring", group)
@@ -123,9 +124,9 @@ def _rings(chance: Chance, world: WorldSettings, number: Ints) -> Ints:
     return np.where(member, group, -1)
 
 
-def _openings(chance: Chance, number: Ints, ring: Ints, month_days: list[int]) -> Floats:
+def _openings(chance: Chance, number: IntArray, ring: IntArray, month_days: list[int]) -> FloatArray:
     """Six in ten are there at the start; the others open every month; rings open within weeks."""
-    stock: Bools = chance.below(0.6, "stock", number)
+    stock: BoolArray = chance.below(0.6, "stock", number)
     old = -5 - 725 * chance.uniform("age of the line", number)
     new = chance.uniform("opening", number) * (month_days[-1] - 4)
     ring_opens = chance.uniform("ring opens", ring + 1) * month_days[-1] * 0.7

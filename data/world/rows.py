@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.data.contracts import SOURCES
 from limitlens.data.events import ARROW_TYPES
-from limitlens.data.world.chance import Floats, Ints
 from limitlens.data.world.people import CATEGORIES, CITIES, PLACES
 from limitlens.data.world.scene import Scene
 
@@ -25,7 +25,7 @@ _AWAKE = np.array([2, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 10, 11, 10, 9, 9, 9, 10, 11
 _NIGHT = np.array([9, 10, 10, 9, 8, 5, 3, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5, 6, 7, 8], np.float64)
 
 
-def repeated(chosen: Ints, counts: Ints) -> tuple[Ints, Ints]:
+def repeated(chosen: IntArray, counts: IntArray) -> tuple[IntArray, IntArray]:
     """Index of each row's owner, and the row's number among those of its owner.
 
     Examples
@@ -38,20 +38,20 @@ def repeated(chosen: Ints, counts: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) - first
 
 
-def hours(uniform: Floats, *, night: bool = False) -> Floats:
+def hours(uniform: FloatArray, *, night: bool = False) -> FloatArray:
     """Time of day as a share of the day, from uniform numbers."""
     weights = _NIGHT if night else _AWAKE
     reached = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
-    of_day: Floats = np.interp(uniform, reached, np.arange(25) / 24)
+    of_day: FloatArray = np.interp(uniform, reached, np.arange(25) / 24)
     return of_day
 
 
-def whole_cents(amount: Floats) -> Ints:
+def whole_cents(amount: FloatArray) -> IntArray:
     """Amounts in whole hundreds of cents, never negative."""
     return (np.floor(np.maximum(amount, 0) / 100) * 100).astype(np.int64)
 
 
-def rows_of(stream: str, owner: Ints, place: Ints, day: Floats, kind: str, **columns: Any) -> pd.DataFrame:
+def rows_of(stream: str, owner: IntArray, place: IntArray, day: FloatArray, kind: str, **columns: Any) -> pd.DataFrame:
     """Rows of one stream: ``owner`` is the customer's index, ``place`` the row's number in the owner's month."""
     frame = pd.DataFrame({"owner": owner, "place": place, "day": day})
     return frame.assign(stream=stream, kind=kind, **columns)
@@ -112,7 +112,7 @@ def _instalment_ids(month: pd.Series, account: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(number >= 0), ids, pa.scalar(None, pa.string()))
 
 
-def _device_ids(device: Ints, account: pa.Array) -> pa.Array:
+def _device_ids(device: IntArray, account: pa.Array) -> pa.Array:
     """Id of a phone; the phones of a ring are its members' together."""
     owner = pc.if_else(pa.array(device < 0), pa.scalar("ring"), account)
     return pc.binary_join_element_wise("phone", owner, pa.array(np.abs(device)).cast(pa.string()), "-")

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from limitlens.data.world.chance import Bools, Chance, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.people import People
 from limitlens.data.world.settings import WorldSettings
 
@@ -16,7 +17,7 @@ class Month:
     days: int
     of_year: int
 
-    def holds(self, day: Floats) -> Bools:
+    def holds(self, day: FloatArray) -> BoolArray:
         """Which days, counted since the start, lie in the month."""
         return (day >= self.first) & (day < self.first + self.days)
 
@@ -31,6 +32,6 @@ class Scene:
     month: Month
 
     @property
-    def number(self) -> Ints:
+    def number(self) -> IntArray:
         """Numbers of the customers: the first key of every random number of theirs."""
         return self.people.number

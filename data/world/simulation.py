@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.data.calendar import DAY, add_months
 from limitlens.data.contracts import EVENT_SOURCES, SOURCES
 from limitlens.data.errors import ConfigError, InputError
@@ -21,7 +22,7 @@ from limitlens.data.frames import to_arrow
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream, write_parquet
 from limitlens.data.world import truth
-from limitlens.data.world.chance import Chance, Floats, Ints
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.feed import planned_faults
 from limitlens.data.world.fortune import economy
 from limitlens.data.world.futures import default_probability
@@ -54,7 +55,7 @@ class _Setting:
     start: datetime
     months: int
     month_days: list[int]
-    economy: Floats
+    economy: FloatArray
     without: frozenset[str]
 
     def scene(self, people: People, index: int) -> Scene:
@@ -69,7 +70,7 @@ class _Chunk:
 
     people: People
     lives: Lives
-    default_day: Floats
+    default_day: FloatArray
 
 
 def simulate(
@@ -195,7 +196,7 @@ def _setting(seed: int, world: WorldSettings, start: datetime, months: int, with
     return _Setting(chance, world, start, months, month_days, economy(chance, ahead), without)
 
 
-def _born(setting: _Setting, numbers: Ints) -> _Chunk:
+def _born(setting: _Setting, numbers: IntArray) -> _Chunk:
     opening_days = setting.month_days[: setting.months + 1]
     people = draw_people(setting.chance, setting.world, numbers, opening_days)
     lives = born(setting.chance, people, len(setting.month_days))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from limitlens.data.world.chance import Bools, Floats, Ints
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.everyday import failed
 from limitlens.data.world.people import CATEGORIES, elsewhere
 from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
@@ -86,32 +86,32 @@ class _Struck:
     scene: Scene
     cause: str
     manner: Manner
-    owner: Ints
-    day: Floats
-    strength: Floats
+    owner: IntArray
+    day: FloatArray
+    strength: FloatArray
 
-    def luck(self, purpose: str, *keys: Ints) -> Floats:
+    def luck(self, purpose: str, *keys: IntArray) -> FloatArray:
         """Uniform numbers, one an episode, or one for each of its ``keys``."""
         return self.scene.chance.uniform(f"{self.cause} {purpose}", self.number, self.scene.month.index, *keys)
 
-    def of(self, rows: Ints) -> "_Struck":
+    def of(self, rows: IntArray) -> "_Struck":
         """Episodes by their places, repeated or left out."""
         return _Struck(self.scene, self.cause, self.manner, self.owner[rows], self.day[rows], self.strength[rows])
 
     @property
-    def number(self) -> Ints:
+    def number(self) -> IntArray:
         return self.scene.number[self.owner]
 
     @property
-    def night(self) -> Bools:
+    def night(self) -> BoolArray:
         return np.asarray(self.luck("at night") < self.manner.night)
 
-    def count(self, bounds: tuple[int, int], purpose: str) -> Ints:
+    def count(self, bounds: tuple[int, int], purpose: str) -> IntArray:
         """How many there are of something: from the first bound to the second, equally likely."""
         return bounds[0] + (self.luck(purpose) * (bounds[1] - bounds[0] + 1)).astype(np.int64)
 
 
-def traces(scene: Scene, found: pd.DataFrame, free_cents: Ints, phone: Ints) -> Traces:
+def traces(scene: Scene, found: pd.DataFrame, free_cents: IntArray, phone: IntArray) -> Traces:
     """Events of the episodes of a month.
 
     Parameters
@@ -132,7 +132,7 @@ def traces(scene: Scene, found: pd.DataFrame, free_cents: Ints, phone: Ints) -> 
     return Traces(*(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True)))
 
 
-def _spent(struck: _Struck, free_cents: Ints) -> pd.DataFrame:
+def _spent(struck: _Struck, free_cents: IntArray) -> pd.DataFrame:
     """Draws and purchases that share the money of each episode."""
     begins = struck.day + struck.manner.quiet_days * struck.luck("is quiet")
     draws = _some(struck, "draw", struck.count(struck.manner.draws, "draws"), begins)
@@ -147,7 +147,7 @@ def _spent(struck: _Struck, free_cents: Ints) -> pd.DataFrame:
     return rows[rows["amount_cents"] > 0].drop(columns=["weight", "luck"])
 
 
-def _some(struck: _Struck, kind: str, counts: Ints, begins: Floats) -> pd.DataFrame:
+def _some(struck: _Struck, kind: str, counts: IntArray, begins: FloatArray) -> pd.DataFrame:
     which, place = repeated(np.arange(len(counts)), counts)
     each = struck.of(which)
     day = begins[which] + 0.1 + struck.manner.days * each.luck(f"{kind} day", place)
@@ -155,10 +155,10 @@ def _some(struck: _Struck, kind: str, counts: Ints, begins: Floats) -> pd.DataFr
     return rows.assign(episode=which, weight=0.5 + each.luck(f"{kind} weight", place), luck=each.luck("where", place))
 
 
-def _by_night(each: _Struck, purpose: str, day: Floats, place: Ints) -> Floats:
+def _by_night(each: _Struck, purpose: str, day: FloatArray, place: IntArray) -> FloatArray:
     """The same day at night, for episodes of the night that have begun by then."""
     late = np.floor(day) + hours(each.luck(f"{purpose} hour", place), night=True)
-    moved: Floats = np.where(each.night & (late > each.day), late, day)
+    moved: FloatArray = np.where(each.night & (late > each.day), late, day)
     return moved
 
 
@@ -181,7 +181,7 @@ def _passed_on(struck: _Struck, spent: pd.DataFrame) -> pd.DataFrame:
     return sent
 
 
-def _signed_in(struck: _Struck, phone: Ints) -> pd.DataFrame:
+def _signed_in(struck: _Struck, phone: IntArray) -> pd.DataFrame:
     """Sign-ins that come with an episode; the first stands at its beginning."""
     people, owner = struck.scene.people, struck.owner
     which, place = repeated(np.arange(len(owner)), struck.count((2, 5), "sign-ins"))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.data.frames import to_arrow
 from limitlens.data.storage import write_parquet
-from limitlens.data.world.chance import Bools, Floats
 from limitlens.data.world.people import People
 
 #: Months ahead in which a line can default.
@@ -39,7 +39,7 @@ def episode_rows(people: People, episodes: pd.DataFrame, start: datetime) -> pd.
     )
 
 
-def standing(people: People, open_: Bools, pd_: Floats, month: int) -> Standing:
+def standing(people: People, open_: BoolArray, pd_: FloatArray, month: int) -> Standing:
     """True PD of the open lines at a month start."""
     rows = pd.DataFrame({"account_id": np.array(people.names(), object)[open_], "true_pd": pd_[open_]})
     return Standing(month, rows)

@@ -12,7 +12,7 @@ from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
-from limitlens.features.line import line_columns
+from limitlens.features.line import limit_and_age, line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
 from limitlens.limits.groups import split_behaviour
@@ -223,7 +223,7 @@ def _model_parts(
 def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFrame) -> dict[str, tuple[Fact, ...]]:
     """Features of each group that moved, those of fired rules first, then by what they did to the score."""
     state = state_before(change)
-    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    limit, age = limit_and_age(state)
     push = change_of_score(new.model, c0, c1, limit, age).iloc[0]
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import WorkspaceError
-from limitlens.features.line import LINE_MEANING, NO_LIMIT, line_columns
+from limitlens.features.line import LINE_MEANING, NO_LIMIT, limit_and_age, line_columns
 from limitlens.features.spine import lines_at
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel
@@ -88,7 +88,7 @@ def why_pd(workspace: Workspace, account_id: str, as_of: datetime | None = None)
 
 
 def _pushes(model: DefaultRiskModel, row: pd.DataFrame, state: pd.DataFrame) -> tuple[Push, ...]:
-    limit, age = (state[name].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
+    limit, age = limit_and_age(state)
     shap = shap_values(model, row, limit, age).iloc[0]
     known = pd.concat([row, line_columns(model.features, row, limit, age)], axis=1).iloc[0]
     declared = model.features.declaration_of

@@ -3,19 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from limitlens.features.line import LINE_FACTS, NO_LIMIT
+from limitlens.data.arrays import BoolArray, FloatArray
+from limitlens.features.line import LINE_FACTS, NO_LIMIT, limit_and_age
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.pipeline.training.training_table import TrainingTable
 from limitlens.pipeline.workspace import Workspace
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,6 @@ class Judged:
     learned_pd: FloatArray
     out_of_fold: bool
 
-    def columns(self, rows: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Limit and age of some rows."""
-        return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-
     def sample(self, size: int) -> pd.DataFrame:
         """Some rows, the same every time."""
         return self.rows.sample(min(size, len(self.rows)), random_state=1).reset_index(drop=True)
@@ -57,7 +50,7 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
         Holds the protected attributes.
     """
     rows = table.part("test" if table.out_of_time else "train")
-    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    limit, age = limit_and_age(rows)
     pd_ = predict_pd(model, rows, limit, age)
     state = first_state(rows, np.zeros(len(rows), bool))
     decided = Iteration(model, policy, "").rules(rows.drop(columns=list(LINE_FACTS)), pd_, state)
@@ -75,5 +68,5 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
 
 
 def _unseen_pd(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
-    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    limit, age = limit_and_age(rows)
     return predict_pd(model, rows, limit, age)

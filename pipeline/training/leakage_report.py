@@ -1,18 +1,17 @@
 """Sections of the validation report that look for what a model should not know: the outcome, and who somebody is."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.features.line import limit_and_age
 from limitlens.models.fairness import groups_of
 from limitlens.models.inputs import account_numbers, fold_of, text_columns
 from limitlens.models.leakage import AUC_ALONE, GAIN_SHARE, category_shares, gain_shares, suspects
 from limitlens.models.proxies import AUC_TOLD, Proxy, find_proxy
 from limitlens.models.validation import measure
 from limitlens.pipeline.pages.page import Section
-from limitlens.pipeline.training.judged import BoolArray, FloatArray, Judged
-
-IntArray = npt.NDArray[np.int64]
+from limitlens.pipeline.training.judged import Judged
 
 #: Rows that are looked at, the same every time.
 _LEAKAGE_ROWS = 10_000
@@ -26,7 +25,7 @@ def leakage_section(judged: Judged) -> Section:
     """Whether one input alone knows the outcome."""
     chosen = _of_both_kinds(judged.bad, _LEAKAGE_ROWS // 2)
     rows, bad, pd_ = judged.rows.iloc[chosen].reset_index(drop=True), judged.bad[chosen], judged.pd_[chosen]
-    inputs, columns = judged.model.inputs(rows, *judged.columns(rows)), judged.model.columns
+    inputs, columns = judged.model.inputs(rows, *limit_and_age(rows)), judged.model.columns
     _write_category_shares(judged, rows, inputs)
     found = suspects(inputs, columns, bad, pd_, gain_shares(judged.model))
     suspect = found["suspicion"] != ""
@@ -87,7 +86,7 @@ def proxy_section(judged: Judged) -> Section:
         return Section(title, "No protected attribute came with the accounts, so nothing can be said about proxies.")
     chosen = _some(np.arange(len(judged.rows)), _PROXY_ROWS)
     rows = judged.rows.iloc[chosen].reset_index(drop=True)
-    inputs = judged.model.inputs(rows, *judged.columns(rows))
+    inputs = judged.model.inputs(rows, *limit_and_age(rows))
     found = {str(name): _proxy(judged, str(name), chosen, inputs) for name in judged.protected}
     told = {name: proxy for name, proxy in found.items() if proxy}
     table = pd.DataFrame(

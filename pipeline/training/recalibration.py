@@ -1,12 +1,13 @@
 """Put a trained model at the level that early arrears show, with what was known at the out-of-time date."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.calendar import add_months
 from limitlens.data.engine import Relations
 from limitlens.data.progress import Progress
+from limitlens.features.line import limit_and_age
 from limitlens.models.default_risk import DefaultRiskModel, at_level, predict_log_odds
 from limitlens.models.labels import computed_labels
 from limitlens.models.level import EARLY_DPD_DAYS, EARLY_MONTHS, MIN_EARLY, level_shift
@@ -62,6 +63,6 @@ def early_arrears(model: DefaultRiskModel, table: TrainingTable, relations: Rela
     return rows[["as_of", "split"]].reset_index(drop=True).assign(early=early, log_odds=np.concatenate(log_odds))
 
 
-def _log_odds(model: DefaultRiskModel, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+def _log_odds(model: DefaultRiskModel, rows: pd.DataFrame) -> FloatArray:
+    limit, age = limit_and_age(rows)
     return predict_log_odds(model, rows, limit, age)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive, waiting
 from limitlens.data.progress import Progress, silent
@@ -31,8 +31,6 @@ from limitlens.pipeline.training.recalibration import at_recent_level
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
-
-FloatArray = npt.NDArray[np.float64]
 
 #: SHAP of at most this many flagged accounts goes into the false-positive contrast.
 _MAX_CONTRAST = 2_000

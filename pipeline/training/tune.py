@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
-import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -18,6 +17,7 @@ from optuna.trial import Trial, TrialState
 from limitlens.data.lock import exclusive, waiting
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
+from limitlens.features.line import limit_and_age
 from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.inputs import (
     account_numbers,
@@ -131,7 +131,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
     """Mean log loss of the members of one round, each on the accounts it has not seen, in the latest month."""
     check_labels(table, settings)
     rows, features = table.part("train"), table.features
-    limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
+    limit, age = limit_and_age(rows)
     inputs = model_inputs(features, find_categories(features, rows), rows, limit, age)
     bad, period = rows["bad"].to_numpy(bool), months_of(rows["as_of"])
     account = account_numbers(rows["account_id"])

@@ -5,11 +5,11 @@ exists, else out of fold.
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray
 from limitlens.data.progress import Progress
-from limitlens.features.line import LINE_FACTS, NO_LIMIT
+from limitlens.features.line import LINE_FACTS, NO_LIMIT, limit_and_age
 from limitlens.limits.policy import Policy
 from limitlens.models.default_risk import predict_pd
 from limitlens.models.explanation import additivity_error, shap_values
@@ -28,9 +28,6 @@ from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.judged import Judged
 from limitlens.pipeline.training.leakage_report import leakage_section, proxy_section
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 #: Rows that are explained, swept and disturbed; the same every time.
 _SAMPLE = 1_000
@@ -260,7 +257,7 @@ def _stability(judged: Judged) -> Section:
 
 def _explained(judged: Judged) -> list[Section]:
     rows = judged.sample(_SAMPLE)
-    limit, age = judged.columns(rows)
+    limit, age = limit_and_age(rows)
     shap = shap_values(judged.model, rows, limit, age)
     weight = shap.abs().mean().sort_values(ascending=False)
     top = weight.head(_SHOWN)
@@ -278,7 +275,7 @@ def _explained(judged: Judged) -> list[Section]:
         (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
     ]
     few = judged.sample(_COMPARED)
-    error = additivity_error(judged.model, few, *judged.columns(few))
+    error = additivity_error(judged.model, few, *limit_and_age(few))
     text = (
         f"Mean absolute SHAP value over {len(rows):,} validation rows. On {len(few):,} rows they and the base value "
         f"sum to the score of every member within {error:.0e}."
@@ -291,7 +288,7 @@ def _explained(judged: Judged) -> list[Section]:
 
 def _monotone(judged: Judged) -> Section:
     rows = judged.sample(_SWEPT)
-    found = monotonicity(judged.model, judged.model.inputs(rows, *judged.columns(rows)))
+    found = monotonicity(judged.model, judged.model.inputs(rows, *limit_and_age(rows)))
     wrong = found[found["worst_step"] > 1e-9]
     text = (
         f"{len(found)} features may move the PD in one direction only. Each was swept over its range on {len(rows)} "
@@ -310,7 +307,7 @@ def _monotone(judged: Judged) -> Section:
 def _sensitivity(judged: Judged) -> Section:
     """What the PD does when a source stops coming, without anybody being told."""
     rows = judged.sample(_SAMPLE)
-    columns = judged.columns(rows)
+    columns = limit_and_age(rows)
     base = predict_pd(judged.model, rows, *columns)
     declared = judged.model.features.declaration_of
     lines = []

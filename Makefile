@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Editors and type checkers follow a path, not the import hook of an editable install.
+EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
+	pathlib.Path(sysconfig.get_path('purelib'), 'limitlens-source.pth').write_text('$(CURDIR)/typings\n')"
+
 .PHONY: help demo test quick lint clean constraints
 
 help:
@@ -16,6 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("limitlens needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(EDITORS)
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.installed

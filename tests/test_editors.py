@@ -1,0 +1,62 @@
+"""Type checkers and editors find our code from anywhere, in the file itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (ROOT / "typings").exists(), reason="a source archive: what is installed is elsewhere"),
+]
+
+OUTSIDE = """
+from limitlens.models import DefaultRiskClassifier
+from limitlens.pipeline import Workspace, decide
+
+reveal_type(Workspace("limitlens-work").decisions())
+reveal_type(DefaultRiskClassifier().fit)
+decide(Workspace("limitlens-work"))
+"""
+_JEDI = """
+import sys, jedi
+code = "from limitlens.models.classifier import DefaultRiskClassifier\\n"
+code += "from limitlens.pipeline.workspace import Workspace"
+script = jedi.Script(code, path=sys.argv[1], environment=jedi.InterpreterEnvironment())
+for line, column in ((1, 50), (2, 45)):
+    [place] = script.goto(line, column, follow_imports=True)
+    print(place.name, place.module_path.resolve())
+"""
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file of somebody who uses limitlens, elsewhere."""
+    path = tmp_path / "mine.py"
+    path.write_text(OUTSIDE, encoding="utf-8")
+    return path
+
+
+def run(*words: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_mypy_knows_the_types(inside: bool, outside: Path) -> None:
+    where = ["--config-file", "pyproject.toml"] if inside else ["--strict"]
+    told = run("-m", "mypy", *where, "--follow-imports", "silent", str(outside), cwd=ROOT if inside else outside.parent)
+    assert 'Revealed type is "pandas.DataFrame"' in told.replace("pandas.core.frame.DataFrame", "pandas.DataFrame")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_jedi_goes_to_the_file_itself(inside: bool, outside: Path) -> None:
+    told = run("-c", _JEDI, str(outside), cwd=ROOT if inside else outside.parent).splitlines()
+    assert [line.split(" ", 1) for line in told] == [
+        ["DefaultRiskClassifier", str(ROOT / "models" / "classifier.py")],
+        ["Workspace", str(ROOT / "pipeline" / "workspace.py")],
+    ]

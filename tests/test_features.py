@@ -515,6 +515,12 @@ def test_a_delivered_balance_wins_and_what_flows_after_it_is_counted_on() -> Non
     assert values(POSITIONS, *rows)[2] == -30
 
 
+@pytest.mark.parametrize("cents", [(9, -50), (-50, 9)])
+def test_of_two_balances_of_one_microsecond_the_one_accepted_last_counts(cents: tuple[int, int]) -> None:
+    rows = [event("consumption", "statement_balance", 5, amount_cents=one) for one in cents]
+    assert values(POSITIONS, *rows)[2] == cents[1]
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [

@@ -759,6 +759,16 @@ def test_who_did_not_send_money_there_as_far_as_was_known_is_not_in_the_ring(oth
 # By hand: device
 
 
+@pytest.mark.parametrize("moments", [1, 2], ids=["literal", "columns"])
+def test_a_ring_of_two_counts_who_was_there_before_the_as_of_time_whatever_is_known_later(moments: int) -> None:
+    seen = Aggregate("seen", "shared_device", "max", (0,), (), "members")
+    ring = [row for age, account in ((8, "A1"), (5, "B1"), (0, "B2"), (-1, "B3"))
+            for row in (send(age, "boss", account), login(age, "phone", account_id=account))]  # fmt: skip
+    points = spine((AS_OF, AS_OF + 2 * DAY), (EARLIER, AS_OF), accounts=["A1"]).head(moments)
+    table = build_table(FeatureSet((PAYEES, seen)), points, to_arrow(events_of(*ring)))
+    assert table.loc[0, ["payees_90d", "seen_ever"]].tolist() == [2, 2]
+
+
 def test_a_device_ring_counts_every_account_ever_seen_on_a_device_of_the_account() -> None:
     rows = [login(40, "tablet"), login(5, "phone"), login(5, None), login(5, None, account_id="A4")]
     rows += [login(300, "tablet", account_id="A2"), login(1, "tablet", account_id="A3", known_time=AS_OF)]

@@ -810,6 +810,7 @@ def test_a_minute_at_least_counts_for_speed(between: timedelta) -> None:
         ([login(9, "phone", "Rome"), login(8), login(7, "tablet", "Oslo")], [0, 0]),
         ([login(95, "phone", "Rome"), login(5, "tablet", "Oslo")], [1, 1]),
         ([login(95 * DAY + MICROSECOND, "phone", "Rome"), login(5, "tablet", "Oslo")], [0, 0]),
+        ([login(180, "phone", "Rome"), login(90, "tablet", "Oslo")], [1, 1]),
         ([login(1, "phone"), login(1, "phone"), login(1, "tablet")], [1, 0]),
         ([login(1, "phone"), login(1, "tablet"), login(1, "phone")], [2, 0]),
     ],

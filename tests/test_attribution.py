@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limitlens.data.errors import IntegrityError
 from limitlens.limits.attribution import (
     LATTICE,
     PLAYERS,

@@ -135,10 +135,10 @@ def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> BoolArray:
 
     Examples
     --------
-    >>> one = pd.DataFrame({"known_by": [1, 1, 1], "draws": [2.0, np.nan, 3.0]})
-    >>> other = pd.DataFrame({"known_by": [2, 2, 2], "draws": [2.0, np.nan, 4.0]})
+    >>> one = pd.DataFrame({"known_by": 1, "draws": [2.0, np.nan, 3.0, np.nan, 3.0]})
+    >>> other = pd.DataFrame({"known_by": 2, "draws": [2.0, np.nan, 4.0, 4.0, np.nan]})
     >>> rows_differ(one, other).tolist()
-    [False, False, True]
+    [False, False, True, True, True]
     """
     found = np.zeros(len(table), bool)
     if table is other:

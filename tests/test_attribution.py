@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import permutations, product
 from math import floor
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limitlens.data.errors import IntegrityError
 from limitlens.limits.attribution import (
     LATTICE,
     PLAYERS,
@@ -22,7 +24,7 @@ from limitlens.limits.attribution import (
     show_cents,
 )
 from limitlens.limits.entries import attribution_entries
-from limitlens.limits.lattice import Lattice
+from limitlens.limits.lattice import Lattice, check_recorded
 from limitlens.limits.policy import ACTIONS
 
 Values = npt.NDArray[np.int64]
@@ -106,6 +108,23 @@ def test_steps_of_severity_sum_to_120_times_the_step_between_the_actions(action:
     entries = attribution_entries(Lattice(np.zeros(action.shape, np.int64), action), changes)
     steps = entries[[f"severity_phi_{player}" for player in PLAYERS]].sum(axis=1)
     assert (steps == 120 * (action[:, 3, 1, 1, 1].astype(int) - action[:, 0, 0, 0, 0])).all()
+
+
+@given(lattices(st.integers(0, 9)), st.randoms(use_true_random=True))
+def test_outcomes_are_equal_where_action_and_limit_are(limit: Values, random: Any) -> None:
+    codes = [random.randrange(len(ACTIONS)) for _ in limit.flat]
+    outcome = Lattice(limit, np.array(codes, np.int8).reshape(limit.shape)).outcome
+    assert len(set(outcome.flat)) == len({*zip(limit.flat, codes, strict=True)})
+
+
+@pytest.mark.parametrize(("when", "recorded"), [("old", ([5, 6], [7, 7])), ("new", ([5, 5], [7, 8]))])
+def test_a_lattice_whose_ends_are_not_the_recorded_limits_is_refused(when: str, recorded: list[list[int]]) -> None:
+    limit = np.zeros((2, *LATTICE), np.int64)
+    limit[:, 0, 0, 0, 0], limit[:, 3, 1, 1, 1] = 5, 7
+    lattice, names = Lattice(limit, np.zeros(limit.shape, np.int8)), pd.Series(["A1", "A2"])
+    check_recorded(lattice, names, np.array([5, 5]), np.array([7, 7]))
+    with pytest.raises(IntegrityError, match=f"account A2: the {when} limit is recorded as .*; 1 of 2 entries refused"):
+        check_recorded(lattice, names, *map(np.array, recorded))
 
 
 def test_a_freeze_that_moves_no_cent_has_flags_and_steps_but_no_shares() -> None:

@@ -15,7 +15,8 @@ pytestmark = [
 
 OUTSIDE = """
 from limitlens.models import DefaultRiskClassifier
-from limitlens.pipeline import Workspace, decide
+from limitlens.pipeline import Workspace
+from limitlens.pipeline.deciding import decide
 
 reveal_type(Workspace("limitlens-work").decisions())
 reveal_type(DefaultRiskClassifier().fit)

@@ -515,6 +515,12 @@ def test_a_delivered_balance_wins_and_what_flows_after_it_is_counted_on() -> Non
     assert values(POSITIONS, *rows)[2] == -30
 
 
+@pytest.mark.parametrize("cents", [(9, -50), (-50, 9)])
+def test_of_two_balances_of_one_microsecond_the_one_accepted_last_counts(cents: tuple[int, int]) -> None:
+    rows = [event("consumption", "statement_balance", 5, amount_cents=one) for one in cents]
+    assert values(POSITIONS, *rows)[2] == cents[1]
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -753,6 +759,16 @@ def test_who_did_not_send_money_there_as_far_as_was_known_is_not_in_the_ring(oth
 # By hand: device
 
 
+@pytest.mark.parametrize("moments", [1, 2], ids=["literal", "columns"])
+def test_a_ring_of_two_counts_who_was_there_before_the_as_of_time_whatever_is_known_later(moments: int) -> None:
+    seen = Aggregate("seen", "shared_device", "max", (0,), (), "members")
+    ring = [row for age, account in ((8, "A1"), (5, "B1"), (0, "B2"), (-1, "B3"))
+            for row in (send(age, "boss", account), login(age, "phone", account_id=account))]  # fmt: skip
+    points = spine((AS_OF, AS_OF + 2 * DAY), (EARLIER, AS_OF), accounts=["A1"]).head(moments)
+    table = build_table(FeatureSet((PAYEES, seen)), points, to_arrow(events_of(*ring)))
+    assert table.loc[0, ["payees_90d", "seen_ever"]].tolist() == [2, 2]
+
+
 def test_a_device_ring_counts_every_account_ever_seen_on_a_device_of_the_account() -> None:
     rows = [login(40, "tablet"), login(5, "phone"), login(5, None), login(5, None, account_id="A4")]
     rows += [login(300, "tablet", account_id="A2"), login(1, "tablet", account_id="A3", known_time=AS_OF)]
@@ -794,6 +810,7 @@ def test_a_minute_at_least_counts_for_speed(between: timedelta) -> None:
         ([login(9, "phone", "Rome"), login(8), login(7, "tablet", "Oslo")], [0, 0]),
         ([login(95, "phone", "Rome"), login(5, "tablet", "Oslo")], [1, 1]),
         ([login(95 * DAY + MICROSECOND, "phone", "Rome"), login(5, "tablet", "Oslo")], [0, 0]),
+        ([login(180, "phone", "Rome"), login(90, "tablet", "Oslo")], [1, 1]),
         ([login(1, "phone"), login(1, "phone"), login(1, "tablet")], [1, 0]),
         ([login(1, "phone"), login(1, "tablet"), login(1, "phone")], [2, 0]),
     ],

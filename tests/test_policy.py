@@ -3,14 +3,17 @@
 import os
 import re
 from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
+from scipy.special import expit, logit
 
 from limitlens.data.errors import ConfigError
 from limitlens.data.world import read_world
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
+from limitlens.limits.policy import SECTIONS, shifted
 from limitlens.limits.policy_file import check_columns, parse_policy, read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.workspace import default_policy, default_settings
@@ -112,6 +115,29 @@ def test_comments_and_layout_do_not_change_the_digest_but_values_do() -> None:
     commented = parse_policy("# a note\n" + TEXT)
     changed = parse_policy(TEXT.replace("dwell_days = 28", "dwell_days = 29"))
     assert commented.digest == default_policy().digest != changed.digest
+
+
+def test_every_value_is_in_the_digest_and_neither_the_text_nor_the_order_of_segments_is() -> None:
+    policy = default_policy()
+    other = [replace(policy, **{field.name: "other"}) for field in fields(policy) if field.name != "text"]
+    for section in SECTIONS:
+        part = getattr(policy, section)
+        other += [replace(policy, **{section: replace(part, **{field.name: "other"})}) for field in fields(part)]
+    assert len({policy.digest, *(one.digest for one in other)}) == 1 + len(other)
+    turned = dict(reversed(policy.segments.items()))
+    assert len(turned) > 1
+    assert replace(policy, text="", segments=turned).digest == policy.digest
+
+
+def test_a_shifted_policy_has_each_cut_off_on_pd_higher_in_log_odds_and_all_else_as_it_was() -> None:
+    policy = default_policy()
+    higher = shifted(policy, 0.7)
+    for segment, cuts in policy.segments.items():
+        for name, value in asdict(cuts).items():
+            found = getattr(higher.segments[segment], name)
+            expected = expit(logit(value) + 0.7) if name.endswith("_pd") else value
+            assert found == pytest.approx(expected, rel=1e-12), name
+    assert replace(higher, segments=policy.segments) == policy
 
 
 @pytest.mark.parametrize("read", [read_policy, read_settings, read_world])

@@ -1,6 +1,7 @@
 """Final splits: what became known within 30 days of a decision is data, and the ledger only grows."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -17,7 +18,8 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
-from limitlens.limits.lattice import CHAIN, evaluate
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.lattice import CHAIN, Lattice, evaluate
 from limitlens.limits.policy import ACTIONS, shifted
 from limitlens.limits.state import state_before, unpacked
 from limitlens.pipeline.answers.why import why
@@ -104,19 +106,34 @@ def test_each_point_of_the_lattice_is_decided_with_its_own_data_model_policy_and
     new = {
         "model": second,
         "policy": replace(old, policy=stricter),
-        "features": replace(second, model=elsewhere),
+        "features": replace(old, model=elsewhere),
     }[other]
     sets = {iteration.model.features for iteration in (old, new, *made_by.values())}
     tables = tables_at(change_moments(previous, changes), sets, small_workspace)
     states = state_before(previous), state_before(changes)
-    data, sides = data_states(old, new, previous, changes, tables), (old, new)
-    found = evaluate(old, new, data, *states)
+    whole, sides = data_states(old, new, previous, changes, tables), (old, new)
+    found = evaluate(old, new, whole, *states)
+    assert_each_point_is_decided(found, whole, sides, states)
+    assert (found.outcome[:, 2] != found.outcome[:, 3]).any()
+    digests = {side.model.features.digest for side in sides}
+    for digest in digests if len(digests) > 1 else ():  # one set of features sees all in time, and long arrears
+        doctored = {(name, digest): whole[name, digest].assign(dpd_days=40) for name in CHAIN}
+        doctored |= {("C0", digest): doctored["O0", digest], ("C1", digest): doctored["O1", digest]}
+        data = {**whole, **doctored}
+        assert_each_point_is_decided(evaluate(old, new, data, *states), data, sides, states)
+
+
+def assert_each_point_is_decided(
+    found: Lattice,
+    data: Mapping[tuple[str, str], pd.DataFrame],
+    sides: tuple[Iteration, Iteration],
+    states: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
     for d, m, p, s in product(range(4), (0, 1), (0, 1), (0, 1)):
         read = [data[CHAIN[d], side.model.features.digest] for side in sides]
         decided = sides[p].rules(read[p], sides[m].score(read[m], states[s]), states[s])
         assert (found.limit_cents[:, d, m, p, s] == decided["limit_cents"]).all()
         assert [ACTIONS[code] for code in found.action[:, d, m, p, s]] == decided["action"].tolist()
-    assert (found.outcome[:, 2] != found.outcome[:, 3]).any()
 
 
 def test_final_shares_sum_to_the_change_to_the_cent(finals: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.kills import entry
 from limitlens.data.errors import IntegrityError
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions, replay
 from limitlens.pipeline.workspace import Workspace
@@ -49,12 +51,18 @@ def test_replay_finds_a_decision_that_was_changed_in_its_file(small_workspace: W
         replay(Workspace(tmp_path / "work"), lambda _: None, account)
 
 
-def test_each_run_is_replayed_by_the_model_and_the_policy_it_names(small_workspace: Workspace) -> None:
-    runs = small_workspace.ledger.runs()
-    found = iterations(small_workspace, {run.run_id for run in runs})
+def test_each_run_is_replayed_by_the_model_and_the_policy_it_names(small_workspace: Workspace, tmp_path: Path) -> None:
+    """One more run is that of the first policy with the second model, as ``decide --policy`` makes it."""
+    shutil.copytree(small_workspace.root, tmp_path / "work", ignore=shutil.ignore_patterns("events", "features"))
+    workspace = Workspace(tmp_path / "work")
+    first, last = workspace.ledger.runs()[0], workspace.ledger.runs()[-1]
+    other, *tables = entry(1, 1)
+    workspace.ledger.append(replace(last, run_id=other.run_id, policy_digest=first.policy_digest), *tables)
+    runs = workspace.ledger.runs()
+    found = iterations(workspace, {run.run_id for run in runs})
     named = [(found[run.run_id].model_version, found[run.run_id].policy.digest) for run in runs]
     assert named == [(run.model_version, run.policy_digest) for run in runs]
-    assert len({model for model, _ in named}) == len({policy for _, policy in named}) == 2
+    assert len(set(named)) == 3
 
 
 def test_a_name_is_a_name_also_with_a_quote_in_it(small_workspace: Workspace) -> None:

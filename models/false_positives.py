@@ -27,6 +27,7 @@ def contrast(shap: pd.DataFrame, bad: BoolArray, reason_of: dict[str, str]) -> p
 
     Examples
     --------
+    >>> import numpy as np
     >>> shap = pd.DataFrame({"dpd_days": [0.2, 1.0], "login_count_2d": [0.8, 0.1]})
     >>> contrast(shap, np.array([False, True]), {})["feature"].tolist()
     ['dpd_days', 'login_count_2d']

@@ -140,5 +140,5 @@ def test_requests_in_whole_currency_are_refused() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_column_named_like_an_answer_is_refused() -> None:
-    with pytest.raises(InputError, match="column 'Limit_cents' has the name of an answer; rename it"):
-        answered("segment,Limit_cents\nstudent,5\n")
+    with pytest.raises(InputError, match="column 'Qualifies' has the name of an answer; rename it"):
+        answered("segment,Qualifies\nstudent,5\n")

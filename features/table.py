@@ -89,7 +89,7 @@ def table_parts(
         links = {clock: _links(features, clock, engine, run, successions) for clock, _ in moments}
         size = _accounts_per_part(features, run)
     versions = compile_versions(features, engine.dialect)
-    viewed, held = ({}, versions) if len(moments) > 1 else (versions, {})  # to hold what is read once takes longer
+    viewed, held = ({}, versions) if len(moments) > 1 else (versions, {})  # materialising what is read once is slower
     for start in range(0, max(len(accounts), 1), size):
         numbers = account_numbers(accounts[start : start + size], start)
         own = {**_near(relations, numbers), **successions, "numbers": numbers}

@@ -156,8 +156,8 @@ def _leading(limit_cents: IntArray, order: tuple[str, ...]) -> IntArray:
 def but_for(outcome: IntArray) -> pd.DataFrame:
     """Which player was necessary, and which alone was sufficient, for what was decided.
 
-    Necessary: without it, all else new, the outcome is another. Sufficient: with it, all else old, the outcome
-    already differs from the old one.
+    Necessary: with it at its old value and all others new, the outcome differs. Sufficient: with it new and all others
+    old, the outcome already differs from the old one.
 
     Parameters
     ----------

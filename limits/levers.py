@@ -1,9 +1,9 @@
 """Levers: what a customer could have done differently, as moves of the feature table that hang together.
 
-A lever is named by the reason code it answers and is pulled by a fraction: 0 is what was, 1 none of it at all. What
-belongs together moves together: draws that were not made are missing in every window that would hold them, and were
-never owed; money paid back is in the repayments and no longer in the balance. What a lever cannot know (the mean
-balance of the quarter, say) stays as it was.
+A lever is named by the reason code it answers and is applied with a strength in [0, 1]: 0 leaves the behaviour as it
+was, 1 removes it. What belongs together moves together: draws that were not made are missing in every window that would
+hold them, and were never owed; money paid back is in the repayments and no longer in the balance. What a lever cannot
+know (the mean balance of the quarter, say) stays as it was.
 
 Only what customers do themselves can be pulled. The age of the line, its segment and attributes, devices and places,
 incoming payments and what other accounts do are nobody's lever.

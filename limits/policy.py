@@ -87,7 +87,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a new iteration may move through itself alone, as shares of lines, and who may let it move more.
+    """Largest impact a new model or policy may have on its own, as shares of lines, and who may allow more.
 
     ``segment_min_lines``: good lines a segment needs to be judged by itself.
     """

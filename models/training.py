@@ -25,7 +25,7 @@ from limitlens.models.inputs import (
 from limitlens.models.scorer import Scorer
 from limitlens.models.settings import TrainSettings
 
-#: New lines have a scorer of their own from so many bad ones on; with fewer it would know less than the one for all.
+#: Least number of defaults among new lines for a scorer of their own; below it the one for the book predicts better.
 NEW_LINE_BADS = 200
 
 

@@ -222,7 +222,7 @@ def test_why_says_what_came_late_and_what_would_have_been_decided_with_it(
     only_data = finals["necessary_data"].astype(bool) & ~finals["necessary_behaviour"].astype(bool)
     blamed = finals[only_data & (finals["action"] == "review")].iloc[0]
     told = render(why(small_workspace, blamed["account_id"], blamed["as_of"].to_pydatetime()))
-    assert f"Split final, with what was known by {blamed['known_by']:%Y-%m-%d}" in told
+    assert f"Final, with what was known by {blamed['known_by']:%Y-%m-%d}" in told
     assert "But for the data: kept" in told
     assert "No limit moved; on the scale of actions: data +" in told
     assert "Since the opening" in told

@@ -7,6 +7,7 @@ from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline.answers.answer import Answer, Fact, Group
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
+from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER
 from limitlens.pipeline.pages.amounts import money, push, value
 
 #: How a headline says an action.
@@ -27,7 +28,7 @@ VERBS = {
 _MAX_MOMENTS = 8
 
 _TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
-_DIFFERENT = {"en": "What could have been different: {}.", "zh": "客户可改变之处：{}。"}
+_DIFFERENT = {"en": "What could have been different: {}.", "zh": "如何改善：{}。"}
 
 
 def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeline: bool = False) -> str:
@@ -100,7 +101,7 @@ def _group_lines(answer: Answer, width: int) -> list[str]:
         lines.append(f"    {group.name} {money(group.share_cents, signed=True):>{width}}")
         lines += [f"      {_fact_line(fact)}" for fact in group.facts]
     if any(group.facts for group in told_groups(answer)):
-        lines.append("    In brackets: the push on the log-odds of default; rule: a rule that fired reads it.")
+        lines.append("    In brackets: SHAP contribution to the log-odds of default; rule: used by a rule that fired.")
     return lines
 
 
@@ -145,12 +146,12 @@ def _known(answer: Answer) -> list[str]:
     known = answer.knowledge
     if known is None:
         return []
-    late = f"{_records(known.late_before)} about the time before {answer.previous_as_of} came after it"
+    late = f"{_records(known.late_before)} dated before {answer.previous_as_of} arrived after that decision"
     if known.status == "provisional":
-        return [f"Split provisional, with what was known at this decision: {late}."]
+        return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one."]
     of = known.known_now + known.late_now
-    now = f"{_records(known.late_now)} of {of:,} about the time before {answer.as_of} came after it"
-    return [f"Split final, with what was known by {known.known_by}: {late}; {now}."]
+    now = f"{_records(known.late_now)} of {of:,} dated before {answer.as_of} arrived after this one"
+    return [f"Final, with what was known by {known.known_by}: {late}; {now}."]
 
 
 def _records(count: int) -> str:

@@ -54,7 +54,7 @@ class Reconciled:
         moved = {player: cents for player, cents in self.moved_cents.items() if self.revised}
         return [
             f"{self.attributions:,} splits, {self.dates[0]} to {self.dates[-1]}, are final",
-            f"{self.revised:,} came out otherwise than at the decision; what moved between causes:",
+            f"{self.revised:,} {'differs' if self.revised == 1 else 'differ'} from the provisional split; moved between causes:",
             *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
             f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
             f"{self.late_rows:,} came late",

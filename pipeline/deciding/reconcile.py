@@ -52,9 +52,10 @@ class Reconciled:
             return [f"nothing to reconcile: {rest}{due}"]
         rows, share = self.known_rows + self.late_rows, self.known_rows / max(self.known_rows + self.late_rows, 1)
         moved = {player: cents for player, cents in self.moved_cents.items() if self.revised}
+        differ = "differs" if self.revised == 1 else "differ"
         return [
             f"{self.attributions:,} splits, {self.dates[0]} to {self.dates[-1]}, are final",
-            f"{self.revised:,} {'differs' if self.revised == 1 else 'differ'} from the provisional split; moved between causes:",
+            f"{self.revised:,} {differ} from the provisional split; moved between causes:",
             *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
             f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
             f"{self.late_rows:,} came late",

@@ -134,7 +134,7 @@ def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> 
 def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path) -> None:
     events, work = str(tmp_path / "events"), str(tmp_path / "work")
     config = tmp_path / "train.toml"
-    small = "n_estimators = 20\nfolds = 2\nrounds = 1\ncarried_rounds = 0\nmin_rows_per_leaf = 10\n"
+    small = "n_estimators = 20\nfolds = 2\nrounds = 1\ncarried_rounds = 0\nmin_data_in_leaf = 10\n"
     config.write_text(f"[labels]\nhorizon_months = 3\ndefault_dpd_days = 30\n[model]\n{small}")
     steps = [
         ["simulate", events, "--accounts", "250", "--months", "9", "--futures", "1"],

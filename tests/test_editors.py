@@ -15,8 +15,7 @@ pytestmark = [
 
 OUTSIDE = """
 from limitlens.models import DefaultRiskClassifier
-from limitlens.pipeline import Workspace
-from limitlens.pipeline.deciding import decide
+from limitlens.pipeline import Workspace, decide
 
 reveal_type(Workspace("limitlens-work").decisions())
 reveal_type(DefaultRiskClassifier().fit)

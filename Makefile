@@ -10,8 +10,8 @@ EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
 .PHONY: help demo test quick lint clean constraints
 
 help:
-	@echo "make demo   set up, then run the whole job on a simulated portfolio (about two minutes)"
-	@echo "make test   set up, then lint, type-check and test everything (about eleven minutes)"
+	@echo "make demo   set up, then run the whole job on a simulated portfolio (a minute or two)"
+	@echo "make test   set up, then lint, type-check and test everything (about a quarter of an hour)"
 	@echo "make quick  lint, types and the tests under a second each (about a minute)"
 	@echo "make clean  remove the environment and the demo"
 

@@ -51,6 +51,12 @@ def beside_a_demo(finished_demo: tuple[Path, str], tmp_path_factory: pytest.Temp
     return folder, said.replace(str(finished_demo[0]), "demo")
 
 
+def run(words: list[str]) -> str:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page.name}-{k}" for k, (page, _) in enumerate(BLOCKS)])
 def test_a_page_shows_what_its_command_prints(
     page: Path, block: str, beside_a_demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
@@ -60,7 +66,7 @@ def test_a_page_shows_what_its_command_prints(
     for part in block.removeprefix("$ ").split("\n$ "):
         command, _, shown = part.partition("\n")
         words = command.split()[1:]
-        printed = said if words == ["demo", "demo"] else CliRunner().invoke(app, words).stdout
+        printed = said if words == ["demo", "demo"] else run(words)
         for piece in re.split(r"^…\n", shown, flags=re.MULTILINE):
             assert piece.rstrip("\n") in printed, f"{page.name}: {command} prints\n{printed}"
 

@@ -22,7 +22,7 @@ def write_csv(table: pa.Table, path: Path) -> None:
     Parameters
     ----------
     table : pyarrow.Table
-        Structs become columns of their own (``state.pd_ref``), lists of text one text (``a; b``). Integers stay
+        Structs become columns of their own (``state.pd_ref``), lists one text (``a; b``). Integers stay
         integers. Text and names that a spreadsheet would run get a leading apostrophe.
     path : Path
 
@@ -41,7 +41,7 @@ def write_csv(table: pa.Table, path: Path) -> None:
 
 def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_list(column.type):
-        column = pc.binary_join(column, "; ")
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), "; ")
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
     quoted = pc.replace_substring_regex(column, _FORMULA, r"'\0")

@@ -37,6 +37,10 @@ SHIFT_DAYS = 180
 _PERIODS: dict[int, Layer] = {1: "day", 7: "week", 30: "month"}
 _OVER_PERIODS = frozenset({"count", "max", "std"})
 
+#: Kinds of payment that neither raise nor lower a debt, and the rows that know of debts only.
+_TRANSFERS = frozenset({"transfer_in", "transfer_out"})
+_OF_DEBT = frozenset({"instalment", "flow"})
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -130,6 +134,21 @@ class Aggregate:
         """Sources it reads."""
         return frozenset({self.source, *ROW_SETS[self.rows].needs})
 
+    def reads(self, source: str, kind: str = "") -> bool:
+        """Whether rows of a source, or of one kind of it, have a part in it; where that is not known, they have.
+
+        Examples
+        --------
+        >>> salary = Aggregate("transfer_in_count", "payment", "count", (30,), ("transfer_in",))
+        >>> salary.reads("payment"), salary.reads("payment", "repayment"), salary.reads("device")
+        (True, False, False)
+        """
+        if source not in self.needs:
+            return False
+        if self.rows == source and self.kinds:
+            return not kind or kind in self.kinds
+        return self.rows not in _OF_DEBT or kind not in _TRANSFERS
+
     @property
     def layer(self) -> Layer:
         """Layer of behaviour it shows."""
@@ -222,6 +241,31 @@ class FeatureSet:
             *(name for a in self.aggregates for name in a.column_names()),
             *(r.name for r in self.ratios),
         )
+
+    def columns_reading(self, source: str, kind: str = "") -> tuple[str, ...]:
+        """Columns of the table that rows of a source, or of one kind of it, have a part in.
+
+        Parameters
+        ----------
+        source : str
+            One of events, or ``accounts``: its attributes.
+        kind : str
+            Default: any.
+
+        Examples
+        --------
+        >>> from limitlens.features.catalogue import CATALOGUE
+        >>> salary = CATALOGUE.columns_reading("payment", "transfer_in")
+        >>> "transfer_in_sum_90d" in salary, "dpd_days" in salary, "dpd_days" in CATALOGUE.columns_reading("payment")
+        (True, False, True)
+        """
+        if source == "accounts":
+            return tuple(name for name, _ in self.attributes)
+        found: list[str] = [p.name for p in self.positions if source in p.needs and kind not in _TRANSFERS]
+        found += [name for a in self.aggregates if a.reads(source, kind) for name in a.column_names()]
+        for ratio in self.ratios:
+            found += [ratio.name] if {ratio.numerator, ratio.denominator} & set(found) else []
+        return tuple(found)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:

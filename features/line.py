@@ -16,6 +16,9 @@ NO_LIMIT = -1
 #: Columns every line has, before the declared shares.
 LINE_FACTS = ("limit_cents", "line_age_days")
 
+#: Whether a data incident keeps the line as it is: true only where a decision was held.
+DATA_HOLD = "data_hold"
+
 #: What they say.
 LINE_MEANING = {"limit_cents": "the limit in force", "line_age_days": "days since the line was opened"}
 
@@ -27,7 +30,7 @@ def line_column_names(features: FeatureSet) -> tuple[str, ...]:
 
 def taken_names(features: FeatureSet) -> frozenset[str]:
     """Names that no attribute of the accounts may have beside the features, in small letters."""
-    return frozenset(name.lower() for name in (*features.columns, *line_column_names(features)))
+    return frozenset(name.lower() for name in (*features.columns, *line_column_names(features), DATA_HOLD))
 
 
 def limit_and_age(lines: pd.DataFrame) -> tuple[IntArray, IntArray]:

@@ -14,10 +14,11 @@ MAX_REASONS = 4
 
 #: Goes up by one whenever a code is added or a word of the table changes. A code is never removed and never used for
 #: something else: decisions on record name it.
-REASONS_VERSION = 2
+REASONS_VERSION = 3
 
 #: Code → (English, 简体中文).
 REASONS: dict[str, tuple[str, str]] = {
+    "data_incident": ("our records were incomplete", "我方记录不完整"),
     "failed_sign_ins": ("attempts to sign in failed", "存在登录失败记录"),
     "few_repayments": ("repayments are few or small", "还款次数少或金额小"),
     "frequent_draws": ("frequent cash draws in a short time", "短期内频繁提取现金"),

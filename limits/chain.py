@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run, override and revision, hashed together with all that was recorded before it."""
+"""The chain of the ledger: every run, override, revision, hold and release, hashed with all recorded before it."""
 
 import hashlib
 import json
@@ -12,12 +12,17 @@ _RUN = (
     "decisions, decisions_sha256, attributions, attributions_sha256"
 )
 _OVERRIDE = "id, account_id, at, action, limit_before_cents, limit_cents, actor, reason, runs_before"
+_HOLD = "hold, source, kind, slice_column, slice_value, since, opened_at, actor, reason, links_before"
+_RELEASE = "hold, verdict, released_at, actor, reason, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
+
+#: Tables whose rows say how many links stood before them.
+_PLACED = ("revisions", "holds", "releases")
 
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override or revision, as recorded.
+    """One run, override, revision, hold or release, as recorded.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def next_head(head: str, content: Sequence[str | int]) -> str:
 def links(connection: Connection) -> list[Link]:
     """Every link, in the order of recording.
 
-    An override stands behind the run that was the last one then, a revision behind as many links as there were.
+    An override stands behind the run that was the last one then, every later kind behind as many links as there were.
     """
     placed = []
     for number, (*cells, head) in enumerate(connection.execute(f"SELECT {_RUN}, head FROM runs ORDER BY rowid"), 1):
@@ -71,17 +76,24 @@ def links(connection: Connection) -> list[Link]:
         name = f"override {cells[0]} of account {cells[1]}"
         placed.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
     found = [link for *_, link in sorted(placed, key=lambda one: one[:2])]
-    for *cells, head in connection.execute(f"SELECT {_REVISION}, head FROM revisions ORDER BY links_before"):
+    later = []
+    for *cells, head in connection.execute(f"SELECT {_REVISION}, head FROM revisions"):
         name = f"revision of run {cells[0][:12]}"
-        found.insert(cells[-1], Link(name, ("revision", *cells), ((cells[4], cells[5]),), head))
+        later.append((cells[-1], Link(name, ("revision", *cells), ((cells[4], cells[5]),), head)))
+    for *cells, head in connection.execute(f"SELECT {_HOLD}, head FROM holds"):
+        later.append((cells[-1], Link(f"hold {cells[0]} of {cells[1]}", ("hold", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_RELEASE}, head FROM releases"):
+        later.append((cells[-1], Link(f"release of hold {cells[0]}", ("release", *cells), (), head)))
+    for place, link in sorted(later, key=lambda one: one[0]):
+        found.insert(place, link)
     return found
 
 
 def last_head(connection: Connection) -> str:
     """Hash of the whole chain; empty before the first link."""
-    revision = "SELECT head FROM revisions WHERE links_before = ? - 1"
+    placed = " UNION ALL ".join(f"SELECT head FROM {table} WHERE links_before = :last" for table in _PLACED)
     override = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
-    found = connection.execute(revision, [count_links(connection)]).fetchone()
+    found = connection.execute(placed, {"last": count_links(connection) - 1}).fetchone()
     found = found or connection.execute(override).fetchone()
     found = found or connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
     return found[0] if found else ""
@@ -89,5 +101,5 @@ def last_head(connection: Connection) -> str:
 
 def count_links(connection: Connection) -> int:
     """Number of links."""
-    counts = (f"(SELECT COUNT(*) FROM {table})" for table in ("runs", "overrides", "revisions"))
+    counts = (f"(SELECT COUNT(*) FROM {table})" for table in ("runs", "overrides", *_PLACED))
     return int(connection.execute(f"SELECT {' + '.join(counts)}").fetchone()[0])

@@ -1,4 +1,4 @@
-"""The SQLite file of a workspace: runs, overrides, revisions, policies, models, promotions. The one door to SQLite."""
+"""The SQLite file of a workspace: the chain of the ledger, policies, models, promotions. The one door to SQLite."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -24,6 +24,13 @@ CREATE TABLE IF NOT EXISTS revisions (
     run_id TEXT PRIMARY KEY REFERENCES runs, known_by TEXT NOT NULL, known_rows INTEGER NOT NULL,
     late_rows INTEGER NOT NULL, attributions TEXT NOT NULL, attributions_sha256 TEXT NOT NULL,
     links_before INTEGER NOT NULL, head TEXT NOT NULL, mlflow_run_id TEXT);
+CREATE TABLE IF NOT EXISTS holds (
+    hold INTEGER PRIMARY KEY, source TEXT NOT NULL, kind TEXT NOT NULL, slice_column TEXT NOT NULL,
+    slice_value TEXT NOT NULL, since TEXT NOT NULL, opened_at TEXT NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL,
+    links_before INTEGER NOT NULL, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS releases (
+    hold INTEGER PRIMARY KEY REFERENCES holds, verdict TEXT NOT NULL, released_at TEXT NOT NULL, actor TEXT NOT NULL,
+    reason TEXT NOT NULL, links_before INTEGER NOT NULL, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,

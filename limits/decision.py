@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.features.line import DATA_HOLD
 from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
 
 _CODE = {action: code for code, action in enumerate(ACTIONS)}
-_KEEP, _REVIEW = _CODE["keep"], _CODE["review"]
+_KEEP, _REVIEW, _HOLD = _CODE["keep"], _CODE["review"], _CODE["hold"]
 
 #: Rows decided at a time: their working arrays stay in the cache of a core, and several cores work side by side.
 CHUNK_ROWS = 1 << 15
@@ -38,6 +39,7 @@ class _Lines:
     inflow_cents: FloatArray
     can_draw: BoolArray
     closed: BoolArray
+    held: BoolArray
     holdout: BoolArray
     pd_ref: FloatArray
     age_days: IntArray
@@ -68,7 +70,8 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
     Parameters
     ----------
     table : DataFrame of shape (n, ...)
-        Features and line columns the rules name, with ``segment``; ``balance_cents`` counts as 0 when absent.
+        Features and line columns the rules name, with ``segment``; ``balance_cents`` counts as 0 when absent. Lines
+        whose ``data_hold`` is true stay as they are: nothing but a person's order moves them.
     pd_ : float64 array of shape (n,)
         Probability of default.
     state : DataFrame of shape (n, ...)
@@ -133,6 +136,7 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         inflow_cents=_monthly_inflow(table, policy),
         can_draw=state["can_draw"].to_numpy(bool),
         closed=state["closed"].to_numpy(bool),
+        held=table[DATA_HOLD].to_numpy(bool) if DATA_HOLD in table else np.zeros(len(table), bool),
         holdout=state["holdout"].to_numpy(bool),
         pd_ref=state["pd_ref"].to_numpy(np.float64),
         age_days=state["line_age_days"].to_numpy(np.int64),
@@ -224,8 +228,11 @@ def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray,
         limit = np.where((code == _CODE[action]) & dwelt, stepped, limit)
     limit = np.where(code == _CODE["close"], 0, limit)
     can_draw = np.where(code >= _CODE["freeze"], False, np.where(code == _CODE["unfreeze"], True, lines.can_draw))
+    held = lines.held & ~lines.closed
+    limit, can_draw = np.where(held, lines.limit_cents, limit), np.where(held, lines.can_draw, can_draw)
     unmoved = (limit == lines.limit_cents) & (can_draw == lines.can_draw) & (code != _REVIEW)
-    return np.where(unmoved, _KEEP, code), limit.astype(np.int64), can_draw.astype(bool)
+    code = np.where(held, _HOLD, np.where(unmoved, _KEEP, code))
+    return code, limit.astype(np.int64), can_draw.astype(bool)
 
 
 def _lowered(lines: _Lines, policy: Policy) -> IntArray:

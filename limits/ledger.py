@@ -7,7 +7,7 @@ are revisions, each with a file of its own: the attributions of a run once more,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,18 @@ from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
 from limitlens.limits.chain import count_links, last_head, links, next_head
 from limitlens.limits.database import Connection, connect, reading
-from limitlens.limits.ledger_tables import CURRENT, DECISIONS, OVERRIDES, REVISIONS, RUNS, SINCE_OPENING, TIME
+from limitlens.limits.hold import Hold
+from limitlens.limits.ledger_tables import (
+    CURRENT,
+    DECISIONS,
+    HOLDS,
+    LATER_COLUMNS,
+    OVERRIDES,
+    REVISIONS,
+    RUNS,
+    SINCE_OPENING,
+    TIME,
+)
 from limitlens.limits.override import Override
 
 
@@ -151,6 +162,41 @@ class Ledger:
             head = next_head(last_head(connection), ["override", *cells])
             connection.execute("INSERT INTO overrides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
 
+    def open_hold(self, hold: Hold) -> int:
+        """Record that a slice of the data is suspect; return the number of the hold."""
+        with connect(self.workspace) as connection:
+            (number,) = connection.execute("SELECT COALESCE(MAX(hold), 0) + 1 FROM holds").fetchone()
+            cells: list[str | int] = [
+                number, hold.source, hold.kind, hold.slice_column, hold.slice_value, hold.since.isoformat(),
+                hold.opened_at.isoformat(), hold.actor, hold.reason, count_links(connection),
+            ]  # fmt: skip
+            head = next_head(last_head(connection), ["hold", *cells])
+            connection.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+        return int(number)
+
+    def release_hold(self, hold: int, verdict: str, at: datetime, actor: str, reason: str) -> None:
+        """Record that a person judged the slice; from now on no decision is touched by the hold."""
+        with connect(self.workspace) as connection:
+            cells: list[str | int] = [hold, verdict, at.isoformat(), actor, reason, count_links(connection)]
+            head = next_head(last_head(connection), ["release", *cells])
+            connection.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+
+    def holds(self) -> pd.DataFrame:
+        """Every hold with its release, in order; columns of :data:`limitlens.limits.ledger_tables.HOLDS`."""
+        found: pd.DataFrame = self._rows("holds", HOLDS).to_pandas()
+        return found
+
+    def holds_in_force(self) -> dict[int, Hold]:
+        """Holds that nobody has released, by number."""
+        released = self.holds().set_index("hold")["verdict"].notna()
+        return {number: hold for number, hold in self.every_hold().items() if not released[number]}
+
+    def every_hold(self) -> dict[int, Hold]:
+        """All holds, those that were released too, by number."""
+        names = [field.name for field in fields(Hold)]
+        rows = self._rows("holds", HOLDS).to_pylist()
+        return {row["hold"]: Hold(**{name: row[name] for name in names}) for row in rows}
+
     def overrides(self) -> pd.DataFrame:
         """What persons ordered, in order; columns of :data:`limitlens.limits.ledger_tables.OVERRIDES`."""
         found: pd.DataFrame = self._rows("overrides", OVERRIDES).to_pandas()
@@ -248,7 +294,8 @@ class Ledger:
             raise WorkspaceError(f"{self.workspace}: nothing has been decided yet; run limitlens decide first.")
         if strange := [path for path in paths if path.parent != Path(table)]:
             raise IntegrityError(f"{strange[0]}: not a file of {self.workspace / table}; run limitlens ledger verify.")
-        return f"SELECT * FROM {parquet_sql(self.workspace / path for path in paths)}"
+        files = parquet_sql((self.workspace / path for path in paths), by_name=True)
+        return f"SELECT * FROM {files} UNION ALL BY NAME SELECT {LATER_COLUMNS[table]} WHERE FALSE"
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run DuckDB SQL over the ledger; for notebooks.
@@ -258,7 +305,7 @@ class Ledger:
         sql : str
             May name ``decisions``, ``attributions``, ``current`` (every decision with its latest attribution, null
             where there is none), ``since_opening`` (the same, summed over the life of the line), ``runs``,
-            ``overrides`` and ``revisions``.
+            ``overrides``, ``holds`` and ``revisions``.
 
         Returns
         -------
@@ -276,7 +323,7 @@ class Ledger:
         """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
         views: dict[str, str | pa.Table] = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
-        stored = {"runs": RUNS, "overrides": OVERRIDES, "revisions": REVISIONS}
+        stored = {"runs": RUNS, "overrides": OVERRIDES, "holds": HOLDS, "revisions": REVISIONS}
         return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()})
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
@@ -333,8 +380,19 @@ class Ledger:
     def _rows(self, table: str, schema: pa.Schema) -> pa.Table:
         """Rows of SQLite in the order of recording."""
         with reading(self.workspace) as connection:
-            rows = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table} ORDER BY rowid").fetchall()
+            rows = connection.execute(
+                f"SELECT {', '.join(schema.names)} FROM {_JOINED.get(table, table)} ORDER BY rowid"
+            ).fetchall()
             return _arrow(rows, schema)
+
+
+#: Tables that are shown with what belongs to them.
+_JOINED = {
+    "holds": """(
+        SELECT holds.*, verdict, released_at, releases.actor AS released_by, releases.reason AS release_reason,
+            holds.rowid AS rowid
+        FROM holds LEFT JOIN releases ON releases.hold = holds.hold)"""
+}
 
 
 def _file_stem(run: Run) -> str:
@@ -355,8 +413,8 @@ def _arrow(rows: Sequence[Sequence[str | int | None]], schema: pa.Schema) -> pa.
     """Rows of SQLite with the types of a schema: times are ISO text there, booleans 0 and 1."""
     read: dict[pa.DataType, Callable[[Any], Any]] = {TIME: parse_time, pa.bool_(): bool}
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [
-        pa.array([read[field.type](cell) if field.type in read else cell for cell in column], field.type)
-        for field, column in zip(schema, columns, strict=True)
-    ]
+    arrays = []
+    for field, column in zip(schema, columns, strict=True):
+        cell = read.get(field.type, lambda one: one)
+        arrays.append(pa.array([None if one is None else cell(one) for one in column], field.type))
     return pa.Table.from_arrays(arrays, schema=schema)

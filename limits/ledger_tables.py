@@ -7,6 +7,8 @@ from limitlens.limits.state import STATE_TYPE
 
 TIME = pa.timestamp("us", tz="UTC")
 
+#: ``holds`` names the holds that touched the line, null where none did. Then the line was decided twice, with the
+#: features as known and with those that read held rows as before the fault, and both outcomes stand here.
 DECISIONS = pa.schema(
     [
         ("account_id", pa.string()),
@@ -22,8 +24,20 @@ DECISIONS = pa.schema(
         ("run_id", pa.string()),
         ("model_version", pa.string()),
         ("policy_digest", pa.string()),
+        ("holds", pa.list_(pa.int64())),
+        ("as_known_action", pa.string()),
+        ("as_known_limit_cents", pa.int64()),
+        ("before_fault_action", pa.string()),
+        ("before_fault_limit_cents", pa.int64()),
     ]
 )
+
+#: Columns that files of earlier versions lack, as nulls, by table.
+LATER_COLUMNS = {
+    "decisions": "NULL::BIGINT[] AS holds, NULL::VARCHAR AS as_known_action, NULL::BIGINT AS as_known_limit_cents, "
+    "NULL::VARCHAR AS before_fault_action, NULL::BIGINT AS before_fault_limit_cents",
+    "attributions": "NULL::VARCHAR AS account_id",
+}
 
 ATTRIBUTIONS = pa.schema(
     [
@@ -66,6 +80,25 @@ OVERRIDES = pa.schema(
         ("limit_cents", pa.int64()),
         ("actor", pa.string()),
         ("reason", pa.string()),
+    ]
+)
+
+#: A hold with its release; ``verdict`` and what follows are null while it is in force.
+HOLDS = pa.schema(
+    [
+        ("hold", pa.int64()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("slice_column", pa.string()),
+        ("slice_value", pa.string()),
+        ("since", TIME),
+        ("opened_at", TIME),
+        ("actor", pa.string()),
+        ("reason", pa.string()),
+        ("verdict", pa.string()),
+        ("released_at", TIME),
+        ("released_by", pa.string()),
+        ("release_reason", pa.string()),
     ]
 )
 

@@ -101,6 +101,21 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Holds:
+    """What a data incident does.
+
+    ``warn_holds``: an incident that only warns holds lines, too. ``except_rules``: hard rules that act in spite of a
+    hold. ``release_by``: who alone may release one; empty: anybody who gives a name. ``decide_within_days``: days
+    after which a hold that nobody has judged is complained about.
+    """
+
+    warn_holds: bool
+    release_by: str
+    decide_within_days: int
+    except_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CutOffs:
     """Cut-offs on PD and limit band of one segment; ``max_monthly_inflows`` is a limit in average monthly inflows."""
 
@@ -195,13 +210,21 @@ class Policy:
     segments: Mapping[str, CutOffs]
     rules: tuple[Rule, ...]
     delinquency: tuple[Bucket, ...]
+    holds: Holds | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
+        if self.holds is None:  # a file from before there were holds keeps its digest
+            del plain["holds"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def holding(self) -> Holds:
+        """What a data incident does; without a section of its own every incident holds and nothing is excepted."""
+        return self.holds or Holds(warn_holds=False, release_by="", decide_within_days=14)
 
     @cached_property
     def evidence(self) -> tuple[Rule, ...]:

@@ -34,6 +34,18 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_rules("disqualifiers", policy.disqualifiers, reader)
     _check_names(policy, reader)
     _check_delinquency(policy, reader)
+    _check_holds(policy, reader)
+
+
+def _check_holds(policy: Policy, reader: Reader) -> None:
+    names = [rule.name for rule in policy.evidence]
+    for place, name in enumerate(policy.holding.except_rules):
+        if name not in names:
+            raise reader.error(
+                ("holds", "except_rules", place), f"except_rules names {name!r}; expected some of {names}."
+            )
+    if policy.holding.decide_within_days < 1:
+        raise reader.error(("holds", "decide_within_days"), "decide_within_days must be at least 1.")
 
 
 def _check_ranges(policy: Policy, reader: Reader) -> None:

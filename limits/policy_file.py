@@ -19,6 +19,7 @@ from limitlens.limits.policy import (
     Condition,
     CutOffs,
     Disqualifier,
+    Holds,
     Opening,
     Policy,
     Rule,
@@ -71,6 +72,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         segments=_by_segment(body, "segments", CutOffs, reader),
         rules=_each(body, "rules", _rule, reader),
         delinquency=_each(body, "delinquency", _bucket, reader),
+        holds=_holds(body, reader) if "holds" in body else None,
         text=text,
     )
     check_policy(policy, reader)
@@ -108,6 +110,14 @@ def _each(
 ) -> tuple[_Part, ...]:
     """One instance an element of an array of tables."""
     return tuple(read(raw, (name, place), reader) for place, raw in enumerate(reader.array(body, (name,))))
+
+
+def _holds(body: Mapping[str, Any], reader: Reader) -> Holds:
+    names = [field.name for field in fields(Holds)]
+    values = reader.table(body["holds"], ("holds",), names, names)
+    plain = {f.name: reader.value(values, ("holds",), f.name, f.type) for f in fields(Holds)[:-1]}
+    rules = reader.array(values, ("holds", "except_rules"))
+    return Holds(**plain, except_rules=tuple(str(rule) for rule in rules))
 
 
 def _by_segment(body: Mapping[str, Any], name: str, into: type, reader: Reader) -> dict[str, Any]:

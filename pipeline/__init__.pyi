@@ -10,6 +10,7 @@ from .deciding.reconcile import reconcile
 from .deciding.replay import replay
 from .deciding.score import score
 from .deciding.verify import verify
+from .holds import open_hold, release_hold
 from .release.compare import compare
 from .release.promote import promote, rollback
 from .training.train import train
@@ -24,9 +25,11 @@ __all__ = [
     "decide",
     "default_policy",
     "default_settings",
+    "open_hold",
     "override",
     "promote",
     "reconcile",
+    "release_hold",
     "render",
     "replay",
     "report",

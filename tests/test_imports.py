@@ -12,6 +12,7 @@ PIPELINE = (
     "pages",
     "workspace",
     "tracking",
+    "holds",
     "check_delivery",
     "training",
     "deciding",

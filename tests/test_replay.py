@@ -24,6 +24,10 @@ DECISIONS = pd.DataFrame(
         "limit_cents": 500_00,
         "can_draw": True,
         "pd": 0.03,
+        "as_known_action": None,
+        "as_known_limit_cents": None,
+        "before_fault_action": None,
+        "before_fault_limit_cents": None,
     }
 )
 

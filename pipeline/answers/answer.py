@@ -60,6 +60,28 @@ class Knowledge:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """A hold that touched a decision: its number, the slice, since when, the evidence, how it was judged (or None)."""
+
+    hold: int
+    scope: str
+    since: str
+    reason: str
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """The holds that touched a decision, and what would have been decided: as known, and as before the fault."""
+
+    incidents: tuple[Incident, ...]
+    as_known_action: str
+    as_known_limit_cents: int
+    before_fault_action: str
+    before_fault_limit_cents: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """Why a decision came out as it did; ``None`` where the account had no decision before.
 
@@ -101,6 +123,7 @@ class Answer:
     reasons: tuple[str, ...]
     reason_texts: tuple[str, ...]
     reason_texts_zh: tuple[str, ...]
+    held: Held | None
     queue_place: int | None
     queue_length: int | None
     reasons_version: int

@@ -22,13 +22,14 @@ from limitlens.limits.policy import ADVERSE
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
-from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Knowledge
+from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held, Incident, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
+from limitlens.pipeline.deciding.held_lines import recorded_holds, with_holds, with_moments
 from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
-from limitlens.pipeline.deciding.review_queue import queue_of_run
+from limitlens.pipeline.deciding.review_queue import QUEUED, queue_of_run
 from limitlens.pipeline.pages.amounts import money, value
 from limitlens.pipeline.workspace import Workspace
 
@@ -125,10 +126,11 @@ def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame 
     change = change.assign(known_by=change["as_of"] if previous is None else recorded["known_by"])
     made_by = iterations(workspace, {run_id, *before["run_id"]})
     sets = {iteration.model.features for iteration in made_by.values()}
-    tables = tables_at(change_moments(before, change), sets, workspace)
+    held = recorded_holds(change, workspace)
+    tables = tables_at(with_moments(change_moments(before, change), held), sets, workspace)
     new, at = made_by[run_id], change["as_of"]
     table, state = rows_at(tables[new.model.features.digest], change["account_id"], at, at), state_before(change)
-    check_replayed(change, new.decide(table, state))
+    check_replayed(change, with_holds(new.decide(table, state), change, state, held, now=new, tables=tables))
     explained = None
     if previous is not None:
         sides = (made_by[previous["run_id"].iloc[0]], new)
@@ -255,7 +257,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
     before = previous.iloc[0] if previous is not None else None
     explained = rebuilt.explained
     entry = explained.entry if explained else None
-    place, length = _queue_place(workspace, row) if row["action"] == "review" else (None, None)
+    place, length = _queue_place(workspace, row) if row["action"] in QUEUED else (None, None)
     adverse = row["action"] in ADVERSE
     overrides = workspace.ledger.overrides()
     of_line = overrides[overrides["account_id"] == row["account_id"]]
@@ -288,6 +290,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         policy_before=_policy_name(workspace, before),
         policy=str(_policy_name(workspace, row)),
         reasons=tuple(row["reasons"]),
+        held=_held(workspace, row),
         queue_place=place,
         queue_length=length,
         reason_texts=reason_texts(row["reasons"], "en"),
@@ -299,6 +302,25 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
         overrides=_overrides(of_line, row, before),
         run_id=str(row["run_id"]),
+    )
+
+
+def _held(workspace: Workspace, row: pd.Series) -> Held | None:
+    """What holds had to do with a decision; None where none touched it."""
+    if row["as_known_action"] is None or pd.isna(row["as_known_action"]):
+        return None
+    every = workspace.ledger.every_hold()
+    verdicts = workspace.ledger.holds().set_index("hold")["verdict"].dropna().to_dict()
+    named = [(int(number), every[int(number)]) for number in row["holds"]]
+    return Held(
+        tuple(
+            Incident(number, hold.scope, format_time(hold.since), hold.reason, verdicts.get(number))
+            for number, hold in named
+        ),
+        str(row["as_known_action"]),
+        int(row["as_known_limit_cents"]),
+        str(row["before_fault_action"]),
+        int(row["before_fault_limit_cents"]),
     )
 
 

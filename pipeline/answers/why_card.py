@@ -6,7 +6,7 @@ from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline.answers.answer import Answer
 from limitlens.pipeline.answers.report_tables import MEANING
 from limitlens.pipeline.answers.timeline import Moment
-from limitlens.pipeline.answers.why_text import VERBS, split_sentences, told_groups
+from limitlens.pipeline.answers.why_text import VERBS, hold_sentences, split_sentences, told_groups
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.page import render
 
@@ -34,7 +34,7 @@ def card_context(answer: Answer) -> dict[str, Any]:
         "colours": plots.COLOURS,
         "players": PLAYERS,
         "waterfall": _waterfall(answer),
-        "sentences": split_sentences(answer) if answer.share_cents else [],
+        "sentences": [*hold_sentences(answer), *(split_sentences(answer) if answer.share_cents else [])],
         "groups": groups,
         "model_moved": any(answer.model_parts.values()),
         "strongest": max(pushes, default=0.0) or 1.0,

@@ -53,6 +53,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             lines += _group_lines(answer, width) if player == "behaviour" else []
             lines += _model_lines(answer, width) if player == "model" else []
         lines += [f"  {sentence}" for sentence in split_sentences(answer)]
+    lines += [f"  {sentence}" for sentence in hold_sentences(answer)]
     lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.queue_place is not None:
@@ -122,6 +123,27 @@ def _fact_line(fact: Fact) -> str:
     pushed = [push(fact.push, 2)] if abs(fact.push) >= 0.005 or not fact.rules else []
     said = ", ".join([*(["rule"] if fact.rules else []), *pushed])
     return f"{fact.feature} {values} ({said}): {fact.why}"
+
+
+def hold_sentences(answer: Answer) -> list[str]:
+    """What a data incident had to do with the decision."""
+    held = answer.held
+    if held is None:
+        return []
+    told = [
+        f"Hold {one.hold}{', released' if one.verdict else ''}: {one.scope}, suspect since {one.since}: {one.reason}."
+        for one in held.incidents
+    ]
+    known, before = (
+        f"{VERBS[action]}, limit {money(cents)}"
+        for action, cents in (
+            (held.as_known_action, held.as_known_limit_cents),
+            (held.before_fault_action, held.before_fault_limit_cents),
+        )
+    )
+    if answer.action == "hold":
+        return [*told, f"With the data as known: {known}. As before the fault: {before}. So the line stays as it was."]
+    return [*told, f"With the data as known and as before the fault: {known}, {before}; the hold changed nothing."]
 
 
 def split_sentences(answer: Answer) -> list[str]:

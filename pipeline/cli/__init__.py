@@ -21,9 +21,11 @@ from limitlens.pipeline.cli import limits  # isort: split
 
 from limitlens.pipeline.cli import queue  # isort: split
 
+from limitlens.pipeline.cli import holds  # isort: split
+
 from limitlens.pipeline.cli import ledger
 
-__all__ = ["app", "data", "ledger", "limits", "main", "models", "policy", "queue"]
+__all__ = ["app", "data", "holds", "ledger", "limits", "main", "models", "policy", "queue"]
 
 
 #: What stands for a letter of ours that an encoding lacks; a minus must not become a question mark.

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.frames import to_arrow
+from limitlens.features.line import DATA_HOLD
 from limitlens.limits.entries import attribution_entries
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import check_recorded, evaluate
@@ -18,9 +19,13 @@ from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 def data_states(
     old: Iteration, new: Iteration, previous: pd.DataFrame, changes: pd.DataFrame, tables: Tables
 ) -> Mapping[tuple[str, str], pd.DataFrame]:
-    """The states O0, C0, C1 and O1 of each account for the feature sets of both iterations."""
+    """The states O0, C0, C1 and O1 of each account for the feature sets of both iterations.
+
+    A hold is a matter of the data: the decisions that were held have it in O0 and O1, and reconciled data never do.
+    """
     accounts, t0, t1, known_by = changes["account_id"], previous["as_of"], changes["as_of"], changes["known_by"]
     provisional = bool((known_by == t1).all())
+    holds = {"O0": previous["action"] == "hold", "O1": changes["action"] == "hold"}
     states: dict[tuple[str, str], pd.DataFrame] = {}
     for digest in {old.model.features.digest, new.model.features.digest}:
         now = rows_at(tables[digest], accounts, t1, t1)
@@ -28,7 +33,9 @@ def data_states(
         states["C0", digest] = rows_at(tables[digest], accounts, t0, known_by)
         states["C1", digest] = now if provisional else rows_at(tables[digest], accounts, t1, known_by)
         states["O1", digest] = now
-    return states
+    if not any(held.any() for held in holds.values()):
+        return states
+    return {(at, digest): table.assign(**{DATA_HOLD: holds.get(at, False)}) for (at, digest), table in states.items()}
 
 
 def attribute_changes(

@@ -15,6 +15,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import is_among, to_arrow
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
+from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
@@ -23,6 +24,7 @@ from limitlens.limits.state import pack_state, state_before, unpacked
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
 from limitlens.pipeline.deciding.decide_batch import decide_step, latest_after
+from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
 from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.record import Decided, is_of, record_decisions
@@ -83,7 +85,8 @@ def decide(
         relations = workspace.relations(new.model.features)
         if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
-            steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None)
+            again = released_lines(ledger)
+            steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None, again=again)
             if steps:
                 _decide_steps(workspace, new, steps, progress)
         return record_decisions(workspace, new)
@@ -92,8 +95,9 @@ def decide(
 def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Progress) -> None:
     latest, overrides = unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides()
     olds = iterations(workspace, set(latest["run_id"]))
-    planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps])
-    moments = feature_moments(planned, latest)
+    planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps], ignore_index=True)
+    held = held_lines(planned, workspace)
+    moments = with_moments(feature_moments(planned, latest), held)
     progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
     sets = {i.model.features for i in (new, *olds.values())}
     tables = tables_at(moments, sets, workspace)
@@ -102,7 +106,7 @@ def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progr
         olds[run.run_id] = new
         parts = []
         for step in group:
-            decided = decide_step(step.lines, latest, overrides, new, tables)
+            decided = decide_step(step.lines, latest, overrides, new, tables, held=held)
             decided = decided.assign(
                 reasons=pd.Series(_reasons(new, tables, decided), dtype=object),
                 run_id=run.run_id,
@@ -127,8 +131,9 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
 
 
 def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list[str]]:
-    """Reason codes of adverse decisions and reviews; nothing for the others."""
-    reasons: list[list[str]] = [[] for _ in range(len(decided))]
+    """Reason codes of adverse decisions, reviews and holds; nothing for the others."""
+    held = decided["action"] == "hold"
+    reasons: list[list[str]] = [[DATA_INCIDENT] if one else [] for one in held]
     rows = np.flatnonzero(decided["action"].isin(_EXPLAINED))
     if len(rows):
         chosen = decided.iloc[rows]

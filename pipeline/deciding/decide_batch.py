@@ -3,12 +3,19 @@
 import pandas as pd
 
 from limitlens.limits.iteration import Iteration
+from limitlens.pipeline.deciding.held_lines import HeldLines, with_holds
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.deciding.states_before import states_before
 
 
 def decide_step(
-    lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataFrame, now: Iteration, tables: Tables
+    lines: pd.DataFrame,
+    latest: pd.DataFrame,
+    overrides: pd.DataFrame,
+    now: Iteration,
+    tables: Tables,
+    *,
+    held: HeldLines | None = None,
 ) -> pd.DataFrame:
     """Decide the lines that are not closed.
 
@@ -21,6 +28,8 @@ def decide_step(
         As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
     now : Iteration
     tables : mapping of feature set digest to feature table
+    held : HeldLines, optional
+        Which holds touch which lines; default: none.
 
     Returns
     -------
@@ -33,6 +42,8 @@ def decide_step(
     state = state.reset_index(drop=True)
     table = rows_at(tables[now.model.features.digest], lines["account_id"], lines["as_of"], lines["as_of"])
     decisions = now.decide(table, state)
+    if held is not None:
+        decisions = with_holds(decisions, lines, state, held, now=now, tables=tables)
     before = pd.DataFrame({"limit_before_cents": state["limit_cents"]})
     return pd.concat([lines[["account_id", "as_of"]], decisions, before, state.add_prefix("state.")], axis=1)
 

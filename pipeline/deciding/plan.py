@@ -82,7 +82,12 @@ def decision_dates(
 
 
 def plan_steps(
-    dates: Sequence[datetime], decided_until: datetime | None, relations: dict[str, str], *, whole_book: bool
+    dates: Sequence[datetime],
+    decided_until: datetime | None,
+    relations: dict[str, str],
+    *,
+    whole_book: bool,
+    again: Sequence[str] = (),
 ) -> list[Step]:
     """Lines of each date that have a limit: the whole book at month starts (or always), else those under a week old.
 
@@ -94,6 +99,8 @@ def plan_steps(
     relations : mapping with the ``accounts`` relation
     whole_book : bool
         Decide every line at every date.
+    again : sequence of str
+        Accounts that are due at the first date whatever the calendar says: what held them is over.
     """
     if not dates:
         return []
@@ -101,7 +108,8 @@ def plan_steps(
     daily = [date for date in dates if not (whole_book or date.day == 1)]
     opened = opened_between(min(first, dates[0] - _WEEK), dates[-1], relations)
     at_opening = opened[opened["opened_at"] >= first].assign(as_of=lambda rows: rows["opened_at"])
-    points = pd.concat([at_opening, _young(opened, daily)], ignore_index=True)
+    due_daily = _young(opened, daily), _at(again, daily[:1] if daily[:1] == dates[:1] else [])
+    points = pd.concat([at_opening, *due_daily], ignore_index=True).drop_duplicates(["account_id", "as_of"])
     lines = with_limit(lines_at(points.assign(known_by=points["as_of"]), relations)).reset_index(drop=True)
     new = lines["as_of"] == lines["opened_at"]
     books = with_limit(book([date for date in dates if date not in daily], relations))
@@ -133,6 +141,11 @@ def expect_limits(as_of: datetime, relations: Mapping[str, str]) -> None:
         f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in "
         "force in whole cents. PDs need no limit: limitlens score."
     )
+
+
+def _at(accounts: Sequence[str], dates: Sequence[datetime]) -> pd.DataFrame:
+    moments = pd.DataFrame({"as_of": pd.Series(list(dates), dtype="datetime64[us, UTC]")})
+    return pd.DataFrame({"account_id": pd.Series(list(accounts), dtype=str)}).merge(moments, how="cross")
 
 
 def _young(opened: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFrame:

@@ -8,10 +8,14 @@ from limitlens.data.errors import IntegrityError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import state_before, unpacked
+from limitlens.pipeline.deciding.held_lines import recorded_holds, with_holds, with_moments
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
-_COMPARED = ("action", "limit_cents", "can_draw", "pd")
+_COMPARED = (
+    "action", "limit_cents", "can_draw", "pd", "as_known_action", "as_known_limit_cents", "before_fault_action",
+    "before_fault_limit_cents",
+)  # fmt: skip
 
 
 def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:
@@ -49,7 +53,8 @@ def replay(workspace: Workspace, progress: Progress = silent, account_id: str | 
     """
     decisions = recorded_decisions(workspace, account_id)
     made_by = iterations(workspace, set(decisions["run_id"]))
-    moments = decisions[["account_id", "as_of"]].assign(known_by=decisions["as_of"])
+    held = recorded_holds(decisions, workspace)
+    moments = with_moments(decisions[["account_id", "as_of"]].assign(known_by=decisions["as_of"]), held)
     progress(f"rebuilding {len(moments):,} rows of features")
     tables = tables_at(moments, {i.model.features for i in made_by.values()}, workspace)
     for run_id, rows in decisions.groupby("run_id", sort=False):
@@ -57,13 +62,15 @@ def replay(workspace: Workspace, progress: Progress = silent, account_id: str | 
         iteration = made_by[str(run_id)]
         at = recorded["as_of"]
         table = rows_at(tables[iteration.model.features.digest], recorded["account_id"], at, at)
-        check_replayed(recorded, iteration.decide(table, state_before(recorded)))
+        state = state_before(recorded)
+        decided = with_holds(iteration.decide(table, state), recorded, state, held, now=iteration, tables=tables)
+        check_replayed(recorded, decided)
         progress(f"{len(recorded):,} decisions of run {str(run_id)[:12]} are equal")
     return len(decisions)
 
 
 def check_replayed(recorded: pd.DataFrame, replayed: pd.DataFrame) -> None:
-    """Refuse decisions that come out differently in action, limit, ``can_draw`` or PD.
+    """Refuse decisions that come out differently in action, limit, ``can_draw``, PD or one of two outcomes.
 
     Raises
     ------
@@ -71,7 +78,8 @@ def check_replayed(recorded: pd.DataFrame, replayed: pd.DataFrame) -> None:
         Names the first.
     """
     for column in _COMPARED:
-        wrong = np.flatnonzero(recorded[column].to_numpy() != replayed[column].to_numpy())
+        one, other = recorded[column], replayed[column]
+        wrong = np.flatnonzero(((one != other) & ~(one.isna() & other.isna())).to_numpy())
         if len(wrong):
             row = recorded.iloc[wrong[0]]
             raise IntegrityError(

@@ -14,10 +14,13 @@ from limitlens.limits.queue import review_queue
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
+#: Actions that ask a person to look.
+QUEUED = frozenset({"review", "hold"})
+
 
 @dataclass(frozen=True)
 class Queue:
-    """Reviews that the decisions of one date asked for.
+    """Reviews and holds that the decisions of one date asked for.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def queue_of_run(workspace: Workspace, run: Run) -> Queue:
     QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
     """
     decided = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}).to_pandas()
-    reviews = decided[decided["action"] == "review"].drop(columns="action").reset_index(drop=True)
+    reviews = decided[decided["action"].isin(QUEUED)].drop(columns="action").reset_index(drop=True)
     iteration = workspace.iteration(run.model_version, run.policy_digest)
     features = iteration.model.features
     moments = reviews[["account_id", "as_of"]].assign(known_by=reviews["as_of"])

@@ -1,0 +1,162 @@
+"""Held lines: which lines a hold touches, and what is decided for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.calendar import DAY
+from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.engine import run_sql
+from limitlens.data.frames import is_among
+from limitlens.data.quoting import quoted
+from limitlens.features.line import DATA_HOLD
+from limitlens.limits.hold import Hold, held
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import Ledger
+from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
+from limitlens.pipeline.workspace import Workspace
+
+#: An account belongs to a slice of events when it had a row of it so shortly before the fault, or since.
+_RECENT = 90 * DAY
+
+_KEYS = ["account_id", "as_of"]
+_OUTCOMES = ("as_known", "before_fault")
+
+
+@dataclass(frozen=True)
+class HeldLines:
+    """Decisions that holds touch.
+
+    Parameters
+    ----------
+    holds : mapping of number to Hold
+    pairs : DataFrame with ``account_id, as_of, hold``
+        One row a decision and hold; of one decision the latest fault first.
+    """
+
+    holds: Mapping[int, Hold]
+    pairs: pd.DataFrame
+
+
+def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
+    """Which of some decisions to come the holds in force touch.
+
+    Parameters
+    ----------
+    lines : DataFrame with ``account_id, as_of``
+    workspace : Workspace
+    """
+    holds = workspace.ledger.holds_in_force()
+    found = [lines.loc[[], _KEYS].assign(hold=0)]
+    for number, hold in sorted(holds.items(), key=lambda one: one[1].since, reverse=True):
+        after = lines.loc[lines["as_of"] > hold.since, _KEYS]
+        if hold.slice_column:
+            after = after[is_among(after["account_id"], _accounts_of(hold, workspace))]
+        found.append(after.assign(hold=number))
+    return HeldLines(holds, pd.concat(found, ignore_index=True))
+
+
+def released_lines(ledger: Ledger) -> list[str]:
+    """Accounts whose last decision was held and whose holds are all released: they wait for a decision."""
+    last, in_force = ledger.last_decisions(), set(ledger.holds_in_force())
+    held = last.filter(pc.equal(last["action"], "hold")).select(["account_id", "holds"]).to_pylist()
+    return [row["account_id"] for row in held if not in_force & set(row["holds"])]
+
+
+def recorded_holds(decisions: pd.DataFrame, workspace: Workspace) -> HeldLines:
+    """What :func:`held_lines` gave when decisions of the ledger were made."""
+    pairs = decisions.loc[decisions["holds"].notna(), [*_KEYS, "holds"]].explode("holds", ignore_index=True)
+    return HeldLines(workspace.ledger.every_hold(), pairs.rename(columns={"holds": "hold"}).astype({"hold": int}))
+
+
+def with_moments(moments: pd.DataFrame, lines: HeldLines) -> pd.DataFrame:
+    """Some moments, and the last one before the fault of each touched line: ``account_id, as_of, known_by``."""
+    if lines.pairs.empty:
+        return moments
+    return pd.concat([moments, _moments_before(lines.pairs, lines.holds)]).drop_duplicates(ignore_index=True)
+
+
+def with_holds(
+    decided: pd.DataFrame,
+    lines: pd.DataFrame,
+    state: pd.DataFrame,
+    touched: HeldLines,
+    *,
+    now: Iteration,
+    tables: Tables,
+) -> pd.DataFrame:
+    """Decide touched lines again as before the fault, and hold those for which that makes a difference.
+
+    Parameters
+    ----------
+    decided : DataFrame of n rows with a plain index
+        Decisions with the features as known.
+    lines : DataFrame of n rows with ``account_id, as_of``
+    state : DataFrame of n rows
+        State before the decision.
+    touched : HeldLines
+        Of any decisions.
+    now : Iteration
+    tables : mapping of feature set digest to feature table
+        With the moments of :func:`with_moments`.
+
+    Returns
+    -------
+    DataFrame of n rows
+        The decisions that stand, with ``holds`` and both outcomes, null where no hold touched the line.
+    """
+    names = ["holds", *(f"{name}_{what}" for name in _OUTCOMES for what in ("action", "limit_cents"))]
+    both = pd.DataFrame(None, index=decided.index, columns=names, dtype=object)
+    mine = lines[_KEYS].reset_index(names="row").merge(touched.pairs, on=_KEYS)
+    if mine.empty:
+        return pd.concat([decided, both], axis=1)
+    rows = pd.Index(sorted(mine["row"].unique()))
+    at = lines.loc[rows, "as_of"]
+    table = rows_at(tables[now.model.features.digest], lines.loc[rows, "account_id"], at, at).set_index(rows)
+    as_known = decided.loc[rows]
+    before = now.decide(_before_fault(table, mine, touched.holds, now, tables), state.loc[rows])
+    stay = held(as_known, before, now.policy.holding.except_rules)
+    stood = now.decide(table.assign(**{DATA_HOLD: stay}), state.loc[rows])
+    both.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
+    for name, outcome in zip(_OUTCOMES, (as_known, before), strict=True):
+        for what in ("action", "limit_cents"):
+            both.loc[rows, f"{name}_{what}"] = outcome[what].astype(object)
+    stands: pd.DataFrame = pd.concat([decided.drop(index=rows), stood]).sort_index()
+    return stands.join(both)
+
+
+def _before_fault(
+    table: pd.DataFrame, mine: pd.DataFrame, holds: Mapping[int, Hold], now: Iteration, tables: Tables
+) -> pd.DataFrame:
+    """Features of touched lines, those that read held rows as before the fault; of two faults the earlier counts."""
+    features = now.model.features
+    found: pd.DataFrame = table.copy()
+    for number, some in mine.groupby("hold", sort=False):
+        hold = holds[number]  # type: ignore[index]
+        columns = list(features.columns_reading(hold.source, hold.kind))
+        then = _moments_before(some, holds)
+        earlier = rows_at(tables[features.digest], then["account_id"], then["as_of"], then["known_by"])
+        found.loc[some["row"], columns] = earlier[columns].set_axis(some["row"])
+    return found
+
+
+def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFrame:
+    since = pairs["hold"].map({number: pd.Timestamp(hold.since) for number, hold in holds.items()})
+    since = since.astype("datetime64[us, UTC]")
+    return pd.DataFrame({"account_id": pairs["account_id"], "as_of": since, "known_by": since})
+
+
+def _accounts_of(hold: Hold, workspace: Workspace) -> pd.Series:
+    """Accounts that belong to the slice of a hold."""
+    chosen = f"CAST({quoted(hold.slice_column)} AS VARCHAR) IN (SELECT value FROM wanted)"
+    of_accounts = {"account_id", "segment", *workspace.events.attributes()}
+    source = "accounts" if hold.slice_column in of_accounts else hold.source
+    if source in EVENT_SOURCES:
+        chosen += f" AND event_time >= TIMESTAMPTZ '{(hold.since - _RECENT).isoformat()}'"
+    relations = {source: workspace.events.relation(source), "wanted": pa.table({"value": [hold.slice_value]})}
+    found = run_sql(f"SELECT DISTINCT account_id FROM {source} WHERE {chosen}", relations).to_pandas()
+    accounts: pd.Series = found["account_id"]
+    return accounts

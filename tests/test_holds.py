@@ -1,0 +1,307 @@
+"""Holds: suspect data closes no line and raises none, and costs nothing where it makes no difference."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from limitlens.data.check import check_events
+from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.world import simulate
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import DATA_HOLD
+from limitlens.features.table import build_table
+from limitlens.limits.hold import Hold, held
+from limitlens.limits.ledger_tables import DECISIONS
+from limitlens.pipeline import why
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.deciding.review_queue import queue
+from limitlens.pipeline.holds import list_holds, open_hold, release_hold
+from limitlens.pipeline.release.promote import Override, promote
+from limitlens.pipeline.training.train import train
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+from tests.conftest import MadeOnce
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST, SECOND = datetime(2025, 10, 1, tzinfo=UTC), datetime(2025, 11, 1, tzinfo=UTC)
+FAULT = SECOND - timedelta(days=25)
+HOLD = Hold("payment", FAULT, SECOND, "check", "no repayment came", kind="repayment")
+ANYWAY = Override("head of credit risk", "a small book")
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
+
+
+def deliver(world: Path, out: Path, since: datetime | None, until: datetime, *, gap: bool = False) -> None:
+    """What became known in a span of time; with a gap, without the repayments of its last 25 days."""
+    for source in ("accounts", "consumption", "payment", "device"):
+        (out / source).mkdir(parents=True)
+        for path in (world / source).glob("*.parquet"):
+            table = pq.read_table(path)
+            table = table.filter(pc.less(table["known_time"], until))
+            table = table.filter(pc.greater_equal(table["known_time"], since)) if since else table
+            if gap and source == "payment":
+                lost = pc.and_(pc.equal(table["kind"], "repayment"), pc.greater_equal(table["known_time"], FAULT))
+                table = table.filter(pc.invert(lost))
+            pq.write_table(table, out / source / path.name)
+
+
+def make_books(folder: Path) -> None:
+    """A book decided in October, and the same in November: clean, with a gap, and with the gap held."""
+    simulate(folder / "world", accounts=700, months=12, seed=5, futures=0, start=datetime(2025, 1, 1, tzinfo=UTC))
+    deliver(folder / "world", folder / "before", None, FIRST)
+    deliver(folder / "world", folder / "whole", FIRST, SECOND)
+    deliver(folder / "world", folder / "gap", FIRST, SECOND, gap=True)
+    deliver(folder / "world", folder / "after", SECOND, SECOND + timedelta(days=5))
+    base = Workspace(folder / "base")
+    check_events(folder / "before", base.events)
+    small = replace(default_settings(), n_estimators=20, folds=2, min_data_in_leaf=10)
+    train(base, small, default_policy(), developer="developer")
+    promote(base, None, NOW, override=ANYWAY)
+    decide(base, as_of=FIRST)
+    for name, delivery in (("clean", "whole"), ("struck", "gap"), ("held", "gap")):
+        shutil.copytree(base.root, folder / name)
+        space = Workspace(folder / name)
+        check_events(folder / delivery, space.events, decided_until=FIRST)
+        if name == "held":
+            open_hold(space, HOLD)
+        decide(space, as_of=SECOND)
+
+
+@pytest.fixture(scope="module")
+def books(made_once: MadeOnce) -> Path:
+    """Read only."""
+    return made_once("holds", make_books)
+
+
+@pytest.fixture
+def held_book(books: Path, tmp_path: Path) -> Workspace:
+    """The held book, to be gone on with."""
+    shutil.copytree(books / "held", tmp_path / "held")
+    return Workspace(tmp_path / "held")
+
+
+def decided(space: Workspace) -> pd.DataFrame:
+    return space.ledger.query(f"SELECT * FROM current WHERE as_of = '{SECOND}' ORDER BY account_id").set_index(
+        "account_id"
+    )
+
+
+def test_without_a_hold_the_gap_moves_lines_it_should_not(books: Path) -> None:
+    clean, struck = decided(Workspace(books / "clean")), decided(Workspace(books / "struck"))
+    worse = struck["action"].isin(["decrease", "freeze", "close"]) & (clean["action"] != struck["action"])
+    assert worse.sum() > 5
+
+
+def test_a_line_is_held_where_the_suspect_rows_make_a_difference_and_nowhere_else(books: Path) -> None:
+    """Where both outcomes agree the decision is that of the data as known, to the bit."""
+    rows, struck = decided(Workspace(books / "held")), decided(Workspace(books / "struck"))
+    alike = (rows["as_known_action"] == rows["before_fault_action"]) & (
+        rows["as_known_limit_cents"] == rows["before_fault_limit_cents"]
+    )
+    stays = rows["action"] == "hold"
+    assert rows["holds"].notna().all()
+    assert not (alike & stays & rows["state"].map(lambda s: s["can_draw"])).any()
+    assert stays[~alike].all()
+    for name in ("action", "limit_cents", "can_draw", "pd"):
+        assert (rows.loc[~stays, name] == struck.loc[~stays, name]).all()
+    assert (rows["as_known_action"] == struck["action"]).all()
+
+
+def test_a_held_line_stays_as_it_was_in_both_directions(books: Path) -> None:
+    rows = decided(Workspace(books / "held"))
+    rows = rows[rows["action"] == "hold"]
+    known, before = rows["as_known_limit_cents"], rows["before_fault_limit_cents"]
+    assert (rows["limit_cents"] == rows["limit_before_cents"]).all()
+    assert (rows["can_draw"] == rows["state"].map(lambda s: s["can_draw"])).all()
+    assert (known < before).any()
+    assert [list(reasons) for reasons in rows["reasons"]] == [["data_incident"]] * len(rows)
+
+
+def test_the_split_of_a_held_line_books_to_data_what_behaviour_would_have_moved(books: Path) -> None:
+    rows = decided(Workspace(books / "held"))
+    rows = rows[(rows["action"] == "hold") & (rows["as_known_limit_cents"] < rows["limit_cents"])]
+    shares = rows[[f"share_cents_{p}" for p in ("behaviour", "data", "model", "policy", "state")]]
+    assert len(rows)
+    assert (shares.sum(axis=1) == 0).all()
+    assert (rows["share_cents_data"] > 0).all()
+    assert (rows["share_cents_data"] == -rows["share_cents_behaviour"] - rows["share_cents_state"]).all()
+
+
+def test_held_lines_stand_in_the_queue(books: Path) -> None:
+    space = Workspace(books / "held")
+    waiting = set(decided(space).query("action == 'hold'").index)
+    lines = queue(space, SECOND).lines.set_index("account_id")
+    assert waiting <= set(lines.index)
+    assert all(list(lines.loc[account, "reasons"]) == ["data_incident"] for account in waiting)
+
+
+def test_held_decisions_replay_with_both_outcomes_and_a_forged_one_is_refused(held_book: Workspace) -> None:
+    assert replay(held_book) == len(held_book.ledger.query("SELECT * FROM decisions"))
+    path = sorted((held_book.root / "decisions").glob("*.parquet"))[-1]
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("before_fault_action")
+    forged = pa.array(["close"] * len(table), pa.string())
+    pq.write_table(table.set_column(place, table.schema.field(place), forged), path)
+    with pytest.raises(IntegrityError, match="before_fault_action is recorded as close"):
+        replay(held_book)
+
+
+def test_after_the_release_held_lines_are_decided_as_if_the_fault_had_never_been(
+    books: Path, held_book: Workspace
+) -> None:
+    waiting = set(decided(held_book).query("action == 'hold'").index)
+    check_events(books / "whole", held_book.events, decided_until=SECOND)
+    assert release_hold(held_book, 1, "repaired", at=SECOND, actor="Chen Wei", reason="came again") == len(waiting)
+    check_events(books / "after", held_book.events, decided_until=SECOND)
+    decide(held_book, until=SECOND + timedelta(days=1))
+    last = held_book.ledger.last_decisions().to_pandas().set_index("account_id")
+    clean = decided(Workspace(books / "clean"))
+    assert not (last["action"] == "hold").any()
+    assert (last.loc[sorted(waiting), "as_of"] == pd.Timestamp(SECOND + timedelta(days=1))).all()
+    equal = last.loc[clean.index, ["limit_cents", "can_draw"]] == clean[["limit_cents", "can_draw"]]
+    assert equal.all(axis=1).mean() >= 0.99
+    assert replay(held_book) == len(held_book.ledger.query("SELECT * FROM decisions"))
+
+
+def test_an_excepted_rule_acts_in_spite_of_a_hold() -> None:
+    outcomes = {"action": ["freeze", "freeze"], "limit_cents": [1, 1], "can_draw": [False, False]}
+    as_known = pd.DataFrame({**outcomes, "fired_rules": [["takeover_signs"], ["pd_freeze"]]})
+    before = as_known.assign(action="keep", can_draw=True)
+    assert held(as_known, before, ("takeover_signs",)).tolist() == [False, True]
+    assert not held(as_known, as_known, ()).any()
+
+
+@given(st.sampled_from(["increase", "unfreeze", "keep", "review", "decrease", "freeze", "close"]), st.booleans())
+def test_nothing_moves_a_line_under_a_hold(wanted: str, can_draw: bool) -> None:
+    from limitlens.limits.decision import decide as decide_lines
+
+    pds = {"increase": 0.001, "review": 0.13, "decrease": 0.2, "freeze": 0.4, "close": 0.9}
+    table = pd.DataFrame({"segment": ["salaried"], "balance_cents": [400_00], DATA_HOLD: [True]})
+    state = pd.DataFrame(
+        {"limit_cents": [1000_00], "can_draw": [can_draw], "closed": [False], "holdout": [False], "pd_ref": [np.nan],
+         "line_age_days": [400], "days_since_change": [400], "days_since_adverse": [400]}
+    )  # fmt: skip
+    row = decide_lines(table, np.array([pds.get(wanted, 0.05)]), state, default_policy()).iloc[0]
+    assert (row["action"], row["limit_cents"], row["can_draw"]) == ("hold", 1000_00, can_draw)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [("payment", ""), ("payment", "repayment"), ("payment", "transfer_in"), ("consumption", "draw"), ("device", "")],
+)
+def test_every_column_that_rows_have_a_part_in_is_named(books: Path, source: str, kind: str) -> None:
+    """An oracle that takes the rows away and looks which columns move."""
+    space = Workspace(books / "base")
+    features = space.feature_set(default_settings())
+    relations = space.relations(features)
+    accounts = space.ledger.last_decisions()["account_id"].to_pandas().iloc[:300]
+    spine = pd.DataFrame({"account_id": accounts, "as_of": pd.Timestamp(FIRST), "known_by": pd.Timestamp(FIRST)})
+    spine = spine.astype({"as_of": "datetime64[us, UTC]", "known_by": "datetime64[us, UTC]"})
+    without = f"SELECT * FROM ({relations[source]}) WHERE kind <> '{kind}' AND {bool(kind)}"
+    whole, less = build_table(features, spine, relations), build_table(features, spine, {**relations, source: without})
+    moved = {name for name in whole.columns if not whole[name].equals(less[name])}
+    assert moved
+    assert moved <= set(features.columns_reading(source, kind))
+    assert set(features.columns_reading(source, kind)) < set(CATALOGUE.columns)
+
+
+def test_a_slice_touches_its_accounts_only(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "struck", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    open_hold(space, replace(HOLD, slice_column="segment", slice_value="student"))
+    check_events(books / "after", space.events, decided_until=SECOND)
+    decide(space, as_of=SECOND + timedelta(days=1))
+    rows = space.ledger.last_decisions().to_pandas()
+    segments = space.events.segments()
+    students = rows["account_id"].map(segments) == "student"
+    late = rows["as_of"] > pd.Timestamp(SECOND)
+    assert (rows.loc[late, "holds"].notna() == students[late]).all()
+    assert students[late].any()
+
+
+def test_files_of_an_older_ledger_are_read(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "base", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    for path in (space.root / "decisions").glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-5:]]), path)
+    assert space.ledger.last_decisions().schema.names == DECISIONS.names
+    assert replay(space) == len(space.ledger.query("SELECT * FROM decisions"))
+
+
+@pytest.mark.parametrize(
+    ("hold", "said"),
+    [
+        (replace(HOLD, source="weather"), "source 'weather' is unknown"),
+        (replace(HOLD, kind="paid"), "payment has no kind 'paid'"),
+        (replace(HOLD, slice_column="colour", slice_value="red"), "no column is called 'colour'"),
+        (replace(HOLD, slice_column="segment"), "needs a column and a value"),
+        (replace(HOLD, reason=" "), "needs a name and a reason"),
+    ],
+)
+def test_a_hold_that_makes_no_sense_is_refused(books: Path, hold: Hold, said: str) -> None:
+    with pytest.raises(WorkspaceError, match=said):
+        open_hold(Workspace(books / "held"), hold)
+
+
+def test_a_slice_is_held_once(held_book: Workspace) -> None:
+    assert open_hold(held_book, HOLD) == 1
+    assert len(held_book.ledger.holds()) == 1
+
+
+def test_only_who_the_policy_names_releases(held_book: Workspace) -> None:
+    release = {"at": NOW, "reason": "looked at"}
+    with pytest.raises(WorkspaceError, match="no hold 2 is in force"):
+        release_hold(held_book, 2, "true", actor="Chen Wei", **release)
+    with pytest.raises(WorkspaceError, match="name of a person"):
+        release_hold(held_book, 1, "true", actor=" ", **release)
+
+
+def test_holds_are_opened_listed_and_released_from_the_command_line(held_book: Workspace) -> None:
+    def run(*words: str) -> str:
+        shown = CliRunner().invoke(app, ["holds", *words, "--workspace", str(held_book.root)])
+        assert shown.exit_code == 0, shown.output
+        return shown.output
+
+    waiting = int((decided(held_book)["action"] == "hold").sum())
+    assert f"1  payment repayment, suspect since 2025-10-07  {waiting} lines held  open" in run("list")
+    opened = run(
+        "open", "device", "--since", "2025-10-20", "--slice", "city=Wuhan", "--by", "Li Na", "--reason", "swap"
+    )
+    assert "hold 2: device, city Wuhan, suspect since 2025-10-20" in opened
+    told = run("release", "1", "--verdict", "repaired", "--by", "Chen Wei", "--reason", "came again")
+    assert f"{waiting} lines are decided again" in told
+    rows = json.loads(run("list", "--all", "--json"))
+    assert [(row["hold"], row["verdict"]) for row in rows] == [(1, "repaired"), (2, None)]
+    assert held_book.ledger.verify() == len(held_book.ledger.runs()) + 3
+    assert len(list_holds(held_book)) == 1
+
+
+def test_why_names_the_incident_and_both_outcomes(books: Path) -> None:
+    space = Workspace(books / "held")
+    rows = decided(space)
+    account = str(rows[(rows["action"] == "hold") & (rows["as_known_limit_cents"] < rows["limit_cents"])].index[0])
+    answer = why(space, account, SECOND)
+    text = render(answer)
+    assert answer.held is not None
+    assert answer.held.as_known_action == rows.loc[account, "as_known_action"]
+    assert "Hold 1: payment repayment, suspect since 2025-10-07: no repayment came." in text
+    assert "So the line stays as it was." in text
+    assert "Told to the customer: our records were incomplete." in text
+    assert "告知客户：我方记录不完整。" in text

@@ -14,10 +14,17 @@ _RUN = (
 _OVERRIDE = "id, account_id, at, action, limit_before_cents, limit_cents, actor, reason, runs_before"
 _HOLD = "hold, source, kind, slice_column, slice_value, since, opened_at, actor, reason, links_before"
 _RELEASE = "hold, verdict, released_at, actor, reason, links_before"
+_RESTORATION = (
+    "id, account_id, at, limit_before_cents, limit_cents, actor, reason, restores, hold, can_draw, pd_ref, changed_at, "
+    "adverse_at, links_before"
+)
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
+#: What a row of SQLite holds.
+Cell = str | int | float | None
+
 #: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases")
+_PLACED = ("revisions", "holds", "releases", "restorations")
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,19 @@ class Link:
     """
 
     name: str
-    content: tuple[str | int, ...]
+    content: tuple[Cell, ...]
     files: tuple[tuple[str, str], ...]
     head: str
 
 
-def next_head(head: str, content: Sequence[str | int]) -> str:
+def next_head(head: str, content: Sequence[Cell]) -> str:
     """Hash of a chain that is one link longer.
 
     Parameters
     ----------
     head : str
         Hash of the chain so far; empty at its beginning.
-    content : sequence of str or int
+    content : sequence of str, int, float or None
 
     Returns
     -------
@@ -84,6 +91,10 @@ def links(connection: Connection) -> list[Link]:
         later.append((cells[-1], Link(f"hold {cells[0]} of {cells[1]}", ("hold", *cells), (), head)))
     for *cells, head in connection.execute(f"SELECT {_RELEASE}, head FROM releases"):
         later.append((cells[-1], Link(f"release of hold {cells[0]}", ("release", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_RESTORATION}, head FROM restorations"):
+        later.append(
+            (cells[-1], Link(f"restoration {cells[0]} of account {cells[1]}", ("restoration", *cells), (), head))
+        )
     for place, link in sorted(later, key=lambda one: one[0]):
         found.insert(place, link)
     return found

@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS holds (
 CREATE TABLE IF NOT EXISTS releases (
     hold INTEGER PRIMARY KEY REFERENCES holds, verdict TEXT NOT NULL, released_at TEXT NOT NULL, actor TEXT NOT NULL,
     reason TEXT NOT NULL, links_before INTEGER NOT NULL, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS restorations (
+    id INTEGER PRIMARY KEY, account_id TEXT NOT NULL, at TEXT NOT NULL, limit_before_cents INTEGER NOT NULL,
+    limit_cents INTEGER NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL, restores TEXT NOT NULL,
+    hold INTEGER NOT NULL, can_draw INTEGER NOT NULL, pd_ref REAL, changed_at TEXT, adverse_at TEXT,
+    links_before INTEGER NOT NULL, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,

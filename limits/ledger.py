@@ -20,7 +20,7 @@ from limitlens.data.damage import parquet_sql
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
-from limitlens.limits.chain import count_links, last_head, links, next_head
+from limitlens.limits.chain import Cell, count_links, last_head, links, next_head
 from limitlens.limits.database import Connection, connect, reading
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger_tables import (
@@ -34,7 +34,7 @@ from limitlens.limits.ledger_tables import (
     SINCE_OPENING,
     TIME,
 )
-from limitlens.limits.override import Override
+from limitlens.limits.override import Override, Restoration
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,26 @@ class Ledger:
     def record_override(self, override: Override) -> None:
         """Record what a person ordered; the next decision of the line starts from it."""
         with connect(self.workspace) as connection:
-            number, runs_before = connection.execute(
-                "SELECT (SELECT COALESCE(MAX(id), 0) + 1 FROM overrides), (SELECT COUNT(*) FROM runs)"
-            ).fetchone()
+            number, runs_before = connection.execute(f"SELECT {_NEXT_ORDER}, (SELECT COUNT(*) FROM runs)").fetchone()
             cells = [number, override.account_id, override.at.isoformat(), override.action,
                      override.limit_before_cents, override.limit_cents, override.actor, override.reason,
                      runs_before]  # fmt: skip
             head = next_head(last_head(connection), ["override", *cells])
             connection.execute("INSERT INTO overrides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+
+    def record_restoration(self, restoration: Restoration) -> None:
+        """Record that a decision is made good; the next decision of the line starts from the state before it."""
+        with connect(self.workspace) as connection:
+            (number,) = connection.execute(f"SELECT {_NEXT_ORDER}").fetchone()
+            times = [time.isoformat() if time else None for time in (restoration.changed_at, restoration.adverse_at)]
+            cells: list[Cell] = [
+                number, restoration.account_id, restoration.at.isoformat(), restoration.limit_before_cents,
+                restoration.limit_cents, restoration.actor, restoration.reason, restoration.restores.isoformat(),
+                restoration.hold, int(restoration.can_draw), restoration.pd_ref, *times, count_links(connection),
+            ]  # fmt: skip
+            head = next_head(last_head(connection), ["restoration", *cells])
+            places = ", ".join("?" * (len(cells) + 1))
+            connection.execute(f"INSERT INTO restorations VALUES ({places})", [*cells, head])
 
     def open_hold(self, hold: Hold) -> int:
         """Record that a slice of the data is suspect; return the number of the hold."""
@@ -198,7 +210,7 @@ class Ledger:
         return {row["hold"]: Hold(**{name: row[name] for name in names}) for row in rows}
 
     def overrides(self) -> pd.DataFrame:
-        """What persons ordered, in order; columns of :data:`limitlens.limits.ledger_tables.OVERRIDES`."""
+        """What persons ordered, restorations too; columns of :data:`limitlens.limits.ledger_tables.OVERRIDES`."""
         found: pd.DataFrame = self._rows("overrides", OVERRIDES).to_pandas()
         return found
 
@@ -386,12 +398,22 @@ class Ledger:
             return _arrow(rows, schema)
 
 
+#: Number of the next order of a person.
+_NEXT_ORDER = "(SELECT COALESCE(MAX(id), 0) + 1 FROM (SELECT id FROM overrides UNION ALL SELECT id FROM restorations))"
+
 #: Tables that are shown with what belongs to them.
 _JOINED = {
+    "overrides": """(
+        SELECT id AS rowid, id, account_id, at, action, limit_before_cents, limit_cents, actor, reason,
+            NULL AS restores, NULL AS hold, NULL AS can_draw, NULL AS pd_ref, NULL AS changed_at, NULL AS adverse_at
+        FROM overrides
+        UNION ALL
+        SELECT id, id, account_id, at, 'restore', limit_before_cents, limit_cents, actor, reason, restores,
+            hold, can_draw, pd_ref, changed_at, adverse_at FROM restorations)""",
     "holds": """(
         SELECT holds.*, verdict, released_at, releases.actor AS released_by, releases.reason AS release_reason,
             holds.rowid AS rowid
-        FROM holds LEFT JOIN releases ON releases.hold = holds.hold)"""
+        FROM holds LEFT JOIN releases ON releases.hold = holds.hold)""",
 }
 
 
@@ -409,7 +431,7 @@ def _runs(connection: Connection, where: str) -> list[Run]:
     ]
 
 
-def _arrow(rows: Sequence[Sequence[str | int | None]], schema: pa.Schema) -> pa.Table:
+def _arrow(rows: Sequence[Sequence[Cell]], schema: pa.Schema) -> pa.Table:
     """Rows of SQLite with the types of a schema: times are ISO text there, booleans 0 and 1."""
     read: dict[pa.DataType, Callable[[Any], Any]] = {TIME: parse_time, pa.bool_(): bool}
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)

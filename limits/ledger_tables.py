@@ -70,6 +70,8 @@ RUNS = pa.schema(
     ]
 )
 
+#: What persons ordered. A ``restore`` makes the decision as of ``restores`` good, which suffered from ``hold``: the
+#: line is as it was before it, with the columns after these; they are null for every other action.
 OVERRIDES = pa.schema(
     [
         ("id", pa.int64()),
@@ -80,6 +82,12 @@ OVERRIDES = pa.schema(
         ("limit_cents", pa.int64()),
         ("actor", pa.string()),
         ("reason", pa.string()),
+        ("restores", TIME),
+        ("hold", pa.int64()),
+        ("can_draw", pa.bool_()),
+        ("pd_ref", pa.float64()),
+        ("changed_at", TIME),
+        ("adverse_at", TIME),
     ]
 )
 

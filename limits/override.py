@@ -38,14 +38,54 @@ class Override:
     reason: str
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """A decision that is made good: the line is as it was before it.
+
+    Parameters
+    ----------
+    account_id : str
+    at : datetime
+        When it holds from; a decision as of this very moment does not know it yet.
+    restores : datetime
+        As-of time of the decision.
+    hold : int
+        The hold whose data it suffered from.
+    limit_before_cents : int
+        In force when it was ordered.
+    limit_cents, can_draw, pd_ref, changed_at, adverse_at
+        State before the decision (:data:`limitlens.limits.state.STATE_COLUMNS`); the last three None where there was
+        nothing.
+    actor, reason : str
+        Who, and why.
+    """
+
+    account_id: str
+    at: datetime
+    restores: datetime
+    hold: int
+    limit_before_cents: int
+    limit_cents: int
+    can_draw: bool
+    pd_ref: float | None
+    changed_at: datetime | None
+    adverse_at: datetime | None
+    actor: str
+    reason: str
+
+
+#: What a restoration puts back, besides that the line is open.
+_RESTORED = ["limit_cents", "can_draw", "pd_ref", "changed_at", "adverse_at"]
+
+
 def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> pd.DataFrame:
     """State of n lines after one override each: a decision by a person, so the timers move as after any other.
 
     Parameters
     ----------
     state : DataFrame of :data:`limitlens.limits.state.STATE_COLUMNS`
-        State before; a closed line stays closed.
-    overrides : DataFrame with ``at, action, limit_cents``
+        State before; a closed line stays closed, unless it is restored.
+    overrides : DataFrame with ``at, action, limit_cents``, and what a restoration puts back
     pd_ : Series of shape (n,)
         PD of the last decision, which the person knew.
     """
@@ -61,4 +101,10 @@ def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> 
             "pd": pd_,
         }
     )
-    return next_state(state_at(state, overrides["at"]), decided, overrides["at"])
+    after = next_state(state_at(state, overrides["at"]), decided, overrides["at"])
+    rows = overrides.index[overrides["action"] == "restore"]
+    if not len(rows):
+        return after
+    restored = overrides.loc[rows, _RESTORED].astype(after[_RESTORED].dtypes).assign(closed=False)
+    as_before = after.loc[rows].assign(**{str(name): restored[name] for name in restored})
+    return pd.concat([after.drop(index=rows), state_at(as_before, overrides.loc[rows, "at"])]).loc[after.index]

@@ -22,12 +22,16 @@ from limitlens.data.world import simulate
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import DATA_HOLD
 from limitlens.features.table import build_table
+from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
+from limitlens.limits.override import overridden
+from limitlens.limits.state import NEVER_DAYS, unpacked
 from limitlens.pipeline import why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.make_good import harmed, restore
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.holds import list_holds, open_hold, release_hold
@@ -305,3 +309,70 @@ def test_why_names_the_incident_and_both_outcomes(books: Path) -> None:
     assert "So the line stays as it was." in text
     assert "Told to the customer: our records were incomplete." in text
     assert "告知客户：我方记录不完整。" in text
+
+
+@pytest.fixture
+def repaired(books: Path, tmp_path: Path) -> Workspace:
+    """The book that was decided on the gap, once the missing rows came and somebody opened a hold."""
+    shutil.copytree(books / "struck", tmp_path / "repaired")
+    space = Workspace(tmp_path / "repaired")
+    check_events(books / "whole", space.events, decided_until=SECOND)
+    open_hold(space, HOLD)
+    return space
+
+
+def test_what_the_fault_did_is_found_and_made_good(books: Path, repaired: Workspace) -> None:
+    """Found is what the clean book did not do; afterwards limits, timers and the next decisions are the clean ones."""
+    struck, clean = decided(repaired), decided(Workspace(books / "clean"))
+    adverse = struck["action"].isin(["decrease", "freeze", "close"])
+    expected = struck.index[
+        adverse & ((struck["action"] != clean["action"]) | (struck["limit_cents"] != clean["limit_cents"]))
+    ]
+    found = harmed(repaired, 1)
+    assert len(expected)
+    assert set(found["account_id"]) <= set(expected)
+    assert len(found) >= 0.8 * len(expected)
+    later = SECOND + timedelta(hours=3)
+    done = restore(repaired, 1, at=later, actor="Chen Wei", reason="repayments came late")
+    assert [one.account_id for one in done] == list(found["account_id"])
+    assert harmed(repaired, 1)["settled"].all()
+    assert not restore(repaired, 1, at=later + timedelta(hours=1), actor="Chen Wei", reason="again")
+    release_hold(repaired, 1, "repaired", at=later, actor="Chen Wei", reason="came")
+    check_events(books / "after", repaired.events, decided_until=SECOND)
+    decide(repaired, as_of=SECOND + timedelta(days=2))
+    last = unpacked(repaired.ledger.last_decisions()).set_index("account_id").loc[found["account_id"]]
+    before = unpacked(repaired.ledger.table("SELECT * FROM decisions")).set_index(["account_id", "as_of"])
+    before = before.loc[list(zip(found["account_id"], found["as_of"], strict=True))].droplevel(1)
+    for name in ("limit_cents", "can_draw", "closed", "pd_ref", "changed_at", "adverse_at"):
+        assert last[f"state.{name}"].equals(before[f"state.{name}"]), name
+    assert not last["action"].isin(["freeze", "close"]).any()
+    assert replay(repaired) == len(repaired.ledger.query("SELECT * FROM decisions"))
+    repaired.ledger.verify()
+    shares = repaired.ledger.query("SELECT * FROM current WHERE revision IS NOT NULL")
+    moved = shares[[f"share_cents_{player}" for player in PLAYERS]].sum(axis=1)
+    assert (moved == shares["limit_cents"] - shares["limit_before_cents"]).all()
+
+
+def test_a_notice_that_was_made_good_is_withdrawn(repaired: Workspace) -> None:
+    account = str(harmed(repaired, 1)["account_id"].iloc[0])
+    restore(repaired, 1, at=SECOND + timedelta(hours=3), actor="Chen Wei", reason="came late", accounts=[account])
+    text = render(why(repaired, account, SECOND))
+    assert "Made good, the notice is withdrawn: hold 1" in text
+    assert "Told to the customer: our records were incomplete." in text
+    assert "What could have been different" not in text
+    shown = CliRunner().invoke(app, ["holds", "harmed", "1", "--workspace", str(repaired.root)])
+    assert f"{account}  " in shown.output
+    assert "a person has acted since" in shown.output
+    with pytest.raises(WorkspaceError, match="harmed no decision about A999999"):
+        restore(repaired, 1, at=NOW, actor="Chen Wei", reason="came late", accounts=["A999999"])
+
+
+def test_a_restored_line_is_as_it_was_whatever_had_become_of_it() -> None:
+    now, never = pd.Series([pd.Timestamp(NOW)]).dt.as_unit("us"), pd.Series(pd.DatetimeIndex([pd.NaT], tz="UTC"))
+    never = never.dt.as_unit("us")
+    state = pd.DataFrame({"limit_cents": [0], "can_draw": False, "closed": True, "holdout": False, "pd_ref": 0.5})
+    state = state.assign(opened_at=now, changed_at=now, adverse_at=now)
+    order = pd.DataFrame({"action": ["restore"], "limit_cents": [700_00], "can_draw": True, "pd_ref": 0.02})
+    after = overridden(state, order.assign(at=now, changed_at=never, adverse_at=never), pd.Series([0.5])).iloc[0]
+    assert (after["limit_cents"], after["can_draw"], after["closed"], after["pd_ref"]) == (700_00, True, False, 0.02)
+    assert (after["days_since_change"], after["days_since_adverse"]) == (NEVER_DAYS, NEVER_DAYS)

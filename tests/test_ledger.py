@@ -33,7 +33,7 @@ from limitlens.limits.entries import attribution_entries
 from limitlens.limits.hold import Hold
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.ledger import Ledger
-from limitlens.limits.override import OVERRIDE_ACTIONS, Override, overridden
+from limitlens.limits.override import OVERRIDE_ACTIONS, Override, Restoration, overridden
 from limitlens.limits.state import first_state, next_state, state_before, unpacked
 from limitlens.pipeline.answers.history import Selection, decisions_of, export
 from limitlens.pipeline.answers.why import why
@@ -99,6 +99,9 @@ def recorded(path: Path) -> Ledger:
         ledger.open_hold(Hold("payment", run.as_of, run.as_of, "check", "no rows", "due", "city", f"place {number}"))
     for number in (1, 2):
         ledger.release_hold(number, "true", run.as_of, "Chen Wei", "a holiday")
+    for number in (1, 2):
+        line = ("A000000001", run.as_of, run.as_of, number, 0, 700_00, True, 0.02, run.as_of, run.as_of)
+        ledger.record_restoration(Restoration(*line, "Chen Wei", "came late"))
     return ledger
 
 
@@ -418,7 +421,7 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("table", ["runs", "overrides", "revisions", "holds", "releases"])
+@pytest.mark.parametrize("table", ["runs", "overrides", "revisions", "holds", "releases", "restorations"])
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,7 +443,7 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
             mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 10
+            assert unchained.verify() == 12
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

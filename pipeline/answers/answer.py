@@ -124,6 +124,7 @@ class Answer:
     reason_texts: tuple[str, ...]
     reason_texts_zh: tuple[str, ...]
     held: Held | None
+    made_good: str | None
     queue_place: int | None
     queue_length: int | None
     reasons_version: int

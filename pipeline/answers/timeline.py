@@ -65,6 +65,7 @@ def timeline(decisions: pd.DataFrame, overrides: pd.DataFrame) -> tuple[Moment, 
 
 def _ordered(row: Mapping[Hashable, Any], before: Moment) -> Moment:
     can_draw = {"freeze": False, "close": False, "unfreeze": True}.get(str(row["action"]), before.can_draw)
+    can_draw = bool(row["can_draw"]) if row["action"] == "restore" else can_draw
     return Moment(
         as_of=format_time(row["at"].to_pydatetime()),
         action="override",

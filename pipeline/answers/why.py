@@ -16,6 +16,7 @@ from limitlens.features.line import limit_and_age, line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
 from limitlens.limits.groups import split_behaviour
+from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
 from limitlens.limits.policy import ADVERSE
@@ -261,6 +262,8 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
     adverse = row["action"] in ADVERSE
     overrides = workspace.ledger.overrides()
     of_line = overrides[overrides["account_id"] == row["account_id"]]
+    restored = of_line[of_line["restores"] == row["as_of"]]
+    told = (DATA_INCIDENT,) if len(restored) else tuple(row["reasons"])
     return Answer(
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
@@ -293,15 +296,29 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         held=_held(workspace, row),
         queue_place=place,
         queue_length=length,
-        reason_texts=reason_texts(row["reasons"], "en"),
-        reason_texts_zh=reason_texts(row["reasons"], "zh"),
+        reason_texts=reason_texts(told, "en"),
+        reason_texts_zh=reason_texts(told, "zh"),
         reasons_version=REASONS_VERSION,
         recourse=rebuilt.recourse,
-        recourse_texts={language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse},
+        recourse_texts={
+            language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse and restored.empty
+        },
+        made_good=_made_good(restored),
         timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
         digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
         overrides=_overrides(of_line, row, before),
         run_id=str(row["run_id"]),
+    )
+
+
+def _made_good(restored: pd.DataFrame) -> str | None:
+    """How a decision was made good, in words; None: it was not."""
+    if restored.empty:
+        return None
+    row = restored.iloc[-1]
+    return (
+        f"hold {row['hold']}, {format_time(row['at'].to_pydatetime())} by {row['actor']}, "
+        f"limit {money(row['limit_before_cents'])} → {money(row['limit_cents'])}: {row['reason']}"
     )
 
 

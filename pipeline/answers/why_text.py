@@ -126,10 +126,11 @@ def _fact_line(fact: Fact) -> str:
 
 
 def hold_sentences(answer: Answer) -> list[str]:
-    """What a data incident had to do with the decision."""
+    """What a data incident had to do with the decision, and how it was made good."""
+    good = [f"Made good, the notice is withdrawn: {answer.made_good}."] if answer.made_good else []
     held = answer.held
     if held is None:
-        return []
+        return good
     told = [
         f"Hold {one.hold}{', released' if one.verdict else ''}: {one.scope}, suspect since {one.since}: {one.reason}."
         for one in held.incidents
@@ -142,8 +143,16 @@ def hold_sentences(answer: Answer) -> list[str]:
         )
     )
     if answer.action == "hold":
-        return [*told, f"With the data as known: {known}. As before the fault: {before}. So the line stays as it was."]
-    return [*told, f"With the data as known and as before the fault: {known}, {before}; the hold changed nothing."]
+        return [
+            *told,
+            *good,
+            f"With the data as known: {known}. As before the fault: {before}. So the line stays as it was.",
+        ]
+    return [
+        *told,
+        *good,
+        f"With the data as known and as before the fault: {known}, {before}; the hold changed nothing.",
+    ]
 
 
 def split_sentences(answer: Answer) -> list[str]:

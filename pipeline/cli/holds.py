@@ -10,13 +10,16 @@ from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     ReasonOption,
+    ThreadsOption,
     WaitOption,
     WorkspaceOption,
     app,
     moment,
     patient,
+    predict_only,
     print_json,
 )
+from limitlens.pipeline.pages.amounts import money
 
 holds_app = typer.Typer(help="List, open and release holds: slices of the data that no decision may rely on alone.")
 
@@ -102,3 +105,68 @@ def release(
     with patient(wait):
         lines = release_hold(Workspace(workspace), hold, verdict, at=datetime.now(UTC), actor=actor, reason=reason)
     typer.echo(f"hold {hold} released ({verdict}) by {actor}; {lines:,} lines are decided again at the next date")
+
+
+@holds_app.command()
+def harmed(
+    hold: Annotated[int, typer.Argument(help="Number of the hold.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List adverse decisions after the fault that would be milder with all that is known today.
+
+    Example: limitlens holds harmed 1
+    """
+    predict_only()
+    from limitlens.pipeline.deciding.make_good import harmed as harmed_by
+    from limitlens.pipeline.workspace import Workspace
+
+    found = harmed_by(Workspace(workspace), hold)
+    shown = [name for name in found.columns if not name.startswith("state")]
+    if as_json:
+        print_json(found[shown].astype(object).where(found[shown].notna(), None).to_dict("records"))
+        return
+    for row in found.to_dict("records"):
+        limits = f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}"
+        known = f"{row['known_now_action']}, {money(row['known_now_limit_cents'])}"
+        time = format_time(row["as_of"].to_pydatetime())
+        typer.echo(
+            f"{time}  {row['account_id']}  {row['action']:<8}  {limits}  with what is known today: {known}"
+            f"{'  a person has acted since' if row['settled'] else ''}"
+        )
+    left = int((~found["settled"]).sum())
+    typer.echo(f"{left:,} decisions to be made good: limitlens holds restore {hold} --by NAME --reason TEXT")
+
+
+@holds_app.command()
+def restore(
+    hold: Annotated[int, typer.Argument(help="Number of the hold.")],
+    actor: ActorOption,
+    reason: ReasonOption,
+    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be given again.")] = None,
+    at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    wait: WaitOption = False,
+) -> None:
+    """Make good what `holds harmed` lists: each line is as it was before the decision, timers too; closed ones reopen.
+
+    Example: limitlens holds restore 1 --by "Chen Wei" --reason "repayments came late"
+    """
+    predict_only()
+    from limitlens.pipeline.deciding.make_good import restore as restore_lines
+    from limitlens.pipeline.workspace import Workspace
+
+    with patient(wait):
+        done = restore_lines(
+            Workspace(workspace),
+            hold,
+            at=at or datetime.now(UTC),
+            actor=actor,
+            reason=reason,
+            accounts=account or (),
+        )
+    for one in done:
+        typer.echo(f"{one.account_id}: limit {money(one.limit_before_cents)} → {money(one.limit_cents)}")
+    typer.echo(f"{len(done):,} decisions made good by {actor}")

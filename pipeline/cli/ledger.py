@@ -144,7 +144,7 @@ def overrides(
     found = Workspace(workspace).ledger.overrides()
     rows = found[found["account_id"] == account] if account else found
     if as_json:
-        print_json(rows.to_dict("records"))
+        print_json(rows.astype(object).where(rows.notna(), None).to_dict("records"))
         return
     for row in rows.to_dict("records"):
         limits = f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}"

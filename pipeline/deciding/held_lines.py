@@ -54,7 +54,7 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
     for number, hold in sorted(holds.items(), key=lambda one: one[1].since, reverse=True):
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
         if hold.slice_column:
-            after = after[is_among(after["account_id"], _accounts_of(hold, workspace))]
+            after = after[is_among(after["account_id"], accounts_of(hold, workspace))]
         found.append(after.assign(hold=number))
     return HeldLines(holds, pd.concat(found, ignore_index=True))
 
@@ -149,7 +149,7 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
     return pd.DataFrame({"account_id": pairs["account_id"], "as_of": since, "known_by": since})
 
 
-def _accounts_of(hold: Hold, workspace: Workspace) -> pd.Series:
+def accounts_of(hold: Hold, workspace: Workspace) -> pd.Series:
     """Accounts that belong to the slice of a hold."""
     chosen = f"CAST({quoted(hold.slice_column)} AS VARCHAR) IN (SELECT value FROM wanted)"
     of_accounts = {"account_id", "segment", *workspace.events.attributes()}

@@ -11,13 +11,19 @@ from limitlens.data.calendar import DAY
 from limitlens.data.incident import Incident
 from limitlens.data.panel import panel_of
 from limitlens.data.quality_settings import Judging
-from limitlens.data.unusual import Bench, Hit, all_hits, bench, find_hits, share_of_rows
+from limitlens.data.unusual import Bench, Hit, all_hits, bench, change_of, find_hits, share_of_rows
 
 #: Slices of one column that explain a fault together; more of them are the source as a whole.
 MOST_SLICES = 5
 
 #: Several slices explain a fault only while they bring at most this share of the rows.
 MOST_OF_ROWS = 0.6
+
+#: A slice with more of the rows is not told from the whole.
+ALMOST_ALL = 0.9
+
+#: Without what explains it, the rest of the whole is off by less than this part of it.
+MOST_LEFT = 0.3
 
 #: Half of the band, in standard deviations, that a figure would almost never leave.
 _BAND = 4
@@ -110,8 +116,8 @@ def _explanation(on: Bench, hits: Sequence[Hit]) -> list[Hit]:
     return [_of_kinds(on, mine) for mine in by_value.values()]
 
 
-def _how_likely(hit: Hit) -> float:
-    return hit.log_p
+def _how_likely(hit: Hit) -> tuple[bool, float]:
+    return hit.figure.last, hit.log_p
 
 
 def _of_kinds(on: Bench, hits: Sequence[Hit]) -> Hit:
@@ -126,6 +132,8 @@ def _of_one_kind(on: Bench, whole: Sequence[Hit]) -> Hit:
     together = [hit for hit in whole if not on.panel.scopes[hit.place][0]]
     alone = sorted((hit for hit in whole if on.panel.scopes[hit.place][0]), key=_how_likely)
     for hit in alone if together else ():
+        if share_of_rows(on, together[0].place, [hit.place]) > ALMOST_ALL:
+            continue
         rest = on.on(on.panel.without(together[0].place, [hit.place]))
         if not all_hits(rest, dict.fromkeys(one.figure for one in together)):
             return hit
@@ -140,19 +148,19 @@ def _slices_that_explain(on: Bench, top: Hit, hits: Sequence[Hit]) -> list[Hit]:
         its_kind, column, _ = on.panel.scopes[hit.place]
         if column and its_kind == kind and hit.figure == top.figure:
             by_column.setdefault(column, []).append(hit)
-    found = [some for mine in by_column.values() if (some := _enough(on, top, mine[:MOST_SLICES]))]
-    return min(found, key=lambda some: (len(some), share_of_rows(on, top.place, _places(some))), default=[])
+    found = [mine for mine in by_column.values() if _explain(on, top, mine)]
+    return min(found, key=lambda mine: (len(mine), share_of_rows(on, top.place, _places(mine))), default=[])
 
 
-def _enough(on: Bench, top: Hit, mine: list[Hit]) -> list[Hit]:
-    """As many of the slices of a column, the strongest first, as explain the whole; none: all of them do not."""
-    for count in range(1, len(mine) + 1):
-        places = _places(mine[:count])
-        if count > 1 and share_of_rows(on, top.place, places) > MOST_OF_ROWS:
-            break
-        if not find_hits(on.on(on.panel.without(top.place, places)), top.figure):
-            return mine[:count]
-    return []
+def _explain(on: Bench, top: Hit, mine: Sequence[Hit]) -> bool:
+    """Whether the slices of one column that are hit explain the whole; each of them is unusual by itself."""
+    share = share_of_rows(on, top.place, _places(mine))
+    if len(mine) > MOST_SLICES or share > (ALMOST_ALL if len(mine) == 1 else MOST_OF_ROWS):
+        return False
+    rest = on.on(on.panel.without(top.place, _places(mine)))
+    if find_hits(rest, top.figure):
+        return False
+    return abs(change_of(rest, top, 0)) < MOST_LEFT * min(abs(change_of(on, top, hit.place)) for hit in mine)
 
 
 def _places(hits: Sequence[Hit]) -> list[int]:
@@ -161,7 +169,7 @@ def _places(hits: Sequence[Hit]) -> list[int]:
 
 def _incident(source: str, on: Bench, hit: Hit, hits: Sequence[Hit]) -> Incident:
     kind, column, value = on.panel.scopes[hit.place]
-    mine = [one for one in hits if one.place == hit.place]
+    mine = [one for one in hits if one.place == hit.place and one.figure.last == hit.figure.last]
     p, mean = float(np.exp(min(hit.log_p, 0.0))), hit.figure.type == "mean"
     low, high = hit.expected - _BAND * hit.spread, hit.expected + _BAND * hit.spread
     return Incident(

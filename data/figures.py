@@ -34,6 +34,8 @@ class Figure:
         Judged for one kind of row at a time only: between kinds it differs by nature.
     only_more : bool
         Less of it is nothing to worry about.
+    last : bool
+        It speaks only where no other figure of the slice does: it needs many rows, and so sees the days less sharply.
     holds : bool
         It can hold; otherwise it warns at most.
     """
@@ -46,6 +48,7 @@ class Figure:
     least_rows: int = 30
     one_kind: bool = False
     only_more: bool = False
+    last: bool = False
     holds: bool = True
 
 
@@ -89,7 +92,9 @@ def _spread() -> Figure:
         found: FloatArray = np.maximum(2 * (squares(past, past).sum(axis=1) / rows) ** 2, 0.01)
         return found
 
-    return Figure("spread of log amount", "mean", squares, lambda c: c["amounts"], variance, 300, one_kind=True)
+    return Figure(
+        "spread of log amount", "mean", squares, lambda c: c["amounts"], variance, 300, one_kind=True, last=True
+    )
 
 
 def figures() -> Iterator[Figure]:

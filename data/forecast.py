@@ -31,13 +31,22 @@ _PRIOR_ROWS = 20.0
 #: Half of the width of the moving level by which the calendar is found.
 _HALF_WIDTH = 28
 
-#: A day this many times as far off as nine in ten days is no past.
+#: A day so many standard deviations off, taken from three in four days, is no past.
 _OUTLIER = 6.0
+
+#: Three in four squares of a standard normal number are smaller.
+_THREE_QUARTERS = 1.323
+
+#: A count of what hardly ever comes is as spread as one row is.
+_LEAST_VARIANCE = 1.0
 
 #: The farthest window of the past counts as so many standard deviations off.
 _FARTHEST = 4.0
 
 _CLASSES = 31
+
+#: Times that week, month and level are found in turn.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,8 @@ class _Made:
     observed: FloatArray
     expected: FloatArray
     variance: FloatArray
+    around: FloatArray
+    counts: bool
 
 
 @dataclass(frozen=True)
@@ -148,16 +159,14 @@ def _made(given: _Given, taught: BoolArray) -> _Made:
     counts = unit_variance is None
     level = _moving(y, e)
     season = np.ones_like(exposure) if counts else np.zeros_like(exposure)
-    for _ in range(2):
+    for _ in range(_ROUNDS):
         for classes, number in zip(given.calendar, (7, _CLASSES), strict=True):
             one_hot = np.eye(number)[classes]
             if counts:
                 whole = e * level * season
-                heard = _heard(whole)
-                season = (
-                    season
-                    * (((y * heard) @ one_hot + _PRIOR_ROWS) / ((whole * heard) @ one_hot + _PRIOR_ROWS))[:, classes]
-                )
+                heard = _heard(whole) if number == 7 else np.ones_like(whole)
+                told = (y * heard) @ one_hot + _PRIOR_ROWS
+                season = season * (told / ((whole * heard) @ one_hot + _PRIOR_ROWS))[:, classes]
             else:
                 rest = (y - e * (level + season)) @ one_hot
                 season = season + (rest / (e @ one_hot + _PRIOR_ROWS))[:, classes]
@@ -166,12 +175,12 @@ def _made(given: _Given, taught: BoolArray) -> _Made:
         heard = _heard(e * season * level)
         ahead = _one_sided(y * heard, e * season * heard, given.past, given.longest, trend=given.trend)
         expected = exposure * season * np.maximum(ahead, 0.0)
-        variance = expected.copy()
+        variance, around = expected.copy(), exposure * season * level
     else:
         ahead = _one_sided(y - e * season, e, given.past, given.longest, trend=given.trend)
         expected = exposure * (season + ahead)
-        variance = exposure * np.asarray(unit_variance)[:, None]
-    return _Made(observed, expected, variance)
+        variance, around = exposure * np.asarray(unit_variance)[:, None], exposure * (season + level)
+    return _Made(observed, expected, variance, around, counts)
 
 
 def _heard(expected: FloatArray) -> FloatArray:
@@ -247,16 +256,17 @@ def windows(x: FloatArray, length: int) -> FloatArray:
 
 
 def _outliers(made: _Made, taught: BoolArray, longest: int) -> BoolArray:
-    """Days of the past that an earlier fault struck: far off beside nine in ten, and not for long."""
+    """Days of the past that an earlier fault struck: far off beside three in four, and not for long."""
     far = np.zeros_like(taught)
+    spread = made.around if made.counts else made.variance
+    least = _LEAST_VARIANCE if made.counts else 1e-9
     for length in sorted({1, min(3, longest), longest}):
-        rest, chance = (
-            windows(np.where(taught, x, 0.0), length) for x in (made.observed - made.expected, made.variance)
+        rest, chance, around = (
+            windows(np.where(taught, x, 0.0), length) for x in (made.observed - made.around, spread, made.around)
         )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            off = np.where(chance > 0, rest**2 / chance, np.nan)
-        usual = _high(off)
-        struck = (off > _OUTLIER**2 * usual[:, None]) & (np.abs(rest) > 0.2 * np.abs(windows(made.expected, length)))
+        off = np.where(chance > 0, rest**2 / np.maximum(chance, least), np.nan)
+        usual = np.maximum(_quantile(off, 0.75) / _THREE_QUARTERS, 1.0)
+        struck = (off > _OUTLIER**2 * usual[:, None]) & (np.abs(rest) > 0.2 * np.abs(around))
         for shift in range(length):
             far[:, shift : shift + struck.shape[1]] |= struck
     run = np.zeros(len(far), int)
@@ -289,14 +299,13 @@ def _dispersion(made: _Made, kept: BoolArray, taught: IntArray, longest: int) ->
     rest = np.where(kept, made.observed - made.expected, 0.0)
     chance, expected = np.where(kept, made.variance, 0.0), np.where(kept, made.expected, 0.0)
     learned = np.where(taught > 80, taught / np.maximum(taught - 38, 1), 2.0)
+    least = _LEAST_VARIANCE if made.counts else 1e-9
     found, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
     highest = np.ones(len(rest))
     for length in range(1, longest + 1):
         whole = windows(kept.astype(float), length) == length
-        with np.errstate(divide="ignore", invalid="ignore"):
-            off = np.where(
-                whole & (windows(chance, length) > 0), windows(rest, length) ** 2 / windows(chance, length), np.nan
-            )
+        rests, chances = windows(rest, length), windows(chance, length)
+        off = np.where(whole & (chances > 0), rests**2 / np.maximum(chances, least), np.nan)
         highest = np.maximum.reduce([highest, _high(off) * learned, _quantile(off, 1.0) / _FARTHEST**2])
         found[:, length - 1] = highest
         usual[:, length - 1] = (windows(expected, length) * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)

@@ -270,6 +270,15 @@ class _Window:
         return Hit(place, self.figure, start, start + self.length, observed, expected, spread, log_p)
 
 
+def change_of(on: Bench, hit: Hit, place: int) -> float:
+    """How far a series is off in the window of a hit: rows in parts of the expected, others in those of all rows."""
+    made, often = expected_of(on, hit.figure)
+    rows = made.expected if hit.figure.type == "rows" else hit.figure.exposure(on.panel.named())
+    rest = (made.observed - made.expected)[place, hit.begin : hit.end].sum()
+    sign = -1.0 if often[place] else 1.0
+    return float(sign * rest / max(rows[place, hit.begin : hit.end].sum(), 1e-9))
+
+
 def _summed(x: FloatArray) -> FloatArray:
     return np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
 

@@ -20,9 +20,13 @@ from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_d
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
+from limitlens.data.incident import Incident
 from limitlens.data.lock import exclusive
+from limitlens.data.profile_columns import PROFILE
+from limitlens.data.profiles import line_slices, profile_load
 from limitlens.data.progress import Progress, silent
 from limitlens.data.protected import is_protected
+from limitlens.data.quality_settings import Slices, default_quality
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Settled, add_clean, settle
 
@@ -70,6 +74,10 @@ class LoadReport:
         stands in no book, one without a limit is scored and never decided.
     reach : dict of str to str
         Latest known time among the accepted rows of each source of events that has any, ISO 8601.
+    incidents : tuple of Incident
+        What is unusual in the days that came, the worst first; :func:`limitlens.pipeline.check` judges them.
+    lines_touched : tuple of int
+        How many lines each of them touches.
     """
 
     load: str | None
@@ -83,6 +91,13 @@ class LoadReport:
     limit_zero: int
     without_limit: int
     reach: dict[str, str]
+    incidents: tuple[Incident, ...] = ()
+    lines_touched: tuple[int, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether an incident is a reason to hold decisions."""
+        return any(incident.state == "hold" for incident in self.incidents)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -142,6 +157,11 @@ class LoadReport:
             *(f"quarantined  {rows:>12,} rows: {' '.join(why)}" for why, rows in self.quarantine.items()),
             *(f"not delivered: {name}" for name in self.absent),
             *(f"warning: {warning}" for warning in self.warnings),
+            *(
+                line
+                for incident, lines in zip(self.incidents, self.lines_touched, strict=True)
+                for line in incident.lines(lines)
+            ),
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,7 +170,18 @@ class LoadReport:
             {"source": source, "column": column, "rule": rule, "rows": rows}
             for (source, column, rule), rows in self.quarantine.items()
         ]
-        return {**asdict(self), "quarantine": held, "absent": self.absent, "warnings": self.warnings}
+        noticed = [
+            {**incident.to_dict(), "lines_touched": lines}
+            for incident, lines in zip(self.incidents, self.lines_touched, strict=True)
+        ]
+        body = {name: value for name, value in asdict(self).items() if name != "lines_touched"}
+        return {
+            **body,
+            "quarantine": held,
+            "absent": self.absent,
+            "warnings": self.warnings,
+            "incidents": noticed,
+        }
 
 
 def _silent(_: str) -> None:
@@ -165,6 +196,7 @@ def check_events(
     loaded_at: datetime | None = None,
     taken: Collection[str] = (),
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
+    slices: Slices | None = None,
     progress: Progress = silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
@@ -182,6 +214,8 @@ def check_events(
         Names that no attribute of the accounts may have, in small letters: those of the features.
     max_quarantined_share : float
         The delivery is refused when more of the rows of a source, and at least :data:`QUARANTINED_ROWS`, are held back.
+    slices : Slices, optional
+        What is profiled by itself; default: as the settings that ship with limitlens say.
     progress : callable
         Told the name and the rows of each file.
 
@@ -198,8 +232,10 @@ def check_events(
     """
     delivery = find_delivery(input_dir)
     with exclusive(store.root, "check"):
-        lines, names, load = LINES.empty_table(), [], store.next_load()
+        lines = of_lines = LINES.empty_table()
+        names, load = [], store.next_load()
         parts = {name: _Part() for name in SOURCES}
+        slices, profiles = slices or default_quality().slices, [PROFILE.empty_table()]
         for source in SOURCES.values():
             with prepared({"stored": store.versions(source.name)}) as run:
                 earlier = _earlier_attributes(source, store)
@@ -211,12 +247,19 @@ def check_events(
                 _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
                 for folder, pieces in _folders(source, settled).items():
                     names += store.write(load, folder, pieces)
-                lines = settled.accounts() if source is ACCOUNTS else lines
+                if source is ACCOUNTS:
+                    lines = settled.accounts()
+                    of_lines = line_slices(run, slices)
+                elif source.name in EVENT_SOURCES:
+                    held = _fresh(parts[source.name].held, load, store)
+                    profiles.append(profile_load(run, source, slices, of_lines, held))
         held = pa.concat_tables(part.held for part in parts.values())
         names += store.write(load, "quarantine", [_fresh(held, load, store)])
+        names += store.write(load, "profiles", [pa.concat_tables(profiles)])
         report = _report(load if names else None, parts, held, delivery)
         if names:
-            store.commit(load, names, {"contract": contract_digest(), **report.to_dict()})
+            mark = {name: value for name, value in report.to_dict().items() if name != "incidents"}
+            store.commit(load, names, {"contract": contract_digest(), **mark})
     return report
 
 

@@ -29,6 +29,7 @@ from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
+from limitlens.data.profile_columns import PROFILE
 from limitlens.data.quoting import quoted
 from limitlens.data.storage import file_sha256, parquet_stream, write_text
 
@@ -151,6 +152,16 @@ class EventStore:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
         return {s: t for s, t in found.items() if s in EVENT_SOURCES} or found
 
+    def reach_by_load(self) -> list[dict[str, datetime]]:
+        """Latest known time of each event source after each load that brought events; its own mark tells it."""
+        found: list[dict[str, datetime]] = []
+        for load in self.loads():
+            told = {source: datetime.fromisoformat(time) for source, time in load.get("reach", {}).items()}
+            before = found[-1] if found else {}
+            if told:
+                found.append(before | {s: max(time, before.get(s, time)) for s, time in told.items()})
+        return found
+
     def known_until(self) -> datetime:
         """How far most sources of events reach, by which a job goes that was given no date.
 
@@ -236,6 +247,13 @@ class EventStore:
             GROUP BY ALL ORDER BY rows DESC, source, "column", rule"""
         found: list[dict[str, Any]] = run_sql(sql).to_pylist()
         return found
+
+    def profiles(self) -> str:
+        """SQL of the profiles of all loads, columns as in :data:`limitlens.data.profiles.PROFILE`.
+
+        A load taken in before there were profiles has none: its days are no past, and its slices are learning.
+        """
+        return _select(self._committed("profiles"), PROFILE)
 
     def segments(self) -> dict[str, str]:
         """Segment of each account, by its latest version."""
@@ -329,6 +347,7 @@ _SQL_TYPES = {
     pa.string(): "VARCHAR",
     UTC_TIME: "TIMESTAMPTZ",
     pa.int64(): "BIGINT",
+    pa.date32(): "DATE",
     pa.float64(): "DOUBLE",
     pa.bool_(): "BOOLEAN",
 }

@@ -111,6 +111,10 @@ _NUMBER = f""",
     COALESCE(numbers.event_no <> {_FIRST} + {_POSITION}, FALSE) AS correction"""
 
 
+#: SQL of the places, among the accepted rows, of later versions of an event.
+CHANGED = f"SELECT {_POSITION} AS place FROM numbers WHERE event_no <> {_FIRST} + {_POSITION}"
+
+
 def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Settled:
     """Compare the sound rows of a source with one another and with those accepted before.
 

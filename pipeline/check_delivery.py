@@ -1,14 +1,24 @@
-"""Take in: a delivery checked against the contract, the ledger's last date and the names of the features."""
+"""Take in: a delivery checked against the contract and the ledger's last date, then judged by what came before it."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from limitlens.data.calendar import format_time
 from limitlens.data.check import LoadReport, check_events
-from limitlens.data.contracts import MAX_QUARANTINED_SHARE
+from limitlens.data.contracts import EVENT_SOURCES, MAX_QUARANTINED_SHARE
+from limitlens.data.incident import ROWS_MISSING
+from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.progress import Progress, silent
+from limitlens.data.quality_settings import QualitySettings, default_quality
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
+from limitlens.limits.hold import Hold
+from limitlens.pipeline.holds import open_hold, release_hold
 from limitlens.pipeline.workspace import Workspace
+
+#: Who opens a hold that no person did.
+ACTOR = "limitlens check"
 
 
 def check(
@@ -18,16 +28,79 @@ def check(
     *,
     loaded_at: datetime | None = None,
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
+    quality: QualitySettings | None = None,
 ) -> LoadReport:
-    """:func:`limitlens.data.check.check_events` for a workspace."""
+    """:func:`limitlens.data.check.check_events` for a workspace, and the days that came judged by those before.
+
+    Parameters
+    ----------
+    quality : QualitySettings, optional
+        What a slice is and when it is unusual; default: the settings that ship with limitlens.
+    """
+    settings = quality or default_quality()
     decided_until = workspace.ledger.decided_until()
     taken = taken_names(CATALOGUE)
-    return check_events(
+    report = check_events(
         input_dir,
         workspace.events,
         decided_until=decided_until,
         loaded_at=loaded_at,
         taken=taken,
         max_quarantined_share=max_quarantined_share,
+        slices=settings.slices,
         progress=progress,
     )
+    if report.load is None:
+        return report
+    progress("judging the days that came")
+    incidents = incidents_of_last_load(workspace.events, settings.judging)
+    lines = (lines_touched(incident, workspace.events) for incident in incidents)
+    report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
+    if decided_until is None:
+        return report
+    _release_mended(workspace, settings, loaded_at or decided_until)
+    for hold in (*_holds(workspace, report, loaded_at or decided_until), *_quarantined(report, decided_until)):
+        number = open_hold(workspace, hold)
+        progress(f"hold {number}: {hold.scope}, suspect since {format_time(hold.since)}")
+    return report
+
+
+def _holds(workspace: Workspace, report: LoadReport, now: datetime) -> list[Hold]:
+    """A hold for each incident that the policy in force lets hold."""
+    version = workspace.registry.champion()
+    warn = bool(version) and workspace.iteration(str(version)).policy.holding.warn_holds
+    return [
+        Hold(source, incident.since, now, ACTOR, incident.evidence, kind, column, value)
+        for incident in report.incidents
+        for source, kind, column, value in [incident.scope]
+        if incident.state == "hold" or warn
+    ]
+
+
+def _quarantined(report: LoadReport, decided_until: datetime) -> list[Hold]:
+    """A hold for the lines of each source that lost a row to the quarantine since the last decision."""
+    rows: dict[str, int] = {}
+    for (source, _, _), count in report.quarantine.items():
+        rows[source] = rows.get(source, 0) + count
+    told = {source: f"{count:,} rows in the quarantine" for source, count in rows.items()}
+    return [
+        Hold(source, decided_until, decided_until, ACTOR, why, "", QUARANTINED, str(report.load))
+        for source, why in told.items()
+        if source in EVENT_SOURCES
+    ]
+
+
+def _release_mended(workspace: Workspace, settings: QualitySettings, now: datetime) -> None:
+    """Release what this command held for rows that had not come, once they came and nothing of the source is unusual.
+
+    Where the policy names who releases, nobody else does.
+    """
+    version = workspace.registry.champion()
+    if version and workspace.iteration(version).policy.holding.release_by:
+        return
+    for number, hold in workspace.ledger.holds_in_force().items():
+        if hold.actor != ACTOR or not hold.reason.startswith(ROWS_MISSING):
+            continue
+        left = incidents_since(workspace.events, settings.judging, hold.since)
+        if not any(incident.source == hold.source for incident in left):
+            release_hold(workspace, number, "repaired", at=now, actor=ACTOR, reason="the rows came")

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import SOURCES
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.incidents import QUARANTINED
 from limitlens.data.lock import exclusive
 from limitlens.limits.hold import VERDICTS, Hold
 from limitlens.pipeline import tracking
@@ -99,7 +100,7 @@ def _expect_slice(workspace: Workspace, hold: Hold) -> None:
     kinds = next((column.one_of for column in source.columns if column.name == "kind"), ())
     if hold.kind and kinds and hold.kind not in kinds:
         raise WorkspaceError(f"{hold.source} has no kind {hold.kind!r}; expected one of {list(kinds)}.")
-    columns = {*source.column_names(), "segment", *workspace.events.attributes()}
+    columns = {*source.column_names(), "segment", QUARANTINED, *workspace.events.attributes()}
     if hold.slice_column and hold.slice_column not in columns:
         raise WorkspaceError(f"no column is called {hold.slice_column!r}; expected one of {sorted(columns)}.")
     if bool(hold.slice_column) != bool(hold.slice_value):

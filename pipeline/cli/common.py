@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from limitlens.data.quality_settings import QualitySettings
     from limitlens.limits.policy import Policy
     from limitlens.models.settings import TrainSettings
 
 app = typer.Typer(
     help="Credit limits whose every change is split, to the cent, into behaviour, data, model, policy and time.",
     epilog="Exit codes: 0 done, 1 a step is missing, 2 wrong options, 3 a release was refused, 4 input was refused, "
-    "5 another run is in progress, 6 a record is damaged, 7 nothing to do.",
+    "5 another run is in progress, 6 a record is damaged, 7 nothing to do, "
+    "8 what came is unusual.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -39,6 +41,9 @@ app = typer.Typer(
 
 #: With which a command ends that found nothing to do; the others stand in :mod:`limitlens.data.errors`.
 NOTHING_TO_DO = 7
+
+#: With which ``check`` ends when what came is unusual enough to hold decisions.
+INCIDENT = 8
 
 
 def _version(asked: bool) -> None:
@@ -78,6 +83,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 UntilOption = Annotated[datetime | None, typer.Option(parser=moment, help="Use only what was known before this time.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: the one that was released.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Training settings; default: those that ship with limitlens.")]
+QualityOption = Annotated[
+    Path | None, typer.Option(help="What is judged, and how (TOML); default: conf/quality.toml as it ships.")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
@@ -192,6 +200,13 @@ def settings_in(config: Path | None) -> "TrainSettings":
     from limitlens.pipeline.workspace import default_settings
 
     return default_settings()
+
+
+def quality_in(path: Path | None) -> "QualitySettings":
+    """Settings of the judgement on incoming data, of a file or those that ship."""
+    from limitlens.data.quality_settings import default_quality, read_quality
+
+    return read_quality(path) if path else default_quality()
 
 
 def policy_in(path: Path | None) -> "Policy | None":

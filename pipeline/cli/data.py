@@ -17,9 +17,11 @@ from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.data.world.settings import FUTURES
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    INCIDENT,
     NOTHING_TO_DO,
     ConfigOption,
     JsonOption,
+    QualityOption,
     ThreadsOption,
     UntilOption,
     WaitOption,
@@ -30,6 +32,7 @@ from limitlens.pipeline.cli.common import (
     print_json,
     print_table,
     progress,
+    quality_in,
     settings_in,
 )
 
@@ -180,11 +183,13 @@ def check(
         datetime | None,
         typer.Option(parser=moment, help="Time of the load, default: now; what is known only later is held back."),
     ] = None,
+    quality: QualityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
 
-    The exit code is 7 when all of it is known already.
+    The days that came are judged by those before them. The exit code is 8 when a slice of them is unusual enough to
+    hold decisions, 7 when all of it is known already.
 
     Example: limitlens check events
     """
@@ -192,6 +197,7 @@ def check(
     from limitlens.pipeline.check_delivery import check as check_delivery
     from limitlens.pipeline.workspace import Workspace
 
+    settings = quality_in(quality)
     limit_memory(memory)
     space = Workspace(workspace)
     with patient(wait):
@@ -201,6 +207,7 @@ def check(
             progress,
             loaded_at=loaded_at or datetime.now(UTC),
             max_quarantined_share=max_quarantined_share,
+            quality=settings,
         )
     if as_json:
         print_json(report.to_dict())
@@ -210,7 +217,9 @@ def check(
     if report.load is None:
         raise typer.Exit(NOTHING_TO_DO)
     if not as_json:
-        typer.echo("next: limitlens build")
+        typer.echo("next: limitlens quality" if report.held else "next: limitlens build")
+    if report.held:
+        raise typer.Exit(INCIDENT)
 
 
 @app.command()

@@ -4,23 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.calendar import DAY
-from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import is_among
-from limitlens.data.quoting import quoted
+from limitlens.data.incidents import accounts_of
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.workspace import Workspace
-
-#: An account belongs to a slice of events when it had a row of it so shortly before the fault, or since.
-_RECENT = 90 * DAY
 
 _KEYS = ["account_id", "as_of"]
 _OUTCOMES = ("as_known", "before_fault")
@@ -54,7 +48,7 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
     for number, hold in sorted(holds.items(), key=lambda one: one[1].since, reverse=True):
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
         if hold.slice_column:
-            after = after[is_among(after["account_id"], accounts_of(hold, workspace))]
+            after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
         found.append(after.assign(hold=number))
     return HeldLines(holds, pd.concat(found, ignore_index=True))
 
@@ -149,14 +143,8 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
     return pd.DataFrame({"account_id": pairs["account_id"], "as_of": since, "known_by": since})
 
 
-def accounts_of(hold: Hold, workspace: Workspace) -> pd.Series:
+def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
     """Accounts that belong to the slice of a hold."""
-    chosen = f"CAST({quoted(hold.slice_column)} AS VARCHAR) IN (SELECT value FROM wanted)"
-    of_accounts = {"account_id", "segment", *workspace.events.attributes()}
-    source = "accounts" if hold.slice_column in of_accounts else hold.source
-    if source in EVENT_SOURCES:
-        chosen += f" AND event_time >= TIMESTAMPTZ '{(hold.since - _RECENT).isoformat()}'"
-    relations = {source: workspace.events.relation(source), "wanted": pa.table({"value": [hold.slice_value]})}
-    found = run_sql(f"SELECT DISTINCT account_id FROM {source} WHERE {chosen}", relations).to_pandas()
-    accounts: pd.Series = found["account_id"]
+    scope = (hold.source, hold.kind, hold.slice_column, hold.slice_value)
+    accounts: pd.Series = run_sql(accounts_of(scope, hold.since, None, workspace.events)).to_pandas()["account_id"]
     return accounts

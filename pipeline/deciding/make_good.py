@@ -15,7 +15,7 @@ from limitlens.limits.override import Restoration
 from limitlens.limits.policy import ACTIONS, ADVERSE
 from limitlens.limits.state import state_before
 from limitlens.pipeline import tracking
-from limitlens.pipeline.deciding.held_lines import accounts_of
+from limitlens.pipeline.deciding.held_lines import slice_accounts
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
@@ -126,7 +126,7 @@ def _suspect(workspace: Workspace, hold: Hold) -> pd.DataFrame:
     last = decisions.drop_duplicates("account_id", keep="last").set_index("account_id")["limit_cents"]
     rows = decisions[(decisions["as_of"] > pd.Timestamp(hold.since)) & decisions["action"].isin(ADVERSE)]
     if hold.slice_column:
-        rows = rows[is_among(rows["account_id"], accounts_of(hold, workspace))]
+        rows = rows[is_among(rows["account_id"], slice_accounts(hold, workspace))]
     return rows.assign(limit_now_cents=rows["account_id"].map(last)).reset_index(drop=True)
 
 

@@ -1,0 +1,312 @@
+"""What a slice should bring: its own past, by day of the month and of the week, with its trend and its spread.
+
+Everything is an array of series × days. Days before ``past`` teach; no later day changes what is expected.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+
+#: Days after which a day of the past counts half.
+HALF_LIFE_DAYS = 45
+
+#: First days of a series, on which its level is not known well enough to say how far a day may be from it.
+WARM_UP_DAYS = 21
+
+#: Days of past from which the spread is taken.
+SPREAD_DAYS = 200
+
+#: What stays out of the past for longer is the new usual.
+LONGEST_FAULT_DAYS = 28
+
+#: A series that was struck more often is like that.
+MOST_FAULTS = 3
+
+#: So many rows of what is expected stand behind a factor of the calendar until it is told otherwise.
+_PRIOR_ROWS = 20.0
+
+#: Half of the width of the moving level by which the calendar is found.
+_HALF_WIDTH = 28
+
+#: A day so many standard deviations off, taken from three in four days, is no past.
+_OUTLIER = 6.0
+
+#: Three in four squares of a standard normal number are smaller.
+_THREE_QUARTERS = 1.323
+
+#: A count of what hardly ever comes is as spread as one row is.
+_LEAST_VARIANCE = 1.0
+
+#: The farthest window of the past counts as so many standard deviations off.
+_FARTHEST = 4.0
+
+_CLASSES = 31
+
+#: Times that week, month and level are found in turn.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What was expected, and how far from it the past was.
+
+    Parameters
+    ----------
+    observed, expected : array (series, days)
+    variance : array (series, days)
+        By chance alone.
+    dispersion : array (series, longest window)
+        How many times as much the windows of so many days had in the past.
+    usual : array (series, longest window)
+        What such a window was expected to bring in the past, on average.
+    """
+
+    observed: FloatArray
+    expected: FloatArray
+    variance: FloatArray
+    dispersion: FloatArray
+    usual: FloatArray
+
+
+def calendar(days: npt.NDArray[np.datetime64]) -> tuple[IntArray, IntArray]:
+    """Day of the week, and day of the month from 0 to 27 or, for the last three days of a month, from 28 to 30.
+
+    Examples
+    --------
+    >>> weekday, place = calendar(np.array(["2026-02-01", "2026-02-28", "2026-03-28", "2026-03-31"], "datetime64[D]"))
+    >>> weekday.tolist(), place.tolist()
+    ([6, 5, 5, 1], [0, 30, 27, 30])
+    """
+    months = days.astype("datetime64[M]")
+    day = (days - months.astype("datetime64[D]")).astype(int)
+    left = ((months + 1).astype("datetime64[D]") - days).astype(int)
+    return (days.astype(int) + 3) % 7, np.where(left <= 3, _CLASSES - left, day)
+
+
+def forecast(
+    observed: FloatArray,
+    exposure: FloatArray,
+    unit_variance: FloatArray | None,
+    *,
+    days: npt.NDArray[np.datetime64],
+    starts: IntArray,
+    past: int,
+    longest: int,
+    trend: bool,
+) -> Forecast:
+    """Learn each series from its own past, and say what all of its days should have brought.
+
+    Parameters
+    ----------
+    observed : array (series, days)
+        Counts, or sums of a value over rows.
+    exposure : array (series, days)
+        What the observed is in proportion to: 1 a day, rows, what is expected of the whole.
+    unit_variance : array (series,) or None
+        Variance of the value of one row, for means; None: the observed are counts.
+    days : array of datetime64[D]
+    starts : array (series,)
+        Place of the first day of each series.
+    past : int
+        Number of days that teach.
+    longest : int
+        Days of the longest window.
+    trend : bool
+        The level may grow.
+
+    Returns
+    -------
+    Forecast
+    """
+    inside = np.arange(observed.shape[1]) >= starts[:, None]
+    taught = inside & (np.arange(observed.shape[1]) < past)
+    given = _Given(observed, exposure, unit_variance, calendar(days), past, longest, trend)
+    made = _made(given, taught)
+    kept = taught & ~_outliers(made, taught, longest)
+    if (kept != taught).any():
+        made = _made(given, kept)
+    spread = kept & (np.arange(observed.shape[1]) >= np.maximum(starts[:, None] + WARM_UP_DAYS, past - SPREAD_DAYS))
+    dispersion, usual = _dispersion(made, spread, kept.sum(axis=1), longest)
+    return Forecast(observed, made.expected, made.variance, dispersion, usual)
+
+
+@dataclass(frozen=True)
+class _Made:
+    observed: FloatArray
+    expected: FloatArray
+    variance: FloatArray
+    around: FloatArray
+    counts: bool
+
+
+@dataclass(frozen=True)
+class _Given:
+    observed: FloatArray
+    exposure: FloatArray
+    unit_variance: FloatArray | None
+    calendar: tuple[IntArray, IntArray]
+    past: int
+    longest: int
+    trend: bool
+
+
+def _made(given: _Given, taught: BoolArray) -> _Made:
+    observed, exposure, unit_variance = given.observed, given.exposure, given.unit_variance
+    y, e = np.where(taught, observed, 0.0), np.where(taught, exposure, 0.0)
+    counts = unit_variance is None
+    level = _moving(y, e)
+    season = np.ones_like(exposure) if counts else np.zeros_like(exposure)
+    for _ in range(_ROUNDS):
+        for classes, number in zip(given.calendar, (7, _CLASSES), strict=True):
+            one_hot = np.eye(number)[classes]
+            if counts:
+                whole = e * level * season
+                heard = _heard(whole) if number == 7 else np.ones_like(whole)
+                told = (y * heard) @ one_hot + _PRIOR_ROWS
+                season = season * (told / ((whole * heard) @ one_hot + _PRIOR_ROWS))[:, classes]
+            else:
+                rest = (y - e * (level + season)) @ one_hot
+                season = season + (rest / (e @ one_hot + _PRIOR_ROWS))[:, classes]
+        level = _moving(y, e * season) if counts else _moving(y - e * season, e)
+    if counts:
+        heard = _heard(e * season * level)
+        ahead = _one_sided(y * heard, e * season * heard, given.past, given.longest, trend=given.trend)
+        expected = exposure * season * np.maximum(ahead, 0.0)
+        variance, around = expected.copy(), exposure * season * level
+    else:
+        ahead = _one_sided(y - e * season, e, given.past, given.longest, trend=given.trend)
+        expected = exposure * (season + ahead)
+        variance, around = exposure * np.asarray(unit_variance)[:, None], exposure * (season + level)
+    return _Made(observed, expected, variance, around, counts)
+
+
+def _heard(expected: FloatArray) -> FloatArray:
+    """Weights by which no day, such as one on which all fees fall, speaks for more than three usual ones."""
+    roots, there = np.sqrt(np.maximum(expected, 0.0)), np.maximum((expected > 0).sum(axis=1, keepdims=True), 1)
+    usual = (roots.sum(axis=1, keepdims=True) / there) ** 2
+    found: FloatArray = np.minimum(1.0, 3 * usual / np.maximum(expected, 1e-9))
+    return found
+
+
+def _moving(y: FloatArray, e: FloatArray) -> FloatArray:
+    """Level around each day."""
+    overall = y.sum(axis=1, keepdims=True) / np.maximum(e.sum(axis=1, keepdims=True), 1e-9)
+    daily = e.sum(axis=1, keepdims=True) / np.maximum((e > 0).sum(axis=1, keepdims=True), 1)
+    near_y, near_e = (_around(x) for x in (y, e))
+    found: FloatArray = (near_y + daily * overall) / np.maximum(near_e + daily, 1e-9)
+    return found
+
+
+def _around(x: FloatArray) -> FloatArray:
+    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
+    place = np.arange(x.shape[1])
+    last = np.minimum(place + _HALF_WIDTH + 1, x.shape[1])
+    found: FloatArray = total[:, last] - total[:, np.maximum(place - _HALF_WIDTH, 0)]
+    return found
+
+
+def _one_sided(y: FloatArray, e: FloatArray, past: int, gap: int, *, trend: bool) -> FloatArray:
+    """Level of each day by the days at least ``gap`` before it; of the days after the past, by all of the past."""
+    fade = 0.5 ** (1 / HALF_LIFE_DAYS)
+    sums = np.zeros((5, len(y)))  # e, e·age, e·age², y, y·age
+    found = np.zeros_like(y)
+    overall = y.sum(axis=1) / np.maximum(e.sum(axis=1), 1e-9)
+    for day in range(y.shape[1]):
+        newest = min(day - gap, past - 1) if day < past else past - 1
+        if day >= past:
+            for missing in range(max(past - gap, 0), past) if day == past else ():
+                _add(sums, y, e, missing, day - missing)
+        elif newest >= 0:
+            _add(sums, y, e, newest, day - newest)
+        found[:, day] = _level(sums, overall, e, trend=trend)
+        sums[2] += 2 * sums[1] + sums[0]
+        sums[1] += sums[0]
+        sums[4] += sums[3]
+        if day < past:
+            sums *= fade
+    return found
+
+
+def _add(sums: FloatArray, y: FloatArray, e: FloatArray, day: int, age: int) -> None:
+    sums += np.stack([e[:, day], e[:, day] * age, e[:, day] * age**2, y[:, day], y[:, day] * age])
+
+
+def _level(sums: FloatArray, overall: FloatArray, e: FloatArray, *, trend: bool) -> FloatArray:
+    weight, aged, squared, rows, aged_rows = sums
+    daily = np.maximum(e.sum(axis=1) / e.shape[1], 1e-9)
+    mean: FloatArray = (rows + daily * overall) / (weight + daily)
+    if not trend:
+        return mean
+    steady = weight**2 * HALF_LIFE_DAYS**2 / 4
+    slope = (weight * aged_rows - aged * rows) / np.maximum(weight * squared - aged**2 + steady, 1e-9)
+    slope *= np.abs(rows) / (np.abs(rows) + 50)
+    older = aged / np.maximum(weight, 1e-9)
+    found: FloatArray = np.clip(mean - slope * older, np.minimum(mean / 3, 3 * mean), np.maximum(mean / 3, 3 * mean))
+    return found
+
+
+def windows(x: FloatArray, length: int) -> FloatArray:
+    """Sums over every run of so many days; the first ends on the last day of the first full one."""
+    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
+    found: FloatArray = total[:, length:] - total[:, :-length]
+    return found
+
+
+def _outliers(made: _Made, taught: BoolArray, longest: int) -> BoolArray:
+    """Days of the past that an earlier fault struck: far off beside three in four, and not for long."""
+    far = np.zeros_like(taught)
+    spread = made.around if made.counts else made.variance
+    least = _LEAST_VARIANCE if made.counts else 1e-9
+    for length in sorted({1, min(3, longest), longest}):
+        rest, chance, around = (
+            windows(np.where(taught, x, 0.0), length) for x in (made.observed - made.around, spread, made.around)
+        )
+        off = np.where(chance > 0, rest**2 / np.maximum(chance, least), np.nan)
+        usual = np.maximum(_quantile(off, 0.75) / _THREE_QUARTERS, 1.0)
+        struck = (off > _OUTLIER**2 * usual[:, None]) & (np.abs(rest) > 0.2 * np.abs(around))
+        for shift in range(length):
+            far[:, shift : shift + struck.shape[1]] |= struck
+    run = np.zeros(len(far), int)
+    length_of = np.zeros(far.shape, int)
+    for day in range(far.shape[1]):
+        run = np.where(far[:, day], run + 1, 0)
+        length_of[:, day] = run
+    for day in reversed(range(far.shape[1] - 1)):
+        length_of[:, day] = np.where(far[:, day], np.maximum(length_of[:, day], length_of[:, day + 1]), 0)
+    runs = (far & ~np.pad(far, ((0, 0), (1, 0)))[:, :-1]).sum(axis=1)
+    found: BoolArray = far & (length_of <= LONGEST_FAULT_DAYS) & (runs <= MOST_FAULTS)[:, None]
+    return found
+
+
+def _high(off: FloatArray) -> FloatArray:
+    """By which factor nine in ten squared deviations stay within what chance allows; at least 1."""
+    found: FloatArray = np.maximum(_quantile(off, 0.9) / 1.645**2, 1.0)
+    return found
+
+
+def _quantile(values: FloatArray, share: float) -> FloatArray:
+    """Quantile of each row without the missing values; 0 where all are missing."""
+    ordered, there = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)
+    place = np.clip(np.ceil(share * there).astype(int) - 1, 0, values.shape[1] - 1)
+    found: FloatArray = np.where(there > 0, ordered[np.arange(len(values)), place], 0.0)
+    return found
+
+
+def _dispersion(made: _Made, kept: BoolArray, taught: IntArray, longest: int) -> tuple[FloatArray, FloatArray]:
+    rest = np.where(kept, made.observed - made.expected, 0.0)
+    chance, expected = np.where(kept, made.variance, 0.0), np.where(kept, made.expected, 0.0)
+    learned = np.where(taught > 80, taught / np.maximum(taught - 38, 1), 2.0)
+    least = _LEAST_VARIANCE if made.counts else 1e-9
+    found, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
+    highest = np.ones(len(rest))
+    for length in range(1, longest + 1):
+        whole = windows(kept.astype(float), length) == length
+        rests, chances = windows(rest, length), windows(chance, length)
+        off = np.where(whole & (chances > 0), rests**2 / np.maximum(chances, least), np.nan)
+        highest = np.maximum.reduce([highest, _high(off) * learned, _quantile(off, 1.0) / _FARTHEST**2])
+        found[:, length - 1] = highest
+        usual[:, length - 1] = (windows(expected, length) * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
+    return found, usual

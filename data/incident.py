@@ -1,0 +1,89 @@
+"""An incident: a slice of a source that looks as its own past does not allow."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from limitlens.data.calendar import format_time
+
+#: With which the evidence begins where rows did not come.
+ROWS_MISSING = "rows missing: "
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A slice that looked unusual.
+
+    Parameters
+    ----------
+    source, kind : str
+        An empty kind means all of them.
+    slice_column, slice_value : str
+        Empty: the source as a whole.
+    since, until : datetime
+        UTC midnights: first unusual day, and the end of the last one, exclusive.
+    figure : str
+        What is unusual: ``rows``, ``share quarantined``, ``mean log amount``, ...
+    observed, expected, low, high : float
+        The figure over these days, what the slice's own past lets expect, and the band it would almost never leave.
+    p : float
+        Chance of a figure so far off, times the number of comparisons made.
+    state : {"warn", "hold"}
+    """
+
+    source: str
+    kind: str
+    slice_column: str
+    slice_value: str
+    since: datetime
+    until: datetime
+    figure: str
+    observed: float
+    expected: float
+    low: float
+    high: float
+    p: float
+    state: Literal["warn", "hold"]
+
+    @property
+    def scope(self) -> tuple[str, str, str, str]:
+        """What is unusual, whenever that is."""
+        return self.source, self.kind, self.slice_column, self.slice_value
+
+    @property
+    def evidence(self) -> str:
+        """What is unusual, in a sentence; of rows that did not come it begins with :data:`ROWS_MISSING`."""
+        missing = self.figure == "rows" and self.observed < self.low
+        told = f"{self.figure} {_said(self.observed)}, expected {_said(self.expected)}"
+        band = f"({_said(self.low)} to {_said(self.high)})"
+        return f"{ROWS_MISSING if missing else ''}{told} {band} until {format_time(self.until)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {**asdict(self), "since": self.since.isoformat(), "until": self.until.isoformat()}
+
+    def lines(self, touched: int) -> list[str]:
+        """The incident as a person reads it, with the number of lines it touches."""
+        what = " ".join(word for word in (self.source, self.kind) if word)
+        where = f", {self.slice_column} {self.slice_value}" if self.slice_column else ""
+        days = (self.until - self.since).days
+        return [
+            f"{self.state}: {what}{where}: {self.figure} {_said(self.observed)}, "
+            f"expected {_said(self.expected)} ({_said(self.low)} to {_said(self.high)})",
+            f"  since {format_time(self.since)}, {days} {'day' if days == 1 else 'days'}; chance of it among all "
+            f"comparisons {'under 1e-12' if self.p < 1e-12 else format(self.p, '.0e')}; {touched:,} lines touched",
+            f"  see: limitlens quality --source {self.source} --html quality.html",
+        ]
+
+
+def _said(number: float) -> str:
+    """A figure with as many digits as matter.
+
+    Examples
+    --------
+    >>> _said(12345.6), _said(12.345), _said(0.012345), _said(-0.0)
+    ('12,346', '12.3', '0.0123', '0')
+    """
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number + 0.0:.3g}"

@@ -1,0 +1,116 @@
+"""Incidents of a store: its profiles judged up to a day, and the lines an incident touches."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from limitlens.data.calendar import DAY, midnight, reach_of_most
+from limitlens.data.contracts import ACCOUNTS, SOURCES
+from limitlens.data.engine import run_sql
+from limitlens.data.events import EventStore
+from limitlens.data.expectations import judge
+from limitlens.data.incident import Incident
+from limitlens.data.panel import daily_sql
+from limitlens.data.profile_columns import NONE
+from limitlens.data.quality_settings import Judging
+from limitlens.data.quoting import quoted
+
+#: A line is touched that had rows of the slice in so many days before the incident.
+TOUCHED_DAYS = 90
+
+#: The slice of the lines with a row in the quarantine; its values are loads.
+QUARANTINED = "quarantined_in_load"
+
+#: A day is complete once rows of its last hours have come.
+LAST_HOURS = timedelta(hours=6)
+
+
+def complete_until(reach: dict[str, datetime]) -> datetime:
+    """The midnight until which whole days have come, by how far the sources reach.
+
+    Of three sources two have to reach there, of two or one the farther one: a source that stays out is to be noticed.
+
+    Examples
+    --------
+    >>> from limitlens.data.calendar import format_time, parse_time
+    >>> reach = {"consumption": parse_time("2026-03-05T23:10"), "payment": parse_time("2026-03-05T11:00")}
+    >>> format_time(complete_until(reach)), format_time(complete_until({"payment": reach["payment"]}))
+    ('2026-03-06', '2026-03-05')
+    """
+    most = reach_of_most(reach.values()) if len(reach) > 2 else max(reach.values())
+    return midnight(most + LAST_HOURS)
+
+
+def profiles_of(store: EventStore, settings: Judging, until: datetime) -> pd.DataFrame:
+    """The profiles of all loads together, as far back as the settings remember."""
+    since = (until - DAY * settings.memory_days).date()
+    found: pd.DataFrame = run_sql(daily_sql(store.profiles(), since)).to_pandas()
+    return found
+
+
+def incidents_of_last_load(store: EventStore, settings: Judging) -> list[Incident]:
+    """Judge the days that are new since the load before; of a first load the last ones only.
+
+    Returns
+    -------
+    list of Incident
+        The worst first; empty before there is an event.
+    """
+    reach = store.reach_by_load()
+    if not reach:
+        return []
+    until = complete_until(reach[-1])
+    before = complete_until(reach[-2]) if len(reach) > 1 else until - DAY * settings.first_load_days
+    return judge(profiles_of(store, settings, until), settings, before, until) if before < until else []
+
+
+def incidents_since(store: EventStore, settings: Judging, since: datetime) -> list[Incident]:
+    """Judge all days from a midnight on, with all that has come by now."""
+    reach = store.reach_by_load()
+    until = complete_until(reach[-1]) if reach else since
+    return judge(profiles_of(store, settings, until), settings, since, until) if since < until else []
+
+
+def accounts_of(scope: tuple[str, str, str, str], since: datetime, until: datetime | None, store: EventStore) -> str:
+    """SQL of the accounts in a slice: one column, ``account_id``.
+
+    Those with rows of the slice that became known in the 90 days before ``since``, up to ``until`` (default: ever
+    after); of a slice of the lines, all lines in it.
+
+    Parameters
+    ----------
+    scope : (source, kind, slice_column, slice_value)
+    since : datetime
+    until : datetime or None
+    store : EventStore
+    """
+    source, kind, column, wanted = scope
+    declared = [one.name for one in SOURCES[source].columns]
+    if column == QUARANTINED:
+        held = f"SELECT DISTINCT account_id FROM ({store.quarantine()})"
+        return f"{held} WHERE source = {_text(source)} AND load = {_text(wanted)}"
+    if column and (column == "account_id" or column not in declared):
+        lines = f"SELECT account_id FROM ({store.relation(ACCOUNTS.name)}) GROUP BY account_id"
+        return f"{lines} HAVING {_is(f'ARG_MAX({quoted(column)}, known_time)', wanted)}"
+    where = [
+        f"delivered_known_time >= TIMESTAMPTZ '{(since - DAY * TOUCHED_DAYS).isoformat()}'",
+        *([f"delivered_known_time < TIMESTAMPTZ '{until.isoformat()}'"] if until else []),
+        *([f"kind = {_text(kind)}"] if kind else []),
+        *([_is(quoted(column), wanted)] if column else []),
+    ]
+    return f"SELECT DISTINCT account_id FROM ({store.relation(source)}) WHERE {' AND '.join(where)}"
+
+
+def lines_touched(incident: Incident, store: EventStore) -> int:
+    """How many accounts an incident touches."""
+    accounts = accounts_of(incident.scope, incident.since, incident.until, store)
+    found: int = run_sql(f"SELECT COUNT(*) AS n FROM ({accounts})")["n"][0].as_py()
+    return found
+
+
+def _is(sql: str, value: str) -> str:
+    return f"COALESCE(CAST({sql} AS VARCHAR), '{NONE}') = {_text(value)}"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,97 @@
+"""The series of one source: counts of every slice by day, as the profiles of all loads add up to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from limitlens.data.arrays import FloatArray, IntArray
+from limitlens.data.profile_columns import COUNTS
+
+#: Kind (empty: all together), slice column and slice value (empty: the source as a whole) of a series.
+Scope = tuple[str, str, str]
+
+Days = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series of one source, with their counts by day.
+
+    Parameters
+    ----------
+    scopes : sequence of Scope
+    counts : array (counts, series, days)
+        In the order of :data:`limitlens.data.profile_columns.COUNTS`.
+    days : array of datetime64[D]
+    """
+
+    scopes: Sequence[Scope]
+    counts: FloatArray
+    days: Days
+
+    def some(self, places: IntArray) -> "Panel":
+        """The panel with these series only."""
+        return Panel([self.scopes[place] for place in places], self.counts[:, places], self.days)
+
+    def named(self, until: int | None = None) -> dict[str, FloatArray]:
+        """Counts by name; with ``until`` in the same shape, but nothing from that day on."""
+        counts = self.counts
+        if until is not None:
+            counts = np.where(np.arange(len(self.days)) < until, counts, 0.0)
+        return dict(zip(COUNTS, counts, strict=True))
+
+    def without(self, whole: int, parts: Sequence[int]) -> "Panel":
+        """One series less others that are parts of it."""
+        counts = self.counts[:, [whole]] - self.counts[:, list(parts)].sum(axis=1, keepdims=True)
+        return Panel([self.scopes[whole]], np.maximum(counts, 0.0), self.days)
+
+    @property
+    def delivered(self) -> FloatArray:
+        """Rows that came, accepted or not."""
+        counts = self.named()
+        return counts["rows"] + counts["quarantined"]
+
+    @property
+    def starts(self) -> IntArray:
+        """Place of the first day of each series on which a row came."""
+        came = self.delivered > 0
+        found: IntArray = np.where(came.any(axis=1), came.argmax(axis=1), came.shape[1])
+        return found
+
+
+def daily_sql(profiles: str, since: date) -> str:
+    """SQL of all loads together from a day on, from that of :meth:`limitlens.data.events.EventStore.profiles`."""
+    sums = ", ".join(f'CAST(SUM("{name}") AS DOUBLE) AS "{name}"' for name in COUNTS)
+    return f"""SELECT source, kind, slice_column, slice_value, day, {sums} FROM ({profiles})
+        WHERE day >= DATE '{since.isoformat()}' GROUP BY ALL ORDER BY ALL"""
+
+
+def panel_of(rows: pd.DataFrame, end: np.datetime64, memory_days: int) -> Panel:
+    """The series of one source until before a day, each kind apart and all kinds together.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As :func:`daily_sql` has them, of one source.
+    end : datetime64[D]
+    memory_days : int
+        Days before it that are looked at.
+    """
+    day = rows["day"].to_numpy("datetime64[D]")
+    seen = (day < end) & (day >= end - memory_days)
+    rows, day = rows[seen], day[seen]
+    first = min(day, default=end)
+    both = pd.concat([rows, rows.assign(kind="")])
+    keys = ["kind", "slice_column", "slice_value"]
+    groups = both.groupby(keys, sort=True)
+    place, at = groups.ngroup().to_numpy(), (np.concatenate([day, day]) - first).astype(int)
+    counts = np.zeros((len(COUNTS), groups.ngroups, int((end - first).astype(int))))
+    for number, name in enumerate(COUNTS):
+        np.add.at(counts[number], (place, at), both[name].fillna(0.0).to_numpy(float))
+    named = groups.size().reset_index()
+    scopes = list(zip(*(named[key].tolist() for key in keys), strict=True))
+    return Panel(scopes, counts, np.arange(first, end))

@@ -1,0 +1,128 @@
+"""The judgement itself: by the past alone, corrected for comparisons, explained by the narrowest slice."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from limitlens.data.expectations import judge
+from limitlens.data.forecast import forecast
+from limitlens.data.profile_columns import COUNTS
+from limitlens.data.quality_settings import default_quality
+
+JUDGING = default_quality().judging
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS, CITIES = 200, ("a", "b", "c", "d")
+
+
+def day(number: int) -> datetime:
+    return T0 + timedelta(days=number)
+
+
+def profiles(rows: np.ndarray, kind: str = "draw") -> pd.DataFrame:
+    """Rows by day and city as the profiles of a source."""
+    parts = []
+    for column, value, counts in [("", "", rows.sum(axis=1)), *(("city", c, rows[:, n]) for n, c in enumerate(CITIES))]:
+        days = np.flatnonzero(counts)
+        part = pd.DataFrame({"day": [day(int(d)).date() for d in days], "rows": counts[days].astype(float)})
+        parts.append(part.assign(source="consumption", kind=kind, slice_column=column, slice_value=value))
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(**dict.fromkeys(set(COUNTS) - {"rows"}, 0.0))
+
+
+def quiet(seed: int = 1, mean: float = 40.0) -> np.ndarray:
+    """Rows that follow the week and the month, and grow."""
+    days = np.arange(DAYS)
+    fourth = np.array([day(number).day == 4 for number in days.tolist()])
+    season = np.where(days % 7 < 5, 1.2, 0.5) * np.where(fourth, 4.0, 1.0) * (1 + days / DAYS)
+    return np.random.default_rng(seed).poisson(mean * season[:, None] * np.array([0.4, 0.3, 0.2, 0.1]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_quiet_source_is_left_alone(seed: int) -> None:
+    assert judge(profiles(quiet(seed)), JUDGING, day(DAYS - 40), day(DAYS)) == []
+
+
+def test_a_single_day_is_found_and_told_with_its_day() -> None:
+    rows = quiet()
+    rows[195] = 0
+    [found] = judge(profiles(rows), JUDGING, day(190), day(DAYS))
+    assert (found.since, found.until, found.figure, found.state) == (day(195), day(196), "rows", "hold")
+    assert found.scope == ("consumption", "", "", "")
+    assert found.observed == 0
+    assert found.low > 0
+
+
+def test_a_slow_leak_over_ten_days_is_found() -> None:
+    rows = quiet(mean=120)
+    rows[190:] = np.random.default_rng(2).binomial(rows[190:], 0.6)
+    [found] = judge(profiles(rows), JUDGING, day(190), day(DAYS))
+    assert (found.state, found.slice_column) == ("hold", "")
+    assert (found.until - found.since).days >= 8
+
+
+def test_one_slice_is_told_and_not_the_whole() -> None:
+    rows = quiet()
+    rows[190:, 1] = 0
+    [found] = judge(profiles(rows), JUDGING, day(190), day(DAYS))
+    assert found.scope[2:] == ("city", "b")
+
+
+def test_two_slices_are_told_apart() -> None:
+    rows = quiet()
+    rows[190:, [1, 3]] = 0
+    found = judge(profiles(rows), JUDGING, day(190), day(DAYS))
+    assert {one.slice_value for one in found} == {"b", "d"}
+
+
+def test_a_small_slice_needs_a_large_swing() -> None:
+    rows = quiet(mean=2.0)
+    rows[199, 3] = 0
+    assert judge(profiles(rows), JUDGING, day(199), day(DAYS)) == []
+
+
+def test_what_comes_later_changes_no_earlier_judgement() -> None:
+    rows = quiet()
+    rows[190:, 1] = 0
+    later = rows.copy()
+    later[195:] *= 50
+    until = day(195)
+    assert judge(profiles(rows), JUDGING, day(190), until) == judge(profiles(later), JUDGING, day(190), until)
+
+
+def test_an_earlier_fault_is_no_past() -> None:
+    rows, clean = quiet(), quiet()
+    rows[150:160] = 0
+    rows[190:], clean[190:] = 0, 0
+    [after_fault], [without] = (judge(profiles(r), JUDGING, day(190), day(DAYS)) for r in (rows, clean))
+    assert after_fault.expected == pytest.approx(without.expected, rel=0.1)
+
+
+def test_a_new_usual_is_learned() -> None:
+    rows = quiet()
+    rows[100:] *= 3
+    assert judge(profiles(rows), JUDGING, day(DAYS - 5), day(DAYS)) == []
+
+
+def test_too_little_past_is_learning() -> None:
+    rows = quiet()
+    rows[50:] = 0
+    assert judge(profiles(rows), JUDGING, day(50), day(60)) == []
+
+
+def test_a_source_that_stays_out_is_judged_by_zeros() -> None:
+    found = judge(profiles(quiet()), JUDGING, day(DAYS), day(DAYS + 2))
+    assert [(one.since, one.until, one.observed) for one in found] == [(day(DAYS), day(DAYS + 2), 0)]
+
+
+def test_the_calendar_of_a_monthly_spike_is_learned() -> None:
+    days = np.arange(np.datetime64("2025-01-01"), np.datetime64("2026-01-01"))
+    spike = (days.astype("datetime64[M]").astype("datetime64[D]") == days) * 1000.0
+    observed = np.random.default_rng(1).poisson(spike + 1.0)[None].astype(float)
+    made = forecast(
+        observed, np.ones_like(observed), None, days=days, starts=np.array([0]), past=330, longest=10, trend=True
+    )
+    first = np.flatnonzero(days == np.datetime64("2025-12-01"))[0]
+    assert made.expected[0, first] == pytest.approx(1000, rel=0.15)
+    assert made.expected[0, first + 1 :].max() < 20

@@ -58,7 +58,7 @@ def check(
     report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
     if decided_until is None:
         return report
-    _release_mended(workspace, settings, loaded_at or decided_until)
+    _release_mended(workspace, settings, loaded_at or decided_until, progress)
     for hold in (*_holds(workspace, report, loaded_at or decided_until), *_quarantined(report, decided_until)):
         number = open_hold(workspace, hold)
         progress(f"hold {number}: {hold.scope}, suspect since {format_time(hold.since)}")
@@ -90,8 +90,8 @@ def _quarantined(report: LoadReport, decided_until: datetime) -> list[Hold]:
     ]
 
 
-def _release_mended(workspace: Workspace, settings: QualitySettings, now: datetime) -> None:
-    """Release what this command held for rows that had not come, once they came and nothing of the source is unusual.
+def _release_mended(workspace: Workspace, settings: QualitySettings, now: datetime, progress: Progress) -> None:
+    """Release what this command held for rows that had not come, once none of the same kind are missing.
 
     Where the policy names who releases, nobody else does.
     """
@@ -102,5 +102,7 @@ def _release_mended(workspace: Workspace, settings: QualitySettings, now: dateti
         if hold.actor != ACTOR or not hold.reason.startswith(ROWS_MISSING):
             continue
         left = incidents_since(workspace.events, settings.judging, hold.since)
-        if not any(incident.source == hold.source for incident in left):
+        missing = [one for one in left if one.source == hold.source and one.evidence.startswith(ROWS_MISSING)]
+        if not any(not hold.kind or one.kind in {"", hold.kind} for one in missing):
             release_hold(workspace, number, "repaired", at=now, actor=ACTOR, reason="the rows came")
+            progress(f"hold {number} released: the rows came")

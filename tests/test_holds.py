@@ -27,7 +27,7 @@ from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.override import overridden
 from limitlens.limits.state import NEVER_DAYS, unpacked
-from limitlens.pipeline import why
+from limitlens.pipeline import check, why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
@@ -376,3 +376,42 @@ def test_a_restored_line_is_as_it_was_whatever_had_become_of_it() -> None:
     after = overridden(state, order.assign(at=now, changed_at=never, adverse_at=never), pd.Series([0.5])).iloc[0]
     assert (after["limit_cents"], after["can_draw"], after["closed"], after["pd_ref"]) == (700_00, True, False, 0.02)
     assert (after["days_since_change"], after["days_since_adverse"]) == (NEVER_DAYS, NEVER_DAYS)
+
+
+def test_check_holds_what_did_not_come_and_lets_go_once_it_did(books: Path, tmp_path: Path) -> None:
+    """As a person would: a delivery without repayments, an exit code of its own, the rows a day later."""
+    shutil.copytree(books / "base", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+
+    def deliver_from_the_command_line(name: str, day: int) -> tuple[int, str]:
+        loaded = (SECOND + timedelta(days=day)).isoformat()
+        words = ["check", str(books / name), "--workspace", str(space.root), "--loaded-at", loaded]
+        shown = CliRunner().invoke(app, words)
+        return shown.exit_code, shown.output
+
+    code, said = deliver_from_the_command_line("gap", 1)
+    assert code == 8
+    assert "hold: payment repayment: rows" in said
+    assert [(hold.kind, hold.slice_column) for hold in space.ledger.holds_in_force().values()] == [("repayment", "")]
+    decide(space, as_of=SECOND)
+    assert (decided(space)["action"] == "hold").any()
+    assert deliver_from_the_command_line("whole", 2)[0] == 0
+    assert not space.ledger.holds_in_force()
+    assert list(space.ledger.holds()["verdict"]) == ["repaired"]
+
+
+def test_a_line_with_a_row_in_the_quarantine_is_held_and_no_other(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "base", tmp_path / "work")
+    shutil.copytree(books / "whole", tmp_path / "whole")
+    path = max((tmp_path / "whole" / "payment").glob("*.parquet"), key=lambda one: len(pq.read_table(one)))
+    table = pq.read_table(path).to_pandas()
+    struck = table.index[table["kind"] == "repayment"][:3]
+    table.loc[struck, "amount_cents"] = -1
+    table.to_parquet(path)
+    space = Workspace(tmp_path / "work")
+    check(space, tmp_path / "whole", loaded_at=SECOND + timedelta(days=1))
+    decide(space, as_of=SECOND)
+    rows = space.ledger.query(f"SELECT account_id, len(holds) AS holds FROM decisions WHERE as_of = '{SECOND}'")
+    touched = set(rows.loc[rows["holds"] > 0, "account_id"])
+    assert set(table.loc[struck, "account_id"]) & set(rows["account_id"]) <= touched
+    assert touched <= set(table.loc[struck, "account_id"])

@@ -59,7 +59,13 @@ class Hold:
         return f"{named}, {self.slice_column} {self.slice_value}" if self.slice_column else named
 
 
-def held(as_known: pd.DataFrame, before_fault: pd.DataFrame, except_rules: tuple[str, ...]) -> BoolArray:
+def held(
+    as_known: pd.DataFrame,
+    before_fault: pd.DataFrame,
+    except_rules: tuple[str, ...],
+    *,
+    always: BoolArray | None = None,
+) -> BoolArray:
     """Where two decisions of the same lines differ, so that the one thing certain is that nothing should be done.
 
     Parameters
@@ -69,12 +75,14 @@ def held(as_known: pd.DataFrame, before_fault: pd.DataFrame, except_rules: tuple
         held rows as they were before the fault.
     except_rules : tuple of str
         Rules that act in spite of a hold: where one fired, the decision as known stands.
+    always : bool array of shape (n,), optional
+        Lines of which too little is known to tell a difference.
 
     Returns
     -------
     bool array of shape (n,)
     """
-    differs = np.zeros(len(as_known), bool)
+    differs = np.zeros(len(as_known), bool) if always is None else always.copy()
     for name in _OUTCOME:
         differs |= as_known[name].to_numpy() != before_fault[name].to_numpy()
     excepted = [bool(set(except_rules) & set(fired)) for fired in as_known["fired_rules"]]

@@ -72,9 +72,13 @@ class Incident:
 
 @dataclass(frozen=True)
 class Held:
-    """The holds that touched a decision, and what would have been decided: as known, and as before the fault."""
+    """The holds that touched a decision, and what would have been decided: as known, and as before the fault.
+
+    ``silent``: the status of the line used to come every month, and did not come for the last one.
+    """
 
     incidents: tuple[Incident, ...]
+    silent: bool
     as_known_action: str
     as_known_limit_cents: int
     before_fault_action: str

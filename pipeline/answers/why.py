@@ -27,7 +27,7 @@ from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held,
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
-from limitlens.pipeline.deciding.held_lines import recorded_holds, with_holds, with_moments
+from limitlens.pipeline.deciding.held_lines import SILENT, recorded_holds, with_holds, with_moments
 from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
 from limitlens.pipeline.deciding.review_queue import QUEUED, queue_of_run
@@ -328,12 +328,13 @@ def _held(workspace: Workspace, row: pd.Series) -> Held | None:
         return None
     every = workspace.ledger.every_hold()
     verdicts = workspace.ledger.holds().set_index("hold")["verdict"].dropna().to_dict()
-    named = [(int(number), every[int(number)]) for number in row["holds"]]
+    named = {int(number): every[int(number)] for number in row["holds"] if number != SILENT}
     return Held(
         tuple(
             Incident(number, hold.scope, format_time(hold.since), hold.reason, verdicts.get(number))
-            for number, hold in named
+            for number, hold in named.items()
         ),
+        SILENT in row["holds"],
         str(row["as_known_action"]),
         int(row["as_known_limit_cents"]),
         str(row["before_fault_action"]),

@@ -135,6 +135,7 @@ def hold_sentences(answer: Answer) -> list[str]:
         f"Hold {one.hold}{', released' if one.verdict else ''}: {one.scope}, suspect since {one.since}: {one.reason}."
         for one in held.incidents
     ]
+    told += ["The status of this line used to come every month and did not come for the last one."] * held.silent
     known, before = (
         f"{VERBS[action]}, limit {money(cents)}"
         for action, cents in (

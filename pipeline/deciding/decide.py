@@ -85,7 +85,7 @@ def decide(
         relations = workspace.relations(new.model.features)
         if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
-            again = released_lines(ledger)
+            again = released_lines(workspace, dates[0]) if dates else []
             steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None, again=again)
             if steps:
                 _decide_steps(workspace, new, steps, progress)

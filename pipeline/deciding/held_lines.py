@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
@@ -12,9 +14,12 @@ from limitlens.data.incidents import accounts_of
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.ledger import Ledger
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
+from limitlens.pipeline.deciding.silent_lines import silent_lines
 from limitlens.pipeline.workspace import Workspace
+
+#: Stands for a hold where the line's own status stopped; it is none of the ledger and nobody has to release it.
+SILENT = 0
 
 _KEYS = ["account_id", "as_of"]
 _OUTCOMES = ("as_known", "before_fault")
@@ -50,14 +55,18 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
         if hold.slice_column:
             after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
         found.append(after.assign(hold=number))
+    found.append(silent_lines(lines, workspace.events.relations()).assign(hold=SILENT))
     return HeldLines(holds, pd.concat(found, ignore_index=True))
 
 
-def released_lines(ledger: Ledger) -> list[str]:
-    """Accounts whose last decision was held and whose holds are all released: they wait for a decision."""
-    last, in_force = ledger.last_decisions(), set(ledger.holds_in_force())
+def released_lines(workspace: Workspace, as_of: datetime) -> list[str]:
+    """Accounts whose last decision was held and whom nothing holds any more: they wait for a decision at ``as_of``."""
+    last, in_force = workspace.ledger.last_decisions(), set(workspace.ledger.holds_in_force())
     held = last.filter(pc.equal(last["action"], "hold")).select(["account_id", "holds"]).to_pylist()
-    return [row["account_id"] for row in held if not in_force & set(row["holds"])]
+    free = [row["account_id"] for row in held if not in_force & set(row["holds"])]
+    lines = pd.DataFrame({"account_id": pd.Series(free, dtype=str)}).assign(as_of=pd.Timestamp(as_of).as_unit("us"))
+    silent = silent_lines(lines, workspace.events.relations())["account_id"]
+    return list(lines.loc[~is_among(lines["account_id"], silent), "account_id"])
 
 
 def recorded_holds(decisions: pd.DataFrame, workspace: Workspace) -> HeldLines:
@@ -68,9 +77,10 @@ def recorded_holds(decisions: pd.DataFrame, workspace: Workspace) -> HeldLines:
 
 def with_moments(moments: pd.DataFrame, lines: HeldLines) -> pd.DataFrame:
     """Some moments, and the last one before the fault of each touched line: ``account_id, as_of, known_by``."""
-    if lines.pairs.empty:
+    suspect = lines.pairs[lines.pairs["hold"] != SILENT]
+    if suspect.empty:
         return moments
-    return pd.concat([moments, _moments_before(lines.pairs, lines.holds)]).drop_duplicates(ignore_index=True)
+    return pd.concat([moments, _moments_before(suspect, lines.holds)]).drop_duplicates(ignore_index=True)
 
 
 def with_holds(
@@ -112,7 +122,8 @@ def with_holds(
     table = rows_at(tables[now.model.features.digest], lines.loc[rows, "account_id"], at, at).set_index(rows)
     as_known = decided.loc[rows]
     before = now.decide(_before_fault(table, mine, touched.holds, now, tables), state.loc[rows])
-    stay = held(as_known, before, now.policy.holding.except_rules)
+    silent = np.isin(rows, mine.loc[mine["hold"] == SILENT, "row"])
+    stay = held(as_known, before, now.policy.holding.except_rules, always=silent)
     stood = now.decide(table.assign(**{DATA_HOLD: stay}), state.loc[rows])
     both.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
     for name, outcome in zip(_OUTCOMES, (as_known, before), strict=True):
@@ -128,7 +139,7 @@ def _before_fault(
     """Features of touched lines, those that read held rows as before the fault; of two faults the earlier counts."""
     features = now.model.features
     found: pd.DataFrame = table.copy()
-    for number, some in mine.groupby("hold", sort=False):
+    for number, some in mine[mine["hold"] != SILENT].groupby("hold", sort=False):
         hold = holds[number]  # type: ignore[index]
         columns = list(features.columns_reading(hold.source, hold.kind))
         then = _moments_before(some, holds)

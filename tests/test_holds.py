@@ -28,7 +28,7 @@ from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.override import overridden
 from limitlens.limits.state import NEVER_DAYS, unpacked
-from limitlens.pipeline import check, why
+from limitlens.pipeline import check, report, why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
@@ -463,3 +463,20 @@ def test_a_silent_line_is_held_though_nothing_differs() -> None:
         {"action": ["increase", "keep"], "limit_cents": [2, 1], "can_draw": [True, True], "fired_rules": [[], []]}
     )
     assert held(outcomes, outcomes, (), always=np.array([True, False])).tolist() == [True, False]
+
+
+def test_decide_names_holds_in_force_and_complains_of_those_nobody_judged(books: Path, held_book: Workspace) -> None:
+    check_events(books / "after", held_book.events, decided_until=SECOND)
+    soon = decide(held_book, as_of=SECOND + timedelta(days=1))
+    assert soon.holds[0].startswith("hold 1, payment repayment since 2025-10-07: ")
+    assert "a person must judge it" not in soon.holds[0]
+    old = replace(HOLD, opened_at=SECOND - timedelta(days=40), kind="transfer_in")
+    open_hold(held_book, old)
+    later = decide(held_book, as_of=SECOND + timedelta(days=2))
+    assert later.holds[1].endswith("open for more than 14 days, a person must judge it")
+
+
+def test_the_report_lists_holds(held_book: Workspace, tmp_path: Path) -> None:
+    text = report(held_book, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h3>Suspect slices</h3>" in text
+    assert "payment repayment" in text

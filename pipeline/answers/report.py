@@ -18,6 +18,7 @@ from limitlens.pipeline.answers import report_tables
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import VERBS
 from limitlens.pipeline.deciding.first_decisions import first_decisions
+from limitlens.pipeline.holds import list_holds
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.pages.page import render
@@ -196,4 +197,5 @@ def _data(workspace: Workspace) -> dict[str, Any]:
         ],
         "absent": [source for source in EVENT_SOURCES if source not in present],
         "quarantine": workspace.events.quarantine_counts(),
+        "holds": list_holds(workspace, released=True),
     }

@@ -6,6 +6,7 @@ is recorded by the next one, under the numbers it would have had.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +21,7 @@ from limitlens.limits.ledger import Run
 from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.first_decisions import first_decisions
+from limitlens.pipeline.holds import list_holds
 from limitlens.pipeline.workspace import Workspace
 
 #: What is counted by action and summed over all of them.
@@ -37,7 +39,8 @@ class Decided:
     among the lines the model learned from. ``limit_zero`` counts the lines with limit 0 at the last date, which stand
     in no book, ``without_limit`` those that have none and are scored only, ``without_reason`` the adverse decisions
     about which no behaviour is known that a customer could be told. ``absent`` names the sources of events that the
-    model does not read; without ``knows_balances`` every balance counts as 0.
+    model does not read; without ``knows_balances`` every balance counts as 0. ``holds`` names those in
+    force, with the lines each keeps as they are and whether a person is overdue to judge it.
     """
 
     dates: tuple[str, ...]
@@ -58,6 +61,7 @@ class Decided:
     inactive_rules: tuple[str, ...]
     absent: tuple[str, ...]
     knows_balances: bool
+    holds: tuple[str, ...]
     model_version: str
     policy_digest: str
 
@@ -110,8 +114,20 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         inactive_rules=tuple(inactive_rules(iteration.policy, columns)),
         absent=tuple(source for source in EVENT_SOURCES if source not in features.sources),
         knows_balances="balance_cents" in columns,
+        holds=_holds(workspace, iteration, runs[-1].as_of) if runs else (),
         model_version=iteration.model_version,
         policy_digest=iteration.policy.digest,
+    )
+
+
+def _holds(workspace: Workspace, iteration: Iteration, as_of: datetime) -> tuple[str, ...]:
+    """Holds in force, one sentence each."""
+    within, every = iteration.policy.holding.decide_within_days, workspace.ledger.every_hold()
+    overdue = f"; open for more than {within} days, a person must judge it"
+    return tuple(
+        f"hold {row['hold']}, {row['scope']} since {row['since']}: {row['lines']:,} lines stay as they were"
+        f"{overdue if (as_of - every[row['hold']].opened_at).days > within else ''}"
+        for row in list_holds(workspace)
     )
 
 

@@ -14,6 +14,7 @@ from limitlens.data.panel import daily_sql
 from limitlens.data.profile_columns import NONE
 from limitlens.data.quality_settings import Judging
 from limitlens.data.quoting import quoted
+from limitlens.data.rules import EARLY
 
 #: A line is touched that had rows of the slice in so many days before the incident.
 TOUCHED_DAYS = 90
@@ -88,7 +89,7 @@ def accounts_of(scope: tuple[str, str, str, str], since: datetime, until: dateti
     declared = [one.name for one in SOURCES[source].columns]
     if column == QUARANTINED:
         held = f"SELECT DISTINCT account_id FROM ({store.quarantine()})"
-        return f"{held} WHERE source = {_text(source)} AND load = {_text(wanted)}"
+        return f"{held} WHERE source = {_text(source)} AND load = {_text(wanted)} AND rule <> '{EARLY}'"
     if column and (column == "account_id" or column not in declared):
         lines = f"SELECT account_id FROM ({store.relation(ACCOUNTS.name)}) GROUP BY account_id"
         return f"{lines} HAVING {_is(f'ARG_MAX({quoted(column)}, known_time)', wanted)}"

@@ -14,10 +14,8 @@ from limitlens.data.engine import RunSql
 from limitlens.data.profile_columns import COMMON, FRESH, FRESH_DAYS, KEYS, NONE, NULLS, PROFILE
 from limitlens.data.quality_settings import Slices
 from limitlens.data.quoting import quoted
+from limitlens.data.rules import EARLY
 from limitlens.data.versions import CHANGED
-
-#: Rows that come before their time come again; they are no gap.
-_EARLY = "known after the load"
 
 
 def line_slices(run: RunSql, slices: Slices) -> pa.Table:
@@ -280,7 +278,7 @@ def _held(scan: _Scan) -> str:
         {scan.sliced("said")}
     FROM (
         SELECT account_id, known_time, json_extract_string(row_json, '$.kind') AS kind{said} FROM held
-        WHERE rule <> '{_EARLY}'
+        WHERE rule <> '{EARLY}'
     ) AS said LEFT JOIN line_slices ON line_slices.account_id = said.account_id
     WHERE COALESCE(CAST(said.known_time AS DATE), {last}) IS NOT NULL
     """

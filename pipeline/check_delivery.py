@@ -11,6 +11,7 @@ from limitlens.data.incident import ROWS_MISSING
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import QualitySettings, default_quality
+from limitlens.data.rules import EARLY
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
@@ -80,8 +81,9 @@ def _holds(workspace: Workspace, report: LoadReport, now: datetime) -> list[Hold
 def _quarantined(report: LoadReport, decided_until: datetime) -> list[Hold]:
     """A hold for the lines of each source that lost a row to the quarantine since the last decision."""
     rows: dict[str, int] = {}
-    for (source, _, _), count in report.quarantine.items():
-        rows[source] = rows.get(source, 0) + count
+    for (source, _, rule), count in report.quarantine.items():
+        if rule != EARLY:
+            rows[source] = rows.get(source, 0) + count
     told = {source: f"{count:,} rows in the quarantine" for source, count in rows.items()}
     return [
         Hold(source, decided_until, decided_until, ACTOR, why, "", QUARANTINED, str(report.load))

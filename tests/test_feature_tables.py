@@ -148,7 +148,7 @@ def test_the_printed_query_runs_by_hand_and_gives_the_table(workspace: Workspace
     assert there.select(chosen.columns).equals(expected.select(chosen.columns))
 
 
-#: Java that lives for two queries over few rows: to compile, plan again and make room for many takes longer than to run.
+#: Java that lives for two queries over few rows: compiling, planning anew and making room take longer than running.
 SHORT_LIVED = (
     "--driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' --conf spark.sql.adaptive.enabled=false "
     "--conf spark.buffer.pageSize=1m pyspark-shell"

@@ -162,10 +162,10 @@ def test_a_feature_table_that_cannot_be_read_is_built_again(copied: Workspace, t
 # Strange places
 
 
-@pytest.mark.parametrize("name", ["w?1", 'p%20q #1 it\'s "[x]" {a,b} \\', "额度=新"])
 def test_a_workspace_may_have_any_name_and_holds_all_that_is_its_own(
-    name: str, small_workspace: Workspace, tmp_path: Path
+    small_workspace: Workspace, tmp_path: Path
 ) -> None:
+    name = 'w?1 p%20q #1 it\'s "[x]" {a,b} \\ 额度=新'
     shutil.copytree(small_workspace.root, tmp_path / name)
     space = Workspace(tmp_path / name)
     account = an_open_line(space)

@@ -156,7 +156,7 @@ def apply_fault(fault: Fault, table: pa.Table) -> Corrupted:
     if operator.repair == "retract" and "retracted" not in table.column_names:
         table = table.append_column("retracted", pa.nulls(len(table), pa.bool_()))
     _expect_columns(fault, table)
-    if not _batch_meets(fault, table):
+    if not _can_strike(fault, table):
         return Corrupted(_ordered(table), TOUCHED.empty_table())
     numbered = table.append_column("place", pa.array(np.arange(len(table))))
     versions = run_sql(_versions(fault, table.schema), {"events": numbered})
@@ -176,8 +176,10 @@ def _ordered(table: pa.Table) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in order])
 
 
-def _batch_meets(fault: Fault, table: pa.Table) -> bool:
-    """Whether the batch of a fault can hold any row; three queries are saved where it cannot."""
+def _can_strike(fault: Fault, table: pa.Table) -> bool:
+    """Whether a fault has a share and its batch can hold any row; three queries are saved otherwise."""
+    if not fault.share:
+        return False
     known = pc.min_max(table["known_time"])
     if not known["min"].is_valid:
         return False

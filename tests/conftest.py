@@ -192,7 +192,7 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     adapter(name)(data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
-    small = replace(default_settings(), n_estimators=60, folds=2)
+    small = replace(default_settings(), n_estimators=60, folds=2, rounds=1, carried_rounds=0)
     train(workspace, small, default_policy(), developer="developer", progress=_quiet)
     promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), progress=_quiet)
     decide(workspace, progress=_quiet)

@@ -137,7 +137,7 @@ def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path)
     small = "n_estimators = 20\nfolds = 2\nrounds = 1\ncarried_rounds = 0\nmin_data_in_leaf = 10\n"
     config.write_text(f"[labels]\nhorizon_months = 3\ndefault_dpd_days = 30\n[model]\n{small}")
     steps = [
-        ["simulate", events, "--accounts", "250", "--months", "9", "--futures", "1"],
+        ["simulate", events, "--accounts", "160", "--months", "8", "--futures", "1"],
         ["check", events, "--workspace", work],
         ["build", "--workspace", work, "--config", str(config)],
         ["train", "--workspace", work, "--config", str(config)],

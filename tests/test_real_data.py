@@ -1,23 +1,42 @@
 """The bars on real data: ranking power, the worth of event features, and exact shares from end to end."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.real_data import out_of_fold, training_table, without_events
+from benchmarks.real_data import out_of_fold, without_events
 from limitlens.data.protected import is_protected
 from limitlens.limits.attribution import PLAYERS
 from limitlens.models.validation import measure, paired_auc_gain
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
+from limitlens.pipeline.workspace import Workspace, default_settings
 from tests.conftest import MadeOnce, decided_workspace
 
 
+@pytest.fixture(scope="module")
+def taken(real_data: Path, made_once: MadeOnce) -> Callable[[str], Workspace]:
+    """The workspace of a public set, taken to decisions once."""
+
+    def made(name: str) -> Workspace:
+        return Workspace(made_once(name, lambda folder: decided_workspace(name, real_data, folder)) / "work")
+
+    return made
+
+
 @pytest.fixture(scope="module", params=["taiwan", "superlender"])
-def real_workspace(request: pytest.FixtureRequest, real_data: Path, made_once: MadeOnce) -> Workspace:
-    folder = made_once(request.param, lambda folder: decided_workspace(request.param, real_data, folder))
-    return Workspace(folder / "work")
+def real_workspace(request: pytest.FixtureRequest, taken: Callable[[str], Workspace]) -> Workspace:
+    return taken(request.param)
+
+
+def learned_from(workspace: Workspace) -> TrainingTable:
+    """The table the model of the workspace was trained on, which is that of the shipped settings."""
+    said: list[str] = []
+    table = build_training_table(workspace, default_settings(), None, said.append)
+    assert not said, "built anew"
+    return table
 
 
 def test_shares_sum_to_the_change_for_every_real_account(real_workspace: Workspace) -> None:
@@ -48,16 +67,16 @@ def test_an_absent_source_is_said_and_its_rules_rest(real_workspace: Workspace) 
     assert "device" not in real_workspace.iteration("1").model.features.sources
 
 
-def test_taiwan_ranks_as_well_as_the_literature(real_data: Path, tmp_path: Path) -> None:
-    table = training_table("taiwan", real_data, tmp_path)
+def test_taiwan_ranks_as_well_as_the_literature(taken: Callable[[str], Workspace]) -> None:
+    table = learned_from(taken("taiwan"))
     found = measure(table.part("train")["bad"].to_numpy(bool), out_of_fold(table.features, table))
     assert found.rows == 30_000
     assert found.auc >= 0.78
     assert found.ks >= 0.42
 
 
-def test_event_features_add_to_the_application_on_superlender(real_data: Path, tmp_path: Path) -> None:
-    table = training_table("superlender", real_data, tmp_path)
+def test_event_features_add_to_the_application_on_superlender(taken: Callable[[str], Workspace]) -> None:
+    table = learned_from(taken("superlender"))
     bad = table.part("train")["bad"].to_numpy(bool)
     events, application = (out_of_fold(f, table) for f in (table.features, without_events(table.features)))
     gain, low, _ = paired_auc_gain(bad, events, application)

@@ -49,11 +49,12 @@ def cases(small_workspace: Workspace) -> list[Case]:
 
 
 def cases_of(workspace: Workspace) -> Iterator[Case]:
-    """Every adverse decision after the first date, some of the first date, and some that were not adverse."""
+    """Some adverse decisions after the first date, some of the first date, and some that were not adverse."""
     decisions = recorded_decisions(workspace)
     adverse = decisions[decisions["action"].isin(ADVERSE)]
     first = adverse["as_of"] == decisions["as_of"].min()
-    chosen = pd.concat([adverse[~first], adverse[first].head(30), decisions[decisions["action"] == "keep"].head(5)])
+    calm = decisions[decisions["action"] == "keep"].head(5)
+    chosen = pd.concat([adverse[~first].iloc[::3], adverse[first].head(15), calm])
     made_by = iterations(workspace, set(chosen["run_id"]))
     moments = chosen[["account_id", "as_of"]].assign(known_by=chosen["as_of"])
     tables = tables_at(moments, {i.model.features for i in made_by.values()}, workspace)

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
 FEW = replace(default_settings(), n_estimators=5)
+COLUMNS = CATALOGUE.only(["draw_count_30d", "purchase_sum_90d", "balance_cents"])
 ROOMS = ("data", "data.world", "features", "models", "limits", "pipeline")
 
 
@@ -179,16 +180,16 @@ def test_two_runs_that_see_other_loads_build_the_same_date_beside_each_other(tmp
     pq.write_table(rows.slice(len(rows) // 2), file)
     check_events(tmp_path / "events", space.events)
     older = space.snapshot()
-    [seen] = opened_tables(older, CATALOGUE, [as_of], progress=quiet)
+    [seen] = opened_tables(older, COLUMNS, [as_of], progress=quiet)
     first = seen.read()
     check_events(late.parent, space.events)
-    [newer] = opened_tables(space, CATALOGUE, [as_of], progress=quiet)
+    [newer] = opened_tables(space, COLUMNS, [as_of], progress=quiet)
     assert not newer.read().equals(first)
     assert seen.read().equals(first)
-    [again] = opened_tables(older, CATALOGUE, [as_of], progress=quiet)
+    [again] = opened_tables(older, COLUMNS, [as_of], progress=quiet)
     assert again.read().equals(first)
     said: list[str] = []
-    [path] = feature_tables(older, CATALOGUE, [as_of], progress=said.append)
+    [path] = feature_tables(older, COLUMNS, [as_of], progress=said.append)
     assert pq.read_table(path).equals(first)
     assert not said
 
@@ -198,11 +199,11 @@ def test_a_mark_that_names_no_file_of_its_own_is_built_anew(tmp_path: Path) -> N
     simulate(tmp_path / "events", accounts=30, months=4, seed=3, futures=0, progress=quiet)
     space, as_of = Workspace(tmp_path / "work"), datetime(2025, 4, 1, tzinfo=UTC)
     check_events(tmp_path / "events", space.events)
-    [path] = feature_tables(space, CATALOGUE, [as_of], progress=quiet)
+    [path] = feature_tables(space, COLUMNS, [as_of], progress=quiet)
     before, mark = path.read_bytes(), path.with_name("20250401T000000.json")
     for text in ('{"loads": ["0001"]}', '{"file": "x.parquet"}', "{", "[]", '{"file": "../../x", "loads": ["0001"]}'):
         mark.write_text(text, encoding="utf-8")
-        [again] = feature_tables(space, CATALOGUE, [as_of], progress=quiet)
+        [again] = feature_tables(space, COLUMNS, [as_of], progress=quiet)
         assert again.read_bytes() == before, text
 
 

@@ -1,6 +1,7 @@
 """A workspace that survives: damage, deletions, strange places, kills and full disks end in one line, or are mended."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -161,10 +162,10 @@ def test_a_feature_table_that_cannot_be_read_is_built_again(copied: Workspace, t
 # Strange places
 
 
-@pytest.mark.parametrize("name", ["w?1", 'p%20q #1 it\'s "[x]" {a,b} \\', "额度=新"])
 def test_a_workspace_may_have_any_name_and_holds_all_that_is_its_own(
-    name: str, small_workspace: Workspace, tmp_path: Path
+    small_workspace: Workspace, tmp_path: Path
 ) -> None:
+    name = 'w?1 p%20q #1 it\'s "[x]" {a,b} \\ 额度=新'
     shutil.copytree(small_workspace.root, tmp_path / name)
     space = Workspace(tmp_path / name)
     account = an_open_line(space)
@@ -193,17 +194,42 @@ def test_output_is_printed_in_any_encoding_and_keeps_its_signs(encoding: str, sm
         str(small_workspace.root),
     ]
     code = "from limitlens.pipeline.cli import main; main()"
-    said = {}
-    for used in ("utf-8", encoding):
-        environment = os.environ | {"PYTHONIOENCODING": used}
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment, check=True)
-        said[used] = done.stdout.decode(used)
-    [whole] = re.findall(r"behaviour  +(−[\d,.]+)", said["utf-8"])[:1]
-    assert f" {whole.replace('−', '-')}\n" in said[encoding]
-    assert ("告知客户" in said[encoding]) == (encoding == "gbk")
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment, check=True)
+    said = done.stdout.decode(encoding)
+    [whole] = re.findall(r"behaviour  +(−[\d,.]+)", CliRunner().invoke(app, words).stdout)[:1]
+    assert f" {whole.replace('−', '-')}\n" in said
+    assert ("告知客户" in said) == (encoding == "gbk")
 
 
-#: Takes from a process of root what lets it write where modes forbid it, then runs the command line.
+#: Runs commands of the command line one after the other; prints how each ended and what it said on the standard error.
+_SEVERAL = """
+import contextlib, io, json, sys
+from limitlens.pipeline.cli import main
+ended = []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:], said = words, io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            main()
+    except SystemExit as end:
+        ended.append((end.code or 0, said.getvalue()))
+print(json.dumps(ended))
+"""
+
+
+def ended_after(struck: str, workspace: Workspace, commands: list[list[str]], cwd: Path) -> list[tuple[int, str]]:
+    """Exit codes and errors of commands in a process of their own that something was done to first."""
+    words = json.dumps([[*one, "--workspace", str(workspace.root)] for one in commands])
+    command = [sys.executable, "-c", struck + _SEVERAL, words, str(workspace.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout)
+    assert len(ended) == len(commands)
+    return [(code, said) for code, said in ended]
+
+
+#: Takes from a process of root what lets it write where modes forbid it.
 READING_ONLY = """
 import ctypes, sys
 class Head(ctypes.Structure):
@@ -211,12 +237,10 @@ class Head(ctypes.Structure):
 none = (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capset(ctypes.byref(Head(0x20080522, 0)), none) == 0
 try:
-    open(sys.argv[1] + "/probe", "w")
+    open(sys.argv[2] + "/probe", "w")
     raise AssertionError("could be written to")
 except PermissionError:
-    del sys.argv[1]
-from limitlens.pipeline.cli import main
-main()
+    pass
 """
 
 
@@ -229,12 +253,10 @@ def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Worksp
     for path in [copied.root, *copied.root.rglob("*")]:
         path.chmod(path.stat().st_mode & ~0o222)
     before = sorted(copied.root.rglob("*"))
-    for words in given:
-        command = [sys.executable, "-c", READING_ONLY, str(copied.root), *words, "--workspace", str(copied.root)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == (1 if words == ["decide"] else 0), (words, done.stderr)
+    for words, (code, said) in zip(given, ended_after(READING_ONLY, copied, given, tmp_path), strict=True):
+        assert code == (1 if words == ["decide"] else 0), (words, said)
         if words == ["decide"]:
-            assert re.fullmatch(r"error .*: cannot be written \(Permission denied\); make .*\n", done.stderr)
+            assert re.fullmatch(r"error .*: cannot be written \(Permission denied\); make .*\n", said)
     assert sorted(copied.root.rglob("*")) == before
     for path in [copied.root, *before]:
         path.chmod(path.stat().st_mode | 0o200)
@@ -242,23 +264,11 @@ def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Worksp
 
 def test_on_a_full_disk_the_old_state_stays_readable(copied: Workspace, tmp_path: Path) -> None:
     account = an_open_line(copied)
-    code = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-from limitlens.pipeline.cli import main
-main()
-"""
-    for words in (
-        ["ledger", "list"],
-        ["ledger", "verify"],
-        ["ledger", "replay"],
-        ["why", account],
-        ["queue"],
-        ["iterations"],
-    ):
-        command = [sys.executable, "-c", code, *words, "--workspace", str(copied.root)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, (words, done.stderr)
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    commands = [["ledger", "list"], ["ledger", "verify"], ["ledger", "replay", "--account", account]]
+    commands += [["why", account], ["queue"], ["iterations"]]
+    for words, (code, said) in zip(commands, ended_after(full, copied, commands, tmp_path), strict=True):
+        assert code == 0, (words, said)
 
 
 def test_what_only_reads_makes_no_workspace(tmp_path: Path) -> None:

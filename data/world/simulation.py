@@ -126,11 +126,11 @@ def simulate(
     ]
     counts = {"accounts": _write_accounts(out / "accounts" / "accounts.parquet", chunks, start)}
     episodes, standings = _write_months(setting, chunks, out, counts, futures=futures, progress=progress)
-    for month in range(months, months + truth.HORIZON_MONTHS):
-        for chunk in chunks:
-            _pass(setting, chunk, month)
     truth.write_truth(episodes, out / "truth" / "episodes.parquet")
     if futures:
+        for month in range(months, months + truth.HORIZON_MONTHS):
+            for chunk in chunks:
+                _pass(setting, chunk, month)
         days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
         found = truth.outcomes(standings, days, setting.month_days, start)
         truth.write_truth(found, out / "truth" / "outcomes.parquet")

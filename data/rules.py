@@ -237,7 +237,9 @@ def judge(
     for name, values in attributes.items():
         table = table.append_column(name, values)
     late = [known_after(loaded_at)] if loaded_at else []
-    rules = source_rules(source) + late + _attribute_rules(attributes)
+    own = [rule for rule in source_rules(source) if rule is not UNKNOWN_ACCOUNT]
+    linked = [UNKNOWN_ACCOUNT] if source is not ACCOUNTS else []  # an account may wait for its time, too
+    rules = own + late + linked + _attribute_rules(attributes)
     ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes))
     for column in source.columns:
         if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:

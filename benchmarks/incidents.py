@@ -33,6 +33,7 @@ from limitlens.data.incident import Incident
 from limitlens.data.incidents import profiles_of
 from limitlens.data.quality_settings import default_quality
 from limitlens.data.storage import write_parquet
+from limitlens.data.unusual import LEAST_ROWS
 from limitlens.data.world import simulate
 from limitlens.data.world.settings import WorldSettings, default_world
 from limitlens.data.world.simulation import START
@@ -128,18 +129,19 @@ class Portfolio:
             return judge(profiles[profiles["source"] == source], settings, END - FAULT_DAYS * DAY, END)
 
 
-def struck(portfolio: Portfolio, fault: Fault, scope: Scope) -> pa.Table:
-    """The last days of a source with a fault in a slice; what becomes known after them has not come yet."""
+def struck(portfolio: Portfolio, fault: Fault, scope: Scope) -> tuple[pa.Table, int]:
+    """The last days of a source with a fault in a slice, as far as they have come by the end, and the rows touched."""
     table = portfolio.last[fault.source]
     if scope.column in portfolio.accounts.column_names:
         inside = portfolio.accounts.filter(pc.equal(portfolio.accounts[scope.column], scope.value))["account_id"]
         hit = pc.is_in(table["account_id"], inside.combine_chunks())
-        parts = [apply_fault(fault, table.filter(hit)).table, table.filter(pc.invert(hit))]
-        made = pa.concat_tables(parts, promote_options="default")
+        found = apply_fault(fault, table.filter(hit))
+        made = pa.concat_tables([found.table, table.filter(pc.invert(hit))], promote_options="default")
     else:
         only = ((scope.column, scope.value),) if scope.column else ()
-        made = apply_fault(replace(fault, only=only), table).table
-    return made.filter(pc.less(made["known_time"], pa.scalar(END)))
+        found = apply_fault(replace(fault, only=only), table)
+        made = found.table
+    return made.filter(pc.less(made["known_time"], pa.scalar(END))), len(found.touched)
 
 
 def cases() -> Iterator[tuple[str, Fault, Scope]]:
@@ -163,7 +165,7 @@ def detection(seed: int, portfolio: Portfolio) -> pd.DataFrame:
     """A row a case: found or not, and as what."""
     rows = []
     for name, fault, scope in cases():
-        table = struck(portfolio, fault, scope)
+        table, touched = struck(portfolio, fault, scope)
         found = portfolio.delivered(fault.source, table)
         held = [one for one in found or () if one.state == "hold"]
         rows.append(
@@ -174,7 +176,7 @@ def detection(seed: int, portfolio: Portfolio) -> pd.DataFrame:
                 "scope": scope.name,
                 "found": found is None or bool(held),
                 "as": "refused" if found is None else "; ".join(_short(one) for one in (held or found)[:3]),
-                "rows": len(portfolio.last[fault.source]),
+                "rows": touched,
                 "incidents": len(found or ()),
             }
         )
@@ -222,10 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.only != "found":
                 false += [(seed, way, one) for way, one in false_holds(portfolio)]
     if found:
-        table = pd.concat(found)
+        everything = pd.concat(found)
+        table = everything[everything["rows"] >= LEAST_ROWS]
+        print(f"{len(table)} runs; {len(everything) - len(table)} more touched fewer than {LEAST_ROWS} rows")
         print(table.pivot_table(index="fault", columns="scope", values="found", aggfunc="mean", margins=True).round(3))
         for row in table[~table["found"]].to_dict("records"):
-            print("not found:", row["seed"], row["fault"], row["where"], row["scope"], row["as"])
+            print("not found:", row["seed"], row["fault"], row["where"], row["scope"], row["rows"], "rows;", row["as"])
     if chosen.only != "found":
         counted = Counter((seed, way, one.source) for seed, way, one in false)
         print(f"false holds in {CLEAN_DAYS} clean days, by world, way and source: {dict(counted)}")

@@ -3,7 +3,7 @@
 Everything is an array of series × days. Days before ``past`` teach; no later day changes what is expected.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -123,23 +123,17 @@ def forecast(
     """
     inside = np.arange(observed.shape[1]) >= starts[:, None]
     taught = inside & (np.arange(observed.shape[1]) < past)
-    given = _Given(observed, exposure, unit_variance, calendar(days), past, longest, trend)
-    made = _made(given, taught)
-    kept = taught & ~_outliers(made, taught, longest)
-    if (kept != taught).any():
-        made = _made(given, kept)
+    given = _Given(observed, exposure, unit_variance, calendar(days))
+    season, level = _fitted(given, taught)
+    kept = taught & ~_outliers(given, taught, season, level, longest)
+    if len(again := np.flatnonzero((kept != taught).any(axis=1))):
+        season[again], level[again] = _fitted(given.some(again), kept[again])
+    expected = _expected(given, kept, season, level, past=past, gap=longest, trend=trend)
+    variance = expected.copy() if unit_variance is None else exposure * unit_variance[:, None]
+    made = Forecast(observed, expected, variance, np.empty(0), np.empty(0))
     spread = kept & (np.arange(observed.shape[1]) >= np.maximum(starts[:, None] + WARM_UP_DAYS, past - SPREAD_DAYS))
-    dispersion, usual = _dispersion(made, spread, kept.sum(axis=1), longest)
-    return Forecast(observed, made.expected, made.variance, dispersion, usual)
-
-
-@dataclass(frozen=True)
-class _Made:
-    observed: FloatArray
-    expected: FloatArray
-    variance: FloatArray
-    around: FloatArray
-    counts: bool
+    dispersion, usual = _dispersion(made, spread, kept.sum(axis=1), longest, counts=unit_variance is None)
+    return replace(made, dispersion=dispersion, usual=usual)
 
 
 @dataclass(frozen=True)
@@ -148,17 +142,21 @@ class _Given:
     exposure: FloatArray
     unit_variance: FloatArray | None
     calendar: tuple[IntArray, IntArray]
-    past: int
-    longest: int
-    trend: bool
+
+    def some(self, places: IntArray) -> "_Given":
+        unit = None if self.unit_variance is None else self.unit_variance[places]
+        return _Given(self.observed[places], self.exposure[places], unit, self.calendar)
+
+    def taught(self, taught: BoolArray) -> tuple[FloatArray, FloatArray]:
+        return np.where(taught, self.observed, 0.0), np.where(taught, self.exposure, 0.0)
 
 
-def _made(given: _Given, taught: BoolArray) -> _Made:
-    observed, exposure, unit_variance = given.observed, given.exposure, given.unit_variance
-    y, e = np.where(taught, observed, 0.0), np.where(taught, exposure, 0.0)
-    counts = unit_variance is None
+def _fitted(given: _Given, taught: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Factors (for means: differences) of the calendar, and the level around each day."""
+    y, e = given.taught(taught)
+    counts = given.unit_variance is None
     level = _moving(y, e)
-    season = np.ones_like(exposure) if counts else np.zeros_like(exposure)
+    season = np.ones_like(y) if counts else np.zeros_like(y)
     for _ in range(_ROUNDS):
         for classes, number in zip(given.calendar, (7, _CLASSES), strict=True):
             one_hot = np.eye(number)[classes]
@@ -171,16 +169,19 @@ def _made(given: _Given, taught: BoolArray) -> _Made:
                 rest = (y - e * (level + season)) @ one_hot
                 season = season + (rest / (e @ one_hot + _PRIOR_ROWS))[:, classes]
         level = _moving(y, e * season) if counts else _moving(y - e * season, e)
-    if counts:
-        heard = _heard(e * season * level)
-        ahead = _one_sided(y * heard, e * season * heard, given.past, given.longest, trend=given.trend)
-        expected = exposure * season * np.maximum(ahead, 0.0)
-        variance, around = expected.copy(), exposure * season * level
-    else:
-        ahead = _one_sided(y - e * season, e, given.past, given.longest, trend=given.trend)
-        expected = exposure * (season + ahead)
-        variance, around = exposure * np.asarray(unit_variance)[:, None], exposure * (season + level)
-    return _Made(observed, expected, variance, around, counts)
+    return season, level
+
+
+def _expected(
+    given: _Given, kept: BoolArray, season: FloatArray, level: FloatArray, *, past: int, gap: int, trend: bool
+) -> FloatArray:
+    """What each day should have brought, by the days before it alone."""
+    y, e = given.taught(kept)
+    if given.unit_variance is not None:
+        return given.exposure * (season + _one_sided(y - e * season, e, past, gap, trend=trend))
+    heard = _heard(e * season * level)
+    ahead = _one_sided(y * heard, e * season * heard, past, gap, trend=trend)
+    return given.exposure * season * np.maximum(ahead, 0.0)
 
 
 def _heard(expected: FloatArray) -> FloatArray:
@@ -255,14 +256,15 @@ def windows(x: FloatArray, length: int) -> FloatArray:
     return found
 
 
-def _outliers(made: _Made, taught: BoolArray, longest: int) -> BoolArray:
+def _outliers(given: _Given, taught: BoolArray, season: FloatArray, level: FloatArray, longest: int) -> BoolArray:
     """Days of the past that an earlier fault struck: far off beside three in four, and not for long."""
-    far = np.zeros_like(taught)
-    spread = made.around if made.counts else made.variance
-    least = _LEAST_VARIANCE if made.counts else 1e-9
+    far, counts = np.zeros_like(taught), given.unit_variance is None
+    near = given.exposure * (season * level if counts else season + level)
+    spread = near if counts else given.exposure * np.asarray(given.unit_variance)[:, None]
+    least = _LEAST_VARIANCE if counts else 1e-9
     for length in sorted({1, min(3, longest), longest}):
         rest, chance, around = (
-            windows(np.where(taught, x, 0.0), length) for x in (made.observed - made.around, spread, made.around)
+            windows(np.where(taught, x, 0.0), length) for x in (given.observed - near, spread, near)
         )
         off = np.where(chance > 0, rest**2 / np.maximum(chance, least), np.nan)
         usual = np.maximum(_quantile(off, 0.75) / _THREE_QUARTERS, 1.0)
@@ -295,11 +297,13 @@ def _quantile(values: FloatArray, share: float) -> FloatArray:
     return found
 
 
-def _dispersion(made: _Made, kept: BoolArray, taught: IntArray, longest: int) -> tuple[FloatArray, FloatArray]:
+def _dispersion(
+    made: Forecast, kept: BoolArray, taught: IntArray, longest: int, *, counts: bool
+) -> tuple[FloatArray, FloatArray]:
     rest = np.where(kept, made.observed - made.expected, 0.0)
     chance, expected = np.where(kept, made.variance, 0.0), np.where(kept, made.expected, 0.0)
     learned = np.where(taught > 80, taught / np.maximum(taught - 38, 1), 2.0)
-    least = _LEAST_VARIANCE if made.counts else 1e-9
+    least = _LEAST_VARIANCE if counts else 1e-9
     found, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
     highest = np.ones(len(rest))
     for length in range(1, longest + 1):

@@ -26,7 +26,7 @@ def _named(texts: Sequence[str]) -> tuple[str, ...]:
 #: Columns whose nulls, whose values seen for the first time and whose commonest value are counted.
 NULLS = _named([c.name for s in _EVENTS for c in s.columns if c.nullable and c.dtype != "boolean"])
 FRESH = _named([c.name for s in _EVENTS for c in s.columns if c.dtype == "string" and c.name not in _IDS])
-COMMON = ("amount_cents", "counterparty", "device_id")
+COMMON = ("counterparty", "device_id")
 
 COUNTS = (
     "rows",

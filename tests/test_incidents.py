@@ -190,3 +190,54 @@ def test_settings_of_ones_own_are_followed(tmp_path: Path, work: Path) -> None:
     own.write_text(shipped.replace("least_past_days = 60", "least_past_days = 300"), encoding="utf-8")
     folder = deliver(tmp_path / "in", DAYS, 1, payment=lambda rows: rows.iloc[:0])
     assert check(folder, work, DAYS + 1, "--quality", str(own)).exit_code == 0
+
+
+# The state at any time
+
+
+def quality(work: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["quality", "-w", str(work), *options])
+
+
+def test_quality_lists_the_states(history: Path) -> None:
+    told = quality(history)
+    assert told.exit_code == 0
+    assert "judged 2026-04-17 to 2026-04-30: 0 hold" in told.output
+    assert re.search(r"^ok +payment +all +last day 2026-04-30$", told.output, re.MULTILINE)
+
+
+def test_a_source_that_did_not_come_is_seen_on_the_day_it_should_have(history: Path) -> None:
+    told = quality(history, "--as-of", "2026-05-03", "--source", "device")
+    assert told.exit_code == 8
+    assert "hold: device: rows 0, expected 1" in told.output
+    assert "since 2026-05-01, 2 days" in told.output
+
+
+def test_quality_before_the_first_load_says_what_to_do(tmp_path: Path) -> None:
+    told = quality(tmp_path / "work")
+    assert "no profiles of any source; run limitlens check INPUT." in str(told.exception)
+
+
+def test_the_page_escapes_what_came_and_speaks_two_languages(tmp_path: Path, work: Path) -> None:
+    def odd(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(channel="<script>alert(1)</script>", amount_cents=100 * rows["amount_cents"])
+
+    assert after(tmp_path, work, 2, consumption=odd).exit_code == 8
+    page = tmp_path / "quality.html"
+    told = quality(work, "--html", str(page))
+    assert told.exit_code == 8
+    assert f"page: {page}" in told.output
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "default-src 'none'" in text
+    assert "涉及 90 个账户" in text
+    assert text.count("<svg") >= 2
+
+
+def test_json_of_quality_names_every_slice(history: Path) -> None:
+    told = quality(history, "--json")
+    states = json.loads(told.stdout)["states"]
+    assert {"source": "device", "slice_column": "city", "slice_value": "Ulm", "state": "ok"}.items() <= max(
+        states, key=lambda one: one["slice_value"] == "Ulm"
+    ).items()

@@ -53,7 +53,7 @@ def beside_a_demo(finished_demo: tuple[Path, str], tmp_path_factory: pytest.Temp
 
 def run(words: list[str]) -> str:
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code in (0, 8), done.output  # 8: what came is unusual, as some pages show
     return done.stdout
 
 

@@ -117,12 +117,12 @@ def slow_count(rows: list[Row]) -> dict[Key, dict[str, int]]:
             key = ("payment", row["kind"], column, value, day)
             for name, count in one.items():
                 found[key][name] += count
-            if column != "counterparty":
+            if column == "":
                 seen[key].add(row["account_id"])
     for key, accounts in seen.items():
         found[key]["accounts"] = len(accounts)
     for _, kind, column, _, day in list(found):
-        for name in ("amount_cents", "counterparty") if column == "" else ():
+        for name in ("counterparty",) if column == "" else ():
             mine = [
                 r[name] for r in rows if r["kind"] == kind and r["known_time"].date() == day and r[name] is not None
             ]

@@ -223,6 +223,43 @@ def check(
 
 
 @app.command()
+def quality(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    source: Annotated[str | None, typer.Option(help="Only this source: consumption, payment or device.")] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, help="What day it is: all before it should have come; default: as far as it came."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the curves, too.")] = None,
+    settings: Annotated[Path | None, typer.Option("--quality", help="As for limitlens check.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what state the sources and their slices are in: ok, warn, hold or learning, and what is unusual.
+
+    The exit code is 8 when something is a reason to hold decisions.
+
+    Example: limitlens quality --html quality.html
+    """
+    chosen = quality_in(settings)
+    from limitlens.pipeline.answers.quality import quality as judged
+    from limitlens.pipeline.answers.quality import write_quality_page
+    from limitlens.pipeline.workspace import Workspace
+
+    found = judged(Workspace(workspace), chosen, as_of=as_of, source=source)
+    if html:
+        write_quality_page(found, html)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        for line in found.lines():
+            typer.echo(line)
+        if html:
+            typer.echo(f"page: {html}")
+    if found.held:
+        raise typer.Exit(INCIDENT)
+
+
+@app.command()
 def build(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,

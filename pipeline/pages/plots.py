@@ -9,6 +9,8 @@ from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.colors
+import matplotlib.dates
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -299,3 +301,39 @@ def vintages(curves: pd.DataFrame) -> str:
         axes.yaxis.set_major_formatter("{x:.1%}")
         axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves.columns) // 9)
         return _svg(figure, "vintages")
+
+
+#: Colour of a state of incoming data.
+STATE_COLOURS = {"ok": "#009E73", "warn": "#E69F00", "hold": "#D55E00", "learning": "#C9CED6", "none": "#FFFFFF"}
+
+
+def state_map(states: pd.DataFrame, name: str) -> str:
+    """A row a source or slice, a column a day, the colour its state; ``none`` is a day without rows."""
+    order = list(STATE_COLOURS)
+    codes = np.array([[order.index(state) for state in row] for row in states.to_numpy()], float).reshape(states.shape)
+    with _drawing(10.6, 0.9 + 0.34 * len(states)) as (figure, axes):
+        colours = mpl.colors.ListedColormap(list(STATE_COLOURS.values()))
+        axes.pcolormesh(codes, cmap=colours, vmin=-0.5, vmax=len(order) - 0.5, edgecolors=_GRID, linewidth=0.6)
+        axes.set_yticks(np.arange(len(states)) + 0.5, list(states.index))
+        step = max(1, len(states.columns) // 6)
+        axes.set_xticks(np.arange(0, len(states.columns), step) + 0.5, list(states.columns)[::step])
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        for state, colour in STATE_COLOURS.items():
+            axes.plot([], [], "s", color=colour, markeredgecolor=_LINE, label=state)
+        figure.legend(ncols=len(order), frameon=False, loc="outside upper left")
+        return _svg(figure, name)
+
+
+def band(curve: pd.DataFrame, figure_name: str, window: tuple[Any, Any], name: str) -> str:
+    """A figure by day beside the band it was expected in; the days of the incident are shaded."""
+    with _drawing(10.6, 3.0) as (figure, axes):
+        axes.fill_between(curve.index, curve["low"], curve["high"], color=_GRID, label="expected")
+        axes.plot(curve.index, curve["expected"], color=_LINE, linewidth=1, linestyle="--")
+        axes.plot(curve.index, curve["observed"], ".-", color=COLOURS["behaviour"], linewidth=1.2, label="observed")
+        begin, end = (float(mpl.dates.date2num(time)) for time in window)
+        axes.axvspan(begin - 0.5, end - 0.5, color=_GOOD, alpha=0.12)
+        axes.set(ylabel=figure_name)
+        axes.legend(frameon=False, fontsize=8, ncols=2)
+        return _svg(figure, name)

@@ -101,11 +101,18 @@ def _overlapping(hits: Sequence[Hit]) -> list[list[Hit]]:
 
 
 def _explanation(on: Bench, hits: Sequence[Hit]) -> list[Hit]:
-    """The narrowest slices without which nothing would be unusual."""
+    """The narrowest slices without which nothing would be unusual; kinds are explained one by one, if not most are."""
     whole = [hit for hit in hits if not on.panel.scopes[hit.place][1]]
     if whole:
-        top = _of_one_kind(on, whole)
-        return _slices_that_explain(on, top, hits) or [top]
+        by_kind = {kind: [hit for hit in whole if on.panel.scopes[hit.place][0] == kind] for kind in _kinds(on, whole)}
+        every = {kind for kind, column, _ in on.panel.scopes if kind and not column}
+        apart = [by_kind[kind] for kind in by_kind if kind]
+        tops = (
+            [_of_one_kind(on, whole)]
+            if not apart or 2 * len(apart) > len(every)
+            else [_strongest(own) for own in apart]
+        )
+        return [hit for top in tops for hit in (_slices_that_explain(on, top, hits) or [top])]
     worst = min(hits, key=_how_likely)
     column = on.panel.scopes[worst.place][1]
     by_value: dict[str, list[Hit]] = {}
@@ -114,6 +121,14 @@ def _explanation(on: Bench, hits: Sequence[Hit]) -> list[Hit]:
         if its_column == column:
             by_value.setdefault(value, []).append(hit)
     return [_of_kinds(on, mine) for mine in by_value.values()]
+
+
+def _kinds(on: Bench, hits: Sequence[Hit]) -> list[str]:
+    return list(dict.fromkeys(on.panel.scopes[hit.place][0] for hit in hits))
+
+
+def _strongest(hits: Sequence[Hit]) -> Hit:
+    return min(hits, key=_how_likely)
 
 
 def _how_likely(hit: Hit) -> tuple[bool, float]:

@@ -71,8 +71,11 @@ class Forecast:
     usual: FloatArray
 
 
-def calendar(days: npt.NDArray[np.datetime64]) -> tuple[IntArray, IntArray]:
+def calendar(days: npt.NDArray[np.datetime64], *, from_end: bool = True) -> tuple[IntArray, IntArray]:
     """Day of the week, and day of the month from 0 to 27 or, for the last three days of a month, from 28 to 30.
+
+    Not ``from_end``: plain days of the month. In a short month nobody knows which of the two a lender goes by, so of
+    both the one counts that is nearer to what came.
 
     Examples
     --------
@@ -83,7 +86,7 @@ def calendar(days: npt.NDArray[np.datetime64]) -> tuple[IntArray, IntArray]:
     months = days.astype("datetime64[M]")
     day = (days - months.astype("datetime64[D]")).astype(int)
     left = ((months + 1).astype("datetime64[D]") - days).astype(int)
-    return (days.astype(int) + 3) % 7, np.where(left <= 3, _CLASSES - left, day)
+    return (days.astype(int) + 3) % 7, np.where(from_end & (left <= 3), _CLASSES - left, day)
 
 
 def forecast(
@@ -129,6 +132,11 @@ def forecast(
     if len(again := np.flatnonzero((kept != taught).any(axis=1))):
         season[again], level[again] = _fitted(given.some(again), kept[again])
     expected = _expected(given, kept, season, level, past=past, gap=longest, trend=trend)
+    counted = replace(given, calendar=calendar(days, from_end=False))
+    if (differ := counted.calendar[1] != given.calendar[1]).any():
+        other = _expected(counted, kept, *_fitted(counted, kept), past=past, gap=longest, trend=trend)
+        nearer = differ & (np.abs(observed - other) < np.abs(observed - expected))
+        expected = np.where(nearer, other, expected)
     variance = expected.copy() if unit_variance is None else exposure * unit_variance[:, None]
     made = Forecast(observed, expected, variance, np.empty(0), np.empty(0))
     spread = kept & (np.arange(observed.shape[1]) >= np.maximum(starts[:, None] + WARM_UP_DAYS, past - SPREAD_DAYS))

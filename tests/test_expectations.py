@@ -126,3 +126,30 @@ def test_the_calendar_of_a_monthly_spike_is_learned() -> None:
     first = np.flatnonzero(days == np.datetime64("2025-12-01"))[0]
     assert made.expected[0, first] == pytest.approx(1000, rel=0.15)
     assert made.expected[0, first + 1 :].max() < 20
+
+
+@pytest.mark.parametrize("from_end", [True, False], ids=["last days of the month", "plain days"])
+def test_the_end_of_february_alarms_neither_who_goes_by_the_end_nor_who_by_plain_days(from_end: bool) -> None:
+    """Rows stop on the last three days of a month, or on the 29th to the 31st; February has 28 days."""
+    days = np.arange(np.datetime64("2025-08-01"), np.datetime64("2026-03-01"))
+    months = days.astype("datetime64[M]")
+    left = ((months + 1).astype("datetime64[D]") - days).astype(int)
+    none = left <= 3 if from_end else (days - months.astype("datetime64[D]")).astype(int) >= 28
+    rows = np.random.default_rng(5).poisson(np.where(none, 0.3, 30.0)[:, None] * np.array([0.4, 0.3, 0.2, 0.1]))
+    told = profiles(rows).replace({"day": {day(k).date(): d for k, d in enumerate(days.tolist())}})
+    end = datetime(2026, 3, 1, tzinfo=UTC)
+    assert judge(told, JUDGING, end - timedelta(days=10), end) == []
+
+
+def test_faults_of_two_kinds_at_once_are_two_incidents() -> None:
+    """Of four kinds one stays out for ten days and another brings thrice as much for three: neither hides the other."""
+    missing, more = quiet(2), quiet(3)
+    missing[190:], more[197:] = 0, more[197:] * 3
+    kinds = {"draw": missing, "purchase": more, "fee": quiet(4), "refund": quiet(5)}
+    parts = [profiles(rows, kind) for kind, rows in kinds.items()]
+    together = profiles(np.sum(list(kinds.values()), axis=0), "")
+    found = judge(pd.concat([*parts, together], ignore_index=True), JUDGING, day(190), day(DAYS))
+    assert [(one.kind, one.since, one.state) for one in sorted(found, key=lambda one: one.kind)] == [
+        ("draw", day(190), "hold"),
+        ("purchase", day(197), "hold"),
+    ]

@@ -11,6 +11,7 @@ from limitlens.data.incident import ROWS_MISSING
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import QualitySettings, default_quality
+from limitlens.data.quarantine import all_mended
 from limitlens.data.rules import EARLY
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
@@ -93,7 +94,7 @@ def _quarantined(report: LoadReport, decided_until: datetime) -> list[Hold]:
 
 
 def _release_mended(workspace: Workspace, settings: QualitySettings, now: datetime, progress: Progress) -> None:
-    """Release what this command held for rows that had not come, once none of the same kind are missing.
+    """Release what this command held for rows that were missing or quarantined, once all of them came.
 
     Where the policy names who releases, nobody else does.
     """
@@ -101,10 +102,17 @@ def _release_mended(workspace: Workspace, settings: QualitySettings, now: dateti
     if version and workspace.iteration(version).policy.holding.release_by:
         return
     for number, hold in workspace.ledger.holds_in_force().items():
-        if hold.actor != ACTOR or not hold.reason.startswith(ROWS_MISSING):
-            continue
-        left = incidents_since(workspace.events, settings.judging, hold.since)
-        missing = [one for one in left if one.source == hold.source and one.evidence.startswith(ROWS_MISSING)]
-        if not any(not hold.kind or one.kind in {"", hold.kind} for one in missing):
+        if hold.actor == ACTOR and _came(workspace, settings, hold):
             release_hold(workspace, number, "repaired", at=now, actor=ACTOR, reason="the rows came")
             progress(f"hold {number} released: the rows came")
+
+
+def _came(workspace: Workspace, settings: QualitySettings, hold: Hold) -> bool:
+    """Whether none of the rows a hold waits for is missing any more."""
+    if hold.slice_column == QUARANTINED:
+        return all_mended(workspace.events, hold.source, hold.slice_value)
+    if not hold.reason.startswith(ROWS_MISSING):
+        return False
+    left = incidents_since(workspace.events, settings.judging, hold.since)
+    missing = [one for one in left if one.source == hold.source and one.evidence.startswith(ROWS_MISSING)]
+    return not any(not hold.kind or one.kind in {"", hold.kind} for one in missing)

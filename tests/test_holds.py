@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from limitlens.data.check import check_events
-from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.errors import InputError, IntegrityError, WorkspaceError
 from limitlens.data.incidents import QUARANTINED
+from limitlens.data.quarantine import export_quarantine
 from limitlens.data.world import simulate
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import DATA_HOLD
@@ -480,3 +481,40 @@ def test_the_report_lists_holds(held_book: Workspace, tmp_path: Path) -> None:
     text = report(held_book, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h3>Suspect slices</h3>" in text
     assert "payment repayment" in text
+
+
+def test_quarantined_rows_are_listed_exported_mended_and_let_go(books: Path, tmp_path: Path) -> None:
+    """A delivery with three broken amounts; the exported rows, mended by hand, release the hold on their lines."""
+    shutil.copytree(books / "base", tmp_path / "work")
+    shutil.copytree(books / "whole", tmp_path / "whole")
+    space = Workspace(tmp_path / "work")
+    path = max((tmp_path / "whole" / "payment").glob("*.parquet"), key=lambda one: len(pq.read_table(one)))
+    table = pq.read_table(path).to_pandas()
+    struck = table.index[table["kind"] == "repayment"][:3]
+    right = table.loc[struck, "amount_cents"].copy()
+    table.loc[struck, "amount_cents"] = -right
+    table.to_parquet(path)
+    check(space, tmp_path / "whole", loaded_at=SECOND + timedelta(days=1))
+
+    def run(*words: str) -> str:
+        shown = CliRunner().invoke(app, ["quarantine", *words, "--workspace", str(space.root)])
+        assert shown.exit_code == 0, shown.output
+        return shown.output
+
+    [row] = json.loads(run("list", "--json"))
+    assert (row["source"], row["column"], row["rule"], row["rows"], row["mended"]) == (
+        "payment", "amount_cents", "below 0", 3, 0,
+    )  # fmt: skip
+    assert f"row {struck[0] + 1}: amount_cents below 0" in run("show", "--source", "payment")
+    shutil.copytree(tmp_path / "whole" / "accounts", tmp_path / "mended" / "accounts")
+    out = tmp_path / "mended" / "payment" / "rows.csv"
+    assert "3 rows in" in run("export", str(out), "--source", "payment")
+    mended = pd.read_csv(out, dtype=str)
+    mended["amount_cents"] = mended["amount_cents"].str.removeprefix("-")
+    mended.drop(columns=["broken_column", "rule"]).to_csv(out, index=False)
+    report_ = check(space, tmp_path / "mended", loaded_at=SECOND + timedelta(days=2))
+    assert report_.sources["payment"].accepted == 3
+    assert json.loads(run("list", "--json"))[0]["mended"] == 3
+    assert not [one for one in space.ledger.holds_in_force().values() if one.slice_column == QUARANTINED]
+    with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):
+        export_quarantine(space.events, tmp_path / "rows.txt", source="payment")

@@ -13,6 +13,8 @@ from limitlens.pipeline.cli.common import app, progress, stderr
 # In the order in which --help lists them.
 from limitlens.pipeline.cli import data  # isort: split
 
+from limitlens.pipeline.cli import quarantine  # isort: split
+
 from limitlens.pipeline.cli import models  # isort: split
 
 from limitlens.pipeline.cli import policy  # isort: split
@@ -25,7 +27,7 @@ from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import ledger
 
-__all__ = ["app", "data", "holds", "ledger", "limits", "main", "models", "policy", "queue"]
+__all__ = ["app", "data", "holds", "ledger", "limits", "main", "models", "policy", "quarantine", "queue"]
 
 
 #: What stands for a letter of ours that an encoding lacks; a minus must not become a question mark.

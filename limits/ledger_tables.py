@@ -7,8 +7,8 @@ from limitlens.limits.state import STATE_TYPE
 
 TIME = pa.timestamp("us", tz="UTC")
 
-#: ``holds`` names the holds that touched the line, null where none did. Then the line was decided twice, with the
-#: features as known and with those that read held rows as before the fault, and both outcomes stand here.
+#: ``holds`` names the holds that touched the line, null where none did. Then the line was decided with the features as
+#: known, with those that read held rows as before the fault, and so with all that was overdue then paid.
 DECISIONS = pa.schema(
     [
         ("account_id", pa.string()),
@@ -29,13 +29,16 @@ DECISIONS = pa.schema(
         ("as_known_limit_cents", pa.int64()),
         ("before_fault_action", pa.string()),
         ("before_fault_limit_cents", pa.int64()),
+        ("if_paid_action", pa.string()),
+        ("if_paid_limit_cents", pa.int64()),
     ]
 )
 
 #: Columns that files of earlier versions lack, as nulls, by table.
 LATER_COLUMNS = {
     "decisions": "NULL::BIGINT[] AS holds, NULL::VARCHAR AS as_known_action, NULL::BIGINT AS as_known_limit_cents, "
-    "NULL::VARCHAR AS before_fault_action, NULL::BIGINT AS before_fault_limit_cents",
+    "NULL::VARCHAR AS before_fault_action, NULL::BIGINT AS before_fault_limit_cents, "
+    "NULL::VARCHAR AS if_paid_action, NULL::BIGINT AS if_paid_limit_cents",
     "attributions": "NULL::VARCHAR AS account_id",
 }
 

@@ -51,6 +51,31 @@ def pull(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, Floa
     return with_ratios(features, table.assign(**moved))
 
 
+def all_paid(features: FeatureSet, table: pd.DataFrame) -> pd.DataFrame:
+    """The same lines, had they paid whatever is overdue just now: nothing is past due or missed any more.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    table : DataFrame of shape (n, ...)
+        Feature table of the set.
+
+    Returns
+    -------
+    DataFrame of the same shape, ratios computed afresh; what was paid late stays late
+    """
+    columns = {name: table[name].to_numpy(np.float64) for name in features.columns}
+    if "past_due_cents" in columns:
+        _repay(features, columns, columns["past_due_cents"])
+    if "dpd_days" in columns:
+        columns["dpd_days"] = np.zeros(len(table))
+    for declared in features.aggregates:
+        if (declared.rows, declared.kinds, declared.how) == ("instalment", ("missed",), "count"):
+            columns |= dict.fromkeys(declared.column_names(), np.zeros(len(table)))
+    moved = {name: column for name, column in columns.items() if not _same(column, table[name])}
+    return with_ratios(features, table.assign(**moved))
+
+
 def _same(column: FloatArray, before: pd.Series) -> bool:
     return bool(np.array_equal(column, before.to_numpy(np.float64), equal_nan=True))
 

@@ -27,6 +27,7 @@ from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
+from limitlens.limits.levers import all_paid
 from limitlens.limits.override import overridden
 from limitlens.limits.state import NEVER_DAYS, unpacked
 from limitlens.pipeline import check, report, why
@@ -118,9 +119,10 @@ def test_without_a_hold_the_gap_moves_lines_it_should_not(books: Path) -> None:
 def test_a_line_is_held_where_the_suspect_rows_make_a_difference_and_nowhere_else(books: Path) -> None:
     """Where both outcomes agree the decision is that of the data as known, to the bit."""
     rows, struck = decided(Workspace(books / "held")), decided(Workspace(books / "struck"))
-    alike = (rows["as_known_action"] == rows["before_fault_action"]) & (
-        rows["as_known_limit_cents"] == rows["before_fault_limit_cents"]
-    )
+    alike = pd.Series(True, index=rows.index)
+    for what in ("action", "limit_cents"):
+        for other in ("before_fault", "if_paid"):
+            alike &= rows[f"as_known_{what}"] == rows[f"{other}_{what}"]
     stays = rows["action"] == "hold"
     assert rows["holds"].notna().all()
     assert not (alike & stays & rows["state"].map(lambda s: s["can_draw"])).any()
@@ -247,7 +249,7 @@ def test_files_of_an_older_ledger_are_read(books: Path, tmp_path: Path) -> None:
     space = Workspace(tmp_path / "work")
     for path in (space.root / "decisions").glob("*.parquet"):
         table = pq.read_table(path)
-        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-5:]]), path)
+        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-7:]]), path)
     assert space.ledger.last_decisions().schema.names == DECISIONS.names
     assert replay(space) == len(space.ledger.query("SELECT * FROM decisions"))
 
@@ -518,3 +520,26 @@ def test_quarantined_rows_are_listed_exported_mended_and_let_go(books: Path, tmp
     assert not [one for one in space.ledger.holds_in_force().values() if one.slice_column == QUARANTINED]
     with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):
         export_quarantine(space.events, tmp_path / "rows.txt", source="payment")
+
+
+def test_nobody_is_cut_for_a_debt_that_missing_rows_may_have_paid(books: Path) -> None:
+    """Who was late before the fault may have paid since: what a payment would have spared is held."""
+    rows = decided(Workspace(books / "held"))
+    adverse = rows["action"].isin(["decrease", "freeze", "close"])
+    spared = ~rows["if_paid_action"].isin(["decrease", "freeze", "close"])
+    assert not (adverse & spared).any()
+    assert (rows["if_paid_action"] != rows["before_fault_action"]).any()
+
+
+def test_all_paid_leaves_nothing_overdue_and_old_lateness_as_it_was(books: Path) -> None:
+    space = Workspace(books / "base")
+    features = space.feature_set(default_settings())
+    table = space.features(FIRST)
+    paid = all_paid(features, table)
+    late = table["past_due_cents"] > 0
+    assert late.any()
+    for name in ("past_due_cents", "dpd_days", "missed_count_90d"):
+        assert (paid[name] == 0).all()
+    owed = table.loc[late, "balance_cents"] - paid.loc[late, "balance_cents"]
+    assert (owed == table.loc[late, "past_due_cents"]).all()
+    assert paid["late_count_180d"].equals(table["late_count_180d"])

@@ -28,6 +28,8 @@ DECISIONS = pd.DataFrame(
         "as_known_limit_cents": None,
         "before_fault_action": None,
         "before_fault_limit_cents": None,
+        "if_paid_action": None,
+        "if_paid_limit_cents": None,
     }
 )
 

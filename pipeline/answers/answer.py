@@ -72,7 +72,9 @@ class Incident:
 
 @dataclass(frozen=True)
 class Held:
-    """The holds that touched a decision, and what would have been decided: as known, and as before the fault.
+    """The holds that touched a decision, and what would have been decided.
+
+    As known; as before the fault; and as before it with all that was overdue then paid.
 
     ``silent``: the status of the line used to come every month, and did not come for the last one.
     """
@@ -83,6 +85,8 @@ class Held:
     as_known_limit_cents: int
     before_fault_action: str
     before_fault_limit_cents: int
+    if_paid_action: str
+    if_paid_limit_cents: int
 
 
 @dataclass(frozen=True)

@@ -339,6 +339,8 @@ def _held(workspace: Workspace, row: pd.Series) -> Held | None:
         int(row["as_known_limit_cents"]),
         str(row["before_fault_action"]),
         int(row["before_fault_limit_cents"]),
+        str(row["if_paid_action"]),
+        int(row["if_paid_limit_cents"]),
     )
 
 

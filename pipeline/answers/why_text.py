@@ -136,24 +136,18 @@ def hold_sentences(answer: Answer) -> list[str]:
         for one in held.incidents
     ]
     told += ["The status of this line used to come every month and did not come for the last one."] * held.silent
-    known, before = (
+    known, before, paid = (
         f"{VERBS[action]}, limit {money(cents)}"
         for action, cents in (
             (held.as_known_action, held.as_known_limit_cents),
             (held.before_fault_action, held.before_fault_limit_cents),
+            (held.if_paid_action, held.if_paid_limit_cents),
         )
     )
-    if answer.action == "hold":
-        return [
-            *told,
-            *good,
-            f"With the data as known: {known}. As before the fault: {before}. So the line stays as it was.",
-        ]
-    return [
-        *told,
-        *good,
-        f"With the data as known and as before the fault: {known}, {before}; the hold changed nothing.",
-    ]
+    outcomes = f"With the data as known: {known}. As before the fault: {before}."
+    outcomes += f" And had it paid since: {paid}." if paid != before else ""
+    stays = "So the line stays as it was." if answer.action == "hold" else "The hold changed nothing."
+    return [*told, *good, f"{outcomes} {stays}"]
 
 
 def split_sentences(answer: Answer) -> list[str]:

@@ -14,6 +14,7 @@ from limitlens.data.incidents import accounts_of
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.levers import all_paid
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.deciding.silent_lines import silent_lines
 from limitlens.pipeline.workspace import Workspace
@@ -22,7 +23,10 @@ from limitlens.pipeline.workspace import Workspace
 SILENT = 0
 
 _KEYS = ["account_id", "as_of"]
-_OUTCOMES = ("as_known", "before_fault")
+
+#: What is decided for a touched line: with the data as known, as before the fault, and so with all that was overdue
+#: then paid, as rows that did not come could say.
+OUTCOMES = ("as_known", "before_fault", "if_paid")
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,9 @@ def with_holds(
     Returns
     -------
     DataFrame of n rows
-        The decisions that stand, with ``holds`` and both outcomes, null where no hold touched the line.
+        The decisions that stand, with ``holds`` and each of the outcomes, null where no hold touched the line.
     """
-    names = ["holds", *(f"{name}_{what}" for name in _OUTCOMES for what in ("action", "limit_cents"))]
+    names = ["holds", *(f"{name}_{what}" for name in OUTCOMES for what in ("action", "limit_cents"))]
     both = pd.DataFrame(None, index=decided.index, columns=names, dtype=object)
     mine = lines[_KEYS].reset_index(names="row").merge(touched.pairs, on=_KEYS)
     if mine.empty:
@@ -121,16 +125,27 @@ def with_holds(
     at = lines.loc[rows, "as_of"]
     table = rows_at(tables[now.model.features.digest], lines.loc[rows, "account_id"], at, at).set_index(rows)
     as_known = decided.loc[rows]
-    before = now.decide(_before_fault(table, mine, touched.holds, now, tables), state.loc[rows])
+    earlier = _before_fault(table, mine, touched.holds, now, tables)
+    before = now.decide(earlier, state.loc[rows])
+    paid = before.copy()
+    unpaid = rows[np.isin(rows, mine.loc[mine["hold"].map(lambda n: _of_debt(touched.holds.get(n))), "row"])]
+    if len(unpaid):
+        paid.loc[unpaid] = now.decide(all_paid(now.model.features, earlier.loc[unpaid]), state.loc[unpaid])
     silent = np.isin(rows, mine.loc[mine["hold"] == SILENT, "row"])
-    stay = held(as_known, before, now.policy.holding.except_rules, always=silent)
+    excepted = now.policy.holding.except_rules
+    stay = held(as_known, before, excepted, always=silent) | held(as_known, paid, excepted)
     stood = now.decide(table.assign(**{DATA_HOLD: stay}), state.loc[rows])
     both.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
-    for name, outcome in zip(_OUTCOMES, (as_known, before), strict=True):
+    for name, outcome in zip(OUTCOMES, (as_known, before, paid), strict=True):
         for what in ("action", "limit_cents"):
             both.loc[rows, f"{name}_{what}"] = outcome[what].astype(object)
     stands: pd.DataFrame = pd.concat([decided.drop(index=rows), stood]).sort_index()
     return stands.join(both)
+
+
+def _of_debt(hold: Hold | None) -> bool:
+    """Whether rows that would say what is owed or paid may be missing."""
+    return hold is not None and hold.source == "payment" and hold.kind not in {"transfer_in", "transfer_out"}
 
 
 def _before_fault(

@@ -8,14 +8,12 @@ from limitlens.data.errors import IntegrityError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import state_before, unpacked
-from limitlens.pipeline.deciding.held_lines import recorded_holds, with_holds, with_moments
+from limitlens.pipeline.deciding.held_lines import OUTCOMES, recorded_holds, with_holds, with_moments
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
-_COMPARED = (
-    "action", "limit_cents", "can_draw", "pd", "as_known_action", "as_known_limit_cents", "before_fault_action",
-    "before_fault_limit_cents",
-)  # fmt: skip
+_COMPARED = ("action", "limit_cents", "can_draw", "pd")
+_COMPARED += tuple(f"{name}_{what}" for name in OUTCOMES for what in ("action", "limit_cents"))
 
 
 def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:

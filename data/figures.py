@@ -56,14 +56,14 @@ def _share(name: str, column: str, of: str = "rows", **how: bool) -> Figure:
     return Figure(name, "share", lambda c, _: c[column], lambda c: np.maximum(c[of], c[column]), **how)  # type: ignore[arg-type]
 
 
-def _mean(name: str, column: str, of: str, *, one_kind: bool = False) -> Figure:
+def _mean(name: str, column: str, of: str, **how: bool) -> Figure:
     def variance(counts: Counts) -> FloatArray:
         rows = np.maximum(counts[of].sum(axis=1), 1)
         mean = counts[column].sum(axis=1) / rows
         found: FloatArray = np.maximum(counts[f"{column}_squared"].sum(axis=1) / rows - mean**2 / _MILLION, 1e4)
         return found / _MILLION
 
-    return Figure(name, "mean", lambda c, _: c[column] / _MILLION, lambda c: c[of], variance, one_kind=one_kind)
+    return Figure(name, "mean", lambda c, _: c[column] / _MILLION, lambda c: c[of], variance, **how)
 
 
 def _of_circle(name: str, column: str) -> Figure:
@@ -121,6 +121,6 @@ def figures() -> Iterator[Figure]:
     yield _share("share of whole amounts", "whole", "amounts", one_kind=True)
     yield _share("share of repayments equal to their due", "matched", "linked", one_kind=True)
     yield _share("share known more than a day late", "late", only_more=True)
-    yield _mean("mean log hours until known", "lag", "rows")
+    yield _mean("mean log hours until known", "lag", "rows", only_more=True)
     yield _of_circle("hour of day, cosine", "hour_cos")
     yield _of_circle("hour of day, sine", "hour_sin")

@@ -39,7 +39,7 @@ class Bench:
     past, first : int
         Places among the days.
     comparisons : int
-        Windows of figures that are looked at in all.
+        Windows of figures that are looked at in all; who looks at single days, looks as often in the end.
     """
 
     panel: Panel
@@ -96,7 +96,8 @@ def bench(panel: Panel, settings: Judging, first_day: np.datetime64) -> Bench | 
     if not known.scopes:
         return None
     made = Bench(known, settings, past, first, 1)
-    looks = len(known.scopes) * (len(panel.days) - first) * settings.longest_window_days
+    ends = max(len(panel.days) - first, settings.longest_window_days)
+    looks = len(known.scopes) * ends * settings.longest_window_days
     return replace(made, comparisons=looks * len(made.figures))
 
 

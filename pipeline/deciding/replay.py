@@ -12,8 +12,8 @@ from limitlens.pipeline.deciding.held_lines import OUTCOMES, recorded_holds, wit
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
-_COMPARED = ("action", "limit_cents", "can_draw", "pd")
-_COMPARED += tuple(f"{name}_{what}" for name in OUTCOMES for what in ("action", "limit_cents"))
+_OF_OUTCOMES = tuple(f"{name}_{what}" for name in OUTCOMES for what in ("action", "limit_cents"))
+_COMPARED = ("action", "limit_cents", "can_draw", "pd", *_OF_OUTCOMES)
 
 
 def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:

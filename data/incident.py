@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from limitlens.data.calendar import format_time
 
-#: With which the evidence begins where rows did not come.
-ROWS_MISSING = "rows missing: "
+#: With which the evidence begins where rows did not come, and where more came than could be.
+ROWS_MISSING, ROWS_EXTRA = "rows missing: ", "rows in excess: "
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,13 @@ class Incident:
 
     @property
     def evidence(self) -> str:
-        """What is unusual, in a sentence; of rows that did not come it begins with :data:`ROWS_MISSING`."""
-        missing = self.figure == "rows" and self.observed < self.low
+        """What is unusual, in a sentence; of rows that did not come, or too many, it begins with that."""
+        begin = ""
+        if self.figure == "rows":
+            begin = ROWS_MISSING if self.observed < self.expected else ROWS_EXTRA
         told = f"{self.figure} {_said(self.observed)}, expected {_said(self.expected)}"
         band = f"({_said(self.low)} to {_said(self.high)})"
-        return f"{ROWS_MISSING if missing else ''}{told} {band} until {format_time(self.until)}"
+        return f"{begin}{told} {band} until {format_time(self.until)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import is_among
+from limitlens.data.incident import ROWS_EXTRA
 from limitlens.data.incidents import accounts_of
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
@@ -145,7 +146,12 @@ def with_holds(
 
 def _of_debt(hold: Hold | None) -> bool:
     """Whether rows that would say what is owed or paid may be missing."""
-    return hold is not None and hold.source == "payment" and hold.kind not in {"transfer_in", "transfer_out"}
+    return (
+        hold is not None
+        and hold.source == "payment"
+        and hold.kind not in {"transfer_in", "transfer_out"}
+        and not hold.reason.startswith(ROWS_EXTRA)
+    )
 
 
 def _before_fault(

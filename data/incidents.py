@@ -1,5 +1,6 @@
 """Incidents of a store: its profiles judged up to a day, and the lines an incident touches."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -9,7 +10,7 @@ from limitlens.data.contracts import ACCOUNTS, SOURCES
 from limitlens.data.engine import run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.expectations import judge
-from limitlens.data.incident import Incident
+from limitlens.data.incident import ROWS_EXTRA, Incident
 from limitlens.data.panel import daily_sql
 from limitlens.data.profile_columns import NONE
 from limitlens.data.quality_settings import Judging
@@ -21,6 +22,9 @@ TOUCHED_DAYS = 90
 
 #: The slice of the lines with a row in the quarantine; its values are loads.
 QUARANTINED = "quarantined_in_load"
+
+#: Fewer lines are no feed.
+LEAST_LINES = 10
 
 #: A day is complete once rows of its last hours have come.
 LAST_HOURS = timedelta(hours=6)
@@ -62,14 +66,45 @@ def incidents_of_last_load(store: EventStore, settings: Judging) -> list[Inciden
         return []
     until = complete_until(reach[-1])
     before = complete_until(reach[-2]) if len(reach) > 1 else until - DAY * settings.first_load_days
-    return judge(profiles_of(store, settings, until), settings, before, until) if before < until else []
+    return judged(profiles_of(store, settings, until), store, settings, before, until) if before < until else []
 
 
 def incidents_since(store: EventStore, settings: Judging, since: datetime) -> list[Incident]:
     """Judge all days from a midnight on, with all that has come by now."""
     reach = store.reach_by_load()
     until = complete_until(reach[-1]) if reach else since
-    return judge(profiles_of(store, settings, until), settings, since, until) if since < until else []
+    return judged(profiles_of(store, settings, until), store, settings, since, until) if since < until else []
+
+
+def judged(
+    profiles: pd.DataFrame, store: EventStore, settings: Judging, first_day: datetime, until: datetime
+) -> list[Incident]:
+    """:func:`limitlens.data.expectations.judge` of a store; what a few lines do by themselves holds nothing.
+
+    A customer who pays twelve instalments at once brings more rows than a small slice ever saw. So an excess of rows
+    from fewer than :data:`LEAST_LINES` lines is a warning.
+    """
+    found = judge(profiles, settings, first_day, until)
+    return [
+        replace(one, state="warn") if one.evidence.startswith(ROWS_EXTRA) and _lines(one, store) < LEAST_LINES else one
+        for one in found
+    ]
+
+
+def _lines(incident: Incident, store: EventStore) -> int:
+    """Lines that brought the rows of an incident."""
+    inside = accounts_of(incident.scope, incident.since, incident.until, store)
+    where = [
+        f"delivered_known_time >= TIMESTAMPTZ '{incident.since.isoformat()}'",
+        f"delivered_known_time < TIMESTAMPTZ '{incident.until.isoformat()}'",
+        *([f"kind = {_text(incident.kind)}"] if incident.kind else []),
+    ]
+    sql = f"""
+    SELECT COUNT(DISTINCT account_id) AS lines FROM ({store.relation(incident.source)})
+    WHERE {" AND ".join(where)} AND account_id IN ({inside})
+    """
+    found: int = run_sql(sql)["lines"][0].as_py()
+    return found
 
 
 def accounts_of(scope: tuple[str, str, str, str], since: datetime, until: datetime | None, store: EventStore) -> str:

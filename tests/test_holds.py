@@ -548,3 +548,21 @@ def test_all_paid_leaves_nothing_overdue_and_old_lateness_as_it_was(books: Path)
     owed = table.loc[late, "balance_cents"] - paid.loc[late, "balance_cents"]
     assert (owed == table.loc[late, "past_due_cents"]).all()
     assert paid["late_count_180d"].equals(table["late_count_180d"])
+
+
+def test_what_one_customer_does_is_no_fault_of_the_feed(books: Path, tmp_path: Path) -> None:
+    """Thirty instalments paid in one go: more than a city of a dozen lines ever saw in a day."""
+    shutil.copytree(books / "base", tmp_path / "work")
+    shutil.copytree(books / "whole", tmp_path / "whole")
+    space = Workspace(tmp_path / "work")
+    path = max((tmp_path / "whole" / "payment").glob("*.parquet"), key=lambda one: len(pq.read_table(one)))
+    table = pq.read_table(path).to_pandas()
+    paid = table[table["kind"] == "repayment"].iloc[[0] * 30].reset_index(drop=True)
+    moment = pd.Timestamp(SECOND - timedelta(days=5, hours=12))
+    paid = paid.assign(event_id=[f"many-{k}" for k in range(30)], event_time=moment, known_time=moment)
+    paid["amount_cents"] += np.arange(30) * 137
+    pd.concat([table, paid.astype(table.dtypes)], ignore_index=True).to_parquet(path)
+    found = check(space, tmp_path / "whole", loaded_at=SECOND + timedelta(days=1)).incidents
+    mine = [one for one in found if one.kind == "repayment" and one.since <= moment < one.until]
+    assert mine
+    assert {one.state for one in mine} == {"warn"}

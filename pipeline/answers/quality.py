@@ -10,9 +10,8 @@ import pandas as pd
 
 from limitlens.data.calendar import DAY, days, format_time, midnight
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.expectations import judge
 from limitlens.data.incident import Incident
-from limitlens.data.incidents import complete_until, lines_touched, profiles_of
+from limitlens.data.incidents import complete_until, judged, lines_touched, profiles_of
 from limitlens.data.quality_settings import QualitySettings, default_quality
 from limitlens.data.quality_states import SliceState, curve, slice_states
 from limitlens.data.storage import write_text
@@ -119,7 +118,7 @@ def quality(
     if until is None or profiles.empty:
         raise WorkspaceError(f"{workspace.root}: no profiles of {source or 'any source'}; run limitlens check INPUT.")
     first_day = until - DAY * settings.judging.first_load_days
-    incidents = judge(profiles, settings.judging, first_day, until)
+    incidents = judged(profiles, workspace.events, settings.judging, first_day, until)
     states = slice_states(profiles, incidents, settings.judging, first_day, until)
     lines = tuple(lines_touched(one, workspace.events) for one in incidents)
     return Quality(first_day, until, tuple(states), tuple(incidents), lines, profiles, settings)

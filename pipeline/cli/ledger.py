@@ -55,9 +55,7 @@ def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, wait: WaitOption = Fa
 
     with patient(wait):
         links, anchors = verifying.verify(Workspace(workspace))
-    typer.echo(
-        f"{links:,} runs, overrides and revisions, every link holds; {anchors:,} heads in MLflow, all in the chain"
-    )
+    typer.echo(f"{links:,} links of the chain, every link holds; {anchors:,} heads in MLflow, all in the chain")
 
 
 @ledger_app.command()

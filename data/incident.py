@@ -6,8 +6,24 @@ from typing import Any, Literal
 
 from limitlens.data.calendar import format_time
 
-#: With which the evidence begins where rows did not come, and where more came than could be.
-ROWS_MISSING, ROWS_EXTRA = "rows missing: ", "rows in excess: "
+#: What is wrong with a slice: rows did not come, more came than could, or what came says something else.
+Fault = Literal["missing", "excess", "other"]
+
+#: Source, kind, column and value of a slice; empty: all kinds, the source as a whole.
+Scope = tuple[str, str, str, str]
+
+
+def scope_text(scope: Scope) -> str:
+    """A slice as a person names it.
+
+    Examples
+    --------
+    >>> scope_text(("payment", "repayment", "city", "Wuhan")), scope_text(("device", "", "", ""))
+    ('payment repayment, city Wuhan', 'device')
+    """
+    source, kind, column, value = scope
+    named = " ".join(filter(None, (source, kind)))
+    return f"{named}, {column} {value}" if column else named
 
 
 @dataclass(frozen=True)
@@ -46,19 +62,22 @@ class Incident:
     state: Literal["warn", "hold"]
 
     @property
-    def scope(self) -> tuple[str, str, str, str]:
+    def scope(self) -> Scope:
         """What is unusual, whenever that is."""
         return self.source, self.kind, self.slice_column, self.slice_value
 
     @property
+    def fault(self) -> Fault:
+        """What is wrong with it."""
+        if self.figure != "rows":
+            return "other"
+        return "missing" if self.observed < self.expected else "excess"
+
+    @property
     def evidence(self) -> str:
-        """What is unusual, in a sentence; of rows that did not come, or too many, it begins with that."""
-        begin = ""
-        if self.figure == "rows":
-            begin = ROWS_MISSING if self.observed < self.expected else ROWS_EXTRA
+        """What is unusual, in a sentence."""
         told = f"{self.figure} {_said(self.observed)}, expected {_said(self.expected)}"
-        band = f"({_said(self.low)} to {_said(self.high)})"
-        return f"{begin}{told} {band} until {format_time(self.until)}"
+        return f"{told} ({_said(self.low)} to {_said(self.high)}) until {format_time(self.until)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -66,11 +85,9 @@ class Incident:
 
     def lines(self, touched: int) -> list[str]:
         """The incident as a person reads it, with the number of lines it touches."""
-        what = " ".join(word for word in (self.source, self.kind) if word)
-        where = f", {self.slice_column} {self.slice_value}" if self.slice_column else ""
         days = (self.until - self.since).days
         return [
-            f"{self.state}: {what}{where}: {self.figure} {_said(self.observed)}, "
+            f"{self.state}: {scope_text(self.scope)}: {self.figure} {_said(self.observed)}, "
             f"expected {_said(self.expected)} ({_said(self.low)} to {_said(self.high)})",
             f"  since {format_time(self.since)}, {days} {'day' if days == 1 else 'days'}; chance of it among all "
             f"comparisons {'under 1e-12' if self.p < 1e-12 else format(self.p, '.0e')}; {touched:,} lines touched",

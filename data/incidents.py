@@ -10,7 +10,7 @@ from limitlens.data.contracts import ACCOUNTS, SOURCES
 from limitlens.data.engine import run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.expectations import judge
-from limitlens.data.incident import ROWS_EXTRA, Incident
+from limitlens.data.incident import Incident, Scope
 from limitlens.data.panel import daily_sql
 from limitlens.data.profile_columns import NONE
 from limitlens.data.quality_settings import Judging
@@ -86,7 +86,7 @@ def judged(
     """
     found = judge(profiles, settings, first_day, until)
     return [
-        replace(one, state="warn") if one.evidence.startswith(ROWS_EXTRA) and _lines(one, store) < LEAST_LINES else one
+        replace(one, state="warn") if one.fault == "excess" and _lines(one, store) < LEAST_LINES else one
         for one in found
     ]
 
@@ -107,7 +107,7 @@ def _lines(incident: Incident, store: EventStore) -> int:
     return found
 
 
-def accounts_of(scope: tuple[str, str, str, str], since: datetime, until: datetime | None, store: EventStore) -> str:
+def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: EventStore) -> str:
     """SQL of the accounts in a slice: one column, ``account_id``.
 
     Those with rows of the slice that became known in the 90 days before ``since``, up to ``until`` (default: ever
@@ -115,7 +115,7 @@ def accounts_of(scope: tuple[str, str, str, str], since: datetime, until: dateti
 
     Parameters
     ----------
-    scope : (source, kind, slice_column, slice_value)
+    scope : Scope
     since : datetime
     until : datetime or None
     store : EventStore

@@ -93,7 +93,10 @@ def quarantine_rows(store: EventStore, *, source: str | None = None, rule: str |
 
 
 def export_quarantine(store: EventStore, out: Path, *, source: str, rule: str | None = None) -> int:
-    """Write rows held back of one source as a file to mend and deliver again: its columns, then ``rule``.
+    """Write rows held back of one source as a file to mend and deliver again.
+
+    Its declared columns, whatever else the rows have (attributes of the accounts; ``text`` of a line that could not be
+    read), then ``broken_column`` and ``rule``.
 
     Parameters
     ----------
@@ -117,8 +120,10 @@ def export_quarantine(store: EventStore, out: Path, *, source: str, rule: str | 
     if source not in SOURCES or out.suffix not in writers:
         raise InputError(f"{out}: expected a source of {list(SOURCES)} and a file that ends in .parquet or .csv.")
     rows = quarantine_rows(store, source=source, rule=rule)
-    names = SOURCES[source].column_names()
-    columns = ", ".join(f"json_extract_string(row_json, '$.{name}') AS {quoted(name)}" for name in names)
+    keys = run_sql("SELECT DISTINCT UNNEST(json_keys(row_json)) AS key FROM held ORDER BY key", {"held": rows})
+    declared = SOURCES[source].column_names()
+    names = [*declared, *(key for key in keys["key"].to_pylist() if key not in declared)]
+    columns = ", ".join(f"json_extract_string(row_json, '$.{quoted(name)}') AS {quoted(name)}" for name in names)
     table = run_sql(f'SELECT {columns}, "column" AS broken_column, rule FROM held', {"held": rows})
     writers[out.suffix](table, out)
     return len(table)

@@ -12,7 +12,7 @@ _RUN = (
     "decisions, decisions_sha256, attributions, attributions_sha256"
 )
 _OVERRIDE = "id, account_id, at, action, limit_before_cents, limit_cents, actor, reason, runs_before"
-_HOLD = "hold, source, kind, slice_column, slice_value, since, opened_at, actor, reason, links_before"
+_HOLD = "hold, source, kind, slice_column, slice_value, fault, since, opened_at, actor, reason, links_before"
 _RELEASE = "hold, verdict, released_at, actor, reason, links_before"
 _RESTORATION = (
     "id, account_id, at, limit_before_cents, limit_cents, actor, reason, restores, hold, can_draw, pd_ref, changed_at, "

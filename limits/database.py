@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS revisions (
     links_before INTEGER NOT NULL, head TEXT NOT NULL, mlflow_run_id TEXT);
 CREATE TABLE IF NOT EXISTS holds (
     hold INTEGER PRIMARY KEY, source TEXT NOT NULL, kind TEXT NOT NULL, slice_column TEXT NOT NULL,
-    slice_value TEXT NOT NULL, since TEXT NOT NULL, opened_at TEXT NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL,
+    slice_value TEXT NOT NULL, fault TEXT NOT NULL, since TEXT NOT NULL, opened_at TEXT NOT NULL,
+    actor TEXT NOT NULL, reason TEXT NOT NULL,
     links_before INTEGER NOT NULL, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS releases (
     hold INTEGER PRIMARY KEY REFERENCES holds, verdict TEXT NOT NULL, released_at TEXT NOT NULL, actor TEXT NOT NULL,

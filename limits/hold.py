@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray
+from limitlens.data.incident import Fault, Scope
 
 #: What a release says about the slice: its rows were mended, or they were right from the beginning.
 VERDICTS = ("repaired", "true")
@@ -34,6 +35,8 @@ class Hold:
     opened_at : datetime
     actor, reason : str
         Who opened it, and the evidence.
+    fault : {"missing", "excess", "other"}
+        Rows did not come, more came than could, or what came says something else.
     """
 
     source: str
@@ -44,19 +47,12 @@ class Hold:
     kind: str = ""
     slice_column: str = ""
     slice_value: str = ""
+    fault: Fault = "other"
 
     @property
-    def scope(self) -> str:
-        """The slice, as a person names it.
-
-        Examples
-        --------
-        >>> now = datetime(2026, 7, 1)
-        >>> Hold("payment", now, now, "check", "", kind="repayment", slice_column="city", slice_value="Wuhan").scope
-        'payment repayment, city Wuhan'
-        """
-        named = " ".join(filter(None, (self.source, self.kind)))
-        return f"{named}, {self.slice_column} {self.slice_value}" if self.slice_column else named
+    def scope(self) -> Scope:
+        """What is suspect, since whenever."""
+        return self.source, self.kind, self.slice_column, self.slice_value
 
 
 def held(

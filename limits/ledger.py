@@ -179,11 +179,11 @@ class Ledger:
         with connect(self.workspace) as connection:
             (number,) = connection.execute("SELECT COALESCE(MAX(hold), 0) + 1 FROM holds").fetchone()
             cells: list[str | int] = [
-                number, hold.source, hold.kind, hold.slice_column, hold.slice_value, hold.since.isoformat(),
-                hold.opened_at.isoformat(), hold.actor, hold.reason, count_links(connection),
+                number, *hold.scope, hold.fault, hold.since.isoformat(), hold.opened_at.isoformat(), hold.actor,
+                hold.reason, count_links(connection),
             ]  # fmt: skip
             head = next_head(last_head(connection), ["hold", *cells])
-            connection.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+            connection.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
         return int(number)
 
     def release_hold(self, hold: int, verdict: str, at: datetime, actor: str, reason: str) -> None:

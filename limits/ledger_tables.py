@@ -102,6 +102,7 @@ HOLDS = pa.schema(
         ("kind", pa.string()),
         ("slice_column", pa.string()),
         ("slice_value", pa.string()),
+        ("fault", pa.string()),
         ("since", TIME),
         ("opened_at", TIME),
         ("actor", pa.string()),

@@ -1,5 +1,6 @@
 """Take in: a delivery checked against the contract and the ledger's last date, then judged by what came before it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from limitlens.data.calendar import format_time
 from limitlens.data.check import LoadReport, check_events
 from limitlens.data.contracts import EVENT_SOURCES, MAX_QUARANTINED_SHARE
-from limitlens.data.incident import ROWS_MISSING
+from limitlens.data.incident import Incident, scope_text
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import QualitySettings, default_quality
@@ -38,6 +39,12 @@ def check(
     ----------
     quality : QualitySettings, optional
         What a slice is and when it is unusual; default: the settings that ship with limitlens.
+
+    Returns
+    -------
+    LoadReport
+        With the incidents of a new load. Those that hold are entries of the ledger; a call that was killed before they
+        were recorded is made up for by the next one, with the same delivery or another.
     """
     settings = quality or default_quality()
     decided_until = workspace.ledger.decided_until()
@@ -52,44 +59,50 @@ def check(
         slices=settings.slices,
         progress=progress,
     )
-    if report.load is None:
-        return report
     progress("judging the days that came")
-    incidents = incidents_of_last_load(workspace.events, settings.judging)
-    lines = (lines_touched(incident, workspace.events) for incident in incidents)
-    report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
-    if decided_until is None:
-        return report
-    _release_mended(workspace, settings, loaded_at or decided_until, progress)
-    for hold in (*_holds(workspace, report, loaded_at or decided_until), *_quarantined(report, decided_until)):
-        number = open_hold(workspace, hold)
-        progress(f"hold {number}: {hold.scope}, suspect since {format_time(hold.since)}")
+    incidents = incidents_of_last_load(workspace.events, settings.judging) if workspace.events.loads() else []
+    if report.load:
+        lines = (lines_touched(incident, workspace.events) for incident in incidents)
+        report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
+    now = loaded_at or decided_until or workspace.events.latest_known()
+    _release_mended(workspace, settings, now, progress)
+    for hold in (*_holds(workspace, incidents, now), *_quarantined(workspace, decided_until)):
+        if not any(_same(hold, other) for other in workspace.ledger.every_hold().values()):
+            progress(f"hold {open_hold(workspace, hold)}: {scope_text(hold.scope)} since {format_time(hold.since)}")
     return report
 
 
-def _holds(workspace: Workspace, report: LoadReport, now: datetime) -> list[Hold]:
+def _same(hold: Hold, other: Hold) -> bool:
+    """Whether that was held before: what a person released is not held again when a delivery is repeated."""
+    return hold.scope == other.scope and (hold.slice_column == QUARANTINED or hold.since == other.since)
+
+
+def _holds(workspace: Workspace, incidents: Sequence[Incident], now: datetime) -> list[Hold]:
     """A hold for each incident that the policy in force lets hold."""
-    version = workspace.registry.champion()
-    warn = bool(version) and workspace.iteration(str(version)).policy.holding.warn_holds
+    if not incidents:
+        return []
+    warn = workspace.policy_in_force().holding.warn_holds
     return [
-        Hold(source, incident.since, now, ACTOR, incident.evidence, kind, column, value)
-        for incident in report.incidents
-        for source, kind, column, value in [incident.scope]
-        if incident.state == "hold" or warn
+        Hold(source, one.since, now, ACTOR, one.evidence, kind, column, value, one.fault)
+        for one in incidents
+        for source, kind, column, value in [one.scope]
+        if one.state == "hold" or warn
     ]
 
 
-def _quarantined(report: LoadReport, decided_until: datetime) -> list[Hold]:
-    """A hold for the lines of each source that lost a row to the quarantine since the last decision."""
+def _quarantined(workspace: Workspace, decided_until: datetime | None) -> list[Hold]:
+    """A hold for the lines of each source of events that lost a row to the quarantine since the last decision."""
+    loads = workspace.events.loads()
+    if decided_until is None or len(loads) < 2:
+        return []
     rows: dict[str, int] = {}
-    for (source, _, rule), count in report.quarantine.items():
-        if rule != EARLY:
-            rows[source] = rows.get(source, 0) + count
-    told = {source: f"{count:,} rows in the quarantine" for source, count in rows.items()}
+    for found in loads[-1]["quarantine"]:
+        if found["rule"] != EARLY and found["source"] in EVENT_SOURCES:
+            rows[found["source"]] = rows.get(found["source"], 0) + found["rows"]
+    load = str(loads[-1]["load"])
     return [
-        Hold(source, decided_until, decided_until, ACTOR, why, "", QUARANTINED, str(report.load))
-        for source, why in told.items()
-        if source in EVENT_SOURCES
+        Hold(source, decided_until, decided_until, ACTOR, f"{count:,} rows in the quarantine", "", QUARANTINED, load)
+        for source, count in rows.items()
     ]
 
 
@@ -98,11 +111,11 @@ def _release_mended(workspace: Workspace, settings: QualitySettings, now: dateti
 
     Where the policy names who releases, nobody else does.
     """
-    version = workspace.registry.champion()
-    if version and workspace.iteration(version).policy.holding.release_by:
+    waiting = {n: hold for n, hold in workspace.ledger.holds_in_force().items() if hold.actor == ACTOR}
+    if not waiting or workspace.policy_in_force().holding.release_by:
         return
-    for number, hold in workspace.ledger.holds_in_force().items():
-        if hold.actor == ACTOR and _came(workspace, settings, hold):
+    for number, hold in waiting.items():
+        if _came(workspace, settings, hold):
             release_hold(workspace, number, "repaired", at=now, actor=ACTOR, reason="the rows came")
             progress(f"hold {number} released: the rows came")
 
@@ -111,8 +124,8 @@ def _came(workspace: Workspace, settings: QualitySettings, hold: Hold) -> bool:
     """Whether none of the rows a hold waits for is missing any more."""
     if hold.slice_column == QUARANTINED:
         return all_mended(workspace.events, hold.source, hold.slice_value)
-    if not hold.reason.startswith(ROWS_MISSING):
+    if hold.fault != "missing":
         return False
     left = incidents_since(workspace.events, settings.judging, hold.since)
-    missing = [one for one in left if one.source == hold.source and one.evidence.startswith(ROWS_MISSING)]
+    missing = [one for one in left if one.source == hold.source and one.fault == "missing"]
     return not any(not hold.kind or one.kind in {"", hold.kind} for one in missing)

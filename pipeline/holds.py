@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import SOURCES
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.incident import scope_text
 from limitlens.data.incidents import QUARANTINED
 from limitlens.data.lock import exclusive
 from limitlens.limits.hold import VERDICTS, Hold
@@ -87,8 +88,7 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
 
 
 def _expect_releaser(workspace: Workspace, actor: str) -> None:
-    version = workspace.registry.champion()
-    by = workspace.iteration(version).policy.holding.release_by if version else ""
+    by = workspace.policy_in_force().holding.release_by
     if by and actor.strip() != by:
         raise WorkspaceError(f"the policy lets only {by!r} release a hold, got {actor!r}.")
 
@@ -122,7 +122,7 @@ def list_holds(workspace: Workspace, *, released: bool = False) -> list[dict[str
     every = ledger.every_hold()
     rows: list[dict[str, Any]] = [
         {str(name): _plain(value) for name, value in row.items()}
-        | {"scope": every[row["hold"]].scope, "lines": sum(row["hold"] in holds for holds in held)}
+        | {"scope": scope_text(every[row["hold"]].scope), "lines": sum(row["hold"] in holds for holds in held)}
         for row in ledger.holds().to_dict("records")
     ]
     return [row for row in rows if released or row["verdict"] is None]

@@ -211,6 +211,11 @@ class Workspace:
             raise IntegrityError(f"{self.root}: policy {digest[:12]} is not the policy that was recorded; restore it.")
         return policy
 
+    def policy_in_force(self) -> Policy:
+        """The policy that the champion was released with; before there is one, the policy that ships."""
+        version = self.registry.champion()
+        return self.policy(self.registry.model(version).policy_digest) if version else default_policy()
+
     def check_rules(self, policy: Policy, features: FeatureSet) -> None:
         """Refuse a policy whose rules name a column that no feature set and no attribute has.
 

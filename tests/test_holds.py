@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.check import check_events
 from limitlens.data.errors import InputError, IntegrityError, WorkspaceError
+from limitlens.data.events import EventStore
 from limitlens.data.incidents import QUARANTINED
 from limitlens.data.quarantine import export_quarantine
 from limitlens.data.world import simulate
@@ -29,13 +30,16 @@ from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.levers import all_paid
 from limitlens.limits.override import overridden
+from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.state import NEVER_DAYS, unpacked
 from limitlens.pipeline import check, report, why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.held_lines import HeldLines, before_fault, with_moments
 from limitlens.pipeline.deciding.make_good import harmed, restore
-from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.deciding.silent_lines import silent_lines
 from limitlens.pipeline.holds import list_holds, open_hold, release_hold
@@ -340,7 +344,7 @@ def test_what_the_fault_did_is_found_and_made_good(books: Path, repaired: Worksp
     later = SECOND + timedelta(hours=3)
     done = restore(repaired, 1, at=later, actor="Chen Wei", reason="repayments came late")
     assert [one.account_id for one in done] == list(found["account_id"])
-    assert harmed(repaired, 1)["settled"].all()
+    assert harmed(repaired, 1)["left_alone"].all()
     assert not restore(repaired, 1, at=later + timedelta(hours=1), actor="Chen Wei", reason="again")
     release_hold(repaired, 1, "repaired", at=later, actor="Chen Wei", reason="came")
     check_events(books / "after", repaired.events, decided_until=SECOND)
@@ -367,7 +371,7 @@ def test_a_notice_that_was_made_good_is_withdrawn(repaired: Workspace) -> None:
     assert "What could have been different" not in text
     shown = CliRunner().invoke(app, ["holds", "harmed", "1", "--workspace", str(repaired.root)])
     assert f"{account}  " in shown.output
-    assert "a person has acted since" in shown.output
+    assert "left alone: a person or a later decision stands" in shown.output
     with pytest.raises(WorkspaceError, match="harmed no decision about A999999"):
         restore(repaired, 1, at=NOW, actor="Chen Wei", reason="came late", accounts=["A999999"])
 
@@ -566,3 +570,78 @@ def test_what_one_customer_does_is_no_fault_of_the_feed(books: Path, tmp_path: P
     mine = [one for one in found if one.kind == "repayment" and one.since <= moment < one.until]
     assert mine
     assert {one.state for one in mine} == {"warn"}
+
+
+def test_a_fault_in_the_first_delivery_is_held_before_anything_was_decided(books: Path, tmp_path: Path) -> None:
+    for source in ("accounts", "consumption", "payment", "device"):
+        for part in ("before", "gap"):
+            (tmp_path / "all" / source).mkdir(parents=True, exist_ok=True)
+            for path in (books / part / source).glob("*.parquet"):
+                shutil.copy(path, tmp_path / "all" / source / f"{part}-{path.name}")
+    space = Workspace(tmp_path / "work")
+    assert check(space, tmp_path / "all", loaded_at=SECOND + timedelta(days=1)).held
+    assert "repayment" in {hold.kind for hold in space.ledger.holds_in_force().values()}
+    assert space.ledger.verify() == len(space.ledger.holds())
+
+
+def test_a_check_killed_before_it_held_is_made_up_for_and_a_judged_slice_is_not_held_again(
+    books: Path, tmp_path: Path
+) -> None:
+    """The delivery was taken in and nothing held: what the kill leaves behind."""
+    shutil.copytree(books / "struck", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    report_ = check(space, books / "gap", loaded_at=SECOND + timedelta(days=1))
+    assert report_.load is None
+    [number] = [n for n, hold in space.ledger.holds_in_force().items() if hold.kind == "repayment"]
+    release_hold(space, number, "true", at=SECOND, actor="Chen Wei", reason="a holiday")
+    check(space, books / "gap", loaded_at=SECOND + timedelta(days=2))
+    assert "repayment" not in {hold.kind for hold in space.ledger.holds_in_force().values()}
+
+
+def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace, books: Path) -> None:
+    """Harmed on the first of November; on the third another rule closes it, whatever the payments say."""
+    account = str(harmed(repaired, 1)["account_id"].iloc[0])
+    check_events(books / "after", repaired.events, decided_until=SECOND)
+    always = default_policy().text + (
+        '\n[[rules]]\nname = "everybody"\naction = "close"\nreason = "transfers_out"\nnew_lines = true\n'
+        'when = [{ column = "line_age_days", at_least = 0 }]\n'
+    )
+    decide(repaired, as_of=SECOND + timedelta(days=2), policy=parse_policy(always))
+    found = harmed(repaired, 1).set_index("account_id")
+    assert found.loc[account, "left_alone"]
+    assert not restore(repaired, 1, at=SECOND + timedelta(days=3), actor="Chen Wei", reason="came late")
+
+
+def test_of_two_faults_of_a_line_the_earlier_one_counts_whichever_stands_first(books: Path) -> None:
+    """The first line has the earlier fault alone, the others both."""
+    space = Workspace(books / "held")
+    every = recorded_decisions(space)
+    lines = every[every["as_of"] == pd.Timestamp(SECOND)].reset_index(drop=True).head(200)
+    holds = {1: HOLD, 2: replace(HOLD, since=SECOND - timedelta(days=2))}
+    keys = lines[["account_id", "as_of"]]
+    pairs = pd.concat([keys.assign(hold=1), keys.iloc[1:].assign(hold=2)], ignore_index=True)
+    now, both, early = space.iteration("1"), HeldLines(holds, pairs), HeldLines(holds, keys.assign(hold=1))
+    moments = with_moments(keys.assign(known_by=keys["as_of"]), both)
+    tables = tables_at(moments, {now.model.features}, space)
+    table = rows_at(tables[now.model.features.digest], keys["account_id"], keys["as_of"], keys["as_of"])
+    with_both, with_early = (before_fault(table, keys, lines_, now.model.features, tables) for lines_ in (both, early))
+    assert with_both.equals(with_early)
+    assert not with_both.equals(table)
+
+
+def test_an_exported_account_keeps_its_attributes_and_a_line_that_could_not_be_read_its_text(tmp_path: Path) -> None:
+    (tmp_path / "in" / "accounts").mkdir(parents=True)
+    good = "".join(f"A{k},2025-01-01,2025-01-01,salaried,Wuhan\n" for k in range(30))
+    text = f"account_id,opened_at,known_time,segment,home\n{good}B1,never,2025-01-01,salaried,Xi'an\nB2,too,few\n"
+    (tmp_path / "in" / "accounts" / "rows.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "in" / "device").mkdir()
+    event = (
+        "event_id,account_id,event_time,known_time,kind,device_id,city\nE1,A1,2025-02-01,2025-02-01,login,D1,Wuhan\n"
+    )
+    (tmp_path / "in" / "device" / "rows.csv").write_text(event, encoding="utf-8")
+    store = EventStore(tmp_path / "work")
+    check_events(tmp_path / "in", store)
+    assert export_quarantine(store, tmp_path / "rows.parquet", source="accounts") == 2
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert ("Xi'an", "B1", "never") in {(row["home"], row["account_id"], row["opened_at"]) for row in rows}
+    assert "B2,too,few" in {row["text"] for row in rows}

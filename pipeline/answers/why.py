@@ -12,6 +12,7 @@ from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.incident import scope_text
 from limitlens.features.line import limit_and_age, line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
@@ -331,7 +332,7 @@ def _held(workspace: Workspace, row: pd.Series) -> Held | None:
     named = {int(number): every[int(number)] for number in row["holds"] if number != SILENT}
     return Held(
         tuple(
-            Incident(number, hold.scope, format_time(hold.since), hold.reason, verdicts.get(number))
+            Incident(number, scope_text(hold.scope), format_time(hold.since), hold.reason, verdicts.get(number))
             for number, hold in named.items()
         ),
         SILENT in row["holds"],

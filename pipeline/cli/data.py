@@ -217,7 +217,7 @@ def check(
     if report.load is None:
         raise typer.Exit(NOTHING_TO_DO)
     if not as_json:
-        typer.echo("next: limitlens quality" if report.held else "next: limitlens build")
+        typer.echo("next: limitlens quality, limitlens holds list" if report.held else "next: limitlens build")
     if report.held:
         raise typer.Exit(INCIDENT)
 

@@ -71,6 +71,7 @@ def open_one(
 
     Example: limitlens holds open payment --kind repayment --since 2026-06-21 --by "Chen Wei" --reason "no file came"
     """
+    from limitlens.data.incident import scope_text
     from limitlens.limits.hold import Hold
     from limitlens.pipeline.holds import open_hold
     from limitlens.pipeline.workspace import Workspace
@@ -81,7 +82,7 @@ def open_one(
     hold = Hold(source, since, datetime.now(UTC), actor, reason, kind, column, value)
     with patient(wait):
         number = open_hold(Workspace(workspace), hold)
-    typer.echo(f"hold {number}: {hold.scope}, suspect since {format_time(since)}")
+    typer.echo(f"hold {number}: {scope_text(hold.scope)}, suspect since {format_time(since)}")
 
 
 @holds_app.command()
@@ -133,9 +134,9 @@ def harmed(
         time = format_time(row["as_of"].to_pydatetime())
         typer.echo(
             f"{time}  {row['account_id']}  {row['action']:<8}  {limits}  with what is known today: {known}"
-            f"{'  a person has acted since' if row['settled'] else ''}"
+            f"{'  left alone: a person or a later decision stands' if row['left_alone'] else ''}"
         )
-    left = int((~found["settled"]).sum())
+    left = int((~found["left_alone"]).sum())
     typer.echo(f"{left:,} decisions to be made good: limitlens holds restore {hold} --by NAME --reason TEXT")
 
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import is_among
-from limitlens.data.incident import ROWS_EXTRA
 from limitlens.data.incidents import accounts_of
+from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
@@ -38,7 +38,7 @@ class HeldLines:
     ----------
     holds : mapping of number to Hold
     pairs : DataFrame with ``account_id, as_of, hold``
-        One row a decision and hold; of one decision the latest fault first.
+        One row a decision and hold.
     """
 
     holds: Mapping[int, Hold]
@@ -55,7 +55,7 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
     """
     holds = workspace.ledger.holds_in_force()
     found = [lines.loc[[], _KEYS].assign(hold=0)]
-    for number, hold in sorted(holds.items(), key=lambda one: one[1].since, reverse=True):
+    for number, hold in holds.items():
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
         if hold.slice_column:
             after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
@@ -97,7 +97,7 @@ def with_holds(
     now: Iteration,
     tables: Tables,
 ) -> pd.DataFrame:
-    """Decide touched lines again as before the fault, and hold those for which that makes a difference.
+    """Decide touched lines in each of :data:`OUTCOMES`, and hold those for which that makes a difference.
 
     Parameters
     ----------
@@ -118,15 +118,15 @@ def with_holds(
         The decisions that stand, with ``holds`` and each of the outcomes, null where no hold touched the line.
     """
     names = ["holds", *(f"{name}_{what}" for name in OUTCOMES for what in ("action", "limit_cents"))]
-    both = pd.DataFrame(None, index=decided.index, columns=names, dtype=object)
+    outcomes = pd.DataFrame(None, index=decided.index, columns=names, dtype=object)
     mine = lines[_KEYS].reset_index(names="row").merge(touched.pairs, on=_KEYS)
     if mine.empty:
-        return pd.concat([decided, both], axis=1)
+        return pd.concat([decided, outcomes], axis=1)
     rows = pd.Index(sorted(mine["row"].unique()))
     at = lines.loc[rows, "as_of"]
     table = rows_at(tables[now.model.features.digest], lines.loc[rows, "account_id"], at, at).set_index(rows)
     as_known = decided.loc[rows]
-    earlier = _before_fault(table, mine, touched.holds, now, tables)
+    earlier = before_fault(table, lines.loc[rows], touched, now.model.features, tables)
     before = now.decide(earlier, state.loc[rows])
     paid = before.copy()
     unpaid = rows[np.isin(rows, mine.loc[mine["hold"].map(lambda n: _of_debt(touched.holds.get(n))), "row"])]
@@ -136,12 +136,12 @@ def with_holds(
     excepted = now.policy.holding.except_rules
     stay = held(as_known, before, excepted, always=silent) | held(as_known, paid, excepted)
     stood = now.decide(table.assign(**{DATA_HOLD: stay}), state.loc[rows])
-    both.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
+    outcomes.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
     for name, outcome in zip(OUTCOMES, (as_known, before, paid), strict=True):
         for what in ("action", "limit_cents"):
-            both.loc[rows, f"{name}_{what}"] = outcome[what].astype(object)
+            outcomes.loc[rows, f"{name}_{what}"] = outcome[what].astype(object)
     stands: pd.DataFrame = pd.concat([decided.drop(index=rows), stood]).sort_index()
-    return stands.join(both)
+    return stands.join(outcomes)
 
 
 def _of_debt(hold: Hold | None) -> bool:
@@ -150,20 +150,37 @@ def _of_debt(hold: Hold | None) -> bool:
         hold is not None
         and hold.source == "payment"
         and hold.kind not in {"transfer_in", "transfer_out"}
-        and not hold.reason.startswith(ROWS_EXTRA)
+        and hold.fault != "excess"
     )
 
 
-def _before_fault(
-    table: pd.DataFrame, mine: pd.DataFrame, holds: Mapping[int, Hold], now: Iteration, tables: Tables
+def before_fault(
+    table: pd.DataFrame, lines: pd.DataFrame, touched: HeldLines, features: FeatureSet, tables: Tables
 ) -> pd.DataFrame:
-    """Features of touched lines, those that read held rows as before the fault; of two faults the earlier counts."""
-    features = now.model.features
+    """Features of some lines, those that read held rows as before the fault; of two faults the earlier counts.
+
+    Parameters
+    ----------
+    table : DataFrame of n rows
+        Features as known.
+    lines : DataFrame of n rows with ``account_id, as_of``, indexed like the table
+    touched : HeldLines
+        Of any decisions.
+    features : FeatureSet
+        Of the table.
+    tables : mapping of feature set digest to feature table
+        With the moments of :func:`with_moments`.
+
+    Returns
+    -------
+    DataFrame of n rows
+    """
     found: pd.DataFrame = table.copy()
-    for number, some in mine[mine["hold"] != SILENT].groupby("hold", sort=False):
-        hold = holds[number]  # type: ignore[index]
+    mine = lines[_KEYS].reset_index(names="row").merge(touched.pairs, on=_KEYS)
+    for number, hold in sorted(touched.holds.items(), key=lambda one: one[1].since, reverse=True):
+        some = mine[mine["hold"] == number]
         columns = list(features.columns_reading(hold.source, hold.kind))
-        then = _moments_before(some, holds)
+        then = _moments_before(some, touched.holds)
         earlier = rows_at(tables[features.digest], then["account_id"], then["as_of"], then["known_by"])
         found.loc[some["row"], columns] = earlier[columns].set_axis(some["row"])
     return found
@@ -177,6 +194,5 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
 
 def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
     """Accounts that belong to the slice of a hold."""
-    scope = (hold.source, hold.kind, hold.slice_column, hold.slice_value)
-    accounts: pd.Series = run_sql(accounts_of(scope, hold.since, None, workspace.events)).to_pandas()["account_id"]
+    accounts: pd.Series = run_sql(accounts_of(hold.scope, hold.since, None, workspace.events)).to_pandas()["account_id"]
     return accounts

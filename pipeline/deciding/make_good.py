@@ -34,9 +34,9 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     -------
     DataFrame
         ``account_id, as_of, action, limit_before_cents, limit_cents``, what would have been decided as
-        ``known_now_action, known_now_limit_cents``, ``settled`` (whether a person ordered
-        something for the line since), and the state before the decision as
-        ``state.*``; of one account the first such decision.
+        ``known_now_action, known_now_limit_cents``, ``left_alone`` (a person ordered something for the line since,
+        or a later adverse decision would be made today as well), and the state before the decision as ``state.*``;
+        of one account the first such decision.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
         raise WorkspaceError(f"there is no hold {number}; expected one of {sorted(every)}.")
     suspect = _suspect(workspace, every[number])
     if suspect.empty:
-        return suspect.assign(known_now_action="", known_now_limit_cents=0, settled=False)
+        return suspect.assign(known_now_action="", known_now_limit_cents=0, left_alone=False)
     decided_until = workspace.ledger.decided_until() or workspace.events.latest_known()
     known_by = pd.Timestamp(max(decided_until, workspace.events.latest_known()) + timedelta(microseconds=1))
     moments = suspect[["account_id", "as_of"]].assign(known_by=known_by)
@@ -66,11 +66,13 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     severity = {action: place for place, action in enumerate(ACTIONS)}
     worse = decided["action"].map(severity) > decided["known_now_action"].map(severity)
     lower = decided["limit_cents"] < decided["known_now_limit_cents"]
-    first = decided[worse | lower].sort_values(["account_id", "as_of"]).drop_duplicates("account_id")
-    orders = workspace.ledger.overrides()
-    ordered = first[["account_id", "as_of"]].merge(orders[["account_id", "at"]], on="account_id")
-    settled = ordered.loc[ordered["at"] >= ordered["as_of"], "account_id"]
-    return first.assign(settled=is_among(first["account_id"], settled)).reset_index(drop=True)
+    harm = worse | lower
+    first = decided[harm].sort_values(["account_id", "as_of"]).drop_duplicates("account_id")
+    orders = workspace.ledger.overrides()[["account_id", "at"]]
+    stand = decided.loc[~harm, ["account_id", "as_of"]].rename(columns={"as_of": "at"})
+    since = first[["account_id", "as_of"]].merge(pd.concat([orders, stand]), on="account_id")
+    left = since.loc[since["at"] >= since["as_of"], "account_id"]
+    return first.assign(left_alone=is_among(first["account_id"], left)).reset_index(drop=True)
 
 
 def restore(
@@ -88,7 +90,7 @@ def restore(
     actor, reason : str
         Who, and why.
     accounts : collection of str
-        Only these; default: all for which no person ordered something since.
+        Only these; default: all that are not ``left_alone``.
 
     Returns
     -------
@@ -110,7 +112,7 @@ def restore(
         found = harmed(workspace, number)
         if unharmed := sorted(set(accounts) - set(found["account_id"])):
             raise WorkspaceError(f"hold {number} harmed no decision about {', '.join(unharmed)}.")
-        chosen = found[found["account_id"].isin(list(accounts)) if accounts else ~found["settled"]]
+        chosen = found[found["account_id"].isin(list(accounts)) if accounts else ~found["left_alone"]]
         done = [_restoration(row, number, at, actor, reason) for row in chosen.to_dict("records")]
         for restoration in done:
             workspace.ledger.record_restoration(restoration)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from limitlens.data.calendar import format_time
 from limitlens.data.check import LoadReport, check_events
-from limitlens.data.contracts import EVENT_SOURCES, MAX_QUARANTINED_SHARE
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE
 from limitlens.data.incident import Incident, scope_text
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.progress import Progress, silent
@@ -19,6 +19,9 @@ from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
 from limitlens.pipeline.holds import open_hold, release_hold
 from limitlens.pipeline.workspace import Workspace
+
+#: Sources whose rows in the quarantine hold their lines.
+_HOLDING = (ACCOUNTS.name, *EVENT_SOURCES)
 
 #: Who opens a hold that no person did.
 ACTOR = "limitlens check"
@@ -91,13 +94,13 @@ def _holds(workspace: Workspace, incidents: Sequence[Incident], now: datetime) -
 
 
 def _quarantined(workspace: Workspace, decided_until: datetime | None) -> list[Hold]:
-    """A hold for the lines of each source of events that lost a row to the quarantine since the last decision."""
+    """A hold for the lines of each source that lost a row to the quarantine since the last decision."""
     loads = workspace.events.loads()
     if decided_until is None or len(loads) < 2:
         return []
     rows: dict[str, int] = {}
     for found in loads[-1]["quarantine"]:
-        if found["rule"] != EARLY and found["source"] in EVENT_SOURCES:
+        if found["rule"] != EARLY and found["source"] in _HOLDING:
             rows[found["source"]] = rows.get(found["source"], 0) + found["rows"]
     load = str(loads[-1]["load"])
     return [

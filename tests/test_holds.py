@@ -429,6 +429,30 @@ def test_a_line_with_a_row_in_the_quarantine_is_held_and_no_other(books: Path, t
     assert touched <= set(table.loc[struck, "account_id"])
 
 
+def test_a_line_whose_account_came_twice_and_conflicting_is_held_until_it_is_mended(
+    books: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(books / "base", tmp_path / "work")
+    shutil.copytree(books / "whole", tmp_path / "whole")
+    space = Workspace(tmp_path / "work")
+    account = str(space.ledger.last_decisions()["account_id"][0])
+    line = {"account_id": account, "opened_at": FAULT, "segment": "student"}
+    known = {"known_time": SECOND - timedelta(days=1)}
+    twice = [{**line, **known, "limit_cents": limit} for limit in (100_00, 900_00)]
+    pq.write_table(pa.Table.from_pylist(twice), tmp_path / "whole" / "accounts" / "snapshot.parquet")
+    loaded = check(space, tmp_path / "whole", loaded_at=SECOND + timedelta(days=1))
+    assert loaded.quarantine == {("accounts", "account_id", "conflicting versions"): 2}
+    decide(space, as_of=SECOND)
+    rows = decided(space)
+    touched = rows.index[rows["holds"].notna() & (rows["action"] == "hold")]
+    assert list(touched) == [account]
+    assert replay(space, account_id=account)
+    mended = [{**line, "known_time": SECOND + timedelta(hours=1), "limit_cents": 100_00}]
+    pq.write_table(pa.Table.from_pylist(mended), tmp_path / "whole" / "accounts" / "snapshot.parquet")
+    check(space, tmp_path / "whole", loaded_at=SECOND + timedelta(days=1))
+    assert "accounts" not in {hold.source for hold in space.ledger.holds_in_force().values()}
+
+
 #: Day of a month, days until it is known, withdrawn.
 STATUS = st.tuples(st.integers(1, 28), st.sampled_from([0, 1, 5, 9, 40]), st.sampled_from([False, False, False, True]))
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
+from limitlens.data.contracts import ACCOUNTS
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import is_among
-from limitlens.data.incidents import accounts_of
+from limitlens.data.incidents import QUARANTINED, accounts_of
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.hold import Hold, held
@@ -132,9 +133,9 @@ def with_holds(
     unpaid = rows[np.isin(rows, mine.loc[mine["hold"].map(lambda n: _of_debt(touched.holds.get(n))), "row"])]
     if len(unpaid):
         paid.loc[unpaid] = now.decide(all_paid(now.model.features, earlier.loc[unpaid]), state.loc[unpaid])
-    silent = np.isin(rows, mine.loc[mine["hold"] == SILENT, "row"])
+    untold = np.isin(rows, mine.loc[mine["hold"].map(lambda n: n == SILENT or _of_line(touched.holds.get(n))), "row"])
     excepted = now.policy.holding.except_rules
-    stay = held(as_known, before, excepted, always=silent) | held(as_known, paid, excepted)
+    stay = held(as_known, before, excepted, always=untold) | held(as_known, paid, excepted)
     stood = now.decide(table.assign(**{DATA_HOLD: stay}), state.loc[rows])
     outcomes.loc[rows, "holds"] = mine.groupby("row")["hold"].agg(list)
     for name, outcome in zip(OUTCOMES, (as_known, before, paid), strict=True):
@@ -152,6 +153,11 @@ def _of_debt(hold: Hold | None) -> bool:
         and hold.kind not in {"transfer_in", "transfer_out"}
         and hold.fault != "excess"
     )
+
+
+def _of_line(hold: Hold | None) -> bool:
+    """Whether what the line itself is, its limit and segment among it, is in doubt: no features tell a difference."""
+    return hold is not None and hold.source == ACCOUNTS.name and hold.slice_column == QUARANTINED
 
 
 def before_fault(

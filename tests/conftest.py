@@ -81,8 +81,9 @@ _DEMO_FIXTURES = {"small_workspace", "finished_demo"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--quick``: the tests that answer at once, for the inner loop."""
+    """``--quick``: the tests that answer at once, for the inner loop; ``--write-pages``: pages that tests generate."""
     parser.addoption("--quick", action="store_true", help="Only tests that take less than a second.")
+    parser.addoption("--write-pages", action="store_true", help="Bring pages up to date that are made of test results.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from limitlens.limits.attribution import ORDERS, PLAYERS
 from limitlens.limits.policy import ADVERSE
-from limitlens.pipeline.answers.answer import Answer, Fact, Group
+from limitlens.pipeline.answers.answer import Answer, Fact, Group, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER
@@ -26,6 +26,9 @@ VERBS = {
 
 #: Rows of the timeline that are shown unless all of it is asked for.
 _MAX_MOMENTS = 8
+
+#: Late records that are named.
+_MAX_LATE = 3
 
 _TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
 _DIFFERENT = {"en": "What could have been different: {}.", "zh": "如何改善：{}。"}
@@ -53,7 +56,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             lines += _group_lines(answer, width) if player == "behaviour" else []
             lines += _model_lines(answer, width) if player == "model" else []
         lines += [f"  {sentence}" for sentence in split_sentences(answer)]
-    lines += [f"  {sentence}" for sentence in hold_sentences(answer)]
+    lines += [f"  {sentence}" for sentence in (*joint_sentences(answer), *hold_sentences(answer))]
     lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.queue_place is not None:
@@ -125,6 +128,16 @@ def _fact_line(fact: Fact) -> str:
     return f"{fact.feature} {values} ({said}): {fact.why}"
 
 
+def joint_sentences(answer: Answer) -> list[str]:
+    """Whether the line jumped alone or with others of its slice."""
+    jump = answer.joint_jump
+    if jump is None:
+        return []
+    chance = "under 1e-12" if jump.p < 1e-12 else format(jump.p, ".0e")
+    told = f" (chance {chance} among all comparisons): look at the data first" if jump.unusual else ""
+    return [f"Alone or with others: {jump.text}{told}."]
+
+
 def hold_sentences(answer: Answer) -> list[str]:
     """What a data incident had to do with the decision, and how it was made good."""
     good = [f"Made good, the notice is withdrawn: {answer.made_good}."] if answer.made_good else []
@@ -173,11 +186,22 @@ def _known(answer: Answer) -> list[str]:
     if known is None:
         return []
     late = f"{_records(known.late_before)} dated before {answer.previous_as_of} arrived after that decision"
+    ids = [f"Late: {_late(known)}."] if known.late else []
     if known.status == "provisional":
-        return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one."]
+        return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one.", *ids]
     of = known.known_now + known.late_now
     now = f"{_records(known.late_now)} of {of:,} dated before {answer.as_of} arrived after this one"
-    return [f"Final, with what was known by {known.known_by}: {late}; {now}."]
+    return [f"Final, with what was known by {known.known_by}: {late}; {now}.", *ids]
+
+
+def _late(known: Knowledge) -> str:
+    """The first late records, each with its id and when it became known."""
+    told = [
+        f"{row.source} {row.event_id}, {row.kind} of {row.event_time[:10]}, known {row.known_time[:10]}"
+        for row in known.late[:_MAX_LATE]
+    ]
+    rest = len(known.late) - len(told)
+    return "; ".join([*told, f"{rest:,} more"] if rest else told)
 
 
 def _records(count: int) -> str:

@@ -75,8 +75,8 @@ class Reconciled:
         named = [f"{account} {date}" for account, date in self.to_make_good[:_MOST_NAMED]]
         rest = len(self.to_make_good) - len(named)
         return [
-            f"{len(self.to_make_good):,} adverse decisions would have been milder with all records in time, to be made good: "
-            f"{', '.join(named)}{f' and {rest:,} more' if rest else ''}",
+            f"{len(self.to_make_good):,} adverse decisions would have been milder with all records in time, "
+            f"to be made good: {', '.join(named)}{f' and {rest:,} more' if rest else ''}",
             "  limitlens holds list --all, limitlens holds harmed HOLD; where nothing was held: limitlens holds open",
         ]
 

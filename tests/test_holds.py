@@ -255,7 +255,7 @@ def test_files_of_an_older_ledger_are_read(books: Path, tmp_path: Path) -> None:
     space = Workspace(tmp_path / "work")
     for path in (space.root / "decisions").glob("*.parquet"):
         table = pq.read_table(path)
-        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-7:]]), path)
+        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-10:]]), path)
     assert space.ledger.last_decisions().schema.names == DECISIONS.names
     assert replay(space) == len(space.ledger.query("SELECT * FROM decisions"))
 

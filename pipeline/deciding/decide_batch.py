@@ -3,6 +3,7 @@
 import pandas as pd
 
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.spared import spared
 from limitlens.pipeline.deciding.held_lines import HeldLines, with_holds
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.deciding.states_before import states_before
@@ -34,7 +35,8 @@ def decide_step(
     Returns
     -------
     DataFrame
-        ``account_id, as_of``, the decisions, ``limit_before_cents``, and the state before as ``state.*``.
+        ``account_id, as_of``, the decisions, what :func:`limitlens.limits.spared.spared` says of them,
+        ``limit_before_cents``, and the state before as ``state.*``.
     """
     state = states_before(lines, latest, overrides, now.policy)
     state = state[~state["closed"]]
@@ -44,8 +46,9 @@ def decide_step(
     decisions = now.decide(table, state)
     if held is not None:
         decisions = with_holds(decisions, lines, state, held, now=now, tables=tables)
+    left = spared(now, table, state, decisions)
     before = pd.DataFrame({"limit_before_cents": state["limit_cents"]})
-    return pd.concat([lines[["account_id", "as_of"]], decisions, before, state.add_prefix("state.")], axis=1)
+    return pd.concat([lines[["account_id", "as_of"]], decisions, left, before, state.add_prefix("state.")], axis=1)
 
 
 def latest_after(latest: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import FLAGGED, Policy
 
 #: How each protection is switched off: that of the policy, or that of the state.
 _OFF: Mapping[str, Callable[[Policy], Policy]] = {
@@ -46,13 +46,13 @@ def spared(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, decid
     found = pd.DataFrame(None, index=decided.index, columns=list(SPARED), dtype=object)
     pd_ = decided["pd"].to_numpy(np.float64)
     without = _with_only(None, iteration, table, state, pd_)
-    done = decided["action"].isin([*ADVERSE, "hold"]).to_numpy()
-    rows = np.flatnonzero(without["action"].isin(ADVERSE).to_numpy() & ~done)
+    done = decided["action"].isin([*FLAGGED, "hold"]).to_numpy()
+    rows = np.flatnonzero(without["action"].isin(FLAGGED).to_numpy() & ~done)
     if not len(rows):
         return found
     some, some_state = table.iloc[rows], state.iloc[rows]
     alone = {name: _with_only(name, iteration, some, some_state, pd_[rows]) for name in PROTECTIONS}
-    enough = np.array([~alone[name]["action"].isin(ADVERSE).to_numpy() for name in PROTECTIONS])
+    enough = np.array([~alone[name]["action"].isin(FLAGGED).to_numpy() for name in PROTECTIONS])
     by = [[name for name, on in zip(PROTECTIONS, column, strict=True) if on] for column in enough.T]
     found.iloc[rows, 0] = pd.Series(by, dtype=object).to_numpy()
     for place, name in enumerate(("action", "limit_cents"), start=1):

@@ -112,6 +112,7 @@ class Answer:
     ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
     ``opening``, ``first decision``, ``overrides`` and each player, in cents.
     ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
+    ``second_look_at``: the date by which a paused line is looked at again, null for every other action.
     ``joint_jump`` says how many lines jumped as this one did, null where it did not.
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
     """
@@ -149,6 +150,7 @@ class Answer:
     joint_jump: JointJump | None
     held: Held | None
     made_good: str | None
+    second_look_at: str | None
     queue_place: int | None
     queue_length: int | None
     reasons_version: int

@@ -10,7 +10,7 @@ import pandas as pd
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.rates import Rate, cases_needed, difference
 from limitlens.limits.state import unpacked
 from limitlens.models.outcomes import outcomes
@@ -212,7 +212,7 @@ def _known_by(workspace: Workspace) -> datetime:
 
 
 def _flags(workspace: Workspace) -> pd.DataFrame:
-    adverse = ", ".join(f"'{action}'" for action in sorted(ADVERSE))
+    adverse = ", ".join(f"'{action}'" for action in sorted(FLAGGED))
     sql = f"""
     SELECT * FROM decisions WHERE action IN ({adverse}) OR spared_by = ['holdout'] ORDER BY as_of, account_id
     """
@@ -220,7 +220,7 @@ def _flags(workspace: Workspace) -> pd.DataFrame:
     hard = {digest: _hard(workspace, digest) for digest in rows["policy_digest"].unique()}
     by_rule = [bool(hard[d] & set(fired)) for d, fired in zip(rows["policy_digest"], rows["fired_rules"], strict=True)]
     rows = rows[~np.array(by_rule, bool)].drop_duplicates("account_id").reset_index(drop=True)
-    held_out = ~rows["action"].isin(ADVERSE)
+    held_out = ~rows["action"].isin(FLAGGED)
     segments = workspace.events.segments()
     age = pd.cut(rows["state.line_age_days"], [-1, *(days - 1 for days in AGES.values())], labels=list(AGES))
     return pd.DataFrame(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals, late_rows
-from limitlens.data.calendar import format_time
+from limitlens.data.calendar import format_time, midnight
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.incident import scope_text
@@ -20,7 +20,7 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
-from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
@@ -300,6 +300,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         reasons=tuple(row["reasons"]),
         joint_jump=joint_jumps(change, workspace, row["as_of"].to_pydatetime()).get(str(row["account_id"])),
         held=_held(workspace, row),
+        second_look_at=_second_look_at(row, rebuilt.iteration.policy),
         queue_place=place,
         queue_length=length,
         reason_texts=reason_texts(told, "en"),
@@ -315,6 +316,12 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         overrides=_overrides(of_line, row, before),
         run_id=str(row["run_id"]),
     )
+
+
+def _second_look_at(row: pd.Series, policy: Policy) -> str | None:
+    if row["action"] != "pause" or policy.second_look is None:
+        return None
+    return format_time(midnight((row["as_of"] + pd.Timedelta(days=policy.second_look.after_days)).to_pydatetime()))
 
 
 def _made_good(restored: pd.DataFrame) -> str | None:

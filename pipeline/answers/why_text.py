@@ -18,6 +18,7 @@ VERBS = {
     "keep": "kept",
     "review": "sent to review",
     "hold": "held",
+    "pause": "paused",
     "decrease": "limit cut",
     "freeze": "frozen",
     "close": "closed",
@@ -31,6 +32,10 @@ _MAX_MOMENTS = 8
 _MAX_LATE = 3
 
 _TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
+_PAUSED = {
+    "en": "Told to the customer: drawing is paused, and we look again by {date}: {texts}. The limit stays.",
+    "zh": "告知客户：提款已暂停，额度不变，我们将于 {date} 前再次评估：{texts}。",
+}
 _DIFFERENT = {"en": "What could have been different: {}.", "zh": "如何改善：{}。"}
 
 
@@ -79,6 +84,8 @@ def customer_sentences(answer: Answer, language: str) -> list[str]:
     """What the customer is told in one language: the reasons, and what could have been different."""
     texts, between = (answer.reason_texts, "; ") if language == "en" else (answer.reason_texts_zh, "；")
     told = [_TOLD[language].format(between.join(texts))] if texts else []
+    if answer.second_look_at:
+        told = [_PAUSED[language].format(date=answer.second_look_at, texts=between.join(texts))]
     if not texts and answer.action in ADVERSE:
         told = [_UNTOLD[language]]
     different = answer.recourse_texts.get(language)

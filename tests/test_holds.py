@@ -20,6 +20,7 @@ from limitlens.data.check import check_events
 from limitlens.data.errors import InputError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.data.incidents import QUARANTINED
+from limitlens.data.quality_settings import default_quality
 from limitlens.data.quarantine import export_quarantine
 from limitlens.data.world import simulate
 from limitlens.features.catalogue import CATALOGUE
@@ -612,6 +613,20 @@ def test_a_check_killed_before_it_held_is_made_up_for_and_a_judged_slice_is_not_
     release_hold(space, number, "true", at=SECOND, actor="Chen Wei", reason="a holiday")
     check(space, books / "gap", loaded_at=SECOND + timedelta(days=2))
     assert "repayment" not in {hold.kind for hold in space.ledger.holds_in_force().values()}
+
+
+def test_a_delivery_that_brings_nothing_new_is_not_judged_again_but_by_other_settings(
+    books: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(books / "struck", tmp_path / "work")
+    shipped = default_quality()
+    stricter = replace(shipped, judging=replace(shipped.judging, warn_p=1e-3))
+    judged = []
+    for quality in (shipped, shipped, stricter):
+        told: list[str] = []
+        check(Workspace(tmp_path / "work"), books / "gap", told.append, loaded_at=NOW, quality=quality)
+        judged.append("judging the days that came" in told)
+    assert judged == [True, False, True]
 
 
 def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace, books: Path) -> None:

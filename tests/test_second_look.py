@@ -1,4 +1,4 @@
-"""Second look: what is adverse without hard evidence pauses, is looked at again on its day, and a lift leaves no trace."""
+"""Second look: what is adverse on soft evidence pauses, is looked at again on its day, and a lift leaves no trace."""
 
 import shutil
 from dataclasses import replace

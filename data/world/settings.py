@@ -303,7 +303,7 @@ def read_world(path: Path) -> WorldSettings:
         causes={name: _cause(reader, name, causes.get(name), first.get(name, NEVER)) for name in CAUSES},
         faults=tuple(_read(reader, ("faults", place), fault, PlannedFault) for place, fault in faults),
         release=_read(reader, ("release",), body.get("release", {}), Release),
-        portfolio=_read(reader, ("portfolio",), body.get("portfolio", {}), Portfolio),
+        portfolio=_portfolio(reader, body.get("portfolio", {})),
         state=_read(reader, ("state",), body.get("state", {}), State),
         reminder=_read(reader, ("reminder",), body["reminder"], Reminder) if "reminder" in body else None,
         reactions={action: _answer(reader, action, found) for action, found in answers.items()},
@@ -326,10 +326,27 @@ def _cause(reader: Reader, name: str, raw: Any, shipped: Cause) -> Cause:
     path = ("causes", name)
     body = reader.table(raw, path, [part.name for part in fields(Cause)])
     found: Cause = _read(reader, path, {key: body[key] for key in body if key != "manner"}, Cause)
-    manner = _read(reader, (*path, "manner"), body["manner"], Manner) if "manner" in body else shipped.manner
+    manner = _manner(reader, (*path, "manner"), body["manner"]) if "manner" in body else shipped.manner
     if manner is None and name not in _UNSPENT:
         raise reader.error(path, f"'manner' is missing in {said(path)}; add it.")
     return replace(found, manner=manner)
+
+
+def _manner(reader: Reader, path: KeyPath, raw: Any) -> Manner:
+    found: Manner = _read(reader, path, raw, Manner)
+    for key in ("draws", "purchases"):
+        fewest, most = getattr(found, key)
+        if fewest > most:
+            raise reader.error((*path, key), f"{key} in {said(path)} is {[fewest, most]}; expected fewest and most.")
+    return found
+
+
+def _portfolio(reader: Reader, raw: Any) -> Portfolio:
+    path = ("portfolio",)
+    found: Portfolio = _read(reader, path, raw, Portfolio)
+    if not found.due_days:
+        raise reader.error((*path, "due_days"), f"due_days in {said(path)} is empty; name days of the month.")
+    return found
 
 
 def _answer(reader: Reader, action: str, raw: Any) -> Answer:

@@ -111,7 +111,7 @@ def simulate_policies(
     since, until = _period(workspace, since, settings.horizon_months)
     steps = past_steps(workspace, iteration, since, until)
     months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
-    bad = _went_bad(workspace, iteration, since, until)
+    bad = went_bad(workspace, iteration, since, until)
     progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
     tables = past_tables(workspace, iteration, steps)
     found = []
@@ -207,7 +207,7 @@ def _decided(lines: pd.DataFrame, latest: pd.DataFrame, iteration: Iteration, ta
     return decided.assign(dpd_days=rows.get("dpd_days", 0))
 
 
-def _went_bad(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.Series:
+def went_bad(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.Series:
     """Whether each line of the book went bad in the period, by account id; delivered outcomes win."""
     settings, relations = iteration.model.settings, workspace.relations(iteration.model.features)
     if "outcomes" in workspace.events.present():

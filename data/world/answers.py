@@ -40,7 +40,8 @@ def answer(
     Parameters
     ----------
     acted : DataFrame
-        Those actions, as :func:`owned` gives them; of several the last adverse one is answered.
+        Those actions, as :func:`limitlens.data.world.decisions.owned` gives them; of several the last adverse one is
+        answered.
     able : float64 array of shape (n,)
     owing : bool array of shape (n,)
         Who has a balance: nobody else can be in need of the line.

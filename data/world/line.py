@@ -44,14 +44,16 @@ def refused(bought: pd.DataFrame, acted: pd.DataFrame, balance_cents: IntArray) 
     bought : DataFrame
         Rows of consumption.
     acted : DataFrame
-        Actions of the month by day, as :func:`owned` gives them. What one gives back counts from the next month on.
+        Actions of the month by day, as :func:`limitlens.data.world.decisions.owned` gives them. What one gives back counts from the next month on.
     balance_cents : int64 array of shape (n,)
         At the start of the month.
     """
     stopped = np.zeros(len(bought), bool)
+    if acted.empty:
+        return stopped
     spends = bought["kind"].isin(["draw", "purchase"]).to_numpy() & bought["owner"].isin(acted["owner"]).to_numpy()
     turn = acted.groupby("owner").cumcount()
-    for k in range(int(turn.max()) + 1 if len(turn) else 0):
+    for k in range(int(turn.max()) + 1):
         act = acted[turn == k].set_index("owner")
         rows = bought[spends & ~stopped].sort_values("day", kind="stable")
         rows = rows[rows["owner"].isin(act.index)]

@@ -44,7 +44,8 @@ def refused(bought: pd.DataFrame, acted: pd.DataFrame, balance_cents: IntArray) 
     bought : DataFrame
         Rows of consumption.
     acted : DataFrame
-        Actions of the month by day, as :func:`limitlens.data.world.decisions.owned` gives them. What one gives back counts from the next month on.
+        Actions of the month by day, as :func:`limitlens.data.world.decisions.owned` gives them. What one gives back
+        counts from the next month on.
     balance_cents : int64 array of shape (n,)
         At the start of the month.
     """

@@ -46,7 +46,7 @@ def lend(folder: Path, accounts: int, seed: int, world: WorldSettings) -> pd.Dat
         deliver(out, folder / f"delivery-{place}", before, when)
         check_events(folder / f"delivery-{place}", workspace.events, decided_until=before)
         if before is None:
-            small = replace(default_settings(), folds=5, rounds=1)
+            small = replace(default_settings(), folds=3, rounds=1, carried_rounds=0)
             train(workspace, small, default_policy(), developer="developer")
             promote(workspace, None, when, override=Override("head of credit risk", "a benchmark"))
         decide(workspace, as_of=when)

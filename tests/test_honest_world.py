@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.world import named_world, read_decisions, read_world, simulate
@@ -24,6 +25,7 @@ from limitlens.data.world.fortune import birth, live, pay
 from limitlens.data.world.people import draw_people
 from limitlens.data.world.scene import Month, Scene
 from limitlens.data.world.settings import CAUSES, TRAPS
+from limitlens.pipeline.cli import app
 from tests.conftest import MadeOnce
 from tests.test_imports import ROOT
 from tests.test_world import SOURCES, digests, rows_of
@@ -432,3 +434,16 @@ def test_wrong_mechanisms_are_refused_with_the_mend(tmp_path: Path, old: str, ne
     (tmp_path / "honest.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ConfigError, match=rf"honest\.toml:\d+: .*{re.escape(said)}"):
         read_world(tmp_path / "honest.toml")
+
+
+def test_the_command_line_chooses_the_world_and_what_the_lender_did(decisions: pd.DataFrame, tmp_path: Path) -> None:
+    path, out = tmp_path / "decisions.parquet", tmp_path / "out"
+    few = decisions[decisions["account_id"] <= "A000040"]
+    few.assign(as_of=few["as_of"] - 59 * DAY).to_parquet(path)
+    sizes = ["--accounts", "40", "--months", "2", "--futures", "0"]
+    CliRunner().invoke(
+        app, ["simulate", str(out), "--world", "honest", "--decisions", str(path), *sizes], catch_exceptions=False
+    )
+    assert set(pd.read_parquet(out / "truth" / "actions.parquet")["action"]) == {"freeze", "decrease", "close"}
+    with pytest.raises(ConfigError, match="honset: no such world; name a TOML file, or one that ships: first, honest"):
+        named_world("honset")

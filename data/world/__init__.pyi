@@ -1,4 +1,4 @@
-from .lender import read_decisions
+from .decisions import read_decisions
 from .settings import FUTURES, WorldSettings, default_world, named_world, read_world
 from .simulation import START, SimulationReport, simulate
 

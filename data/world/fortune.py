@@ -12,9 +12,9 @@ import numpy as np
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.chance import Chance
+from limitlens.data.world.mechanisms import State
 from limitlens.data.world.people import People
 from limitlens.data.world.scene import Scene
-from limitlens.data.world.settings import State
 
 #: What stress takes of the ability to pay.
 STRESS_WEIGHT = 0.75

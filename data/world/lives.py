@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.data.world.answers import answer, settled
 from limitlens.data.world.causes import FIRST_DAYS, consequences, episodes
 from limitlens.data.world.chance import Chance
+from limitlens.data.world.decisions import between
 from limitlens.data.world.everyday import interest, salary_waits, sign_ins, spending, transfers
 from limitlens.data.world.fortune import (
     Fortune,
@@ -22,20 +24,11 @@ from limitlens.data.world.fortune import (
     sigmoid,
     unpaid_after,
 )
-from limitlens.data.world.lender import (
-    Line,
-    after_actions,
-    answer,
-    between,
-    first_line,
-    not_passed_on,
-    refused,
-    settled,
-)
+from limitlens.data.world.line import Line, after_actions, first_line, not_passed_on, refused
+from limitlens.data.world.mechanisms import State
 from limitlens.data.world.people import People
 from limitlens.data.world.rows import rows_of
 from limitlens.data.world.scene import Scene
-from limitlens.data.world.settings import State
 from limitlens.data.world.traces import traces
 
 _MIN_DUE_CENTS = 50_00
@@ -104,7 +97,7 @@ def lived(
     Parameters
     ----------
     acted : DataFrame
-        What the lender did to these customers, as :func:`limitlens.data.world.lender.owned` gives it.
+        What the lender did to these customers, as :func:`limitlens.data.world.decisions.owned` gives it.
     economy_now : float
         State of the economy.
     month_days : list of int

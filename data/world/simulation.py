@@ -23,10 +23,10 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream, write_parquet
 from limitlens.data.world import truth
 from limitlens.data.world.chance import Chance
+from limitlens.data.world.decisions import lender_actions, owned
 from limitlens.data.world.feed import planned_faults
 from limitlens.data.world.fortune import economy
 from limitlens.data.world.futures import default_probability
-from limitlens.data.world.lender import lender_actions, owned
 from limitlens.data.world.lives import Lived, Lives, billed, born, lived
 from limitlens.data.world.people import CITIES, JOBS, SEGMENTS, People, draw_people
 from limitlens.data.world.rows import to_table

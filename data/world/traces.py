@@ -7,10 +7,10 @@ import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.everyday import failed
+from limitlens.data.world.mechanisms import Manner
 from limitlens.data.world.people import CATEGORIES, elsewhere
 from limitlens.data.world.rows import CASH, RING_PHONES, hours, repeated, rows_of, whole_cents
 from limitlens.data.world.scene import Scene
-from limitlens.data.world.settings import Manner
 
 #: Devices nobody saw before on the account.
 _STRANGE = 900

@@ -23,16 +23,13 @@ from limitlens.data.world.settings import named_world
 from limitlens.limits.outcome import judged_lines
 from limitlens.limits.policy import Policy, SecondLook, shifted
 from limitlens.pipeline import Workspace, default_policy, default_settings, promote, train
-from limitlens.pipeline.release import simulate_policy as room
+from limitlens.pipeline.release.mend import SHIFTS, at_equal_bads, bootstrap
 from limitlens.pipeline.release.promote import Override
+from limitlens.pipeline.release.simulate_policy import past_of
+from limitlens.pipeline.release.simulate_policy import simulate as simulate_past
 
 MONTHS, TRAINED = 18, 12
 SINCE, UNTIL = add_months(START, TRAINED), add_months(START, MONTHS)
-
-#: Cut-offs of the shipped policy, moved in log-odds.
-SHIFTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
-
-DRAWS = 1_000
 
 
 def policies(days: Sequence[int]) -> dict[str, Policy]:
@@ -51,28 +48,17 @@ def lines_of(seed: int, accounts: int, days: Sequence[int]) -> dict[str, pd.Data
         check_events(folder / "world", space.events)
         train(space, default_settings(), default_policy(), developer="developer", until=SINCE)
         promote(space, None, UNTIL, override=Override("head of credit risk", "a benchmark"))
-        iteration = space.scoring(space.registry.champion() or "1")
-        steps = room.past_steps(space, iteration, SINCE, UNTIL)
-        tables = room.past_tables(space, iteration, steps)
-        bad = room.went_bad(space, iteration, SINCE, UNTIL)
+        past = past_of(space, since=SINCE)
         found = {}
         for what, policy in policies(days).items():
-            decided = room.simulate(replace(iteration, policy=policy), steps, tables, space)
-            lines = judged_lines(decided, bad)
+            decided = simulate_past(replace(past.iteration, policy=policy), past.steps, past.tables, space)
+            lines = judged_lines(decided, past.bad)
             good, gone = lines[~lines["bad"]], lines[lines["bad"]]
             found[what] = lines.assign(world=seed)
             paused = decided.loc[decided["action"] == "pause", "account_id"].nunique()
             told = f"{good['hit'].sum()} of {len(good)} good hit, {gone['hit'].sum()} of {len(gone)} bad caught"
             print(f"world {seed}, {what}: {told}, {paused} paused", file=sys.stderr, flush=True)
         return found
-
-
-def spared(hit: np.ndarray, weight: np.ndarray, bad: np.ndarray, frontier: list[np.ndarray]) -> float:
-    """Share of the good lines hit that are spared beside the shipped policy at equal bads caught."""
-    good_at, bad_at = ([float((weight * one)[side].sum()) for one in frontier] for side in (~bad, bad))
-    caught = float((weight * hit)[bad].sum())
-    same = np.interp(caught, bad_at[::-1], good_at[::-1])
-    return 1 - float((weight * hit)[~bad].sum()) / same if same else float("nan")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,21 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     worlds = [lines_of(seed, chosen.accounts, chosen.days) for seed in chosen.seeds]
     pooled = {what: pd.concat([one[what] for one in worlds], ignore_index=True) for what in worlds[0]}
-    bad, of = next(iter(pooled.values()))["bad"].to_numpy(), next(iter(pooled.values()))["world"].to_numpy()
-    draw = np.random.default_rng(1)
-    frontier = [pooled[what]["hit"].to_numpy(float) for what in pooled if what.startswith("cut-offs")]
-    weights = [np.concatenate([draw.multinomial((of == w).sum(), np.full((of == w).sum(), 1 / (of == w).sum()))
-                               for w in chosen.seeds]) for _ in range(DRAWS)]  # fmt: skip
+    sums, drawn = bootstrap(list(pooled.values()))
+    bad = int(next(iter(pooled.values()))["bad"].sum())
+    good = len(next(iter(pooled.values()))) - bad
     print("| policy | good hit | bad caught | good spared at equal bads caught | credit left to good | to bad |")
     print("|---|---|---|---|---|---|")
-    for what, rows in pooled.items():
-        hit, ones = rows["hit"].to_numpy(float), np.ones(len(rows))
-        found = [spared(hit, weight, bad, frontier) for weight in weights]
-        low, high = np.nanpercentile(found, [2.5, 97.5])
-        told = f"{spared(hit, ones, bad, frontier):+.1%} [{low:+.1%}, {high:+.1%}]"
-        credit = [f"{rows.loc[side, 'limit_cents'].sum() / 100:,.0f}" for side in (~bad, bad)]
-        counts = f"{int(hit[~bad].sum()):,} of {(~bad).sum():,} | {int(hit[bad].sum()):,} of {bad.sum():,}"
-        print(f"| {what} | {counts} | {told if what.startswith('second') else ''} | {' | '.join(credit)} |")
+    for k, what in enumerate(pooled):
+        spared = [at_equal_bads(one, k, len(SHIFTS))[0] for one in (sums, *drawn)]
+        low, high = np.nanpercentile(spared[1:], [2.5, 97.5])
+        told = f"{spared[0]:+.1%} [{low:+.1%}, {high:+.1%}]" if k >= len(SHIFTS) else ""
+        counts = f"{int(sums[k, 0]):,} of {good:,} | {int(sums[k, 1]):,} of {bad:,}"
+        print(f"| {what} | {counts} | {told} | {sums[k, 2] / 100:,.0f} | {sums[k, 3] / 100:,.0f} |")
 
 
 if __name__ == "__main__":

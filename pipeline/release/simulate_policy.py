@@ -71,6 +71,18 @@ class Simulation:
         return {"model_version": self.model_version, **period, "policies": told}
 
 
+@dataclass(frozen=True)
+class Past:
+    """What was known at every step of a period, and who of its first book went bad in it, by account id."""
+
+    iteration: Iteration
+    since: datetime
+    until: datetime
+    steps: Sequence[Step]
+    tables: Tables
+    bad: pd.Series
+
+
 def simulate_policies(
     workspace: Workspace,
     policies: Sequence[Policy],
@@ -101,19 +113,9 @@ def simulate_policies(
     WorkspaceError
         There is no champion or no line then, or the defaults of that month are not known yet.
     """
-    version = model_version or workspace.registry.champion()
-    if version is None:
-        raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
-    iteration = workspace.scoring(version)
-    for policy in policies:
-        workspace.check_rules(policy, iteration.model.features)
-    settings = iteration.model.settings
-    since, until = _period(workspace, since, settings.horizon_months)
-    steps = past_steps(workspace, iteration, since, until)
+    past = past_of(workspace, policies, model_version=model_version, since=since, progress=progress)
+    iteration, steps, tables, bad = past.iteration, past.steps, past.tables, past.bad
     months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
-    bad = went_bad(workspace, iteration, since, until)
-    progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
-    tables = past_tables(workspace, iteration, steps)
     found = []
     for policy in policies:
         progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
@@ -127,7 +129,29 @@ def simulate_policies(
             frontier.append((shift, point.good_hit_share, point.bad_caught_share))
             progress(f"cut-offs {shift:+.2f} in log-odds: {point.good_hit:,} good hit, {point.bad_caught:,} bad caught")
         found.append(Simulated(policy.name, policy.digest, outcome, tuple(told), tuple(frontier)))
-    return Simulation(version, since, until, tuple(found))
+    return Simulation(iteration.model_version, past.since, past.until, tuple(found))
+
+
+def past_of(
+    workspace: Workspace,
+    policies: Sequence[Policy] = (),
+    *,
+    model_version: str | None = None,
+    since: datetime | None = None,
+    progress: Progress = silent,
+) -> Past:
+    """The past over one horizon of the labels, to be decided again; it takes what :func:`simulate_policies` takes."""
+    version = model_version or workspace.registry.champion()
+    if version is None:
+        raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
+    iteration = workspace.scoring(version)
+    for policy in policies:
+        workspace.check_rules(policy, iteration.model.features)
+    since, until = _period(workspace, since, iteration.model.settings.horizon_months)
+    steps = past_steps(workspace, iteration, since, until)
+    bad = went_bad(workspace, iteration, since, until)
+    progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
+    return Past(iteration, since, until, steps, past_tables(workspace, iteration, steps), bad)
 
 
 def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -> tuple[datetime, datetime]:

@@ -9,6 +9,7 @@ from limitlens.data.contracts import Source
 from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.errors import InputError
 from limitlens.data.events import ATTRIBUTE_TYPES
+from limitlens.data.nothing import WORDS
 
 #: Names that columns of our own carry beside the attributes, here and in later tables, and that of DuckDB's own.
 RESERVED = frozenset(
@@ -36,7 +37,8 @@ def typed_attributes(
     Returns
     -------
     dict of str to pyarrow.ChunkedArray
-        float64, string or bool; NaN and empty text are null. A column of nulls that was never seen before is left out.
+        float64, string or bool; NaN, empty text and words for nothing are null. A column of nulls that was never seen
+        before is left out.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def typed_attributes(
     typed = {}
     for column in columns:
         _expect_name(column, known, taken, delivered.name)
-        values = delivered.table[column]
+        values = _without_words(delivered.table[column])
         kind = known.get(column) or _kind(values, delivered.is_text)
         if kind is None and values.null_count < len(values):
             raise InputError(f"{delivered.name}: column '{column}' is {values.type}, expected number, text or boolean.")
@@ -69,6 +71,14 @@ def _expect_name(column: str, known: Mapping[str, str], taken: Collection[str], 
     earlier = next((k for k in known if k.lower() == small and k != column), None)
     if earlier is not None:
         raise InputError(f"{name}: column '{column}' was '{earlier}' before; rename it.")
+
+
+def _without_words(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values; a word for nothing is null."""
+    if not any(test(values.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        return values
+    texts = values.cast(pa.string())
+    return pc.if_else(pc.is_in(texts, pa.array(WORDS)), pa.scalar(None, pa.string()), texts)
 
 
 def _kind(values: pa.ChunkedArray, is_text: bool) -> str | None:

@@ -16,6 +16,7 @@ from limitlens.data.contracts import (
     Source,
 )
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
+from limitlens.data.nothing import WORDS
 from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
 from limitlens.data.units import FRACTIONS_ROWS
@@ -44,6 +45,11 @@ break the contract; `--max-quarantined-share` allows more.
 in a CSV are ISO 8601. Cents are whole numbers of the account's currency, at most {MAX_CENTS:,} either way. An empty
 text is a null. Booleans are true or false, or 1 or 0; an id may be an integer. A CSV row with another number of fields
 than its header is quarantined.
+
+**Words for nothing** ({", ".join(f"`{word}`" for word in WORDS)}) are nulls in a description and in an attribute. In an
+id or a kind they hold the row back, in small or capital letters alike: they would tie together what has nothing in
+common. So do -1 and nothing but zeros and dashes in an id that customers share (`device_id`, `counterparty`). Leave
+empty what is not known. A code that could be a true number (an amount of 999, 0 days past due) is accepted.
 
 **Ahead of time.** A row whose `known_time` lies more than an hour after the load (`--loaded-at`, default: now) is
 quarantined as known after the load; delivered again when its time has come, it is accepted. The data reach as far as

@@ -152,6 +152,8 @@ def read_delivered(path: Path, name: str, source: Source) -> DeliveredFile:
     InputError
         The file cannot be read, is not UTF-8, lacks a required column, or has a column of the wrong type.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{name}: not a regular file; save the rows as a file and name that.")
     try:
         return _read_parquet(path, name, source) if path.suffix == ".parquet" else _read_csv(path, name, source)
     except (pa.ArrowException, OSError, csv.Error) as error:

@@ -12,6 +12,7 @@ from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import QUARANTINE, stored_schema
+from limitlens.data.nothing import names_nothing, said_nothing
 from limitlens.data.quoting import quoted
 from limitlens.data.units import expect_cents
 
@@ -20,6 +21,12 @@ EARLY = "known after the load"
 
 #: Times outside it are taken for mistakes of a unit or a placeholder.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+#: The first days of two calendars stand for no time; seconds read as milliseconds end in the month after the second.
+_NO_TIMES = (("1900-01-01", "1900-01-03"), ("1969-12-31", "1970-02-01"))
+
+#: Ids by which customers are tied together.
+_SHARED = frozenset({"device_id", "counterparty"})
 
 _INVISIBLE = (
     r"[\x00-\x1f\x7f-\x9f\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}"
@@ -87,7 +94,10 @@ ROW_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("event_time", "event in the future", f"{_FUTURE.broken} AND kind <> 'due'"),
         Rule("dpd_days", "null in a status", "dpd_days IS NULL AND kind = 'status'"),
     ),
-    "device": (_FUTURE,),
+    "device": (
+        Rule("latitude_udeg", "no place: latitude and longitude are 0", "latitude_udeg = 0 AND longitude_udeg = 0"),
+        _FUTURE,
+    ),
     OUTCOMES.name: (Rule("known_time", "outcome known before as_of", "known_time < as_of"),),
 }
 
@@ -117,6 +127,9 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "null", f"{value if column.dtype == 'string' else raw} IS NULL")
     if column.dtype in _NOT_CAST:
         yield Rule(column.name, _NOT_CAST[column.dtype], f"{value} IS NULL AND {raw} IS NOT NULL")
+    if column.dtype == "timestamp":
+        spans = (f"{value} >= TIMESTAMPTZ '{first}' AND {value} < TIMESTAMPTZ '{end}'" for first, end in _NO_TIMES)
+        yield Rule(column.name, "a placeholder: 1900-01-01 or January 1970", " OR ".join(spans))
     if column.dtype in ("cents", "integer", "number"):
         yield Rule(column.name, "not a finite number", f"NOT isfinite({value})")
     if column.dtype in ("cents", "integer"):
@@ -124,6 +137,8 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "not a whole number", f"{value} <> trunc({value})")
     if _names_something(column):
         yield Rule(column.name, "control or invisible character", f"regexp_matches({value}, '{_INVISIBLE}')")
+    if (_names_something(column) and not column.one_of) or column.name in _SHARED:
+        yield Rule(column.name, "a word for nothing", names_nothing(value, shared=column.name in _SHARED))
     if column.minimum is not None:
         yield Rule(column.name, f"below {column.minimum}", f"{value} < {column.minimum}")
     if column.maximum is not None:
@@ -142,7 +157,9 @@ def cast_sql(column: Column, is_text: bool) -> str:
     """SQL that reads a delivered value as its declared type, null where it is not of it; numbers as DOUBLE."""
     value = quoted(column.name)
     if column.dtype == "string":
-        return f"NULLIF(CAST({value} AS VARCHAR), '')"
+        text = f"CAST({value} AS VARCHAR)"
+        names = _names_something(column) or column.name in _SHARED
+        return f"NULLIF({text}, '')" if names else f"CASE WHEN NOT {said_nothing(text)} THEN {text} END"
     if column.dtype == "boolean":
         word = f"lower(CAST({value} AS VARCHAR))"
         meant = {of: f"({word} = '{of}' OR TRY_CAST({word} AS DOUBLE) = {number})" for of, number in _BOOLEANS.items()}

@@ -9,8 +9,8 @@ from pyarrow import csv
 
 from limitlens.data.storage import write_text
 
-#: A spreadsheet reads text that begins with one of these as a formula.
-_FORMULA = r"^[=+\-@\t\r]"
+#: A spreadsheet reads text that begins with one of these as a formula, some of them after space, in full width, too.
+_FORMULA = r"^([\t\r\n]|[\s\p{Z}]*[=+\-@＝＋－＠])"
 
 #: A number is none, with a sign too.
 _NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"

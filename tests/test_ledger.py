@@ -675,7 +675,10 @@ def test_an_export_has_every_decision_with_whole_cents_and_the_facts_of_its_run(
         export(small_workspace, tmp_path / "out.xlsx")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@SUM(A1)", "\tx", '=HYPERLINK("a")'])
+FORMULAS = ["=1+1", "+x", "-x", "@SUM(A1)", "\tx", '=HYPERLINK("a")', "\n=x", " =x", "＝1+1", "＋x", "－x", "＠x"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
 def test_no_text_of_an_export_is_a_formula(text: str, tmp_path: Path) -> None:
     table = pa.table({"name": [text], "told": [[text, "b"]], "cents": [-5], "in": [{"name": text}]})
     write_csv(table, tmp_path / "out.csv")

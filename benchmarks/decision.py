@@ -58,6 +58,7 @@ def synthetic_book(rows: int, seed: int = 1) -> Book:
             "line_age_days": age,
             "days_since_change": since,
             "days_since_adverse": adverse,
+            "days_since_pause": NEVER_DAYS,
         }
     )
     return table, pd_, state

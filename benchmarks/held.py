@@ -33,7 +33,27 @@ T0, T1 = add_months(START, MONTHS - 2), add_months(START, MONTHS - 1)
 SINCE = T1 - timedelta(days=10)
 SOURCES = ("accounts", "consumption", "payment", "device")
 
-#: Each fault by the name of its row.
+#: Accounts whose rows a fault strikes: a column of the accounts and its values; empty: all of them.
+Where = tuple[str, tuple[str, ...]]
+
+ALL: Where = ("", ())
+SALARIED: Where = ("segment", ("salaried",))
+TWO_CITIES: Where = ("home_city", ("city-01", "city-02"))
+NINE_CITIES: Where = ("home_city", tuple(f"city-{k:02}" for k in range(1, 10)))
+
+#: Faults of a slice by the name of its row; nine cities are three in ten.
+SLICED = {
+    "repayments of one segment missing": (Fault("missing_batch", "payment", kinds=("repayment",)), SALARIED),
+    "repayments of two cities missing": (Fault("missing_batch", "payment", kinds=("repayment",)), TWO_CITIES),
+    "repayments of nine cities missing": (Fault("missing_batch", "payment", kinds=("repayment",)), NINE_CITIES),
+    "payments of one segment a hundredfold": (Fault("unit_x100", "payment", recall=0), SALARIED),
+    "draws by app a hundredfold": (
+        Fault("unit_x100", "consumption", kinds=("draw",), only=(("channel", "app"),), recall=0),
+        ALL,
+    ),
+}
+
+#: Faults of a whole source by the name of its row.
 FAULTS = {
     "repayments missing": Fault("missing_batch", "payment", kinds=("repayment",)),
     "payment feed missing": Fault("missing_batch", "payment"),
@@ -66,6 +86,7 @@ class Book:
 
     base: Path
     month: dict[str, pa.Table]
+    accounts: pa.Table
 
     @classmethod
     def made(cls, accounts: int, seed: int, folder: Path) -> "Book":
@@ -79,14 +100,15 @@ class Book:
         train(space, replace(default_settings(), folds=2), default_policy(), developer="developer")
         promote(space, None, T1, override=Override("head of credit risk", "a benchmark"))
         decide(space, as_of=T0)
-        return cls(space.root, {source: _between(table, T0, T1) for source, table in tables.items()})
+        month = {source: _between(table, T0, T1) for source, table in tables.items()}
+        return cls(space.root, month, tables["accounts"])
 
-    def decided(self, folder: Path, fault: Fault | None, *, holds: bool) -> tuple[pd.DataFrame, int]:
+    def decided(self, folder: Path, fault: Fault | None, where: Where, *, holds: bool) -> tuple[pd.DataFrame, int]:
         """Decisions at T1 on the month with a fault, and the number of holds that were opened."""
         shutil.copytree(self.base, folder / "work")
         space = Workspace(folder / "work")
         for source, table in self.month.items():
-            struck = apply_faults([fault], source, table).table if fault and fault.source == source else table
+            struck = self._struck(fault, where, table) if fault and fault.source == source else table
             write_parquet(_between(struck, None, T1), folder / "month" / source / "rows.parquet")
         if holds:
             check(space, folder / "month", loaded_at=T1 + timedelta(hours=1), max_quarantined_share=1.0)
@@ -97,6 +119,15 @@ class Book:
         rows = space.ledger.query(f"SELECT account_id, action FROM decisions WHERE as_of = '{T1}'")
         shutil.rmtree(folder)
         return rows.set_index("account_id"), opened
+
+    def _struck(self, fault: Fault, where: Where, table: pa.Table) -> pa.Table:
+        column, values = where
+        if not column:
+            return apply_faults([fault], fault.source, table).table
+        inside = self.accounts.filter(pc.is_in(self.accounts[column], pa.array(values)))["account_id"]
+        hit = pc.is_in(table["account_id"], inside.combine_chunks())
+        damaged = apply_faults([fault], fault.source, table.filter(hit)).table
+        return pa.concat_tables([damaged, table.filter(pc.invert(hit))], promote_options="default")
 
 
 def _between(table: pa.Table, since: datetime | None, until: datetime) -> pa.Table:
@@ -122,11 +153,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             book = Book.made(given.accounts, seed, folder)
-            clean, _ = book.decided(folder / "clean", None, holds=False)
-            for what, fault in {"none": None, **FAULTS}.items():
+            clean, _ = book.decided(folder / "clean", None, ALL, holds=False)
+            whole = {what: (fault, ALL) for what, fault in FAULTS.items()}
+            for what, (fault, where) in {"none": (None, ALL), **whole, **SLICED}.items():
                 faulty = replace(fault, start=SINCE, end=T1, seed=seed) if fault else None
-                without, _ = book.decided(folder / what / "without", faulty, holds=False)
-                within, opened = book.decided(folder / what / "with", faulty, holds=True)
+                without, _ = book.decided(folder / what / "without", faulty, where, holds=False)
+                within, opened = book.decided(folder / what / "with", faulty, where, holds=True)
                 row = [*harm(clean, without)[:2], *harm(clean, within), opened, len(clean)]
                 totals = pd.concat([totals, pd.DataFrame([[what, *row]])])
                 print(f"seed {seed}: {what}: {row}", flush=True)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -41,14 +41,19 @@ print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_
 """
 
 
-def run(python: str, *words: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> tuple[float, float]:
-    """Seconds of processor and MiB at most of one call of limitlens."""
-    command = [sys.executable, "-c", _STARTER, "said.txt", python, "-m", "limitlens.pipeline", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+def cost(command: Sequence[str], cwd: Path, fine: tuple[int, ...] = (0,)) -> tuple[float, float]:
+    """Seconds of processor and MiB at most of one process; what it says is then in ``said.txt``."""
+    starter = [sys.executable, "-c", _STARTER, "said.txt", *command]
+    done = subprocess.run(starter, cwd=cwd, capture_output=True, text=True, check=True)
     ended, seconds, kib = done.stdout.split()
     if int(ended) not in fine:
-        sys.exit(f"limitlens {' '.join(words)} ended with {ended}: {(cwd / 'said.txt').read_text(encoding='utf-8')}")
+        sys.exit(f"{' '.join(command)} ended with {ended}: {(cwd / 'said.txt').read_text(encoding='utf-8')}")
     return float(seconds), int(kib) / 1024
+
+
+def run(python: str, *words: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> tuple[float, float]:
+    """The cost of one call of limitlens."""
+    return cost([python, "-m", "limitlens.pipeline", *words], cwd, fine)
 
 
 def split(events: Path, out: Path) -> None:

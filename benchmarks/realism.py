@@ -1,7 +1,7 @@
-"""How like life the simulated portfolio is: `python -m benchmarks.realism DATA_FOLDER [--plot FILE]`.
+"""How like life the simulated portfolio is: `python -m benchmarks.realism DATA_FOLDER [--world honest] [--plot FILE]`.
 
 The same facts of the simulated world, of Taiwan's cards and of superlender's loans, computed by the same code from
-event tables; how hard the trap of the innocent new device is; and a picture.
+event tables; how hard the traps are; and a picture.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from limitlens.data.adapters import adapter
 from limitlens.data.calendar import add_months, data_end, month_starts
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
-from limitlens.data.world import START, simulate
+from limitlens.data.world import START, WorldSettings, named_world, simulate
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
@@ -33,6 +33,9 @@ from limitlens.pipeline.workspace import Workspace, default_policy, default_sett
 
 BUCKETS = ("current", "1-29", "30-59", "60-89", "90+")
 _BOUNDS = [-1, 0, 29, 59, 89, 100_000]
+
+#: Innocent trips with a new phone, like a takeover.
+TRIPS = ("innocent_device", "travel")
 
 #: Enough to say where a line stands.
 STANDING = replace(CATALOGUE, aggregates=(), ratios=(), shares=())
@@ -104,9 +107,9 @@ def real(name: str, data: Path, folder: Path) -> tuple[Standings, dict[str, str]
     return found, facts(found, bad, auc)
 
 
-def simulated(folder: Path, accounts: int) -> tuple[Workspace, Standings, dict[str, str]]:
+def simulated(folder: Path, accounts: int, world: WorldSettings) -> tuple[Workspace, Standings, dict[str, str]]:
     """Standings and facts of the simulated world; its model is judged out of time."""
-    simulate(folder / "events", accounts=accounts, futures=0, progress=quiet)
+    simulate(folder / "events", accounts=accounts, world=world, futures=0, progress=quiet)
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events)
     metrics = train(workspace, default_settings(), default_policy(), developer="benchmark", progress=quiet).validation[
@@ -135,7 +138,7 @@ def trap(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
     for name in CATALOGUE.columns:
         values = table[name].fillna(-1.0).astype(float)
         rows[name] = {
-            "against the trap": _auc(takeover[takeover | (cause == "innocent_device")], values),
+            "against the trap": _auc(takeover[takeover | (cause.isin(TRIPS))], values),
             "against every innocent": _auc(takeover, values),
         }
     found = pd.DataFrame.from_dict(rows, orient="index")
@@ -146,7 +149,7 @@ def trap(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
 def _struck(episodes: pd.DataFrame, when: datetime) -> pd.DataFrame:
     """Takeovers and innocent trips of the week before, and as many other lines with them as there are of both."""
     week = episodes[(episodes["begins"] < when) & (episodes["begins"] >= when - timedelta(days=7))]
-    week = week[week["cause"].isin(["takeover", "innocent_device", "phone"])].drop_duplicates("account_id")
+    week = week[week["cause"].isin(["takeover", *TRIPS, "phone"])].drop_duplicates("account_id")
     return week[["account_id", "cause"]].assign(
         as_of=pd.Timestamp(when).as_unit("us"), known_by=pd.Timestamp(when).as_unit("us")
     )
@@ -155,6 +158,19 @@ def _struck(episodes: pd.DataFrame, when: datetime) -> pd.DataFrame:
 def _auc(takeover: pd.Series, values: pd.Series) -> float:
     auc = float(roc_auc_score(takeover, values[takeover.index]))
     return max(auc, 1 - auc)
+
+
+def twins(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
+    """How well each single feature tells a first need from a cash-out two days after the opening: AUC, either way."""
+    struck = episodes[episodes["cause"].isin(["cash_out", "first_need"])]
+    when = (struck["begins"] + timedelta(days=2)).dt.ceil("D")
+    points = struck[["account_id", "cause"]].assign(as_of=when, known_by=when).reset_index(drop=True)
+    table = build_table(CATALOGUE, points[["account_id", "as_of", "known_by"]], workspace.events.relations())
+    planted = points["cause"] == "cash_out"
+    rows = {name: _auc(planted, table[name].fillna(-1.0).astype(float)) for name in CATALOGUE.columns}
+    found = pd.Series(rows, name="AUC").sort_values(ascending=False).to_frame()
+    found.attrs["counts"] = points["cause"].value_counts().to_dict()
+    return found
 
 
 def ordinary_phones(events: Path) -> pd.DataFrame:
@@ -212,11 +228,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with taiwan and superlender")
     parser.add_argument("--accounts", type=int, default=20_000)
+    parser.add_argument("--world", default="first", help="first, honest or a TOML file")
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        workspace, ours, first = simulated(folder / "simulated", given.accounts)
+        workspace, ours, first = simulated(folder / "simulated", given.accounts, named_world(given.world))
         sets, table = {"simulated": ours}, {"simulated": first}
         for name in ("taiwan", "superlender"):
             sets[name], table[name] = real(name, given.data, folder / name)
@@ -229,6 +246,10 @@ def main() -> None:
         print(f"\ntakeover or innocent, by one feature, among lines with a new device: {single.attrs['counts']}")
         print(single.head(5).round(3).to_string())
         print(f"best against every innocent: {single['against every innocent'].max():.3f}")
+        if "first_need" in set(episodes["cause"]):
+            single = twins(workspace, episodes)
+            print(f"\ncash-out or first need, by one feature, two days after the opening: {single.attrs['counts']}")
+            print(single.head(5).round(3).to_string())
     if given.plot:
         draw(sets, given.plot)
 

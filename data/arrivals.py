@@ -1,4 +1,4 @@
-"""Arrivals: how many records about the time before a moment were known at it, and how many came later."""
+"""Arrivals: the records about the time before a moment, known at it, or late."""
 
 from collections.abc import Mapping
 
@@ -40,3 +40,31 @@ def count_arrivals(points: pd.DataFrame, relations: Mapping[str, str]) -> pd.Dat
     rows = to_arrow(points.assign(row=range(len(points))), _POINTS)
     found: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
     return found.set_index(points.index)
+
+
+def late_rows(points: pd.DataFrame, relations: Mapping[str, str]) -> pd.DataFrame:
+    """The records that :func:`count_arrivals` counts as late at any of some points, each once.
+
+    Parameters
+    ----------
+    points : DataFrame
+        As there.
+    relations : mapping of source name to SQL
+
+    Returns
+    -------
+    DataFrame with ``source, event_id, kind, event_time, known_time``, in the order in which they became known
+    """
+    events = " UNION ALL ".join(
+        f"SELECT '{s}' AS source, event_id, account_id, kind, event_time, known_time FROM ({relations[s]})"
+        for s in EVENT_SOURCES
+    )
+    sql = """
+    SELECT DISTINCT source, event_id, kind, event_time, event.known_time
+    FROM points AS point JOIN events AS event ON event.account_id = point.account_id
+        AND event.event_time < point.as_of AND event.known_time < point.known_by AND event.known_time >= point.as_of
+    ORDER BY event.known_time, source, event_id
+    """
+    rows = to_arrow(points.assign(row=range(len(points))), _POINTS)
+    found: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
+    return found

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from limitlens.data.calendar import DAY
 from limitlens.data.incident import Incident
@@ -48,11 +49,12 @@ def judge(profiles: pd.DataFrame, settings: Judging, first_day: datetime, until:
         The worst first.
     """
     found: list[Incident] = []
-    for first, end in _runs(first_day, until, settings.longest_window_days):
-        for source, rows in profiles.groupby("source", sort=True):
-            panel = panel_of(rows, _day(end), settings.memory_days)
-            on = bench(panel, settings, _day(first))
-            found += _incidents(str(source), on) if on else []
+    with threadpool_limits(1, user_api="blas"):  # the matrices are small: more threads would wait for each other
+        for first, end in _runs(first_day, until, settings.longest_window_days):
+            for source, rows in profiles.groupby("source", sort=True):
+                panel = panel_of(rows, _day(end), settings.memory_days)
+                on = bench(panel, settings, _day(first))
+                found += _incidents(str(source), on) if on else []
     return sorted(_merged(found), key=lambda one: (one.state != "hold", one.p, one.scope))
 
 

@@ -37,6 +37,9 @@ _OUTLIER = 6.0
 #: Three in four squares of a standard normal number are smaller.
 _THREE_QUARTERS = 1.323
 
+#: Nine in ten are smaller.
+_NINE_IN_TEN = 1.645**2
+
 #: A count of what hardly ever comes is as spread as one row is.
 _LEAST_VARIANCE = 1.0
 
@@ -69,6 +72,15 @@ class Forecast:
     variance: FloatArray
     dispersion: FloatArray
     usual: FloatArray
+
+    def since(self, day: int) -> "Forecast":
+        """The days from a place on; what the past says stays."""
+        return replace(
+            self,
+            observed=self.observed[:, day:],
+            expected=self.expected[:, day:],
+            variance=self.variance[:, day:],
+        )
 
 
 def calendar(days: npt.NDArray[np.datetime64], *, from_end: bool = True) -> tuple[IntArray, IntArray]:
@@ -139,8 +151,11 @@ def forecast(
         expected = np.where(nearer, other, expected)
     variance = expected.copy() if unit_variance is None else exposure * unit_variance[:, None]
     made = Forecast(observed, expected, variance, np.empty(0), np.empty(0))
-    spread = kept & (np.arange(observed.shape[1]) >= np.maximum(starts[:, None] + WARM_UP_DAYS, past - SPREAD_DAYS))
-    dispersion, usual = _dispersion(made, spread, kept.sum(axis=1), longest, counts=unit_variance is None)
+    spread = kept & (np.arange(observed.shape[1]) >= starts[:, None] + WARM_UP_DAYS)
+    late = max(past - SPREAD_DAYS, 0)
+    dispersion, usual = _dispersion(
+        made.since(late), spread[:, late:], kept.sum(axis=1), longest, counts=unit_variance is None
+    )
     return replace(made, dispersion=dispersion, usual=usual)
 
 
@@ -186,9 +201,9 @@ def _expected(
     """What each day should have brought, by the days before it alone."""
     y, e = given.taught(kept)
     if given.unit_variance is not None:
-        return given.exposure * (season + _one_sided(y - e * season, e, past, gap, trend=trend))
+        return given.exposure * (season + level_before(y - e * season, e, past, gap, trend=trend))
     heard = _heard(e * season * level)
-    ahead = _one_sided(y * heard, e * season * heard, past, gap, trend=trend)
+    ahead = level_before(y * heard, e * season * heard, past, gap, trend=trend)
     return given.exposure * season * np.maximum(ahead, 0.0)
 
 
@@ -210,45 +225,24 @@ def _moving(y: FloatArray, e: FloatArray) -> FloatArray:
 
 
 def _around(x: FloatArray) -> FloatArray:
-    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
-    place = np.arange(x.shape[1])
-    last = np.minimum(place + _HALF_WIDTH + 1, x.shape[1])
-    found: FloatArray = total[:, last] - total[:, np.maximum(place - _HALF_WIDTH, 0)]
-    return found
+    return windows(running(np.pad(x, ((0, 0), (_HALF_WIDTH, _HALF_WIDTH)))), 2 * _HALF_WIDTH + 1)
 
 
-def _one_sided(y: FloatArray, e: FloatArray, past: int, gap: int, *, trend: bool) -> FloatArray:
+def level_before(y: FloatArray, e: FloatArray, past: int, gap: int, *, trend: bool) -> FloatArray:
     """Level of each day by the days at least ``gap`` before it; of the days after the past, by all of the past."""
-    fade = 0.5 ** (1 / HALF_LIFE_DAYS)
-    sums = np.zeros((5, len(y)))  # e, e·age, e·age², y, y·age
-    found = np.zeros_like(y)
-    overall = y.sum(axis=1) / np.maximum(e.sum(axis=1), 1e-9)
-    for day in range(y.shape[1]):
-        newest = min(day - gap, past - 1) if day < past else past - 1
-        if day >= past:
-            for missing in range(max(past - gap, 0), past) if day == past else ():
-                _add(sums, y, e, missing, day - missing)
-        elif newest >= 0:
-            _add(sums, y, e, newest, day - newest)
-        found[:, day] = _level(sums, overall, e, trend=trend)
-        sums[2] += 2 * sums[1] + sums[0]
-        sums[1] += sums[0]
-        sums[4] += sums[3]
-        if day < past:
-            sums *= fade
-    return found
-
-
-def _add(sums: FloatArray, y: FloatArray, e: FloatArray, day: int, age: int) -> None:
-    sums += np.stack([e[:, day], e[:, day] * age, e[:, day] * age**2, y[:, day], y[:, day] * age])
-
-
-def _level(sums: FloatArray, overall: FloatArray, e: FloatArray, *, trend: bool) -> FloatArray:
-    weight, aged, squared, rows, aged_rows = sums
-    daily = np.maximum(e.sum(axis=1) / e.shape[1], 1e-9)
+    taught, day = np.arange(past)[:, None], np.arange(y.shape[1])
+    age = day - taught
+    faded = 0.5 ** (np.arange(past) / HALF_LIFE_DAYS)
+    weights = faded[np.maximum(np.minimum(day, past) - taught - gap, 0)]
+    weights[(day < past) & (age < gap)] = 0.0
+    y, e = y[:, :past], e[:, :past]
+    overall = y.sum(axis=1, keepdims=True) / np.maximum(e.sum(axis=1, keepdims=True), 1e-9)
+    daily = np.maximum(e.sum(axis=1, keepdims=True) / len(day), 1e-9)
+    weight, rows = e @ weights, y @ weights
     mean: FloatArray = (rows + daily * overall) / (weight + daily)
     if not trend:
         return mean
+    aged, squared, aged_rows = e @ (weights * age), e @ (weights * age**2), y @ (weights * age)
     steady = weight**2 * HALF_LIFE_DAYS**2 / 4
     slope = (weight * aged_rows - aged * rows) / np.maximum(weight * squared - aged**2 + steady, 1e-9)
     slope *= np.abs(rows) / (np.abs(rows) + 50)
@@ -257,9 +251,15 @@ def _level(sums: FloatArray, overall: FloatArray, e: FloatArray, *, trend: bool)
     return found
 
 
-def windows(x: FloatArray, length: int) -> FloatArray:
-    """Sums over every run of so many days; the first ends on the last day of the first full one."""
-    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
+def running(x: FloatArray) -> FloatArray:
+    """Sums over the days before each day, and over all of them at the end."""
+    found = np.zeros((x.shape[0], x.shape[1] + 1))
+    np.cumsum(x, axis=1, out=found[:, 1:])
+    return found
+
+
+def windows(total: FloatArray, length: int) -> FloatArray:
+    """Sums over every run of so many days, from running sums; the first run begins on the first day."""
     found: FloatArray = total[:, length:] - total[:, :-length]
     return found
 
@@ -270,39 +270,26 @@ def _outliers(given: _Given, taught: BoolArray, season: FloatArray, level: Float
     near = given.exposure * (season * level if counts else season + level)
     spread = near if counts else given.exposure * np.asarray(given.unit_variance)[:, None]
     least = _LEAST_VARIANCE if counts else 1e-9
+    totals = [running(np.where(taught, x, 0.0)) for x in (given.observed - near, spread, near)]
     for length in sorted({1, min(3, longest), longest}):
-        rest, chance, around = (
-            windows(np.where(taught, x, 0.0), length) for x in (given.observed - near, spread, near)
-        )
+        rest, chance, around = (windows(total, length) for total in totals)
         off = np.where(chance > 0, rest**2 / np.maximum(chance, least), np.nan)
-        usual = np.maximum(_quantile(off, 0.75) / _THREE_QUARTERS, 1.0)
+        usual = np.maximum(_quantiles(off, 0.75)[0] / _THREE_QUARTERS, 1.0)
         struck = (off > _OUTLIER**2 * usual[:, None]) & (np.abs(rest) > 0.2 * np.abs(around))
         for shift in range(length):
             far[:, shift : shift + struck.shape[1]] |= struck
-    run = np.zeros(len(far), int)
-    length_of = np.zeros(far.shape, int)
-    for day in range(far.shape[1]):
-        run = np.where(far[:, day], run + 1, 0)
-        length_of[:, day] = run
-    for day in reversed(range(far.shape[1] - 1)):
-        length_of[:, day] = np.where(far[:, day], np.maximum(length_of[:, day], length_of[:, day + 1]), 0)
-    runs = (far & ~np.pad(far, ((0, 0), (1, 0)))[:, :-1]).sum(axis=1)
-    found: BoolArray = far & (length_of <= LONGEST_FAULT_DAYS) & (runs <= MOST_FAULTS)[:, None]
+    begins = far & ~np.pad(far, ((0, 0), (1, 0)))[:, :-1]
+    run = np.cumsum(begins).reshape(far.shape)
+    days_of = np.bincount(run.ravel(), far.ravel())
+    found: BoolArray = far & (days_of[run] <= LONGEST_FAULT_DAYS) & (begins.sum(axis=1) <= MOST_FAULTS)[:, None]
     return found
 
 
-def _high(off: FloatArray) -> FloatArray:
-    """By which factor nine in ten squared deviations stay within what chance allows; at least 1."""
-    found: FloatArray = np.maximum(_quantile(off, 0.9) / 1.645**2, 1.0)
-    return found
-
-
-def _quantile(values: FloatArray, share: float) -> FloatArray:
-    """Quantile of each row without the missing values; 0 where all are missing."""
+def _quantiles(values: FloatArray, *shares: float) -> list[FloatArray]:
+    """Quantiles of each row without the missing values; 0 where all are missing."""
     ordered, there = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)
-    place = np.clip(np.ceil(share * there).astype(int) - 1, 0, values.shape[1] - 1)
-    found: FloatArray = np.where(there > 0, ordered[np.arange(len(values)), place], 0.0)
-    return found
+    places = (np.clip(np.ceil(share * there).astype(int) - 1, 0, values.shape[1] - 1) for share in shares)
+    return [np.where(there > 0, ordered[np.arange(len(values)), place], 0.0) for place in places]
 
 
 def _dispersion(
@@ -314,11 +301,14 @@ def _dispersion(
     least = _LEAST_VARIANCE if counts else 1e-9
     found, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
     highest = np.ones(len(rest))
+    totals = [running(x) for x in (kept.astype(float), rest, chance, expected)]
     for length in range(1, longest + 1):
-        whole = windows(kept.astype(float), length) == length
-        rests, chances = windows(rest, length), windows(chance, length)
+        days, rests, chances, told = (windows(total, length) for total in totals)
+        whole = days == length
         off = np.where(whole & (chances > 0), rests**2 / np.maximum(chances, least), np.nan)
-        highest = np.maximum.reduce([highest, _high(off) * learned, _quantile(off, 1.0) / _FARTHEST**2])
+        high, farthest = _quantiles(off, 0.9, 1.0)
+        high = np.maximum(high / _NINE_IN_TEN, 1.0) * learned
+        highest = np.maximum.reduce([highest, high, farthest / _FARTHEST**2])
         found[:, length - 1] = highest
-        usual[:, length - 1] = (windows(expected, length) * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
+        usual[:, length - 1] = (told * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
     return found, usual

@@ -49,7 +49,7 @@ def complete_until(reach: dict[str, datetime]) -> datetime:
 def profiles_of(store: EventStore, settings: Judging, until: datetime) -> pd.DataFrame:
     """The profiles of all loads together, as far back as the settings remember."""
     since = (until - DAY * settings.memory_days).date()
-    found: pd.DataFrame = run_sql(daily_sql(store.profiles(), since)).to_pandas()
+    found: pd.DataFrame = run_sql(daily_sql(store.profiles(), since)).to_pandas(date_as_object=False)
     return found
 
 
@@ -69,11 +69,14 @@ def incidents_of_last_load(store: EventStore, settings: Judging) -> list[Inciden
     return judged(profiles_of(store, settings, until), store, settings, before, until) if before < until else []
 
 
-def incidents_since(store: EventStore, settings: Judging, since: datetime) -> list[Incident]:
-    """Judge all days from a midnight on, with all that has come by now."""
+def incidents_since(store: EventStore, settings: Judging, since: datetime, source: str) -> list[Incident]:
+    """Judge all days of a source from a midnight on, with all that has come by now."""
     reach = store.reach_by_load()
     until = complete_until(reach[-1]) if reach else since
-    return judged(profiles_of(store, settings, until), store, settings, since, until) if since < until else []
+    if since >= until:
+        return []
+    profiles = profiles_of(store, settings, until)
+    return judged(profiles[profiles["source"] == source], store, settings, since, until)
 
 
 def judged(

@@ -37,12 +37,9 @@ class Panel:
         """The panel with these series only."""
         return Panel([self.scopes[place] for place in places], self.counts[:, places], self.days)
 
-    def named(self, until: int | None = None) -> dict[str, FloatArray]:
-        """Counts by name; with ``until`` in the same shape, but nothing from that day on."""
-        counts = self.counts
-        if until is not None:
-            counts = np.where(np.arange(len(self.days)) < until, counts, 0.0)
-        return dict(zip(COUNTS, counts, strict=True))
+    def named(self, since: int = 0, until: int | None = None) -> dict[str, FloatArray]:
+        """Counts by name, of the days from a place on and before another."""
+        return dict(zip(COUNTS, self.counts[:, :, since:until], strict=True))
 
     def without(self, whole: int, parts: Sequence[int]) -> "Panel":
         """One series less others that are parts of it."""
@@ -84,14 +81,14 @@ def panel_of(rows: pd.DataFrame, end: np.datetime64, memory_days: int) -> Panel:
     day = rows["day"].to_numpy("datetime64[D]")
     seen = (day < end) & (day >= end - memory_days)
     rows, day = rows[seen], day[seen]
-    first = min(day, default=end)
+    first = day.min() if len(day) else end
     both = pd.concat([rows, rows.assign(kind="")])
     keys = ["kind", "slice_column", "slice_value"]
     groups = both.groupby(keys, sort=True)
-    place, at = groups.ngroup().to_numpy(), (np.concatenate([day, day]) - first).astype(int)
-    counts = np.zeros((len(COUNTS), groups.ngroups, int((end - first).astype(int))))
-    for number, name in enumerate(COUNTS):
-        np.add.at(counts[number], (place, at), both[name].fillna(0.0).to_numpy(float))
+    shape = groups.ngroups, int((end - first).astype(int))
+    at = groups.ngroup().to_numpy() * shape[1] + (np.concatenate([day, day]) - first).astype(int)
+    columns = (both[name].fillna(0.0).to_numpy(float) for name in COUNTS)
+    counts: FloatArray = np.stack([np.bincount(at, column, shape[0] * shape[1]) for column in columns])
     named = groups.size().reset_index()
     scopes = list(zip(*(named[key].tolist() for key in keys), strict=True))
-    return Panel(scopes, counts, np.arange(first, end))
+    return Panel(scopes, counts.reshape(-1, *shape), np.arange(first, end))

@@ -5,12 +5,12 @@ that no sum depends on the order of rows or threads.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from limitlens.data.contracts import Source
-from limitlens.data.engine import RunSql
+from limitlens.data.engine import Relations, RunSql
 from limitlens.data.profile_columns import COMMON, FRESH, FRESH_DAYS, KEYS, NONE, NULLS, PROFILE
 from limitlens.data.quality_settings import Slices
 from limitlens.data.quoting import quoted
@@ -98,14 +98,13 @@ def profile_load(run: RunSql, source: Source, slices: Slices, lines: pa.Table, h
     """
     columns = run("SELECT * FROM placed LIMIT 0", {}).column_names
     of_line = [n for n in lines.column_names if n != "account_id" and not any(c.name == n for c in source.columns)]
-    scan = _Scan(source, columns, [name for name in slices.of(source.name) if name in columns], of_line)
+    own = [name for name in slices.of(source.name) if name in columns]
     tables = {"line_slices": lines, "held": held}
+    scan = _coarse(run, _Scan(source, columns, own, of_line), tables, slices.max_values)
     made = dict(_tables(scan))
     for name, sql in made.items():
         run(f"CREATE TEMP TABLE {name} AS {sql}", tables)
-    counted = run(f"SELECT 0 AS nothing{_distinct(scan)} FROM fine", {}).to_pylist()[0]
-    kept = [name for name in scan.slices if counted[_slice(name)] <= slices.max_values]
-    found = run(_profile(scan, kept), {})
+    found = run(_profile(scan), {})
     for name in made:
         run(f"DROP TABLE {name}", {})
     return found.cast(PROFILE)
@@ -119,9 +118,30 @@ def _sliced(name: str) -> str:
     return quoted(_slice(name))
 
 
-def _distinct(scan: _Scan) -> str:
-    named = (_sliced(name) for name in scan.slices)
-    return "".join(f", COUNT(DISTINCT {name}) AS {name}" for name in named)
+def _coarse(run: RunSql, scan: _Scan, tables: Relations, most: int) -> _Scan:
+    """Leave out the slices of too many values first: rows grouped by those would be almost as many as before."""
+    counted = run(_counted(scan), tables).to_pylist()[0]
+    own, of_line = ([n for n in names if counted[_slice(n)] <= most] for names in (scan.own, scan.of_line))
+    return replace(scan, own=own, of_line=of_line)
+
+
+def _counted(scan: _Scan) -> str:
+    """Number of values of each slice, of accepted rows and of those held back."""
+    of_event = [f"SELECT {quoted(name)} AS value FROM placed" for name in scan.own]
+    of_line = [
+        f"SELECT {quoted(name)} AS value FROM lines LEFT JOIN line_slices USING (account_id)" for name in scan.of_line
+    ]
+    values = zip(scan.slices, [*of_event, *of_line], strict=True)
+    numbers = "".join(
+        f", (SELECT COUNT(*) FROM (SELECT COALESCE(value, '{NONE}') FROM ({rows}) GROUP BY ALL"
+        f" UNION SELECT {_sliced(name)} FROM held_back)) AS {_sliced(name)}"
+        for name, rows in values
+    )
+    return f"""
+    WITH held_back AS MATERIALIZED ({_held(scan)}),
+    lines AS MATERIALIZED (SELECT DISTINCT account_id FROM placed)
+    SELECT 0 AS nothing{numbers}
+    """
 
 
 def _tables(scan: _Scan) -> Iterator[tuple[str, str]]:
@@ -290,7 +310,7 @@ SELECT kind, {_DAY.format(row="placed")} AS day, APPROX_COUNT_DISTINCT(account_i
 """
 
 
-def _profile(scan: _Scan, kept: Sequence[str]) -> str:
+def _profile(scan: _Scan) -> str:
     """All slices of a source, one below the other."""
     figures = ["rows", "quarantined", *(name for name, _ in _figures(scan))]
     common = [name for name in COMMON if scan.has(name)]
@@ -302,7 +322,7 @@ def _profile(scan: _Scan, kept: Sequence[str]) -> str:
     )
     said = "".join(f", common_{name}, commonest_{name}" for name in common)
     return f"""
-    WITH parts AS ({" UNION ALL BY NAME ".join(_part(scan, name, figures) for name in ("", *kept))}),
+    WITH parts AS ({" UNION ALL BY NAME ".join(_part(scan, name, figures) for name in ("", *scan.slices))}),
     whole AS (SELECT '{scan.source.name}' AS source, parts.*{said} FROM parts {joins})
     SELECT {", ".join(filled)} FROM whole ORDER BY {", ".join(KEYS)}
     """

@@ -8,7 +8,7 @@ from scipy import stats
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.figures import Figure, figures
-from limitlens.data.forecast import Forecast, forecast, windows
+from limitlens.data.forecast import Forecast, forecast, running, windows
 from limitlens.data.panel import Panel
 from limitlens.data.quality_settings import Judging
 
@@ -120,7 +120,7 @@ def find_hits(on: Bench, figure: Figure) -> list[Hit]:
         found = find_hits(on.on(on.panel.some(places)), figure) if len(places) else []
         return [replace(hit, place=int(places[hit.place])) for hit in found]
     made, often = expected_of(on, figure)
-    exposure = figure.exposure(on.panel.named())
+    made, exposure = made.since(on.past), figure.exposure(on.panel.named(on.past))
     best: dict[int, Hit] = {}
     for length in range(1, on.settings.longest_window_days + 1):
         window = _Window(made, figure, often, exposure, length)
@@ -128,7 +128,7 @@ def find_hits(on: Bench, figure: Figure) -> list[Hit]:
         for place, start in zip(*np.nonzero(suspect), strict=True):
             log_p = window.log_p(place, start) + np.log(on.comparisons)
             if log_p < np.log(on.settings.warn_p) and (place not in best or log_p < best[place].log_p):
-                best[int(place)] = window.hit(int(place), int(start), float(log_p))
+                best[int(place)] = window.hit(int(place), int(start), on.past, float(log_p))
     return list(best.values())
 
 
@@ -141,10 +141,10 @@ def _looked_at(on: Bench, figure: Figure) -> BoolArray:
     if len(scopes) == 1 or figure.type == "rows":
         return np.ones(len(scopes), bool)
     of_kind = np.array([kind != "" for kind, *_ in scopes]) if figure.one_kind else np.ones(len(scopes), bool)
-    counts, past = on.panel.named(), on.panel.named(on.past)
+    counts, past = on.panel.named(on.past), on.panel.named(until=on.past)
     observed, exposure = figure.observed(counts, past), figure.exposure(counts)
     mean = figure.observed(past, past).sum(axis=1) / np.maximum(figure.exposure(past).sum(axis=1), 1e-9)
-    rest, rows = (observed - exposure * mean[:, None])[:, on.past :], exposure[:, on.past :]
+    rest, rows = running(observed - exposure * mean[:, None]), running(exposure)
     far = np.zeros(len(scopes), bool)
     for length in range(1, on.settings.longest_window_days + 1):
         off, many = np.abs(windows(rest, length)), windows(rows, length)
@@ -163,7 +163,7 @@ def expected_of(on: Bench, figure: Figure) -> tuple[Forecast, BoolArray]:
     Of a share above one half the complement is counted: what is rare has the better known chance. The second array
     says for which series.
     """
-    counts, past = on.panel.named(), on.panel.named(on.past)
+    counts, past = on.panel.named(), on.panel.named(until=on.past)
     observed, exposure = figure.observed(counts, past), figure.exposure(counts)
     often = np.zeros(len(observed), bool)
     if figure.type == "share":
@@ -212,16 +212,16 @@ def _forecast(
 
 
 class _Window:
-    """All windows of one length: how far off they are."""
+    """All windows of one length after the past: how far off they are."""
 
     def __init__(self, made: Forecast, figure: Figure, often: BoolArray, exposure: FloatArray, length: int) -> None:
         self.figure, self.often, self.length, self.made = figure, often, length, made
-        self.observed, self.expected = windows(made.observed, length), windows(made.expected, length)
-        self.rows = windows(exposure, length)
+        self.observed, self.expected, self.chance, self.rows = (
+            windows(running(x), length) for x in (made.observed, made.expected, made.variance, exposure)
+        )
         usual = np.maximum(made.usual[:, [length - 1]], 1e-9)
         grown = np.maximum(1.0, self.expected / usual) if figure.type == "rows" else 1.0
         self.dispersion = np.broadcast_to(made.dispersion[:, [length - 1]] * grown, self.observed.shape)
-        self.chance = windows(made.variance, length)
         self.variance = self.chance * self.dispersion
         self.rest = self.observed - self.expected
 
@@ -241,12 +241,12 @@ class _Window:
 
     def still_off(self, on: Bench) -> BoolArray:
         """Windows to be looked at: those that began before the first day judged are still off in the days since."""
-        begin = np.arange(self.rest.shape[1])
-        rest, chance = (_summed(x) for x in (self.made.observed - self.made.expected, self.made.variance))
-        new, end = np.maximum(begin, on.first), begin + self.length
+        begin, first = np.arange(self.rest.shape[1]), on.first - on.past
+        rest, chance = (running(x) for x in (self.made.observed - self.made.expected, self.made.variance))
+        new, end = np.maximum(begin, first), begin + self.length
         since, spread = rest[:, end] - rest[:, new], np.maximum(chance[:, end] - chance[:, new], 0.0)
         still = since * np.sign(self.rest) > 2 * np.sqrt(spread * self.made.dispersion[:, [0]])
-        found: BoolArray = (begin >= on.past) & (end > on.first) & ((begin >= on.first) | still)
+        found: BoolArray = (end > first) & ((begin >= first) | still)
         return found
 
     def log_p(self, place: int, start: int) -> float:
@@ -261,14 +261,15 @@ class _Window:
             return float(np.log(2) + stats.nbinom.logsf(observed - 1, size, chance))
         return float(np.log(2) + stats.nbinom.logcdf(observed, size, chance))
 
-    def hit(self, place: int, start: int, log_p: float) -> Hit:
-        """The window, with its figure as a person reads it."""
+    def hit(self, place: int, start: int, past: int, log_p: float) -> Hit:
+        """The window, with its figure as a person reads it, and its place among all days."""
         divisor = 1.0 if self.figure.type == "rows" else max(self.rows[place, start], 1e-9)
         observed, expected = (float(x[place, start] / divisor) for x in (self.observed, self.expected))
         if self.often[place]:
             observed, expected = 1 - observed, 1 - expected
         spread = float(np.sqrt(self.variance[place, start]) / divisor)
-        return Hit(place, self.figure, start, start + self.length, observed, expected, spread, log_p)
+        begin = past + start
+        return Hit(place, self.figure, begin, begin + self.length, observed, expected, spread, log_p)
 
 
 def change_of(on: Bench, hit: Hit, place: int) -> float:
@@ -278,10 +279,6 @@ def change_of(on: Bench, hit: Hit, place: int) -> float:
     rest = (made.observed - made.expected)[place, hit.begin : hit.end].sum()
     sign = -1.0 if often[place] else 1.0
     return float(sign * rest / max(rows[place, hit.begin : hit.end].sum(), 1e-9))
-
-
-def _summed(x: FloatArray) -> FloatArray:
-    return np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
 
 
 def share_of_rows(on: Bench, whole: int, parts: Iterable[int]) -> float:

@@ -24,6 +24,13 @@ else is null.
 
 **Direction.** `+`: default risk may only rise with it, `−`: only fall (a monotone constraint of the model).
 
+**Silence.** What becomes of a feature when its rows stop coming for longer than its window: `0`, as if nothing had been
+done; `null`, not known; `stays`, with what was known last (an average goes to it; what was never known stays null);
+`grows` with every day. A 0 that comes from silence looks safer where the direction is `+`, and riskier where it is `−`;
+no feature tells a customer at rest from a feed that stopped. That is what [holds](data-quality.md) are for: a source or
+slice that falls silent, a status that used to come every month and does not, and a row in the quarantine keep the line
+as it is.
+
 ## What the rows are
 
 | rows | one row is |
@@ -57,10 +64,11 @@ _LAYERS = ("event", "day", "week", "month", "account", "device", "network")
 
 def _section(source: str, layer: str, found: list[Listed]) -> str:
     lines = [
-        f"| `{one.name}` | {one.measures} | {one.unit} | {one.why} | {_SIGNS[one.monotone]} | {one.reason} |"
+        f"| `{one.name}` | {one.measures} | {one.unit} | {one.why} | {_SIGNS[one.monotone]} | {one.silence} "
+        f"| {one.reason} |"
         for one in found
     ]
-    head = ["| feature | measures | unit | why | direction | reason |", "|---|---|---|---|---|---|"]
+    head = ["| feature | measures | unit | why | direction | silence | reason |", "|---|---|---|---|---|---|---|"]
     return "\n".join([f"## {source.capitalize()}: {layer}\n", *head, *lines, ""])
 
 

@@ -1,9 +1,15 @@
 """What the catalogue holds, one line a column: for the command line and for ``docs/features.md``."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from limitlens.features.declarations import Aggregate, FeatureSet, LineShare, Position, Ratio
+from limitlens.features.declarations import ZERO_WHEN_EMPTY, Aggregate, FeatureSet, LineShare, Position, Ratio
 from limitlens.features.rows import ROW_SETS, Layer
+
+Silence = Literal["0", "null", "stays", "grows"]
+
+#: Columns of rows that grow with the as-of time.
+_AGES = frozenset({"days_late", "known_days"})
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class Listed:
         ``measures`` says in words how it is computed; ``reason`` is the code of the reason given to the customer.
     monotone : {-1, 0, 1}
         Direction in which default risk moves with it; 0: none is imposed.
+    silence : {"0", "null", "stays", "grows"}
+        What becomes of it when no row comes for longer than its window.
     """
 
     name: str
@@ -26,6 +34,7 @@ class Listed:
     why: str
     reason: str
     monotone: int
+    silence: Silence
 
     def matches(self, text: str) -> bool:
         """Whether some word of it contains the text."""
@@ -53,9 +62,24 @@ def listed(features: FeatureSet) -> list[Listed]:
             why=declared.why,
             reason=declared.reason,
             monotone=declared.monotone,
+            silence=_silence(features, name),
         )
         for name, declared in features.declaration_of.items()
     ]
+
+
+def _silence(features: FeatureSet, name: str) -> Silence:
+    declared = features.declaration_of[name]
+    if isinstance(declared, LineShare):
+        return _silence(features, declared.column)
+    if isinstance(declared, Ratio):
+        below = _silence(features, declared.denominator)
+        return "null" if below in {"0", "null"} else _silence(features, declared.numerator)
+    if isinstance(declared, Position):
+        return "grows" if declared.name == "dpd_days" else "stays"
+    if declared.column_name(0) == name:
+        return "grows" if declared.how.startswith("days_since") or declared.column in _AGES else "stays"
+    return "0" if declared.how in ZERO_WHEN_EMPTY else "null"
 
 
 def _measures(name: str, declared: Aggregate | Ratio | Position | LineShare) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from limitlens.limits.policy import ADVERSE, Budget
+from limitlens.limits.policy import FLAGGED, Budget
 
 #: A line this young that is closed was closed soon after it was opened.
 EARLY_DAYS = 30
@@ -100,7 +100,7 @@ def _moves(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _good(rows: pd.DataFrame) -> dict[str, Any]:
-    old, new = (rows[f"action_{side}"].isin(ADVERSE) for side in ("old", "new"))
+    old, new = (rows[f"action_{side}"].isin(FLAGGED) for side in ("old", "new"))
     good = ~rows["bad"].astype(bool)
     newly = int((good & new & ~old).sum())
     return {
@@ -112,7 +112,7 @@ def _good(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _swaps(rows: pd.DataFrame) -> pd.DataFrame:
-    old, new = (rows[f"action_{side}"].isin(ADVERSE) for side in ("old", "new"))
+    old, new = (rows[f"action_{side}"].isin(FLAGGED) for side in ("old", "new"))
     bad = rows["bad"].astype(bool)
     sets = {"both": old & new, "only old": old & ~new, "only new": new & ~old}
     found = [

@@ -12,15 +12,16 @@ import pandas as pd
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
+from limitlens.limits.state import NEVER_DAYS
 
 _CODE = {action: code for code, action in enumerate(ACTIONS)}
-_KEEP, _REVIEW, _HOLD = _CODE["keep"], _CODE["review"], _CODE["hold"]
+_KEEP, _REVIEW, _HOLD, _PAUSE = _CODE["keep"], _CODE["review"], _CODE["hold"], _CODE["pause"]
 
 #: Rows decided at a time: their working arrays stay in the cache of a core, and several cores work side by side.
 CHUNK_ROWS = 1 << 15
 
 #: What was asked for, in the bits of one number: one for each rule, one for the opening, then the code of PD.
-_OPENING_BIT, _PD_BIT = 59, 60
+_OPENING_BIT, _PD_BIT = 58, 59
 
 #: What is told when a line was opened above the band of its segment.
 OPENING_ABOVE_BAND = "opening_above_band"
@@ -45,12 +46,19 @@ class _Lines:
     age_days: IntArray
     days_since_change: IntArray
     days_since_adverse: IntArray
+    days_since_pause: IntArray
     kind: IntArray
     cuts: Mapping[str, npt.NDArray[np.int64 | np.float64]]
 
     def rows(self, rows: slice) -> "_Lines":
         """Some of the lines."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)[:-1]})
+
+    @property
+    def paused(self) -> BoolArray:
+        """Lines that wait for a second look."""
+        found: BoolArray = self.days_since_pause < NEVER_DAYS
+        return found
 
     def cut(self, name: str) -> npt.NDArray[np.int64 | np.float64]:
         """One value of each line's segment."""
@@ -142,6 +150,7 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         age_days=state["line_age_days"].to_numpy(np.int64),
         days_since_change=state["days_since_change"].to_numpy(np.int64),
         days_since_adverse=state["days_since_adverse"].to_numpy(np.int64),
+        days_since_pause=state["days_since_pause"].to_numpy(np.int64),
         kind=kind,
         cuts=cuts | {"opening": np.array([policy.opening_of(name).max_limit_cents for name in names])},
     )
@@ -162,12 +171,34 @@ def _decide(
     wanted = _by_pd(lines, policy)
     opened_above = ~lines.closed & (lines.age_days < 1) & (lines.limit_cents > lines.cut("opening"))
     code = np.where(opened_above, np.maximum(wanted, _REVIEW), wanted)
+    hard = np.full(len(code), _KEEP, np.int64)
+    soft = policy.second_look.soft_rules if policy.second_look else ()
     asked = (wanted << _PD_BIT) | (opened_above.astype(np.int64) << _OPENING_BIT)
     for bit, rule in enumerate(policy.evidence):
         fires = _fires(rule, columns, lines, policy)
         code = np.where(fires, np.maximum(code, _CODE[rule.action]), code)
+        if rule.name not in soft:
+            hard = np.where(fires, np.maximum(hard, _CODE[rule.action]), hard)
         asked |= fires.astype(np.int64) << bit
+    if policy.second_look or lines.paused.any():
+        code = _looked_at_twice(code, hard, lines, policy)
     return *_carry_out(code, lines, policy), asked
+
+
+def _looked_at_twice(code: IntArray, hard: IntArray, lines: _Lines, policy: Policy) -> IntArray:
+    """Pause what is adverse without hard evidence; lift or carry out what was paused, or leave it until its day.
+
+    A decrease that would lower nothing is no reason to pause. Lines that an earlier policy paused are due at once.
+    """
+    look = policy.second_look
+    lowers = (lines.days_since_change >= policy.timers.dwell_days) & (_lowered(lines, policy) < lines.limit_cents)
+    adverse = (code > _CODE["decrease"]) | ((code == _CODE["decrease"]) & lowers)
+    waits, paused = adverse & (hard <= _PAUSE) & ~lines.closed, lines.paused
+    found = code
+    if look:
+        found = np.where(waits & ~paused & lines.can_draw, _PAUSE, found)
+        found = np.where(waits & paused & (lines.days_since_pause < look.after_days), _KEEP, found)
+    return np.where(paused & ~adverse, _CODE["unfreeze"], found)
 
 
 def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
@@ -227,10 +258,13 @@ def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray,
     for action, stepped in (("decrease", _lowered(lines, policy)), ("increase", _raised(lines, policy))):
         limit = np.where((code == _CODE[action]) & dwelt, stepped, limit)
     limit = np.where(code == _CODE["close"], 0, limit)
-    can_draw = np.where(code >= _CODE["freeze"], False, np.where(code == _CODE["unfreeze"], True, lines.can_draw))
+    barred = (code >= _CODE["freeze"]) | (code == _PAUSE)
+    opened = (code == _CODE["unfreeze"]) | (lines.paused & (code == _CODE["decrease"]))
+    can_draw = np.where(barred, False, np.where(opened, True, lines.can_draw))
     held = lines.held & ~lines.closed
     limit, can_draw = np.where(held, lines.limit_cents, limit), np.where(held, lines.can_draw, can_draw)
     unmoved = (limit == lines.limit_cents) & (can_draw == lines.can_draw) & (code != _REVIEW)
+    unmoved &= ~(lines.paused & (code >= _CODE["freeze"]))
     code = np.where(held, _HOLD, np.where(unmoved, _KEEP, code))
     return code, limit.astype(np.int64), can_draw.astype(bool)
 

@@ -8,7 +8,8 @@ from limitlens.limits.state import STATE_TYPE
 TIME = pa.timestamp("us", tz="UTC")
 
 #: ``holds`` names the holds that touched the line, null where none did. Then the line was decided with the features as
-#: known, with those that read held rows as before the fault, and so with all that was overdue then paid.
+#: known, with those that read held rows as before the fault, and so with all that was overdue then paid. ``spared_by``
+#: names the protections that kept ``spared_action`` from being done, null where nothing was spared.
 DECISIONS = pa.schema(
     [
         ("account_id", pa.string()),
@@ -31,6 +32,9 @@ DECISIONS = pa.schema(
         ("before_fault_limit_cents", pa.int64()),
         ("if_paid_action", pa.string()),
         ("if_paid_limit_cents", pa.int64()),
+        ("spared_by", pa.list_(pa.string())),
+        ("spared_action", pa.string()),
+        ("spared_limit_cents", pa.int64()),
     ]
 )
 
@@ -38,7 +42,8 @@ DECISIONS = pa.schema(
 LATER_COLUMNS = {
     "decisions": "NULL::BIGINT[] AS holds, NULL::VARCHAR AS as_known_action, NULL::BIGINT AS as_known_limit_cents, "
     "NULL::VARCHAR AS before_fault_action, NULL::BIGINT AS before_fault_limit_cents, "
-    "NULL::VARCHAR AS if_paid_action, NULL::BIGINT AS if_paid_limit_cents",
+    "NULL::VARCHAR AS if_paid_action, NULL::BIGINT AS if_paid_limit_cents, "
+    "NULL::VARCHAR[] AS spared_by, NULL::VARCHAR AS spared_action, NULL::BIGINT AS spared_limit_cents",
     "attributions": "NULL::VARCHAR AS account_id",
 }
 

@@ -68,20 +68,39 @@ def outcome_of(decisions: pd.DataFrame, bad: pd.Series) -> Outcome:
         left to foresee.
     """
     ordered = decisions.sort_values("as_of")
+    judged = judged_lines(decisions, bad)
+    gone = judged["bad"]
+    return Outcome(
+        lines=ordered["account_id"].nunique(),
+        good=int((~gone).sum()),
+        bad=int(gone.sum()),
+        good_hit=int((judged["hit"] & ~gone).sum()),
+        bad_caught=int((judged["hit"] & gone).sum()),
+        limit_cents=int(ordered.groupby("account_id")["limit_cents"].last().sum()),
+        good_limit_cents=int(judged.loc[~gone, "limit_cents"].sum()),
+        bad_limit_cents=int(judged.loc[gone, "limit_cents"].sum()),
+    )
+
+
+def judged_lines(decisions: pd.DataFrame, bad: pd.Series) -> pd.DataFrame:
+    """What the decisions of one policy did to each line of known label.
+
+    Parameters
+    ----------
+    decisions, bad
+        As :func:`outcome_of` takes them.
+
+    Returns
+    -------
+    DataFrame indexed by account id
+        ``bad``; ``hit``: cut, frozen or closed, of a bad one before it was 30 days late; ``limit_cents``: at the end,
+        of a bad one at the last decision before that.
+    """
+    ordered = decisions.sort_values("as_of")
     late = ordered["dpd_days"] >= LATE_DAYS
     first = ordered.drop_duplicates("account_id")
     judged = bad[bad.index.isin(first.loc[first["dpd_days"] < LATE_DAYS, "account_id"])]
-    good, gone = judged.index[~judged], judged.index[judged]
-    in_time = ordered[~(late & is_among(ordered["account_id"], gone))]
+    in_time = ordered[~(late & is_among(ordered["account_id"], judged.index[judged]))]
     hit = pd.Index(in_time.loc[in_time["action"].isin(ADVERSE), "account_id"].unique())
-    at_end, before = (rows.groupby("account_id")["limit_cents"].last() for rows in (ordered, in_time))
-    return Outcome(
-        lines=len(at_end),
-        good=len(good),
-        bad=len(gone),
-        good_hit=int(good.isin(hit).sum()),
-        bad_caught=int(gone.isin(hit).sum()),
-        limit_cents=int(at_end.sum()),
-        good_limit_cents=int(at_end[good].sum()),
-        bad_limit_cents=int(before[gone].sum()),
-    )
+    limit = in_time.groupby("account_id")["limit_cents"].last().reindex(judged.index)
+    return pd.DataFrame({"bad": judged, "hit": judged.index.isin(hit), "limit_cents": limit}, judged.index)

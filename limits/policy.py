@@ -8,9 +8,13 @@ from functools import cached_property
 from math import exp
 from typing import Any, Literal
 
-#: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident.
-ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close")
+#: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident, ``pause``
+#: stops drawing until a second look.
+ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "pause", "decrease", "freeze", "close")
 ADVERSE = frozenset({"decrease", "freeze", "close"})
+
+#: What speaks against a line: done, or waiting for a second look.
+FLAGGED = ADVERSE | {"pause"}
 
 #: What a hard rule may ask for, and what a bucket of days past due may; ``keep`` stops a raise and an unfreeze.
 RULE_ACTIONS = ("review", "decrease", "freeze", "close")
@@ -116,6 +120,18 @@ class Holds:
 
 
 @dataclass(frozen=True)
+class SecondLook:
+    """Looking twice before an adverse action on PD, or on a rule whose evidence is soft.
+
+    ``after_days``: days that drawing is paused before the second look. ``soft_rules``: rules that wait for it as PD
+    does; all others act at once.
+    """
+
+    after_days: int
+    soft_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CutOffs:
     """Cut-offs on PD and limit band of one segment; ``max_monthly_inflows`` is a limit in average monthly inflows."""
 
@@ -211,14 +227,16 @@ class Policy:
     rules: tuple[Rule, ...]
     delinquency: tuple[Bucket, ...]
     holds: Holds | None
+    second_look: SecondLook | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        if self.holds is None:  # a file from before there were holds keeps its digest
-            del plain["holds"]
+        for name in ("holds", "second_look"):  # a file without the section has the digest it had before there was one
+            if plain[name] is None:
+                del plain[name]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

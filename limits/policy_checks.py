@@ -35,6 +35,21 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_names(policy, reader)
     _check_delinquency(policy, reader)
     _check_holds(policy, reader)
+    _check_second_look(policy, reader)
+
+
+def _check_second_look(policy: Policy, reader: Reader) -> None:
+    look = policy.second_look
+    if look is None:
+        return
+    if not 1 <= look.after_days <= 31:
+        raise reader.error(("second_look", "after_days"), f"after_days is {look.after_days}; expected 1 to 31.")
+    names = [rule.name for rule in policy.rules]
+    for place, name in enumerate(look.soft_rules):
+        if name not in names:
+            raise reader.error(
+                ("second_look", "soft_rules", place), f"soft_rules names {name!r}; expected some of {names}."
+            )
 
 
 def _check_holds(policy: Policy, reader: Reader) -> None:

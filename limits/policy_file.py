@@ -23,6 +23,7 @@ from limitlens.limits.policy import (
     Opening,
     Policy,
     Rule,
+    SecondLook,
 )
 from limitlens.limits.policy_checks import check_policy
 
@@ -73,6 +74,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         rules=_each(body, "rules", _rule, reader),
         delinquency=_each(body, "delinquency", _bucket, reader),
         holds=_holds(body, reader) if "holds" in body else None,
+        second_look=_second_look(body, reader) if "second_look" in body else None,
         text=text,
     )
     check_policy(policy, reader)
@@ -118,6 +120,14 @@ def _holds(body: Mapping[str, Any], reader: Reader) -> Holds:
     plain = {f.name: reader.value(values, ("holds",), f.name, f.type) for f in fields(Holds)[:-1]}
     rules = reader.array(values, ("holds", "except_rules"))
     return Holds(**plain, except_rules=tuple(str(rule) for rule in rules))
+
+
+def _second_look(body: Mapping[str, Any], reader: Reader) -> SecondLook:
+    names = [field.name for field in fields(SecondLook)]
+    values = reader.table(body["second_look"], ("second_look",), names, names)
+    days = reader.value(values, ("second_look",), "after_days", int)
+    rules = reader.array(values, ("second_look", "soft_rules"))
+    return SecondLook(days, tuple(str(rule) for rule in rules))
 
 
 def _by_segment(body: Mapping[str, Any], name: str, into: type, reader: Reader) -> dict[str, Any]:

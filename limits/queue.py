@@ -18,7 +18,7 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     ----------
     reviews : DataFrame of shape (n, ...)
         One row an account: ``account_id`` (str), ``segment``, ``pd``, ``limit_cents``, ``balance_cents`` (int64),
-        ``fired_rules`` (list of str).
+        ``fired_rules`` (list of str), ``jumped_with`` (str): which lines jumped with it, if unusually many did.
     policy : Policy
         Its ``[reviews]`` say what comes first.
 
@@ -26,14 +26,14 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     -------
     DataFrame indexed like ``reviews``
         ``place`` (int64) from 1 on; ``within_capacity`` (bool), whether the first day reaches it; ``evidence`` (bool),
-        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Of equals the larger
-        avoidable loss comes first, then the account.
+        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Lines that jumped with others come first: one
+        look at the data may settle them all. Of equals the larger avoidable loss comes first, then the account.
 
     Examples
     --------
     >>> from limitlens.pipeline import default_policy
     >>> lines = {"account_id": ["A", "B"], "segment": "salaried", "pd": [0.13, 0.17], "limit_cents": 10_000_00}
-    >>> reviews = pd.DataFrame(lines).assign(balance_cents=0, fired_rules=[["pd_review"], ["pd_review"]])
+    >>> reviews = pd.DataFrame(lines).assign(balance_cents=0, fired_rules=[["pd_review"]] * 2, jumped_with="")
     >>> review_queue(reviews, default_policy())["place"].tolist()
     [2, 1]
     """
@@ -43,6 +43,7 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     evidence = np.array([not senders.isdisjoint(fired) for fired in reviews["fired_rules"]], bool)
     keys = pd.DataFrame(
         {
+            "alone": reviews["jumped_with"].to_numpy() == "",
             "later": ~evidence if policy.reviews.rules_first else False,
             "rank": _rank(reviews, loss, policy),
             "less": -loss,

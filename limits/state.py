@@ -32,6 +32,8 @@ STATE_TYPE = pa.struct(
         ("line_age_days", pa.int64()),
         ("days_since_change", pa.int64()),
         ("days_since_adverse", pa.int64()),
+        ("paused_at", _TIME),
+        ("days_since_pause", pa.int64()),
     ]
 )
 STATE_COLUMNS = tuple(STATE_TYPE.field(i).name for i in range(STATE_TYPE.num_fields))
@@ -62,6 +64,7 @@ def first_state(lines: pd.DataFrame, holdout: BoolArray) -> pd.DataFrame:
             "opened_at": lines["opened_at"],
             "changed_at": nothing,
             "adverse_at": nothing,
+            "paused_at": nothing,
         },
         index=lines.index,
     )
@@ -74,6 +77,7 @@ def state_at(state: pd.DataFrame, as_of: pd.Series) -> pd.DataFrame:
         line_age_days=_elapsed(state["opened_at"], as_of),
         days_since_change=_elapsed(state["changed_at"], as_of),
         days_since_adverse=_elapsed(state["adverse_at"], as_of),
+        days_since_pause=_elapsed(state["paused_at"], as_of),
     )[list(STATE_COLUMNS)]
 
 
@@ -87,15 +91,21 @@ def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -
     decisions : DataFrame with ``action, limit_cents, can_draw, pd``
     as_of : Series of times
     """
-    changed = (decisions["limit_cents"] != state["limit_cents"]) | (decisions["can_draw"] != state["can_draw"])
-    adverse = changed & decisions["action"].isin(ADVERSE)
+    paused, action = state["paused_at"].notna(), decisions["action"]
+    moved = (decisions["limit_cents"] != state["limit_cents"]) | (decisions["can_draw"] != state["can_draw"])
+    # A pause moves no timer: nothing was decided yet. Its end moves that of the last change, and no dead band.
+    lifted = paused & moved & (action == "unfreeze")
+    changed = (moved & ~lifted & ~(action == "pause")) | (paused & action.isin(ADVERSE))
+    adverse = changed & action.isin(ADVERSE)
+    goes_on = paused & ~decisions["can_draw"] & ~changed
     after = state.assign(
         limit_cents=decisions["limit_cents"],
         can_draw=decisions["can_draw"],
         closed=state["closed"] | (decisions["action"] == "close"),
         pd_ref=decisions["pd"].where(changed, state["pd_ref"]),
-        changed_at=as_of.where(changed, state["changed_at"]),
+        changed_at=as_of.where(changed | lifted, state["changed_at"]),
         adverse_at=as_of.where(adverse, state["adverse_at"]),
+        paused_at=as_of.where(action == "pause", state["paused_at"].where(goes_on)),
     )
     return state_at(after, as_of)
 
@@ -113,10 +123,12 @@ def pack_state(state: pd.DataFrame) -> pa.StructArray:
 
 
 def unpack_state(packed: pa.ChunkedArray) -> pd.DataFrame:
-    """The table :func:`pack_state` packed."""
-    columns = packed.combine_chunks().flatten()
+    """The table :func:`pack_state` packed; an older one knew no pause."""
+    whole = packed.combine_chunks()
+    there = {field.name: column for field, column in zip(whole.type, whole.flatten(), strict=True)}
+    columns = [there.get(field.name, pa.nulls(len(whole), field.type)) for field in STATE_TYPE]
     state: pd.DataFrame = pa.Table.from_arrays(columns, schema=pa.schema(list(STATE_TYPE))).to_pandas()
-    return state
+    return state.assign(days_since_pause=state["days_since_pause"].fillna(NEVER_DAYS).astype(np.int64))
 
 
 def unpacked(decisions: pa.Table) -> pd.DataFrame:

@@ -7,7 +7,6 @@ from functools import cache
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.calendar import add_months
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.frames import to_arrow
 from limitlens.features.rows import Clock, Scope, tables_for
@@ -95,12 +94,12 @@ def computed_labels(
 
     Parameters
     ----------
-    points : DataFrame with ``account_id`` and ``as_of`` (month starts)
+    points : DataFrame with ``account_id`` and ``as_of``
     events : mapping with the ``payment`` relation
     known_by : datetime
         Rows known strictly before it are read.
     horizon_months : int
-        Length of the performance window.
+        Length of the performance window; from the last days of a month it ends with a shorter month.
     default_dpd_days : int
         Days past due that make a default; 90 follows CRR art. 178(1)(b).
 
@@ -110,7 +109,7 @@ def computed_labels(
         Only points whose horizon has fully elapsed at ``known_by``.
     """
     as_ofs = points["as_of"].drop_duplicates()
-    ends = {t: pd.Timestamp(add_months(t.to_pydatetime(), horizon_months)) for t in as_ofs}
+    ends = {t: t + pd.DateOffset(months=horizon_months) for t in as_ofs}
     matured = points.assign(known_by=known_by, horizon_end=points["as_of"].map(ends))
     matured = matured[matured["horizon_end"] <= known_by].sort_values(["account_id", "as_of"])
     numbers = account_numbers(matured["account_id"].unique())

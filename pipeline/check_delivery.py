@@ -1,7 +1,8 @@
 """Take in: a delivery checked against the contract and the ledger's last date, then judged by what came before it."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import QualitySettings, default_quality
 from limitlens.data.quarantine import all_mended
 from limitlens.data.rules import EARLY
+from limitlens.data.storage import write_text
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
@@ -22,6 +24,9 @@ from limitlens.pipeline.workspace import Workspace
 
 #: Sources whose rows in the quarantine hold their lines.
 _HOLDING = (ACCOUNTS.name, *EVENT_SOURCES)
+
+#: Beside the loads: what the last judgement rested on. With the same nothing is judged again.
+JUDGED = "judged.json"
 
 #: Who opens a hold that no person did.
 ACTOR = "limitlens check"
@@ -62,17 +67,31 @@ def check(
         slices=settings.slices,
         progress=progress,
     )
-    progress("judging the days that came")
-    incidents = incidents_of_last_load(workspace.events, settings.judging) if workspace.events.loads() else []
+    mark, basis = workspace.root / JUDGED, _basis(workspace, settings)
+    judged = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == basis
+    incidents: list[Incident] = []
+    if not judged:
+        progress("judging the days that came")
+        incidents = incidents_of_last_load(workspace.events, settings.judging)
     if report.load:
         lines = (lines_touched(incident, workspace.events) for incident in incidents)
         report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
     now = loaded_at or decided_until or workspace.events.latest_known()
-    _release_mended(workspace, settings, now, progress)
+    if not judged:
+        _release_mended(workspace, settings, now, progress)
     for hold in (*_holds(workspace, incidents, now), *_quarantined(workspace, decided_until)):
         if not any(_same(hold, other) for other in workspace.ledger.every_hold().values()):
             progress(f"hold {open_hold(workspace, hold)}: {scope_text(hold.scope)} since {format_time(hold.since)}")
+    if not judged:
+        write_text(basis, mark)
     return report
+
+
+def _basis(workspace: Workspace, settings: QualitySettings) -> str:
+    """What a judgement and the holds after it rest on: all loads, the settings, and what the policy says of holding."""
+    holding = asdict(workspace.policy_in_force().holding)
+    told = {"events": workspace.events.digest(), "judging": asdict(settings.judging), "holding": holding}
+    return json.dumps(told, indent=1) + "\n"
 
 
 def _same(hold: Hold, other: Hold) -> bool:
@@ -129,6 +148,6 @@ def _came(workspace: Workspace, settings: QualitySettings, hold: Hold) -> bool:
         return all_mended(workspace.events, hold.source, hold.slice_value)
     if hold.fault != "missing":
         return False
-    left = incidents_since(workspace.events, settings.judging, hold.since)
-    missing = [one for one in left if one.source == hold.source and one.fault == "missing"]
+    left = incidents_since(workspace.events, settings.judging, hold.since, hold.source)
+    missing = [one for one in left if one.fault == "missing"]
     return not any(not hold.kind or one.kind in {"", hold.kind} for one in missing)

@@ -94,12 +94,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [one for one in items if not _is_slow(one)]
         return
     files = [list(mine) for _, mine in groupby(items, key=lambda one: one.path)]
-    waiting: dict[bool, list[list[pytest.Item]]] = {True: [], False: []}
+    waiting, free = list[pytest.Item](), list[list[pytest.Item]]()
     for mine in files:
-        waiting[any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine)].append(mine)
-    # Two workers begin with half of the list each.
-    dealt = [waiting[waits][half::2] for half in (0, 1) for waits in (False, True)]
-    items[:] = [one for part in dealt for mine in part for one in mine]
+        if any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine):
+            waiting += mine
+        else:
+            free.append(mine)
+    # The second of two workers begins in the middle of the list: there, too, with tests that wait for nothing.
+    first, second = ([one for mine in free[half::2] for one in mine] for half in (0, 1))
+    room = max(len(items) // 2 - len(first), 0)
+    items[:] = [*first, *waiting[:room], *second, *waiting[room:]]
 
 
 def _is_slow(item: pytest.Item) -> bool:

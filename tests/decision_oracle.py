@@ -6,7 +6,7 @@ from typing import Any
 
 from limitlens.limits.policy import Condition, Policy
 
-SEVERITY = ["increase", "unfreeze", "keep", "review", "hold", "decrease", "freeze", "close"]
+SEVERITY = ["increase", "unfreeze", "keep", "review", "hold", "pause", "decrease", "freeze", "close"]
 HOLDS = {
     "at_least": lambda value, bound: value >= bound,
     "at_most": lambda value, bound: value <= bound,
@@ -34,7 +34,29 @@ def decide_one(line: Line, policy: Policy) -> tuple[str, int, bool, list[str]]:
     if by_pd != "keep":
         asked[f"pd_{by_pd}"] = by_pd
     action = max([by_pd, *asked.values()], key=SEVERITY.index)
+    if policy.second_look or line["days_since_pause"] < 99_999:
+        action = looked_at_twice(action, asked, line, policy)
     return *carried_out(action, line, policy), list(asked)
+
+
+def looked_at_twice(action: str, asked: Mapping[str, str], line: Line, policy: Policy) -> str:
+    look, paused = policy.second_look, line["days_since_pause"] < 99_999
+    adverse = action in {"freeze", "close"} or (
+        action == "decrease"
+        and line["days_since_change"] >= policy.timers.dwell_days
+        and lowered(line, policy) < line["limit_cents"]
+    )
+    soft = {name for name in asked if (look and name in look.soft_rules) or name.startswith("pd_")}
+    evidence = any(asked[name] in {"decrease", "freeze", "close"} for name in set(asked) - soft)
+    if line["closed"] or (not paused and not line["can_draw"]) or (not adverse and not paused):
+        return action
+    if paused and not adverse:
+        return "unfreeze"
+    if evidence:
+        return action
+    if not paused:
+        return "pause"
+    return "keep" if look and line["days_since_pause"] < look.after_days else action
 
 
 def asked_by_pd(line: Line, policy: Policy) -> str:
@@ -90,8 +112,12 @@ def carried_out(action: str, line: Line, policy: Policy) -> tuple[str, int, bool
         limit = raised(line, policy)
     elif action == "close":
         limit = 0
-    can_draw = {"freeze": False, "close": False, "unfreeze": True}.get(action, could_draw)
-    if action != "review" and (limit, can_draw) == (before, could_draw):
+    paused = line["days_since_pause"] < 99_999
+    can_draw = {"freeze": False, "close": False, "pause": False, "unfreeze": True}.get(action, could_draw)
+    if paused and action == "decrease":
+        can_draw = True
+    carried_out_now = paused and action in {"freeze", "close"}
+    if action != "review" and (limit, can_draw) == (before, could_draw) and not carried_out_now:
         action = "keep"
     return action, limit, can_draw
 

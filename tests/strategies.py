@@ -28,6 +28,7 @@ from limitlens.limits.policy import (
     Opening,
     Policy,
     Rule,
+    SecondLook,
 )
 from limitlens.limits.state import NEVER_DAYS, first_state, state_at
 from limitlens.pipeline.workspace import default_policy
@@ -175,8 +176,11 @@ def to_arrow(events: Events, accounts: Iterable[str] = ACCOUNTS) -> dict[str, pa
 LINE = {
     "pd": 0.05, "pd_ref": np.nan, "limit_cents": 10_000_00, "used": 0.5, "days_since_change": NEVER_DAYS,
     "adverse": False, "can_draw": True, "closed": False, "holdout": False, "age": 400, "segment": "salaried",
-    "dpd_days": 0, "inflow": 30_000_00, "seen": 3.0, "flag": 0.0, "mark": 0.0,
+    "dpd_days": 0, "inflow": 30_000_00, "seen": 3.0, "flag": 0.0, "mark": 0.0, "days_since_pause": NEVER_DAYS,
 }  # fmt: skip
+
+#: Days since the pause of a line that waits for a second look.
+_PAUSES = [0, 1, 4, 5, 6]
 
 _DAYS = [0, 1, 2, 5, 27, 28, 29, 30, 89, 90, 91]
 
@@ -201,6 +205,7 @@ LINES = st.lists(
             "seen": st.just(np.nan),
             "flag": st.sampled_from([np.nan, 1.0, 2.0]),
             "mark": st.sampled_from([np.nan, 1.0]),
+            "days_since_pause": st.sampled_from(_PAUSES),
         },
     ),
     min_size=1,
@@ -234,6 +239,7 @@ def line_near(random: Random, policy: Policy) -> Row:
         "seen": np.nan,
         "flag": random.choice([np.nan, 1.0, 2.0]),
         "mark": random.choice([np.nan, 1.0]),
+        "days_since_pause": random.choice(_PAUSES),
     }
     return {name: value for name, value in values.items() if random.random() < (0.15 if name == "closed" else 0.4)}
 
@@ -254,10 +260,12 @@ def book_of(lines: Sequence[Row]) -> Book:
     times = as_ofs(len(frame))
     since, age = (pd.to_timedelta(frame[name], unit="D") for name in ("days_since_change", "age"))
     changed = (times - since).where(frame["days_since_change"] < NEVER_DAYS)
+    paused = (frame["days_since_pause"] < NEVER_DAYS) & ~frame["closed"]
+    paused_at = (times - pd.to_timedelta(frame["days_since_pause"], unit="D")).where(paused)
     opened = pd.DataFrame({"limit_cents": frame["limit_cents"], "as_of": times, "opened_at": times - age})
     state = first_state(opened, frame["holdout"].to_numpy(bool)).assign(
-        pd_ref=frame["pd_ref"].astype(np.float64), can_draw=frame["can_draw"], closed=frame["closed"],
-        changed_at=changed, adverse_at=changed.where(frame["adverse"]),
+        pd_ref=frame["pd_ref"].astype(np.float64), can_draw=frame["can_draw"] & ~paused, closed=frame["closed"],
+        changed_at=changed, adverse_at=changed.where(frame["adverse"]), paused_at=paused_at,
     )  # fmt: skip
     table = pd.DataFrame(
         {
@@ -310,6 +318,7 @@ def policies(draw: st.DrawFn) -> Policy:
             for name, when in (("one", _at_least("flag", 1.0)), ("two", _at_least("flag", 2.0)))
         ),
         delinquency=draw(_buckets()),
+        second_look=draw(st.sampled_from([None, SecondLook(1), SecondLook(5, ("one",))])),
     )  # fmt: skip
 
 

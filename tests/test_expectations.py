@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from limitlens.data.expectations import judge
-from limitlens.data.forecast import forecast
+from limitlens.data.forecast import HALF_LIFE_DAYS, forecast, level_before
 from limitlens.data.profile_columns import COUNTS
 from limitlens.data.quality_settings import default_quality
 
@@ -126,6 +126,33 @@ def test_the_calendar_of_a_monthly_spike_is_learned() -> None:
     first = np.flatnonzero(days == np.datetime64("2025-12-01"))[0]
     assert made.expected[0, first] == pytest.approx(1000, rel=0.15)
     assert made.expected[0, first + 1 :].max() < 20
+
+
+def level_of_one_day(y: np.ndarray, e: np.ndarray, day: int, past: int, gap: int, *, trend: bool) -> float:
+    """The same as a loop: days of the past by their age, each with half the weight after the half-life."""
+    weight = aged = squared = rows = aged_rows = 0.0
+    for taught in range(past if day >= past else max(day - gap + 1, 0)):
+        age = day - taught
+        w = 0.5 ** (max(min(day, past) - taught - gap, 0) / HALF_LIFE_DAYS)
+        weight, aged, squared = weight + w * e[taught], aged + w * e[taught] * age, squared + w * e[taught] * age**2
+        rows, aged_rows = rows + w * y[taught], aged_rows + w * y[taught] * age
+    usual = e.sum() / len(e)
+    mean = (rows + usual * y.sum() / e.sum()) / (weight + usual)
+    if not trend or weight == 0:
+        return float(mean)
+    steady = weight**2 * HALF_LIFE_DAYS**2 / 4
+    slope = (weight * aged_rows - aged * rows) / (weight * squared - aged**2 + steady) * abs(rows) / (abs(rows) + 50)
+    return float(np.clip(mean - slope * aged / weight, min(mean / 3, 3 * mean), max(mean / 3, 3 * mean)))
+
+
+@pytest.mark.parametrize("trend", [False, True])
+def test_the_level_is_that_of_the_days_before_by_age(trend: bool) -> None:
+    past, gap, luck = 45, 7, np.random.default_rng(3)
+    y, e = luck.poisson(20 + np.arange(60.0), (2, 60)).astype(float), luck.uniform(0.5, 2.0, (2, 60))
+    y[:, past:] = e[:, past:] = 0.0
+    found = level_before(y, e, past, gap, trend=trend)
+    slow = [[level_of_one_day(y[n], e[n], day, past, gap, trend=trend) for day in range(60)] for n in range(2)]
+    np.testing.assert_allclose(found, slow, rtol=1e-9)
 
 
 @pytest.mark.parametrize("from_end", [True, False], ids=["last days of the month", "plain days"])

@@ -18,6 +18,7 @@ import sqlglot
 from sqlglot import exp
 from typer.testing import CliRunner
 
+from limitlens.data.calendar import DAY
 from limitlens.data.check import check_events
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.spark import spark_sql
@@ -221,6 +222,34 @@ def test_every_feature_is_listed_with_unit_reason_and_why() -> None:
     found = listed(CATALOGUE)
     assert len(found) >= 150
     assert all(one.unit and one.why and one.reason and one.measures for one in found)
+
+
+def test_silence_makes_of_a_feature_what_the_page_says(small_workspace: Workspace) -> None:
+    """No row of any source for 400 days, beside the day on which the rows stopped."""
+    stop = small_workspace.ledger.runs()[0].as_of
+    known = f"WHERE known_time < TIMESTAMPTZ '{stop.isoformat()}'"
+    relations = small_workspace.relations(CATALOGUE)
+    relations |= {name: f"SELECT * FROM ({relations[name]}) {known}" for name in EVENT_SOURCES}
+    accounts = small_workspace.ledger.last_decisions()["account_id"].to_pandas().iloc[:200]
+    then, later = (
+        build_table(CATALOGUE, pd.DataFrame({"account_id": accounts, "as_of": at, "known_by": at}), relations)
+        for at in (pd.Timestamp(stop).as_unit("us"), pd.Timestamp(stop + 400 * DAY).as_unit("us"))
+    )
+    goes_to = {"balance_mean_90d_cents": "balance_cents"}
+    for one in listed(CATALOGUE):
+        if one.name not in later or one.name == "balance_trend":
+            continue
+        before, after = (
+            t[name].astype(float) for t, name in ((then, goes_to.get(one.name, one.name)), (later, one.name))
+        )
+        holds = {
+            "0": (after == 0) | after.isna(),
+            "null": after.isna(),
+            "stays": (after == before) | (after.isna() & before.isna()),
+            "grows": (after >= before) | (after.isna() & before.isna()),
+        }
+        assert holds[one.silence].all(), one.name
+        assert one.silence != "0" or (after == 0).any(), one.name
 
 
 def test_the_value_of_every_feature_stands_in_its_table() -> None:

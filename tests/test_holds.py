@@ -20,6 +20,7 @@ from limitlens.data.check import check_events
 from limitlens.data.errors import InputError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.data.incidents import QUARANTINED
+from limitlens.data.quality_settings import default_quality
 from limitlens.data.quarantine import export_quarantine
 from limitlens.data.world import simulate
 from limitlens.features.catalogue import CATALOGUE
@@ -39,6 +40,7 @@ from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.held_lines import HeldLines, before_fault, with_moments
 from limitlens.pipeline.deciding.make_good import harmed, restore
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.deciding.reconcile import reconcile
 from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.deciding.silent_lines import silent_lines
@@ -49,7 +51,7 @@ from limitlens.pipeline.workspace import Workspace, default_policy, default_sett
 from tests.conftest import MadeOnce
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FIRST, SECOND = datetime(2025, 10, 1, tzinfo=UTC), datetime(2025, 11, 1, tzinfo=UTC)
+BEFORE, FIRST, SECOND = (datetime(2025, month, 1, tzinfo=UTC) for month in (9, 10, 11))
 FAULT = SECOND - timedelta(days=25)
 HOLD = Hold("payment", FAULT, SECOND, "check", "no repayment came", kind="repayment")
 ANYWAY = Override("head of credit risk", "a small book")
@@ -74,7 +76,7 @@ def deliver(world: Path, out: Path, since: datetime | None, until: datetime, *, 
 
 
 def make_books(folder: Path) -> None:
-    """A book decided in October, and the same in November: clean, with a gap, and with the gap held."""
+    """A book decided in September and October, and the same in November: clean, with a gap, and with the gap held."""
     simulate(folder / "world", accounts=700, months=12, seed=5, futures=0, start=datetime(2025, 1, 1, tzinfo=UTC))
     deliver(folder / "world", folder / "before", None, FIRST)
     deliver(folder / "world", folder / "whole", FIRST, SECOND)
@@ -85,7 +87,8 @@ def make_books(folder: Path) -> None:
     small = replace(default_settings(), n_estimators=20, folds=2, min_data_in_leaf=10)
     train(base, small, default_policy(), developer="developer")
     promote(base, None, NOW, override=ANYWAY)
-    decide(base, as_of=FIRST)
+    for as_of in (BEFORE, FIRST):
+        decide(base, as_of=as_of)
     for name, delivery in (("clean", "whole"), ("struck", "gap"), ("held", "gap")):
         shutil.copytree(base.root, folder / name)
         space = Workspace(folder / name)
@@ -208,7 +211,8 @@ def test_nothing_moves_a_line_under_a_hold(wanted: str, can_draw: bool) -> None:
     table = pd.DataFrame({"segment": ["salaried"], "balance_cents": [400_00], DATA_HOLD: [True]})
     state = pd.DataFrame(
         {"limit_cents": [1000_00], "can_draw": [can_draw], "closed": [False], "holdout": [False], "pd_ref": [np.nan],
-         "line_age_days": [400], "days_since_change": [400], "days_since_adverse": [400]}
+         "line_age_days": [400], "days_since_change": [400], "days_since_adverse": [400],
+         "days_since_pause": [NEVER_DAYS]}
     )  # fmt: skip
     row = decide_lines(table, np.array([pds.get(wanted, 0.05)]), state, default_policy()).iloc[0]
     assert (row["action"], row["limit_cents"], row["can_draw"]) == ("hold", 1000_00, can_draw)
@@ -253,7 +257,7 @@ def test_files_of_an_older_ledger_are_read(books: Path, tmp_path: Path) -> None:
     space = Workspace(tmp_path / "work")
     for path in (space.root / "decisions").glob("*.parquet"):
         table = pq.read_table(path)
-        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-7:]]), path)
+        pq.write_table(table.select([name for name in table.column_names if name not in DECISIONS.names[-10:]]), path)
     assert space.ledger.last_decisions().schema.names == DECISIONS.names
     assert replay(space) == len(space.ledger.query("SELECT * FROM decisions"))
 
@@ -360,6 +364,19 @@ def test_what_the_fault_did_is_found_and_made_good(books: Path, repaired: Worksp
     shares = repaired.ledger.query("SELECT * FROM current WHERE revision IS NOT NULL")
     moved = shares[[f"share_cents_{player}" for player in PLAYERS]].sum(axis=1)
     assert (moved == shares["limit_cents"] - shares["limit_before_cents"]).all()
+
+
+def test_reconcile_names_what_is_to_be_made_good_until_it_is(books: Path, repaired: Workspace, tmp_path: Path) -> None:
+    deliver(books / "world", tmp_path / "rest", SECOND, SECOND + timedelta(days=32))
+    found = harmed(repaired, 1)["account_id"]
+    one = found.iloc[0]
+    restore(repaired, 1, at=SECOND + timedelta(hours=3), actor="Chen Wei", reason="came late", accounts=[one])
+    check_events(tmp_path / "rest", repaired.events, decided_until=SECOND)
+    decide(repaired, as_of=SECOND + timedelta(days=31))
+    done = reconcile(repaired)
+    named = {account for account, date in done.to_make_good if date == "2025-11-01"}
+    assert named == set(found) - {one}
+    assert "to be made good" in "\n".join(done.lines())
 
 
 def test_a_notice_that_was_made_good_is_withdrawn(repaired: Workspace) -> None:
@@ -620,6 +637,20 @@ def test_a_check_killed_before_it_held_is_made_up_for_and_a_judged_slice_is_not_
     release_hold(space, number, "true", at=SECOND, actor="Chen Wei", reason="a holiday")
     check(space, books / "gap", loaded_at=SECOND + timedelta(days=2))
     assert "repayment" not in {hold.kind for hold in space.ledger.holds_in_force().values()}
+
+
+def test_a_delivery_that_brings_nothing_new_is_not_judged_again_but_by_other_settings(
+    books: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(books / "struck", tmp_path / "work")
+    shipped = default_quality()
+    stricter = replace(shipped, judging=replace(shipped.judging, warn_p=1e-3))
+    judged = []
+    for quality in (shipped, shipped, stricter):
+        told: list[str] = []
+        check(Workspace(tmp_path / "work"), books / "gap", told.append, loaded_at=NOW, quality=quality)
+        judged.append("judging the days that came" in told)
+    assert judged == [True, False, True]
 
 
 def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace, books: Path) -> None:

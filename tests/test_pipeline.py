@@ -215,7 +215,7 @@ def test_the_decision_table_has_the_documented_columns(small_workspace: Workspac
         "account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd", "fired_rules",
         "reasons", "state", "run_id", "model_version", "policy_digest", "holds", "as_known_action",
         "as_known_limit_cents", "before_fault_action", "before_fault_limit_cents", "if_paid_action",
-        "if_paid_limit_cents",
+        "if_paid_limit_cents", "spared_by", "spared_action", "spared_limit_cents",
     ]  # fmt: skip
     current = small_workspace.ledger.current()
     assert set(current["action"]) <= set(ACTIONS)

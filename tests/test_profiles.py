@@ -17,6 +17,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
 from limitlens.data.events import EventStore, stored_schema
 from limitlens.data.profile_columns import COUNTS, FRESH_DAYS, NONE
+from limitlens.data.quality_settings import Slices
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, str, Any]
@@ -188,6 +189,21 @@ def test_a_quarantined_row_counts_in_its_slice(tmp_path: Path) -> None:
         for scope in (("", ""), ("segment", "student"))
     }
     assert counted == {("", ""): 3, ("segment", "student"): 2}
+
+
+@pytest.mark.parametrize(("most", "sliced"), [(3, {"", "segment", "home_city", "counterparty"}), (2, {"", "segment"})])
+def test_a_column_of_too_many_values_is_no_slice(tmp_path: Path, most: int, sliced: set[str]) -> None:
+    """The third counterparty stands in a row held back only, the third city is that of a line without one."""
+    held = payment(2, 2, amount_cents=-1, counterparty="held")
+    rows = [payment(0, 0, counterparty="a"), payment(1, 1, counterparty="b", account_id="A1"), held]
+    rows.append(payment(3, 3, counterparty="a", account_id="A3"))
+    folder = deliver(tmp_path / "in", rows)
+    lines = [*ACCOUNTS, {**ACCOUNTS[0], "account_id": "A3", "home_city": None}]
+    pq.write_table(pa.Table.from_pylist(lines), folder / "accounts" / "rows.parquet")
+    store = EventStore(tmp_path / "work")
+    slices = Slices((), ("counterparty",), (), ("segment", "home_city"), max_values=most)
+    check_events(folder, store, slices=slices)
+    assert {column for _, _, column, *_ in profiled(store)} == sliced
 
 
 def test_a_repeat_of_a_batch_under_other_ids_is_counted(tmp_path: Path) -> None:

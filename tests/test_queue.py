@@ -28,6 +28,7 @@ REVIEWS = pd.DataFrame(
             ["burst_borrowing"],
             ["pd_review", "opening_above_band"],
         ],
+        "jumped_with": "",
     }
 )
 

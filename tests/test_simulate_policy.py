@@ -40,7 +40,7 @@ def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace)
     first = [run for run in runs if (run.model_version, run.policy_digest) == ("1", runs[0].policy_digest)]
     iteration = small_workspace.iteration("1", runs[0].policy_digest)
     steps = past_steps(small_workspace, iteration, first[0].as_of, first[-1].as_of)
-    found = simulate(iteration, steps, past_tables(small_workspace, iteration, steps))
+    found = simulate(iteration, steps, past_tables(small_workspace, iteration, steps), small_workspace)
     ids = ", ".join(f"'{run.run_id}'" for run in first)
     recorded = small_workspace.ledger.query(f"SELECT * FROM decisions WHERE run_id IN ({ids})")
     assert len(recorded) > 3_000

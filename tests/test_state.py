@@ -13,19 +13,27 @@ from limitlens.limits.policy import ACTIONS, Policy
 from limitlens.limits.state import NEVER_DAYS, first_state, in_holdout, next_state, state_at
 from tests.strategies import AS_OF, Row, as_ofs, book_of, cases
 
-_MOMENTS = ("opened_at", "changed_at", "adverse_at")
+_MOMENTS = ("opened_at", "changed_at", "adverse_at", "paused_at")
+_DAYS = ("line_age_days", "days_since_change", "days_since_adverse", "days_since_pause")
 
 
 def after(line: dict[str, Any], decision: dict[str, Any], as_of: datetime) -> dict[str, Any]:
     """State after one decision, as docs/policy.md and docs/architecture.md tell it."""
-    changed = any(line[name] != decision[name] for name in ("limit_cents", "can_draw"))
+    moved = any(line[name] != decision[name] for name in ("limit_cents", "can_draw"))
     left = line | {name: decision[name] for name in ("limit_cents", "can_draw")}
     left["closed"] = line["closed"] or decision["action"] == "close"
-    if changed:
-        left |= {"pd_ref": decision["pd"], "changed_at": as_of}
-        if decision["action"] in {"decrease", "freeze", "close"}:
+    paused, adverse = not pd.isna(line["paused_at"]), decision["action"] in {"decrease", "freeze", "close"}
+    if paused and moved and decision["action"] == "unfreeze":
+        left |= {"changed_at": as_of, "paused_at": pd.NaT}
+    elif decision["action"] == "pause":
+        left["paused_at"] = as_of
+    elif moved or (paused and adverse):
+        left |= {"pd_ref": decision["pd"], "changed_at": as_of, "paused_at": pd.NaT}
+        if adverse:
             left["adverse_at"] = as_of
-    for moment, days in zip(_MOMENTS, ("line_age_days", "days_since_change", "days_since_adverse"), strict=True):
+    if left["can_draw"] and decision["action"] != "pause":
+        left["paused_at"] = pd.NaT
+    for moment, days in zip(_MOMENTS, _DAYS, strict=True):
         left[days] = NEVER_DAYS if pd.isna(left[moment]) else (as_of - left[moment]) // timedelta(days=1)
     return left
 
@@ -54,9 +62,7 @@ def test_a_first_state_has_no_timer_but_its_age_in_whole_days(age: timedelta, da
     line = pd.DataFrame({"limit_cents": [7], "as_of": as_ofs(1), "opened_at": as_ofs(1) - age})
     (state,) = first_state(line, np.array([True])).to_dict("records")
     assert (state["limit_cents"], state["can_draw"], state["closed"], state["holdout"]) == (7, True, False, True)
-    assert [state[name] for name in ("line_age_days", "days_since_change", "days_since_adverse")] == [
-        days, NEVER_DAYS, NEVER_DAYS
-    ]  # fmt: skip
+    assert [state[name] for name in _DAYS] == [days, NEVER_DAYS, NEVER_DAYS, NEVER_DAYS]
     assert pd.isna(state["pd_ref"])
     later = state_at(first_state(line, np.array([True])), pd.Series([pd.Timestamp(AS_OF) + pd.Timedelta(days=3)]))
     assert later["line_age_days"].tolist() == [days + 3]

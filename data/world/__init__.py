@@ -2,7 +2,8 @@
 
 Customers have a latent quality, an income and a stress that move by the month; what they buy, pay and sign in from
 follows from that state and from planted causes, never from a label. Every random number belongs to one customer,
-one month and one purpose, so a cause can be taken out at its root and everything else stays as it was.
+one month and one purpose, so a cause, or an action of the lender, can be taken out at its root and everything else
+stays as it was.
 """
 
 import lazy_loader

@@ -1,7 +1,8 @@
 """Planted causes: when they strike, and what they lead to.
 
-An episode is one strike of one cause on one line. Three causes are innocent and look like others: a new phone on a
-trip like a takeover, a holiday like a burst, a late salary like lost income.
+An episode is one strike of one cause on one line. Some causes are innocent and look like others: a new phone on a trip
+like a takeover, a holiday like a burst, a late salary like lost income, a first need like a cash-out, a phone shared in
+a family like a ring.
 """
 
 from collections.abc import Callable, Collection
@@ -9,12 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
-from limitlens.data.world.fortune import DUE_DAY, Fortune, sigmoid
-from limitlens.data.world.people import FIXED, RING_DAYS
+from limitlens.data.world.fortune import Fortune, sigmoid, will_spread
+from limitlens.data.world.people import RING_DAYS
 from limitlens.data.world.scene import Scene
-from limitlens.data.world.settings import CAUSES
+from limitlens.data.world.settings import CAUSES, NEVER
 
 #: How long an episode lasts; a month where it is not named.
 _DAYS = {
@@ -24,7 +26,17 @@ _DAYS = {
     "ring_fraud": 0.8,
     "innocent_device": 7.0,
     "holiday": 7.0,
+    "first_need": 2.0,
+    "travel": 4.0,
+    "festival": 3.0,
+    "family_phone": 36_500.0,
 }
+
+#: Months with a festival: the turn of the year and the autumn.
+_FESTIVE = frozenset({1, 2, 10})
+
+#: Causes of the first days of a line.
+FIRST_DAYS = ("cash_out", "first_need")
 
 _COLUMNS = ["owner", "cause", "day", "days", "strength"]
 
@@ -57,11 +69,11 @@ def episodes(
 
     def by_chance(cause: str, tilt: FloatArray | float = 1.0) -> BoolArray:
         struck = scene.chance.below(scene.world.causes[cause].rate * tilt, cause, scene.number, scene.month.index)
-        return struck & (scene.people.opened_day < scene.month.first - 5) & (scene.number >= FIXED)
+        return struck & (scene.people.opened_day < scene.month.first - 5) & ~scene.people.fixed
 
     strikes: dict[str, Callable[[], BoolArray]] = {
         "burst_borrowing": lambda: by_chance("burst_borrowing", 2 * sigmoid(-0.9 * able)),
-        "cash_out": lambda: _cash_outs(scene),
+        "cash_out": lambda: _cash_outs(scene, fortune),
         "income_loss": lambda: lost,
         "missed_payments": lambda: by_chance("missed_payments") & (fortune.unpaid == 0),
         "takeover": lambda: by_chance("takeover"),
@@ -69,20 +81,36 @@ def episodes(
         "innocent_device": lambda: by_chance("innocent_device"),
         "holiday": lambda: by_chance("holiday"),
         "salary_delay": lambda: wait_days > 0,
+        "first_need": lambda: _first_needs(scene, fortune, able),
+        "travel": lambda: by_chance("travel"),
+        "festival": lambda: by_chance("festival", float(scene.month.of_year in _FESTIVE)),
+        "forgotten_instalment": lambda: by_chance("forgotten_instalment") & (fortune.unpaid == 0),
+        "family_phone": lambda: (
+            (scene.people.family >= 0) & scene.month.holds(np.maximum(scene.people.opened_day, 0.0))
+        ),
     }
     living, calm = fortune.gone_from > scene.month.index, np.zeros(0, np.int64)
     parts = [
         _begin(scene, cause, np.flatnonzero(strikes[cause]() & living), wait_days)
         for cause in strikes
-        if cause not in without
+        if cause not in without and scene.world.causes[cause] != NEVER
     ]
     return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else _begin(scene, CAUSES[0], calm, wait_days)
 
 
-def _cash_outs(scene: Scene) -> BoolArray:
-    chosen = scene.chance.below(scene.world.causes["cash_out"].rate, "cash_out", scene.number)
+def _cash_outs(scene: Scene, fortune: Fortune) -> BoolArray:
+    """Who takes the money of a new line and goes: those of least will, or anybody where the world knows no will."""
+    rate, spread = scene.world.causes["cash_out"].rate, will_spread(scene.world.state)
+    chosen = fortune.will < spread * ndtri(rate) if spread else scene.chance.below(rate, "cash_out", scene.number)
     chosen &= scene.people.ring < 0
-    return scene.month.holds(scene.people.opened_day) & (chosen | (scene.number < FIXED))
+    return scene.month.holds(scene.people.opened_day) & (chosen | scene.people.fixed)
+
+
+def _first_needs(scene: Scene, fortune: Fortune, able: FloatArray) -> BoolArray:
+    """Who takes a line for rent, school fees, a deposit or stock, and empties it for that; the able half plan so."""
+    needs = scene.chance.below(2 * scene.world.causes["first_need"].rate * (able > 0), "first_need", scene.number)
+    needs &= (scene.people.ring < 0) & ~_cash_outs(scene, fortune)
+    return scene.month.holds(scene.people.opened_day) & needs
 
 
 def _bust_out(scene: Scene) -> BoolArray:
@@ -103,13 +131,15 @@ def _begin(scene: Scene, cause: str, owner: IntArray, wait_days: FloatArray) -> 
     days = np.full(len(owner), _DAYS.get(cause, 30.0))
     luck = scene.chance.uniform(f"{cause} strength", number, scene.month.index)
     strength = np.minimum(severity * (0.6 + 0.8 * luck), 0.97)
-    if cause == "cash_out":
+    if cause in FIRST_DAYS:
         day = scene.people.opened_day[owner]
     elif cause == "ring_fraud":
         day = _ring_day(scene)[owner]
     elif cause == "salary_delay":
         day, days, strength = np.full(len(owner), float(scene.month.first)), wait_days[owner], wait_days[owner]
-    elif cause in {"income_loss", "missed_payments"}:
+    elif cause == "family_phone":
+        day, strength = np.maximum(scene.people.opened_day[owner], 0.0), np.full(len(owner), severity)
+    elif cause in {"income_loss", "missed_payments", "forgotten_instalment"}:
         day, strength = np.full(len(owner), float(scene.month.first)), np.full(len(owner), severity)
     return pd.DataFrame({"owner": owner, "cause": cause, "day": day, "days": days, "strength": strength})
 
@@ -118,16 +148,19 @@ def consequences(scene: Scene, fortune: Fortune, found: pd.DataFrame) -> Fortune
     """What the episodes lead to: instalments missed, debts that weigh, money never seen again."""
     number, m, count = scene.number, scene.month.index, len(scene.number)
     forgets = _of_cause(found, "missed_payments", "strength", count)
+    slips = _of_cause(found, "forgotten_instalment", "strength", count)
     burst = _of_cause(found, "burst_borrowing", "strength", count)
     cashed, taken, ring = (_of_cause(found, c, "day", count) for c in ("cash_out", "takeover", "ring_fraud"))
-    vanishes = ~np.isnan(cashed) & (scene.chance.below(0.85, "vanishes", number) | (number < FIXED))
+    planned = will_spread(scene.world.state) > 0
+    vanishes = ~np.isnan(cashed) & (planned | scene.chance.below(0.85, "vanishes", number) | scene.people.fixed)
     vanishes |= ~np.isnan(ring) | (~np.isnan(taken) & scene.chance.below(0.6, "loss is disputed", number, m))
     day = np.fmin(np.fmin(cashed, taken), ring)
-    since = np.where(day < scene.month.first + DUE_DAY - 1, m, m + 1)
+    since = np.where(day < scene.month.first + scene.people.due_day - 1, m, m + 1)
     again = scene.chance.below(np.nan_to_num(forgets), "forgets again", number, m)
     return replace(
         fortune,
         stress=fortune.stress + np.where(np.isnan(burst), 0.0, 0.9),
+        slips_in=np.where(np.isnan(slips), fortune.slips_in, m),
         forgets_until=np.where(np.isnan(forgets), fortune.forgets_until, m + 1 + again),
         gone_from=np.where(vanishes, np.minimum(since, fortune.gone_from), fortune.gone_from),
     )

@@ -45,13 +45,17 @@ class Chance:
 
     def uniform(self, purpose: str, *keys: Any) -> FloatArray:
         """Numbers in (0, 1), one for each combination of the keys (integers or int arrays, broadcast)."""
+        drawn: FloatArray = ((self.bits(purpose, *keys) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        return drawn
+
+    def bits(self, purpose: str, *keys: Any) -> npt.NDArray[np.uint64]:
+        """Numbers of 64 random bits, one for each combination of the keys."""
         start = hashlib.sha256(f"{self.seed}:{self.future}:{purpose}".encode()).digest()[:8]
         with np.errstate(over="ignore"):
             state = np.asarray(int.from_bytes(start, "little"), np.uint64)
             for key in keys:
                 state = _mixed(state + (np.asarray(key).astype(np.uint64) + np.uint64(1)) * _STEP)
-        drawn: FloatArray = ((state >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-        return drawn
+        return state
 
     def normal(self, purpose: str, *keys: Any) -> FloatArray:
         """Standard normal numbers."""

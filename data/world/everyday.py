@@ -6,7 +6,7 @@ import pandas as pd
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.fortune import sigmoid
 from limitlens.data.world.people import CATEGORIES, People, elsewhere
-from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
+from limitlens.data.world.rows import CASH, FAMILY_PHONES, RING_PHONES, hours, repeated, rows_of, whole_cents
 from limitlens.data.world.scene import Scene
 
 _PAY_DAYS = np.array([25, 10, 5, 15])
@@ -137,7 +137,8 @@ def _parties(kind: str, numbers: IntArray) -> pd.Series:
 def sign_ins(scene: Scene, phone: IntArray) -> tuple[pd.DataFrame, IntArray]:
     """Sign-ins of the month, and the phone each customer has afterwards.
 
-    Some change their phone, some travel, some mistype; the members of a ring use its phone now and then.
+    Some change their phone, some travel, some mistype; the members of a ring, and of a family, use its phone now and
+    then.
     """
     chance, people, month = scene.chance, scene.people, scene.month
     every = (people.number, month.index)
@@ -151,8 +152,14 @@ def sign_ins(scene: Scene, phone: IntArray) -> tuple[pd.DataFrame, IntArray]:
     away = chance.below(0.035, "trip", *every)[owner] & (day >= leaves[owner]) & (day < leaves[owner] + 4)
     trip = elsewhere(chance, people.city, "trip to", *every)
     shared = (people.ring[owner] >= 0) & chance.below(0.3, "ring phone", *keys)
-    own = phone[owner] + (changes[owner] & (day >= change_day[owner]))
-    seen = rows_of("login", owner, place, day, "login", device=np.where(shared, -1 - people.ring[owner], own))
+    device = np.where(
+        shared, RING_PHONES - people.ring[owner], phone[owner] + (changes[owner] & (day >= change_day[owner]))
+    )
+    if (people.family >= 0).any():
+        often = scene.world.causes["family_phone"].severity
+        at_home = (people.family[owner] >= 0) & chance.below(often, "family phone", *keys)
+        device = np.where(at_home, FAMILY_PHONES - people.family[owner], device)
+    seen = rows_of("login", owner, place, day, "login", device=device)
     seen = seen.assign(city=np.where(away, trip[owner], people.city[owner]))
     chosen = np.flatnonzero(changes)
     switch = rows_of("phone", chosen, np.zeros(len(chosen), np.int64), change_day[chosen], "device_change")

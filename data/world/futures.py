@@ -21,7 +21,7 @@ from limitlens.data.world.scene import Scene
 from limitlens.data.world.settings import TRAPS
 
 #: Causes that lead to no default, or are drawn apart.
-_HARMLESS = TRAPS | {"income_loss", "cash_out"}
+_HARMLESS = TRAPS - {"forgotten_instalment"} | {"income_loss", "cash_out"}
 
 
 def default_probability(
@@ -60,7 +60,7 @@ def default_probability(
             struck = episodes(scene, able, state, lost=lost, wait_days=calm, without=_HARMLESS)
             state = consequences(scene, state, struck)
             payment = pay(scene, state, able)
-            reached |= defaults_in(state, payment, scene.month.index, month_days)[0]
+            reached |= defaults_in(scene.people, state, payment, scene.month.index, month_days)[0]
             state = replace(state, unpaid=unpaid_after(state, payment, billed))
         bad += reached
     return bad / futures

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
-from limitlens.data.world.causes import consequences, episodes
+from limitlens.data.world.answers import answer, settled
+from limitlens.data.world.causes import FIRST_DAYS, consequences, episodes
 from limitlens.data.world.chance import Chance
+from limitlens.data.world.decisions import between
 from limitlens.data.world.everyday import interest, salary_waits, sign_ins, spending, transfers
 from limitlens.data.world.fortune import (
-    DUE_DAY,
     Fortune,
     Payment,
     ability,
@@ -23,6 +24,8 @@ from limitlens.data.world.fortune import (
     sigmoid,
     unpaid_after,
 )
+from limitlens.data.world.line import Line, after_actions, first_line, not_passed_on, refused
+from limitlens.data.world.mechanisms import State
 from limitlens.data.world.people import People
 from limitlens.data.world.rows import rows_of
 from limitlens.data.world.scene import Scene
@@ -43,6 +46,7 @@ class Lives:
     """
 
     fortune: Fortune
+    line: Line
     balance_cents: IntArray
     phone: IntArray
     unpaid_cents: IntArray
@@ -50,19 +54,23 @@ class Lives:
 
 @dataclass(frozen=True)
 class Lived:
-    """What one month brought: the next state, rows by source, episodes, and who defaulted when (days, else NaN)."""
+    """What one month brought: the next state, rows by source, episodes, and who defaulted when (days, else NaN).
+
+    ``answers``: ``owner, day, answer`` to what the lender did.
+    """
 
     lives: Lives
     rows: dict[str, pd.DataFrame]
     episodes: pd.DataFrame
     default_day: FloatArray
+    answers: pd.DataFrame
 
 
-def born(chance: Chance, people: People, months: int) -> Lives:
+def born(chance: Chance, people: People, state: State, months: int) -> Lives:
     """State before the first month."""
     count = len(people.number)
     none = np.zeros(count, np.int64)
-    return Lives(birth(chance, people), none, none, np.zeros((count, months), np.int64))
+    return Lives(birth(chance, people, state), first_line(people), none, none, np.zeros((count, months), np.int64))
 
 
 def billed(people: People, lives: Lives, month_first: int) -> BoolArray:
@@ -79,6 +87,7 @@ def lived(
     scene: Scene,
     lives: Lives,
     *,
+    acted: pd.DataFrame,
     economy_now: float,
     month_days: list[int],
     without: Collection[str] = (),
@@ -87,6 +96,8 @@ def lived(
 
     Parameters
     ----------
+    acted : DataFrame
+        What the lender did to these customers, as :func:`limitlens.data.world.decisions.owned` gives it.
     economy_now : float
         State of the economy.
     month_days : list of int
@@ -103,29 +114,47 @@ def lived(
     )
     found = episodes(scene, able, fortune, lost=lost, wait_days=wait, without=without)
     fortune = consequences(scene, fortune, found)
+    before_first = month_days[scene.month.index - 1] if scene.month.index else -1
+    to_answer, acting = between(acted, scene.month, before_first)
+    answered = answer(scene, fortune, lives.line, to_answer, able=able, owing=lives.balance_cents > 0)
+    fortune, able = answered.fortune, answered.able
+    scene = _as_they_now_are(scene, answered.line)
     owing = billed(scene.people, lives, scene.month.first)
-    payment = pay(scene, fortune, able)
-    reached, day = defaults_in(fortune, payment, scene.month.index, month_days)
+    payment = settled(pay(scene, fortune, able), fortune, answered.settles)
+    reached, day = defaults_in(scene.people, fortune, payment, scene.month.index, month_days)
     bills, paid, unpaid_cents = _instalments(scene, lives, payment, owing, able=able, wait_days=wait)
-    quiet = (fortune.gone_from < scene.month.index) | (lives.fortune.unpaid >= _STOPS_AT)
+    quiet = (fortune.gone_from < scene.month.index) | (lives.fortune.unpaid >= _STOPS_AT) | answered.line.left
     bought, left_cents = _spending(scene, lives, found, able, quiet)
     marks = traces(scene, found, left_cents, lives.phone)
     bought = pd.concat([bought, marks.consumption], ignore_index=True)
+    stopped = refused(bought, acting, lives.balance_cents)
+    passed_on = not_passed_on(marks.payment, bought, stopped) if stopped.any() else marks.payment
+    bought = bought[~stopped]
     poor = np.where(fortune.poor_until > scene.month.index, 1 - scene.world.causes["income_loss"].severity, 1.0)
+    poor = poor * np.exp(scene.world.state.income_shows * fortune.drift)
     moved = transfers(scene, able, income_share=poor, wait_days=wait)
     seen, phone = _sign_ins(scene, lives.phone, found, quiet)
     rows = {
         "consumption": bought,
-        "payment": pd.concat([bills, paid, moved, marks.payment], ignore_index=True),
+        "payment": pd.concat([bills, paid, moved, passed_on], ignore_index=True),
         "device": pd.concat([seen, marks.device], ignore_index=True),
     }
     after = Lives(
         replace(fortune, unpaid=unpaid_after(fortune, payment, owing)),
+        after_actions(answered.line, acting),
         np.maximum(lives.balance_cents + _borrowed(bought, scene.people) - _sum(paid, scene.people), 0),
         phone,
         unpaid_cents,
     )
-    return Lived(after, rows, found, np.where(reached & owing, day, np.nan))
+    return Lived(after, rows, found, np.where(reached & owing, day, np.nan), answered.rows)
+
+
+def _as_they_now_are(scene: Scene, line: Line) -> Scene:
+    """The scene with what the lender's actions made of its people."""
+    due_share = np.where(line.left, 1.0, scene.people.due_share)
+    return replace(
+        scene, people=replace(scene.people, activity=scene.people.activity * line.appetite, due_share=due_share)
+    )
 
 
 def _sum(rows: pd.DataFrame, people: People) -> IntArray:
@@ -141,8 +170,8 @@ def _spending(
     scene: Scene, lives: Lives, found: pd.DataFrame, able: FloatArray, quiet: BoolArray
 ) -> tuple[pd.DataFrame, IntArray]:
     """Everyday consumption with interest, and what it leaves of the limit; a line emptied at once has none."""
-    emptied = np.isin(np.arange(len(quiet)), found.loc[found["cause"] == "cash_out", "owner"])
-    free = np.maximum(scene.people.limit_cents - lives.balance_cents, 0)
+    emptied = np.isin(np.arange(len(quiet)), found.loc[found["cause"].isin(FIRST_DAYS), "owner"])
+    free = np.maximum(np.where(lives.line.can_draw, lives.line.limit_cents, 0) - lives.balance_cents, 0)
     bought = spending(scene, able, np.where(quiet | emptied, 0, free))
     left = np.maximum(free - _sum(bought[bought["kind"] != "refund"], scene.people), 0)
     revolved = np.where((scene.people.due_share < 1) | (lives.fortune.unpaid > 0), lives.balance_cents, 0)
@@ -152,8 +181,8 @@ def _spending(
 def _sign_ins(scene: Scene, phone: IntArray, found: pd.DataFrame, quiet: BoolArray) -> tuple[pd.DataFrame, IntArray]:
     """Everyday sign-ins: none of those who are gone, none at home of those on a trip with a new phone."""
     rows, later = sign_ins(scene, phone)
-    trips = found[found["cause"] == "innocent_device"].set_index("owner")["day"]
-    first_lines = found.loc[found["cause"] == "cash_out", "owner"]
+    trips = found[found["cause"].isin(["innocent_device", "travel"])].groupby("owner")["day"].min()
+    first_lines = found.loc[found["cause"].isin(FIRST_DAYS), "owner"]
     begun = rows["owner"].map(trips)
     rows = rows[~(quiet[rows["owner"]] | rows["owner"].isin(first_lines) | (begun <= rows["day"]))]
     later = later.copy()
@@ -174,13 +203,13 @@ def _instalments(
     owed = np.flatnonzero(owing)
     unbilled = _unbilled(lives)
     due = np.maximum(scene.people.due_share * unbilled, np.minimum(unbilled, _MIN_DUE_CENTS))
-    due_day = float(scene.month.first + DUE_DAY - 1)
-    nothing = np.zeros(len(owed), np.int64)
-    bills = rows_of("due", owed, nothing, np.full(len(owed), due_day), "due", instalment=scene.month.index)
+    due_day: FloatArray = scene.month.first + scene.people.due_day[owed].astype(np.float64) - 1
+    bills = rows_of("due", owed, np.zeros(len(owed), np.int64), due_day, "due", instalment=scene.month.index)
     bills = bills.assign(amount_cents=due[owed].astype(np.int64), known_day=scene.month.first + 1 / 24)
     open_now = payment.missed | payment.catches_up
     current = bills[~open_now[owed]].drop(columns="known_day")
-    paid = pd.concat([_repaid(scene, current, able, wait_days), _arrears(scene, lives, payment)], ignore_index=True)
+    repaid = _repaid(scene, current, able, wait_days, payment.reminded)
+    paid = pd.concat([repaid, _arrears(scene, lives, payment)], ignore_index=True)
     keys = (scene.number[paid["owner"]], scene.month.index, paid["place"], paid["instalment"] + 1)
     paid["instalment"] = paid["instalment"].where(~scene.chance.below(0.06, "no reference", *keys), -1)
     unpaid = lives.unpaid_cents.copy()
@@ -192,15 +221,24 @@ def _instalments(
     return bills, paid, unpaid
 
 
-def _repaid(scene: Scene, bills: pd.DataFrame, able: FloatArray, wait_days: FloatArray) -> pd.DataFrame:
-    """The instalment of the month, early or late, at once or in two parts; late salary makes late payers."""
+def _repaid(
+    scene: Scene, bills: pd.DataFrame, able: FloatArray, wait_days: FloatArray, reminded: BoolArray
+) -> pd.DataFrame:
+    """The instalment of the month, early or late, at once or in two parts; late salary makes late payers.
+
+    Nobody pays before the month, in which the lender bills it; who had to be reminded pays within five days of that.
+    """
     owner = bills["owner"].to_numpy()
     number, m = scene.number[owner], scene.month.index
     late = scene.chance.uniform("pays late", number, m) < sigmoid(-2.3 - 0.85 * able[owner])
     delay = 1 - 5.0 * np.log(scene.chance.uniform("pays how late", number, m))
-    days = np.where(late, delay, -0.1 - 8.9 * scene.chance.uniform("pays how early", number, m))
+    earliest = np.minimum(8.9, scene.people.due_day[owner] - 1.2)
+    days = np.where(late, delay, -0.1 - earliest * scene.chance.uniform("pays how early", number, m))
     waits = (wait_days[owner] > 0) & scene.chance.below(0.7, "needs the salary", number, m)
     days = np.minimum(np.where(waits, np.maximum(days, wait_days[owner] - 3), days), 26.0)
+    if scene.world.reminder is not None:
+        soon = scene.world.reminder.after_days + 5 * scene.chance.uniform("after the reminder", number, m)
+        days = np.where(reminded[owner], soon, days)
     rows = bills.assign(stream="repay", kind="repayment", day=bills["day"] + days)
     halves = scene.chance.below(0.03, "in two parts", number, m)
     half = rows["amount_cents"] // 2

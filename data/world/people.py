@@ -25,9 +25,11 @@ _CITY_CROWDING = 1.6
 #: Salaried customers share this many employers.
 EMPLOYERS = 300
 
-#: The two-day case, whatever the seed: the first lines open on one day of the last month, and are drawn in cash.
-FIXED = 6
+#: The two-day case, whatever the seed: the first lines open on this day of the last month, and are drawn in cash.
 _FIXED_DAY = 11 + 10 / 24
+
+#: So many neighbouring accounts can be one family.
+_FAMILY = 3
 
 #: A ring lives among this many neighbouring accounts, and takes in one in thirty of them.
 RING_SPAN = 400
@@ -41,22 +43,27 @@ RING_DAYS = 25
 class People:
     """Facts of n customers with one line each; arrays of shape (n,), times in days since the start.
 
-    ``employer`` and ``ring`` are -1 where there is none. ``due_share`` is the part of the balance that falls due each
-    month: 1 for lines paid in full, less for lines paid in instalments.
+    ``employer``, ``ring`` and ``family`` are -1 where there is none. ``means`` is the lasting part of the ability to
+    pay. ``due_share`` is the part of the balance that falls due each month, on ``due_day``: 1 for lines paid in full,
+    less for lines paid in instalments.
     """
 
     number: IntArray
     segment: IntArray
     income_cents: FloatArray
     quality: FloatArray
+    means: FloatArray
     activity: FloatArray
     limit_cents: IntArray
     due_share: FloatArray
+    due_day: IntArray
     opened_day: FloatArray
     city: IntArray
     favourite: IntArray
     employer: IntArray
     ring: IntArray
+    family: IntArray
+    fixed: BoolArray
     age: IntArray
     sex: IntArray
 
@@ -78,11 +85,16 @@ def draw_people(chance: Chance, world: WorldSettings, number: IntArray, month_da
     month_days : list of int
         Day on which each month begins, and the day on which the last one ends.
     """
+    portfolio, state = world.portfolio, world.state
     segment = np.searchsorted(_SEGMENT_BOUNDS, chance.uniform("segment", number))
-    income = _MEDIAN_INCOME_CENTS[segment] * np.exp(_INCOME_SPREAD[segment] * chance.normal("income", number))
+    fixed = number < portfolio.two_day_cases
+    ring = np.where(fixed, -1, _rings(chance, world, number))
+    family = np.where(fixed | (ring >= 0), -1, _families(chance, world, number))
+    city = _city(chance, "city", np.where(family >= 0, _FAMILY * family, number))
+    fortune = _INCOME_SPREAD[segment] * chance.normal("income", number)
+    fortune = fortune + portfolio.city_income_spread * chance.normal("city income", city)
+    income = _MEDIAN_INCOME_CENTS[segment] * np.exp(fortune)
     quality = chance.normal("quality", number)
-    ring = _rings(chance, world, number)
-    fixed = number < FIXED
     quality = np.where(fixed, 1.0, np.where(ring >= 0, 0.8, quality))
     seen_quality = 0.6 * quality + 0.8 * chance.normal("seen quality", number)
     limit = np.ceil(np.clip(income * (1.5 + 0.5 * seen_quality), 50_000, 20_000_000) / 10_000) * 10_000
@@ -92,14 +104,18 @@ def draw_people(chance: Chance, world: WorldSettings, number: IntArray, month_da
         segment=segment,
         income_cents=income,
         quality=quality,
+        means=state.quality_weight * quality + state.income_weight * fortune,
         activity=np.where(chance.below(0.12, "dormant", number), 0.08, np.exp(0.5 * chance.normal("active", number))),
         limit_cents=np.where(fixed, (number + 2) * 500_000, limit).astype(np.int64),
         due_share=np.where(full, 1.0, np.where(chance.below(0.5, "long plan", number), 0.12, 0.25)),
-        opened_day=_openings(chance, number, ring, month_days),
-        city=_city(chance, "city", number),
+        due_day=np.array(portfolio.due_days)[chance.pick(len(portfolio.due_days), "due day", number)],
+        opened_day=_openings(chance, number, ring, fixed, month_days),
+        city=city,
         favourite=chance.pick(len(CATEGORIES) - 1, "favourite", number),
         employer=np.where(segment == 0, chance.pick(EMPLOYERS, "employer", number), -1),
         ring=ring,
+        family=family,
+        fixed=fixed,
         age=np.clip(_AGE[segment] + 8 * chance.normal("age", number), 18, 75).astype(np.int64),
         sex=chance.pick(2, "sex", number),
     )
@@ -120,15 +136,21 @@ def _rings(chance: Chance, world: WorldSettings, number: IntArray) -> IntArray:
     """Ring of each account, -1 for none: some neighbourhoods have one."""
     group = number // RING_SPAN
     active = chance.below(min(1.0, world.causes["ring_fraud"].rate / _RING_SHARE), "ring", group)
-    member = active & chance.below(_RING_SHARE, "ring member", number) & (number >= FIXED)
+    member = active & chance.below(_RING_SHARE, "ring member", number)
     return np.where(member, group, -1)
 
 
-def _openings(chance: Chance, number: IntArray, ring: IntArray, month_days: list[int]) -> FloatArray:
+def _families(chance: Chance, world: WorldSettings, number: IntArray) -> IntArray:
+    """Family of each account, -1 for none: neighbours who share a phone."""
+    group = number // _FAMILY
+    return np.where(chance.below(world.causes["family_phone"].rate, "family", group), group, -1)
+
+
+def _openings(chance: Chance, number: IntArray, ring: IntArray, fixed: BoolArray, month_days: list[int]) -> FloatArray:
     """Six in ten are there at the start; the others open every month; rings open within weeks."""
     stock: BoolArray = chance.below(0.6, "stock", number)
     old = -5 - 725 * chance.uniform("age of the line", number)
     new = chance.uniform("opening", number) * (month_days[-1] - 4)
     ring_opens = chance.uniform("ring opens", ring + 1) * month_days[-1] * 0.7
     opened = np.where(ring >= 0, ring_opens + RING_DAYS * chance.uniform("joins", number), np.where(stock, old, new))
-    return np.where(number < FIXED, month_days[-2] + _FIXED_DAY, opened)
+    return np.where(fixed, month_days[-2] + _FIXED_DAY, opened)

@@ -1,5 +1,6 @@
 """Rows of events: counts become rows, shares of a day become hours, rows become Arrow tables of the contract."""
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -11,11 +12,15 @@ import pyarrow.compute as pc
 from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.data.contracts import SOURCES
 from limitlens.data.events import ARROW_TYPES
+from limitlens.data.world.chance import Chance
 from limitlens.data.world.people import CATEGORIES, CITIES, PLACES
 from limitlens.data.world.scene import Scene
 
 #: Category of what is not bought.
 CASH = -1
+
+#: Phones of rings, and of families, are numbered downwards from here; those of customers upwards from 0.
+RING_PHONES, FAMILY_PHONES = -1, -1_000_000_001
 
 _TIME = pa.timestamp("us", tz="UTC")
 _DAY_US = 86_400_000_000
@@ -63,7 +68,8 @@ def to_table(scene: Scene, source: str, rows: pd.DataFrame, start: datetime) -> 
     account = pa.array(scene.people.names()).take(pa.array(owner))
     seconds = (rows["day"].to_numpy(np.float64) * 86_400).astype(np.int64)
     happened = int(start.timestamp()) * 1_000_000 + seconds * 1_000_000
-    ids = _event_ids(rows, account, scene.month.index)
+    opaque = scene.world.portfolio.opaque_ids
+    ids = _opaque_ids(scene, rows) if opaque else _event_ids(rows, account, scene.month.index)
     lag = 1 + scene.chance.pick(119, f"lag {source}", scene.number[owner], scene.month.index, rows["place"], seconds)
     known = happened + lag * 60_000_000
     if "known_day" in rows:
@@ -90,6 +96,9 @@ def to_table(scene: Scene, source: str, rows: pd.DataFrame, start: datetime) -> 
         columns["instalment_id"] = _instalment_ids(rows["instalment"], account)
     if "device" in rows:
         columns["device_id"] = _device_ids(rows["device"].to_numpy(np.int64), account)
+    for name, word in (("device_id", "phone"), ("counterparty", "party")) if opaque else ():
+        if name in columns:
+            columns[name] = _hashed(scene.chance, columns[name], word)
     if "amount_cents" in rows:
         columns["amount_cents"] = pa.array(rows["amount_cents"].to_numpy(np.int64))
     declared = SOURCES[source].columns
@@ -115,7 +124,28 @@ def _instalment_ids(month: pd.Series, account: pa.Array) -> pa.Array:
 def _device_ids(device: IntArray, account: pa.Array) -> pa.Array:
     """Id of a phone; the phones of a ring are its members' together."""
     owner = pc.if_else(pa.array(device < 0), pa.scalar("ring"), account)
+    owner = pc.if_else(pa.array(device <= FAMILY_PHONES), pa.scalar("family"), owner)
     return pc.binary_join_element_wise("phone", owner, pa.array(np.abs(device)).cast(pa.string()), "-")
+
+
+def _opaque_ids(scene: Scene, rows: pd.DataFrame) -> pa.Array:
+    """Ids such as ``9120371200354411``: hashes of what the others spell out."""
+    codes, streams = pd.factorize(rows["stream"])
+    stream = np.array([_number_of(word) for word in streams], np.uint64)[codes]
+    number = scene.number[rows["owner"].to_numpy(np.int64)]
+    return pa.array(scene.chance.bits("event", number, scene.month.index, stream, rows["place"])).cast(pa.string())
+
+
+def _hashed(chance: Chance, words: pa.Array, word: str) -> pa.Array:
+    """Words such as ``phone-9120371200354411`` instead of telling ones; null stays null."""
+    coded = words.dictionary_encode()
+    numbers = chance.bits(word, np.array([_number_of(text) for text in coded.dictionary.to_pylist()], np.uint64))
+    named = pc.binary_join_element_wise(word, pa.array(numbers).cast(pa.string()), "-")
+    return named.take(coded.indices)
+
+
+def _number_of(word: str) -> int:
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
 
 
 def _words(values: pd.Series) -> pa.Array:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream, write_parquet
 from limitlens.data.world import truth
 from limitlens.data.world.chance import Chance
+from limitlens.data.world.decisions import lender_actions, owned
 from limitlens.data.world.feed import planned_faults
 from limitlens.data.world.fortune import economy
 from limitlens.data.world.futures import default_probability
@@ -57,6 +58,7 @@ class _Setting:
     month_days: list[int]
     economy: FloatArray
     without: frozenset[str]
+    actions: pd.DataFrame
 
     def scene(self, people: People, index: int) -> Scene:
         first, end = self.month_days[index : index + 2]
@@ -66,11 +68,13 @@ class _Setting:
 
 @dataclass
 class _Chunk:
-    """Customers and where they stand; ``lives`` moves on from month to month."""
+    """Customers, what the lender does to them, and where they stand; ``lives`` moves on from month to month."""
 
     people: People
+    acted: pd.DataFrame
     lives: Lives
     default_day: FloatArray
+    answers: list[pd.DataFrame]
 
 
 def simulate(
@@ -82,6 +86,7 @@ def simulate(
     start: datetime = START,
     world: WorldSettings | None = None,
     without: Collection[str] = (),
+    decisions: pd.DataFrame | None = None,
     chunk_accounts: int = CHUNK_ACCOUNTS,
     futures: int = FUTURES,
     progress: Progress = silent,
@@ -102,6 +107,9 @@ def simulate(
         Default: the one that ships with limitlens.
     without : collection of str
         Causes taken out at their root; every other random number stays as it was.
+    decisions : DataFrame with ``account_id, as_of, action, limit_cents, can_draw``, optional
+        What the lender decided, as `limitlens ledger export` writes it. Customers react where the world says how. The
+        world before a decision is the same with and without it.
     chunk_accounts : int
         Customers held in memory at a time; changes no byte.
     futures : int
@@ -114,26 +122,32 @@ def simulate(
     ConfigError
         ``without`` names an unknown cause.
     InputError
-        ``out`` holds files of another run that this one would not replace.
+        ``out`` holds files of another run that this one would not replace, or ``decisions`` are not about this world.
     """
     if unknown := sorted(set(without) - set(CAUSES)):
         raise ConfigError(f"unknown causes {unknown}; expected some of {', '.join(CAUSES)}.")
     _expect_no_other(out, months)
-    setting = _setting(seed, world or default_world(), start, months, frozenset(without))
     numbers = np.arange(accounts) if isinstance(accounts, int) else np.array(sorted(accounts))
+    actions = lender_actions(decisions, numbers, start, add_months(start, months))
+    setting = _setting(seed, world or default_world(), start, months, without=frozenset(without), actions=actions)
     chunks = [
         _born(setting, numbers[first : first + chunk_accounts]) for first in range(0, len(numbers), chunk_accounts)
     ]
     counts = {"accounts": _write_accounts(out / "accounts" / "accounts.parquet", chunks, start)}
     episodes, standings = _write_months(setting, chunks, out, counts, futures=futures, progress=progress)
     truth.write_truth(episodes, out / "truth" / "episodes.parquet")
-    if futures:
+    if futures or decisions is not None:
         for month in range(months, months + truth.HORIZON_MONTHS):
             for chunk in chunks:
                 _pass(setting, chunk, month)
         days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
+        truth.write_truth(truth.lines(days, episodes, start), out / "truth" / "lines.parquet")
+    if futures:
         found = truth.outcomes(standings, days, setting.month_days, start)
         truth.write_truth(found, out / "truth" / "outcomes.parquet")
+    if decisions is not None:
+        found = pd.concat([_judged(setting, chunk) for chunk in chunks], ignore_index=True)
+        truth.write_truth(truth.actions(found, episodes, start), out / "truth" / "actions.parquet")
     return SimulationReport(counts, dict(sorted(Counter(episodes["cause"]).items())))
 
 
@@ -189,18 +203,22 @@ def _streams(stack: ExitStack, files: Mapping[str, tuple[pa.Schema, Path]]) -> d
     return {name: stack.enter_context(parquet_stream(schema, path)) for name, (schema, path) in files.items()}
 
 
-def _setting(seed: int, world: WorldSettings, start: datetime, months: int, without: frozenset[str]) -> _Setting:
+def _setting(
+    seed: int, world: WorldSettings, start: datetime, months: int, *, without: frozenset[str], actions: pd.DataFrame
+) -> _Setting:
     ahead = months + truth.HORIZON_MONTHS + 1
     month_days = [(add_months(start, k) - start).days for k in range(ahead + 1)]
     chance = Chance(seed)
-    return _Setting(chance, world, start, months, month_days, economy(chance, ahead), without)
+    return _Setting(chance, world, start, months, month_days, economy(chance, ahead), without, actions)
 
 
 def _born(setting: _Setting, numbers: IntArray) -> _Chunk:
     opening_days = setting.month_days[: setting.months + 1]
     people = draw_people(setting.chance, setting.world, numbers, opening_days)
-    lives = born(setting.chance, people, len(setting.month_days))
-    return _Chunk(people, lives, np.full(len(numbers), np.inf))
+    if "family_phone" in setting.without:
+        people = replace(people, family=np.full(len(numbers), -1))
+    lives = born(setting.chance, people, setting.world.state, len(setting.month_days))
+    return _Chunk(people, owned(people, setting.actions), lives, np.full(len(numbers), np.inf), [])
 
 
 def _pass(setting: _Setting, chunk: _Chunk, month: int) -> Lived:
@@ -208,13 +226,42 @@ def _pass(setting: _Setting, chunk: _Chunk, month: int) -> Lived:
     past = lived(
         setting.scene(chunk.people, month),
         chunk.lives,
+        acted=chunk.acted,
         economy_now=float(setting.economy[month]),
         month_days=setting.month_days,
         without=setting.without,
     )
     chunk.lives = past.lives
     chunk.default_day = np.fmin(chunk.default_day, past.default_day)
+    chunk.answers.append(past.answers)
     return past
+
+
+def _judged(setting: _Setting, chunk: _Chunk) -> pd.DataFrame:
+    """Adverse actions on a chunk, the answer to each, and when the line defaulted, with the action and without it.
+
+    Without an action the lender does nothing to the line from that moment on; all else is the same chance.
+    """
+    acted = chunk.acted.assign(turn=chunk.acted.groupby("owner").cumcount())
+    acted = acted.assign(
+        default_day=chunk.default_day[acted["owner"]], account_id=np.array(chunk.people.names(), object)[acted["owner"]]
+    )
+    parts = [acted.assign(default_day_without=np.nan).iloc[:0]]
+    for turn, these in acted[acted["adverse"]].groupby("turn"):
+        numbers = these["number"].to_numpy(np.int64)
+        kept = acted[(acted["turn"] < turn) & acted["number"].isin(numbers)].sort_values(["day", "number"])
+        other = replace(setting, actions=kept)
+        lives = _born(other, np.sort(numbers))
+        for month in range(setting.months + truth.HORIZON_MONTHS):
+            _pass(other, lives, month)
+        day = pd.Series(lives.default_day, lives.people.number)
+        parts.append(these.assign(default_day_without=day.reindex(numbers).to_numpy()))
+    answers = pd.concat(chunk.answers, ignore_index=True)
+    return (
+        pd.concat(parts)
+        .merge(answers, on=["owner", "day"], how="left")
+        .assign(answer=lambda rows: rows["answer"].fillna("nothing"))
+    )
 
 
 def _standing(setting: _Setting, chunk: _Chunk, month: int, futures: int) -> truth.Standing:

@@ -7,67 +7,14 @@ import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.world.everyday import failed
+from limitlens.data.world.mechanisms import Manner
 from limitlens.data.world.people import CATEGORIES, elsewhere
-from limitlens.data.world.rows import CASH, hours, repeated, rows_of, whole_cents
+from limitlens.data.world.rows import CASH, RING_PHONES, hours, repeated, rows_of, whole_cents
 from limitlens.data.world.scene import Scene
 
 #: Devices nobody saw before on the account.
 _STRANGE = 900
 _TRAVEL = CATEGORIES.index("travel")
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a cause shows: how many draws and purchases, over how many days, and what comes with them.
-
-    ``quiet_days``: at most so long nothing is spent after the first sign-in. ``password``, ``fails``, ``passed_on``,
-    ``night``, ``away``: probabilities of a password change, of a failed first sign-in, of passing the draws on at
-    once, of acting at night, of being in another city. ``device``: a ``new`` phone of the customer's own, a
-    ``strange`` one, or the ``usual`` one.
-    """
-
-    draws: tuple[int, int]
-    purchases: tuple[int, int]
-    days: float
-    quiet_days: float = 0.0
-    password: float = 0.0
-    fails: float = 0.04
-    passed_on: float = 0.0
-    night: float = 0.1
-    away: float = 0.0
-    device: str = "usual"
-
-
-_MANNERS = {
-    "burst_borrowing": Manner((5, 9), (0, 2), 4.0, passed_on=0.05),
-    "cash_out": Manner((6, 9), (0, 0), 1.4, passed_on=1.0, night=0.2, away=1.0, device="strange"),
-    "takeover": Manner(
-        (1, 5),
-        (0, 3),
-        2.0,
-        quiet_days=3.0,
-        password=0.45,
-        fails=0.35,
-        passed_on=0.45,
-        night=0.4,
-        away=0.75,
-        device="strange",
-    ),
-    "ring_fraud": Manner((3, 6), (0, 1), 0.8, passed_on=0.9, night=0.3),
-    "innocent_device": Manner(
-        (0, 4),
-        (1, 6),
-        6.0,
-        quiet_days=1.0,
-        password=0.35,
-        fails=0.30,
-        passed_on=0.25,
-        night=0.3,
-        away=0.9,
-        device="new",
-    ),
-    "holiday": Manner((0, 1), (6, 13), 7.0),
-}
 
 
 @dataclass(frozen=True)
@@ -124,9 +71,13 @@ def traces(scene: Scene, found: pd.DataFrame, free_cents: IntArray, phone: IntAr
         Phone of each customer at the start of the month.
     """
     parts = []
-    for cause, manner in _MANNERS.items():
+    for cause, settings in scene.world.causes.items():
+        if settings.manner is None:
+            continue
         rows = found[found["cause"] == cause]
-        struck = _Struck(scene, cause, manner, *(rows[name].to_numpy() for name in ("owner", "day", "strength")))
+        struck = _Struck(
+            scene, cause, settings.manner, *(rows[name].to_numpy() for name in ("owner", "day", "strength"))
+        )
         spent = _spent(struck, free_cents)
         parts.append((spent, _passed_on(struck, spent), _signed_in(struck, phone)))
     return Traces(*(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True)))
@@ -137,7 +88,7 @@ def _spent(struck: _Struck, free_cents: IntArray) -> pd.DataFrame:
     begins = struck.day + struck.manner.quiet_days * struck.luck("is quiet")
     draws = _some(struck, "draw", struck.count(struck.manner.draws, "draws"), begins)
     buys = _some(struck, "purchase", struck.count(struck.manner.purchases, "purchases"), begins)
-    atm = 0.6 if struck.cause == "innocent_device" else 0.3
+    atm = struck.manner.atm
     draws = draws.assign(category=CASH, channel=np.where(draws["luck"] < atm, "atm", "app"))
     buys = buys.assign(category=_TRAVEL, channel=np.where(buys["luck"] < atm, "pos", "online"))
     rows = pd.concat([draws, buys.assign(weight=0.4 * buys["weight"])], ignore_index=True)
@@ -168,15 +119,17 @@ def _passed_on(struck: _Struck, spent: pd.DataFrame) -> pd.DataFrame:
     drawn = drawn[struck.luck("passes on")[drawn["episode"]] < struck.manner.passed_on]
     each = struck.of(drawn["episode"].to_numpy(np.int64))
     whom = {
-        "cash_out": [f"platform-{k % 40}" for k in each.number],
-        "ring_fraud": [f"mule-{k}" for k in struck.scene.people.ring[each.owner]],
-    }.get(struck.cause, [f"person-{k % 50_000}" for k in each.number])
+        "platform": each.number % 40,
+        "payee": each.number % 400,
+        "mule": struck.scene.people.ring[each.owner],
+        "person": each.number % 50_000,
+    }[struck.manner.to]
     sent: pd.DataFrame = drawn[["owner", "place"]].assign(
         day=drawn["day"] + 0.005 + 0.035 * each.luck("passes on day", drawn["place"].to_numpy()),
         stream=f"{struck.cause}-send",
         kind="transfer_out",
         amount_cents=whole_cents(0.9 * drawn["amount_cents"].to_numpy(np.float64)),
-        counterparty=whom,
+        counterparty=[f"{struck.manner.to}-{k}" for k in whom],
     )
     return sent
 
@@ -189,7 +142,7 @@ def _signed_in(struck: _Struck, phone: IntArray) -> pd.DataFrame:
     span = np.where(place == 0, 0.0, struck.manner.days + struck.manner.quiet_days)
     day = each.day + 0.01 + span * each.luck("sign-in day", place)
     device = phone[owner] + {"usual": 0, "new": 1, "strange": _STRANGE}[struck.manner.device]
-    device = np.where(people.ring[owner] >= 0, -1 - people.ring[owner], device)
+    device = np.where(people.ring[owner] >= 0, RING_PHONES - people.ring[owner], device)
     there = elsewhere(struck.scene.chance, people.city[owner], f"{struck.cause} city", struck.number)
     city = np.where(struck.luck("away") < struck.manner.away, there, people.city[owner])
     rows = rows_of(f"{struck.cause}-login", each.owner, place, _by_night(each, "sign-in", day, place), "login")

@@ -6,6 +6,7 @@ from typing import Any
 
 from limitlens.limits.recourse import Recourse
 from limitlens.pipeline.answers.timeline import Moment
+from limitlens.pipeline.deciding.joint_jumps import JointJump
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,24 @@ class ButFor:
 
 
 @dataclass(frozen=True)
+class LateRow:
+    """A record that came after a decision and is dated before it."""
+
+    source: str
+    event_id: str
+    kind: str
+    event_time: str
+    known_time: str
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """What the split was made with.
 
     ``status`` is ``provisional`` or ``final``, ``known_by`` the time of reconciliation. ``late_before`` counts the
     records about the time before the decision before that came after it, until then; ``late_now`` those about the
-    time before this decision; ``known_now`` those that were known at it.
+    time before this decision; ``known_now`` those that were known at it. ``late`` are the late ones, once each, in the
+    order in which they became known.
     """
 
     status: str
@@ -57,6 +70,7 @@ class Knowledge:
     late_before: int
     late_now: int
     known_now: int
+    late: tuple[LateRow, ...]
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,8 @@ class Answer:
     ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
     ``opening``, ``first decision``, ``overrides`` and each player, in cents.
     ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
+    ``second_look_at``: the date by which a paused line is looked at again, null for every other action.
+    ``joint_jump`` says how many lines jumped as this one did, null where it did not.
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
     """
 
@@ -131,8 +147,10 @@ class Answer:
     reasons: tuple[str, ...]
     reason_texts: tuple[str, ...]
     reason_texts_zh: tuple[str, ...]
+    joint_jump: JointJump | None
     held: Held | None
     made_good: str | None
+    second_look_at: str | None
     queue_place: int | None
     queue_length: int | None
     reasons_version: int

@@ -40,6 +40,10 @@ _OUTCOMES = {
         "本可先转人工复核，额度暂不变动",
     ),
     "hold": ("the line would have stayed as it was", "额度本可维持不变"),
+    "pause": (
+        "only drawing would have paused, until a second look",
+        "额度本可保留，仅暂停提款直至再次评估",
+    ),
     "decrease": ("the limit would have been lowered to {limit} only", "额度本可仅下调至 {limit}"),
     "freeze": ("the limit would have stayed, only drawing would have stopped", "额度本可保留，仅暂停提款"),
     "close": ("the line would have been closed", "额度仍会被关闭"),

@@ -64,7 +64,7 @@ class Quality:
             *(
                 f"{one.state:<8}  {one.source:<12} {_slice(one.slice_column, one.slice_value):<28} "
                 f"last day {one.last_day}  {one.figure}".rstrip()
-                for one in sorted(self.states, key=lambda one: ("hold", "warn", "learning", "ok").index(one.state))
+                for one in worst_first(self.states)
                 if one.state in ("hold", "warn") or not one.slice_column
             ),
             *(
@@ -148,7 +148,7 @@ def write_quality_page(found: Quality, out: Path) -> None:
                     _section(found, number, one, lines)
                     for number, (one, lines) in enumerate(zip(found.incidents, found.lines_touched, strict=True))
                 ),
-                _table(found.states),
+                _table(worst_first(found.states)),
             ],
             "signers": {},
         },
@@ -195,6 +195,11 @@ def _by_day(found: Quality) -> pd.DataFrame:
 
 def _dates(there: Any) -> set[Any]:
     return {pd.Timestamp(day).date() for day in there}
+
+
+def worst_first(states: Sequence[SliceState]) -> list[SliceState]:
+    """States that hold, then those that warn, that are learning, and that are as usual."""
+    return sorted(states, key=lambda one: ("hold", "warn", "learning", "ok").index(one.state))
 
 
 def _table(states: Sequence[SliceState]) -> Section:

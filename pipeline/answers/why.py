@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from limitlens.data.arrivals import count_arrivals
-from limitlens.data.calendar import format_time
+from limitlens.data.arrivals import count_arrivals, late_rows
+from limitlens.data.calendar import format_time, midnight
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.incident import scope_text
@@ -20,15 +20,16 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
-from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
-from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held, Incident, Knowledge
+from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held, Incident, Knowledge, LateRow
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
 from limitlens.pipeline.deciding.held_lines import SILENT, recorded_holds, with_holds, with_moments
+from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
 from limitlens.pipeline.deciding.review_queue import QUEUED, queue_of_run
@@ -181,7 +182,10 @@ def _knowledge(workspace: Workspace, entry: pd.Series) -> Knowledge:
     arrived = count_arrivals(points, workspace.events.relations())
     late_before, late_now = (int(count) for count in arrived["late_rows"])
     known_by = format_time(entry["known_by"].to_pydatetime())
-    return Knowledge(str(entry["status"]), known_by, late_before, late_now, int(arrived["known_rows"].iloc[1]))
+    rows = late_rows(points, workspace.events.relations())
+    times = (rows[name].map(lambda time: format_time(time.to_pydatetime())) for name in ("event_time", "known_time"))
+    late = tuple(map(LateRow, rows["source"], rows["event_id"], rows["kind"], *times))
+    return Knowledge(str(entry["status"]), known_by, late_before, late_now, int(arrived["known_rows"].iloc[1]), late)
 
 
 def _without(
@@ -294,7 +298,9 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         policy_before=_policy_name(workspace, before),
         policy=str(_policy_name(workspace, row)),
         reasons=tuple(row["reasons"]),
+        joint_jump=joint_jumps(change, workspace, row["as_of"].to_pydatetime()).get(str(row["account_id"])),
         held=_held(workspace, row),
+        second_look_at=_second_look_at(row, rebuilt.iteration.policy),
         queue_place=place,
         queue_length=length,
         reason_texts=reason_texts(told, "en"),
@@ -310,6 +316,12 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         overrides=_overrides(of_line, row, before),
         run_id=str(row["run_id"]),
     )
+
+
+def _second_look_at(row: pd.Series, policy: Policy) -> str | None:
+    if row["action"] != "pause" or policy.second_look is None:
+        return None
+    return format_time(midnight((row["as_of"] + pd.Timedelta(days=policy.second_look.after_days)).to_pydatetime()))
 
 
 def _made_good(restored: pd.DataFrame) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from limitlens.limits.attribution import ORDERS, PLAYERS
 from limitlens.limits.policy import ADVERSE
-from limitlens.pipeline.answers.answer import Answer, Fact, Group
+from limitlens.pipeline.answers.answer import Answer, Fact, Group, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER
@@ -18,6 +18,7 @@ VERBS = {
     "keep": "kept",
     "review": "sent to review",
     "hold": "held",
+    "pause": "paused",
     "decrease": "limit cut",
     "freeze": "frozen",
     "close": "closed",
@@ -27,7 +28,14 @@ VERBS = {
 #: Rows of the timeline that are shown unless all of it is asked for.
 _MAX_MOMENTS = 8
 
+#: Late records that are named.
+_MAX_LATE = 3
+
 _TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
+_PAUSED = {
+    "en": "Told to the customer: drawing is paused, and we look again by {date}: {texts}. The limit stays.",
+    "zh": "告知客户：提款已暂停，额度不变，我们将于 {date} 前再次评估：{texts}。",
+}
 _DIFFERENT = {"en": "What could have been different: {}.", "zh": "如何改善：{}。"}
 
 
@@ -53,7 +61,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
             lines += _group_lines(answer, width) if player == "behaviour" else []
             lines += _model_lines(answer, width) if player == "model" else []
         lines += [f"  {sentence}" for sentence in split_sentences(answer)]
-    lines += [f"  {sentence}" for sentence in hold_sentences(answer)]
+    lines += [f"  {sentence}" for sentence in (*joint_sentences(answer), *hold_sentences(answer))]
     lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
     lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
     if answer.queue_place is not None:
@@ -76,6 +84,8 @@ def customer_sentences(answer: Answer, language: str) -> list[str]:
     """What the customer is told in one language: the reasons, and what could have been different."""
     texts, between = (answer.reason_texts, "; ") if language == "en" else (answer.reason_texts_zh, "；")
     told = [_TOLD[language].format(between.join(texts))] if texts else []
+    if answer.second_look_at:
+        told = [_PAUSED[language].format(date=answer.second_look_at, texts=between.join(texts))]
     if not texts and answer.action in ADVERSE:
         told = [_UNTOLD[language]]
     different = answer.recourse_texts.get(language)
@@ -123,6 +133,16 @@ def _fact_line(fact: Fact) -> str:
     pushed = [push(fact.push, 2)] if abs(fact.push) >= 0.005 or not fact.rules else []
     said = ", ".join([*(["rule"] if fact.rules else []), *pushed])
     return f"{fact.feature} {values} ({said}): {fact.why}"
+
+
+def joint_sentences(answer: Answer) -> list[str]:
+    """Whether the line jumped alone or with others of its slice."""
+    jump = answer.joint_jump
+    if jump is None:
+        return []
+    chance = "under 1e-12" if jump.p < 1e-12 else format(jump.p, ".0e")
+    told = f" (chance {chance} among all comparisons): look at the data first" if jump.unusual else ""
+    return [f"Alone or with others: {jump.text}{told}."]
 
 
 def hold_sentences(answer: Answer) -> list[str]:
@@ -173,11 +193,22 @@ def _known(answer: Answer) -> list[str]:
     if known is None:
         return []
     late = f"{_records(known.late_before)} dated before {answer.previous_as_of} arrived after that decision"
+    ids = [f"Late: {_late(known)}."] if known.late else []
     if known.status == "provisional":
-        return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one."]
+        return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one.", *ids]
     of = known.known_now + known.late_now
     now = f"{_records(known.late_now)} of {of:,} dated before {answer.as_of} arrived after this one"
-    return [f"Final, with what was known by {known.known_by}: {late}; {now}."]
+    return [f"Final, with what was known by {known.known_by}: {late}; {now}.", *ids]
+
+
+def _late(known: Knowledge) -> str:
+    """The first late records, each with its id and when it became known."""
+    told = [
+        f"{row.source} {row.event_id}, {row.kind} of {row.event_time[:10]}, known {row.known_time[:10]}"
+        for row in known.late[:_MAX_LATE]
+    ]
+    rest = len(known.late) - len(told)
+    return "; ".join([*told, f"{rest:,} more"] if rest else told)
 
 
 def _records(count: int) -> str:

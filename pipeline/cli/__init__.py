@@ -25,9 +25,23 @@ from limitlens.pipeline.cli import queue  # isort: split
 
 from limitlens.pipeline.cli import holds  # isort: split
 
+from limitlens.pipeline.cli import false_positives  # isort: split
+
 from limitlens.pipeline.cli import ledger
 
-__all__ = ["app", "data", "holds", "ledger", "limits", "main", "models", "policy", "quarantine", "queue"]
+__all__ = [
+    "app",
+    "data",
+    "false_positives",
+    "holds",
+    "ledger",
+    "limits",
+    "main",
+    "models",
+    "policy",
+    "quarantine",
+    "queue",
+]
 
 
 #: What stands for a letter of ours that an encoding lacks; a minus must not become a question mark.

@@ -49,10 +49,14 @@ def simulate(
     months: Annotated[int, typer.Option(min=2, help="Months of history.")] = 18,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files, byte for byte.")] = 7,
     world: Annotated[
-        Path | None, typer.Option(help="Causes, faults and their rates (TOML); default: conf/world.toml.")
-    ] = None,
+        str, typer.Option(help="first, honest, or a TOML file with causes, faults and their rates.")
+    ] = "first",
     without: Annotated[
         list[str] | None, typer.Option(help="A cause that does not strike, such as takeover; may be repeated.")
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="What the lender decided, as limitlens ledger export writes it: customers react to it."),
     ] = None,
     futures: Annotated[int, typer.Option(min=0, help="Futures drawn for each true PD; 0: no true PD.")] = FUTURES,
 ) -> None:
@@ -60,7 +64,7 @@ def simulate(
 
     Example: limitlens simulate events --accounts 6000 --months 18 --seed 7
     """
-    from limitlens.data.world import read_world
+    from limitlens.data.world import named_world, read_decisions
     from limitlens.data.world import simulate as simulate_portfolio
     from limitlens.data.world.simulation import START
 
@@ -69,8 +73,9 @@ def simulate(
         accounts=accounts,
         months=months,
         seed=seed,
-        world=read_world(world) if world else None,
+        world=named_world(world),
         without=without or (),
+        decisions=read_decisions(decisions) if decisions else None,
         futures=futures,
         progress=progress,
     )

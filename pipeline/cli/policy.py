@@ -207,6 +207,40 @@ def simulate_policy(
         typer.echo(f"open {sweep}")
 
 
+@app.command()
+def mend(
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=moment, help="Month start; default: the last with known defaults."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the policies that are recommended, a file each.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try changes of the policy on the past: which spares good customers at equal bad ones caught.
+
+    Nothing is recorded or released; try what is recommended as a policy of its own.
+
+    Example: limitlens mend --out candidates
+    """
+    from limitlens.data.storage import write_text
+    from limitlens.pipeline.release.mend import mend as try_mends
+    from limitlens.pipeline.workspace import Workspace
+
+    found = try_mends(Workspace(workspace), since=since, progress=progress)
+    files = []
+    for one in found.candidates:
+        if out is not None and one.recommended:
+            files.append(out / f"{one.name.replace(' ', '_')}.toml")
+            write_text(one.text, files[-1])
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for line in [*found.lines(), *(f"  limitlens policy diff {file}" for file in files)]:
+        typer.echo(line)
+
+
 def _beside(found: "Simulation") -> "Table":
     """Policies side by side."""
     from rich.table import Table

@@ -42,6 +42,8 @@ def queue(
         cents = [money(row[name]) for name in ("limit_cents", "avoidable_loss_cents")]
         shown.add_row(str(row["place"]), row["account_id"], f"{row['pd']:.2%}", *cents, ", ".join(row["fired_rules"]))
     print_table(shown, "fired rules")
+    for text, count in found.lines["jumped_with"][found.lines["jumped_with"] != ""].value_counts().items():
+        typer.echo(f"{count:,} of these: {text}; look at the data first")
     waiting = int((~found.lines["within_capacity"]).sum())
     typer.echo(
         f"{len(found.lines):,} reviews of {found.date}, {found.capacity_per_day:,} a day: {waiting:,} wait longer"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -19,11 +19,11 @@ from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import FLAGGED, Policy
 from limitlens.limits.state import pack_state, state_before, unpacked
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
-from limitlens.pipeline.deciding.decide_batch import decide_step, latest_after
+from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
 from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
@@ -32,7 +32,7 @@ from limitlens.pipeline.deciding.replay import iterations
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
-_EXPLAINED = ADVERSE | {"review"}
+_EXPLAINED = FLAGGED | {"review"}
 
 
 def decide(
@@ -87,9 +87,22 @@ def decide(
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
             again = released_lines(workspace, dates[0]) if dates else []
             steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None, again=again)
-            if steps:
+            if new.policy.second_look or len(paused_lines(unpacked(ledger.last_decisions()), dates[:1])):
+                _decide_by_date(workspace, new, dates, steps, progress)
+            elif steps:
                 _decide_steps(workspace, new, steps, progress)
         return record_decisions(workspace, new)
+
+
+def _decide_by_date(
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], steps: Sequence[Step], progress: Progress
+) -> None:
+    """Date by date, since whom a date pauses is due at the next ones, until the second look."""
+    for date in dates:
+        planned = [step for step in steps if step.date == date]
+        due = due_for_second_look(unpacked(workspace.ledger.last_decisions()), planned, date)
+        if planned or len(due):
+            _decide_steps(workspace, new, [*planned, *([Step(date, due)] if len(due) else [])], progress)
 
 
 def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Progress) -> None:

@@ -11,6 +11,7 @@ from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.ledger import Ledger, Run
+from limitlens.limits.policy import ADVERSE
 from limitlens.limits.state import unpacked
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
@@ -25,6 +26,9 @@ RECONCILED_AFTER = 30 * DAY
 #: Splits that are rebuilt together, at most, where they are of several runs.
 BATCH_SPLITS = 50_000
 
+#: Decisions to be made good that are named.
+_MOST_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Reconciled:
@@ -33,6 +37,7 @@ class Reconciled:
     ``revised`` counts the attributions whose shares are other than the provisional ones, ``known_rows`` and
     ``late_rows`` the records about the accounts before the decisions that were known at them, and that came later.
     ``provisional`` counts attributions that are not final yet; ``next_at`` is when the first of them can be.
+    ``to_make_good``: account and date of adverse decisions that would have been milder with all records in time.
     """
 
     dates: tuple[str, ...]
@@ -43,6 +48,7 @@ class Reconciled:
     moved_cents: dict[str, int]
     provisional: int
     next_at: str | None
+    to_make_good: tuple[tuple[str, str], ...]
 
     def lines(self) -> list[str]:
         """What a call made final, for a terminal."""
@@ -59,7 +65,19 @@ class Reconciled:
             *(f"  {player:<10} {money(cents, signed=True):>18}" for player, cents in moved.items()),
             f"{share:.2%} of {rows:,} records about the time before the decisions were known at them, "
             f"{self.late_rows:,} came late",
+            *self._harmed(),
             f"{rest}{due}",
+        ]
+
+    def _harmed(self) -> list[str]:
+        if not self.to_make_good:
+            return []
+        named = [f"{account} {date}" for account, date in self.to_make_good[:_MOST_NAMED]]
+        rest = len(self.to_make_good) - len(named)
+        return [
+            f"{len(self.to_make_good):,} adverse decisions would have been milder with all records in time, "
+            f"to be made good: {', '.join(named)}{f' and {rest:,} more' if rest else ''}",
+            "  limitlens holds list --all, limitlens holds harmed HOLD; where nothing was held: limitlens holds open",
         ]
 
 
@@ -185,4 +203,19 @@ def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
         moved_cents={player: counts[player] for player in PLAYERS},
         provisional=len(rest),
         next_at=format_time((rest.min() + RECONCILED_AFTER).to_pydatetime()) if len(rest) else None,
+        to_make_good=_harmed(ledger, chosen),
     )
+
+
+def _harmed(ledger: Ledger, run_ids: str) -> tuple[tuple[str, str], ...]:
+    """Adverse decisions of some runs that the data made adverse, and nobody made good so far."""
+    adverse = ", ".join(f"'{action}'" for action in sorted(ADVERSE))
+    sql = f"""
+    SELECT account_id, as_of FROM attributions JOIN decisions USING (account_id, as_of)
+    WHERE revision = 1 AND run_id IN ({run_ids}) AND action IN ({adverse})
+        AND necessary_data AND (share_cents_data < 0 OR severity_phi_data > 0)
+        AND (account_id, as_of) NOT IN (SELECT (account_id, restores) FROM overrides WHERE restores IS NOT NULL)
+    ORDER BY as_of, account_id
+    """
+    found = ledger.query(sql)
+    return tuple(zip(found["account_id"], found["as_of"].map(lambda t: format_time(t.to_pydatetime())), strict=True))

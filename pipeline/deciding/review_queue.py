@@ -11,6 +11,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.ledger import Run
 from limitlens.limits.queue import review_queue
+from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
@@ -31,6 +32,7 @@ class Queue:
     lines : DataFrame
         ``place``, ``account_id``, ``as_of``, ``segment``, ``pd``, ``limit_cents``, ``balance_cents``,
         ``avoidable_loss_cents``, ``evidence``, ``within_capacity``, ``fired_rules``, ``reasons``; in order of place.
+        Where the line jumped with unusually many of its slice ``jumped_with`` says so in words, else it is empty.
     """
 
     date: str
@@ -84,6 +86,9 @@ def queue_of_run(workspace: Workspace, run: Run) -> Queue:
     reviews = reviews.assign(**{name: reviews[name].map(list) for name in ("fired_rules", "reasons")})
     reviews["segment"] = rows["segment"]
     reviews["balance_cents"] = rows.get("balance_cents", 0)
+    jumps = joint_jumps(reviews, workspace, run.as_of)
+    unusual = {account: jump.text for account, jump in jumps.items() if jump.unusual}
+    reviews["jumped_with"] = [unusual.get(account, "") for account in reviews["account_id"]]
     lines = pd.concat([reviews, review_queue(reviews, iteration.policy)], axis=1).sort_values("place")
     rules = iteration.policy.reviews
     return Queue(format_time(run.as_of), rules.capacity_per_day, rules.order, lines.reset_index(drop=True))

@@ -15,6 +15,7 @@ DONE = {
     "keep": "kept",
     "review": "reviewed",
     "hold": "held",
+    "pause": "paused",
     "decrease": "cut",
     "freeze": "frozen",
     "close": "closed",

@@ -5,9 +5,10 @@ state is carried on from the simulated decisions. What customers did stays as it
 limit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from limitlens.limits.outcome import Outcome, outcome_of
 from limitlens.limits.policy import Policy, shifted
 from limitlens.limits.state import unpacked
 from limitlens.models.labels import computed_labels, delivered_labels
-from limitlens.pipeline.deciding.decide_batch import decide_step, latest_after
+from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after
 from limitlens.pipeline.deciding.plan import Step, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
@@ -70,6 +71,18 @@ class Simulation:
         return {"model_version": self.model_version, **period, "policies": told}
 
 
+@dataclass(frozen=True)
+class Past:
+    """What was known at every step of a period, and who of its first book went bad in it, by account id."""
+
+    iteration: Iteration
+    since: datetime
+    until: datetime
+    steps: Sequence[Step]
+    tables: Tables
+    bad: pd.Series
+
+
 def simulate_policies(
     workspace: Workspace,
     policies: Sequence[Policy],
@@ -100,33 +113,45 @@ def simulate_policies(
     WorkspaceError
         There is no champion or no line then, or the defaults of that month are not known yet.
     """
+    past = past_of(workspace, policies, model_version=model_version, since=since, progress=progress)
+    iteration, steps, tables, bad = past.iteration, past.steps, past.tables, past.bad
+    months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
+    found = []
+    for policy in policies:
+        progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
+        decided = simulate(replace(iteration, policy=policy), steps, tables, workspace)
+        outcome = outcome_of(decided, bad)
+        told = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
+        frontier = []
+        for shift in SWEEP if sweep else ():
+            moved = replace(iteration, policy=shifted(policy, shift))
+            point = outcome_of(simulate(moved, months, tables, workspace), bad)
+            frontier.append((shift, point.good_hit_share, point.bad_caught_share))
+            progress(f"cut-offs {shift:+.2f} in log-odds: {point.good_hit:,} good hit, {point.bad_caught:,} bad caught")
+        found.append(Simulated(policy.name, policy.digest, outcome, tuple(told), tuple(frontier)))
+    return Simulation(iteration.model_version, past.since, past.until, tuple(found))
+
+
+def past_of(
+    workspace: Workspace,
+    policies: Sequence[Policy] = (),
+    *,
+    model_version: str | None = None,
+    since: datetime | None = None,
+    progress: Progress = silent,
+) -> Past:
+    """The past over one horizon of the labels, to be decided again; it takes what :func:`simulate_policies` takes."""
     version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")
     iteration = workspace.scoring(version)
     for policy in policies:
         workspace.check_rules(policy, iteration.model.features)
-    settings = iteration.model.settings
-    since, until = _period(workspace, since, settings.horizon_months)
+    since, until = _period(workspace, since, iteration.model.settings.horizon_months)
     steps = past_steps(workspace, iteration, since, until)
-    months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
-    bad = _went_bad(workspace, iteration, since, until)
+    bad = went_bad(workspace, iteration, since, until)
     progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
-    tables = past_tables(workspace, iteration, steps)
-    found = []
-    for policy in policies:
-        progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
-        decided = _with_arrears(simulate(replace(iteration, policy=policy), steps, tables), iteration, tables)
-        outcome = outcome_of(decided, bad)
-        told = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
-        frontier = []
-        for shift in SWEEP if sweep else ():
-            moved = replace(iteration, policy=shifted(policy, shift))
-            point = outcome_of(_with_arrears(simulate(moved, months, tables), iteration, tables), bad)
-            frontier.append((shift, point.good_hit_share, point.bad_caught_share))
-            progress(f"cut-offs {shift:+.2f} in log-odds: {point.good_hit:,} good hit, {point.bad_caught:,} bad caught")
-        found.append(Simulated(policy.name, policy.digest, outcome, tuple(told), tuple(frontier)))
-    return Simulation(version, since, until, tuple(found))
+    return Past(iteration, since, until, steps, past_tables(workspace, iteration, steps), bad)
 
 
 def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -> tuple[datetime, datetime]:
@@ -163,8 +188,10 @@ def past_tables(workspace: Workspace, iteration: Iteration, steps: Sequence[Step
     return tables_at(points.assign(known_by=points["as_of"]), {iteration.model.features}, workspace)
 
 
-def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables) -> pd.DataFrame:
+def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, workspace: Workspace) -> pd.DataFrame:
     """Every decision of the steps, each from the state that the ones before it left; no person orders anything.
+
+    A policy with a second look also decides paused lines daily.
 
     Parameters
     ----------
@@ -172,28 +199,39 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables) -> pd.
     steps : sequence of Step
         By date.
     tables : mapping of feature set digest to feature table
+    workspace : Workspace
+        Holds the events of second looks.
 
     Returns
     -------
     DataFrame
-        As :func:`limitlens.pipeline.deciding.decide_batch.decide_step` gives it.
+        As :func:`limitlens.pipeline.deciding.decide_batch.decide_step` gives it, with ``dpd_days``.
     """
     latest = unpacked(DECISIONS.empty_table())
-    nobody = pd.DataFrame({"account_id": [], "at": pd.DatetimeIndex([], tz="UTC"), "id": []})
     decided = []
-    for step in steps:
-        decided.append(decide_step(step.lines, latest, nobody, iteration, tables))
-        latest = latest_after(latest, decided[-1])
+    by_date = {date: list(group) for date, group in groupby(steps, lambda step: step.date)}
+    for date in days(steps[0].date, steps[-1].date) if iteration.policy.second_look else by_date:
+        for step in by_date.get(date, []):
+            decided.append(_decided(step.lines, latest, iteration, tables))
+            latest = latest_after(latest, decided[-1])
+        due = due_for_second_look(latest, by_date.get(date, []), date)
+        if len(due):
+            rows = past_tables(workspace, iteration, [Step(date, due)])
+            decided.append(_decided(due, latest, iteration, rows))
+            latest = latest_after(latest, decided[-1])
     return pd.concat(decided, ignore_index=True)
 
 
-def _with_arrears(decided: pd.DataFrame, iteration: Iteration, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _decided(lines: pd.DataFrame, latest: pd.DataFrame, iteration: Iteration, tables: Tables) -> pd.DataFrame:
+    """Decide some lines, with the days past due beside them."""
+    nobody = pd.DataFrame({"account_id": [], "at": pd.DatetimeIndex([], tz="UTC"), "id": []})
+    decided = decide_step(lines, latest, nobody, iteration, tables)
     at = decided["as_of"]
     rows = rows_at(tables[iteration.model.features.digest], decided["account_id"], at, at)
     return decided.assign(dpd_days=rows.get("dpd_days", 0))
 
 
-def _went_bad(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.Series:
+def went_bad(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.Series:
     """Whether each line of the book went bad in the period, by account id; delivered outcomes win."""
     settings, relations = iteration.model.settings, workspace.relations(iteration.model.features)
     if "outcomes" in workspace.events.present():

@@ -8,7 +8,7 @@ import pandas as pd
 from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.features.line import LINE_FACTS, NO_LIMIT, limit_and_age
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import FLAGGED, Policy
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.pipeline.training.training_table import TrainingTable
@@ -60,7 +60,7 @@ def judge(model: DefaultRiskModel, policy: Policy, table: TrainingTable, workspa
         rows=rows,
         bad=rows["bad"].to_numpy(bool),
         pd_=pd_,
-        cut=decided["action"].isin(ADVERSE).to_numpy() & (limit != NO_LIMIT),
+        cut=decided["action"].isin(FLAGGED).to_numpy() & (limit != NO_LIMIT),
         protected=workspace.events.protected_at(rows),
         learned_pd=np.concatenate([_unseen_pd(model, part) for part in table.by_file(table.split("train"))]),
         out_of_fold=not table.out_of_time,

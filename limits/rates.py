@@ -1,0 +1,80 @@
+"""Rates with their intervals, and how many cases a rate needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+#: Of all intervals so many hold the true rate.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of some cases.
+
+    Examples
+    --------
+    >>> rate = Rate(8, 20)
+    >>> rate.share, [round(end, 3) for end in rate.interval]
+    (0.4, [0.191, 0.639])
+    >>> Rate(0, 0).share, Rate(0, 0).interval
+    (nan, (0.0, 1.0))
+    """
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """The share; not a number of no cases."""
+        return self.count / self.of if self.of else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact interval of a binomial share (Clopper and Pearson 1934)."""
+        if not self.of:
+            return 0.0, 1.0
+        found = stats.binomtest(self.count, self.of).proportion_ci(CONFIDENCE, method="exact")
+        return float(found.low), float(found.high)
+
+
+def difference(one: Rate, other: Rate) -> tuple[float, float, float]:
+    """How much larger one rate is than another, and the interval of that (Newcombe 1998, method 10).
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in difference(Rate(56, 70), Rate(48, 80))]
+    [0.2, 0.052, 0.334]
+    """
+    if not (one.of and other.of):
+        return float("nan"), -1.0, 1.0
+    (low1, high1), (low2, high2) = (_wilson(rate) for rate in (one, other))
+    found, p1, p2 = one.share - other.share, one.share, other.share
+    below, above = np.hypot(p1 - low1, high2 - p2), np.hypot(high1 - p1, p2 - low2)
+    return found, float(found - below), float(found + above)
+
+
+def _wilson(rate: Rate) -> tuple[float, float]:
+    found = stats.binomtest(rate.count, rate.of).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def cases_needed(rate: Rate, half_width: float) -> int:
+    """How many cases make the interval of a rate reach no further than ``half_width`` to either side, about.
+
+    Parameters
+    ----------
+    rate : Rate
+        What is known so far; the value in its interval that needs most is taken.
+    half_width : float
+
+    Examples
+    --------
+    >>> cases_needed(Rate(0, 0), 0.05), cases_needed(Rate(20, 100), 0.05)
+    (385, 318)
+    """
+    low, high = rate.interval
+    share = min(max(0.5, low), high)
+    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    return int(np.ceil(z**2 * share * (1 - share) / half_width**2))

@@ -1,0 +1,172 @@
+"""Second look: what is adverse on soft evidence pauses, is looked at again on its day, and a lift leaves no trace."""
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from limitlens.data.check import check_events
+from limitlens.data.errors import ConfigError
+from limitlens.data.world import simulate
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.state import unpacked
+from limitlens.pipeline import decide, promote, train, why
+from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.deciding.replay import replay
+from limitlens.pipeline.release.promote import Override
+from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
+from limitlens.pipeline.release.simulate_policy import simulate as simulated
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+from tests.conftest import MadeOnce
+
+pytestmark = pytest.mark.slow
+
+FIRST = datetime(2025, 10, 1, tzinfo=UTC)
+LAST = FIRST + timedelta(days=12)
+DAYS = 5
+SECTION = f"[second_look]\nafter_days = {DAYS}\nsoft_rules = []\n\n[holds]"
+ANYWAY = Override("head of credit risk", "a small book")
+
+
+def looks_twice(text: str = SECTION) -> Policy:
+    """The shipped policy with low cut-offs, so that a small book has something to pause, and a second look."""
+    policy = default_policy().text.replace("[holds]", text, 1)
+    for old, new in (
+        ("review_above_pd = 0.120", "review_above_pd = 0.020"),
+        ("review_above_pd = 0.100", "review_above_pd = 0.020"),
+        ("decrease_above_pd = 0.180", "decrease_above_pd = 0.030"),
+        ("freeze_above_pd = 0.300", "freeze_above_pd = 0.060"),
+        ("close_above_pd = 0.450", "close_above_pd = 0.200"),
+    ):
+        assert old in policy
+        policy = policy.replace(old, new, 1)
+    return parse_policy(policy)
+
+
+def make_book(folder: Path) -> None:
+    """A small book, trained, and decided day by day for twelve days."""
+    simulate(folder / "world", accounts=500, months=12, seed=5, futures=0, start=datetime(2025, 1, 1, tzinfo=UTC))
+    base = Workspace(folder / "base")
+    check_events(folder / "world", base.events)
+    small = replace(default_settings(), n_estimators=20, folds=2, min_data_in_leaf=10)
+    train(base, small, looks_twice(), developer="developer", until=FIRST)
+    promote(base, None, FIRST, override=ANYWAY)
+    shutil.copytree(base.root, folder / "decided")
+    space = Workspace(folder / "decided")
+    decide(space, as_of=FIRST)
+    decide(space, until=LAST)
+
+
+@pytest.fixture(scope="module")
+def books(made_once: MadeOnce) -> Path:
+    """Read only."""
+    return made_once("second_look", make_book)
+
+
+@pytest.fixture(scope="module")
+def decisions(books: Path) -> pd.DataFrame:
+    rows = unpacked(Workspace(books / "decided").ledger.table("SELECT * FROM decisions"))
+    return rows.sort_values(["account_id", "as_of"], ignore_index=True)
+
+
+def hard(rows: pd.DataFrame) -> pd.Series:
+    names = {rule.name for rule in looks_twice().evidence if rule.action in ADVERSE}
+    return rows["fired_rules"].map(lambda fired: bool(names & set(fired)))
+
+
+def test_a_paused_line_is_looked_at_daily_and_carried_out_on_its_day_and_not_before(decisions: pd.DataFrame) -> None:
+    paused = decisions[(decisions["action"] == "pause") & (decisions["as_of"] == FIRST)]
+    assert len(paused) > 5
+    ends = []
+    for account in paused["account_id"]:
+        own = decisions[(decisions["account_id"] == account) & (decisions["as_of"] > FIRST)]
+        ended = own[own["action"].isin([*ADVERSE, "unfreeze"])].iloc[0]
+        waited = (ended["as_of"] - pd.Timestamp(FIRST)).days
+        between = own[own["as_of"] < ended["as_of"]]
+        assert len(between) == waited - 1
+        assert (between["action"] == "keep").all()
+        assert not between["can_draw"].any()
+        assert ended["action"] == "unfreeze" or waited == DAYS or hard(own.loc[[ended.name]]).all()
+        ends.append(str(ended["action"]))
+    assert set(ends) & ADVERSE
+
+
+def test_nothing_is_done_on_pd_to_a_line_in_use_without_a_pause_before(decisions: pd.DataFrame) -> None:
+    acted = decisions[decisions["action"].isin(ADVERSE) & ~hard(decisions) & decisions["state.can_draw"]]
+    assert acted.empty
+    later = decisions[decisions["action"].isin(ADVERSE) & ~hard(decisions) & decisions["state.paused_at"].notna()]
+    assert len(later) > 3
+    assert (later["state.days_since_pause"] >= DAYS).all()
+
+
+def test_a_pause_keeps_the_limit_and_moves_no_timer(decisions: pd.DataFrame) -> None:
+    after = decisions[decisions["state.paused_at"].notna()]
+    before = decisions[decisions["action"] == "pause"].set_index("account_id")
+    assert (before["limit_cents"] == before["limit_before_cents"]).all()
+    first = after.drop_duplicates("account_id").set_index("account_id")
+    for name in ("changed_at", "adverse_at", "pd_ref"):
+        assert first[f"state.{name}"].equals(before.loc[first.index, f"state.{name}"]), name
+
+
+def test_decisions_with_pauses_replay_and_their_splits_sum(books: Path) -> None:
+    space = Workspace(books / "decided")
+    assert replay(space) == len(space.ledger.query("SELECT * FROM decisions"))
+    shares = "share_cents_behaviour + share_cents_data + share_cents_model + share_cents_policy + share_cents_state"
+    wrong = space.ledger.query(
+        f"SELECT current.* FROM current JOIN decisions AS before ON before.account_id = current.account_id "
+        f"AND before.as_of = current.previous_as_of WHERE {shares} <> current.limit_cents - before.limit_cents"
+    )
+    assert wrong.empty
+
+
+def test_one_call_for_many_days_decides_as_a_call_a_day(books: Path, tmp_path: Path, decisions: pd.DataFrame) -> None:
+    shutil.copytree(books / "base", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    decide(space, as_of=FIRST)
+    for day in range(1, 7):
+        decide(space, until=FIRST + timedelta(days=day))
+    found = unpacked(space.ledger.table("SELECT * FROM decisions")).sort_values(["account_id", "as_of"])
+    same = ["account_id", "as_of", "action", "limit_cents", "can_draw", "pd"]
+    expected = decisions[decisions["as_of"] <= pd.Timestamp(FIRST + timedelta(days=6))]
+    pd.testing.assert_frame_equal(found[same].reset_index(drop=True), expected[same].reset_index(drop=True))
+
+
+def test_the_past_simulated_with_a_second_look_is_the_ledger(books: Path, decisions: pd.DataFrame) -> None:
+    space = Workspace(books / "decided")
+    run = space.ledger.runs()[0]
+    iteration = space.iteration(run.model_version, run.policy_digest)
+    steps = past_steps(space, iteration, FIRST, LAST)
+    found = simulated(iteration, steps, past_tables(space, iteration, steps), space)
+    same = ["account_id", "as_of", "action", "limit_cents", "can_draw", "pd"]
+    found = found.sort_values(["account_id", "as_of"], ignore_index=True)
+    pd.testing.assert_frame_equal(found[same], decisions[same], check_dtype=False)
+
+
+def test_why_tells_the_customer_until_when(books: Path, decisions: pd.DataFrame) -> None:
+    row = decisions[(decisions["action"] == "pause") & (decisions["as_of"] == FIRST)].iloc[0]
+    told = render(why(Workspace(books / "decided"), row["account_id"], FIRST))
+    assert "paused 2025-10-01" in told
+    assert "drawing is paused, and we look again by 2025-10-06" in told
+    assert "我们将于 2025-10-06 前再次评估" in told
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("after_days = 0\nsoft_rules = []", "after_days is 0; expected 1 to 31"),
+        ('after_days = 5\nsoft_rules = ["unknown"]', "soft_rules names 'unknown'"),
+        ("after_days = 5", "soft_rules"),
+    ],
+)
+def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        looks_twice(f"[second_look]\n{section}\n\n[holds]")
+
+
+def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
+    assert default_policy().second_look is None
+    assert looks_twice().digest != default_policy().digest

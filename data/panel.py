@@ -91,4 +91,4 @@ def panel_of(rows: pd.DataFrame, end: np.datetime64, memory_days: int) -> Panel:
     counts: FloatArray = np.stack([np.bincount(at, column, shape[0] * shape[1]) for column in columns])
     named = groups.size().reset_index()
     scopes = list(zip(*(named[key].tolist() for key in keys), strict=True))
-    return Panel(scopes, counts.reshape(-1, *shape), np.arange(first, end))
+    return Panel(scopes, counts.reshape(len(COUNTS), *shape), np.arange(first, end))

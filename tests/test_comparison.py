@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.limits.comparison import EARLY_DAYS, breaches, compare_decisions
-from limitlens.limits.policy import ACTIONS, ADVERSE
+from limitlens.limits.policy import ACTIONS, FLAGGED
 from limitlens.models.calibration import Calibration
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.scorer import Scorer
@@ -58,7 +58,7 @@ def test_the_counts_are_those_of_a_loop_over_the_lines(lines: list[tuple[object,
     for segment in {*rows["segment"], "all"}:
         told = found.segments.loc[segment]
         mine = [dict(zip(NAMES, line, strict=True)) for line in lines if segment in {line[0], "all"}]
-        newly = [r for r in mine if r["action_new"] in ADVERSE and r["action_old"] not in ADVERSE]
+        newly = [r for r in mine if r["action_new"] in FLAGGED and r["action_old"] not in FLAGGED]
         closed = [r for r in mine if r["action_new"] == "close" != r["action_old"] and r["line_age_days"] < EARLY_DAYS]
         assert told["moved"] == sum(r["limit_old_cents"] != r["limit_new_cents"] for r in mine)
         assert told["raised_cents"] + told["cut_cents"] == sum(
@@ -66,7 +66,7 @@ def test_the_counts_are_those_of_a_loop_over_the_lines(lines: list[tuple[object,
         )
         assert told["newly_closed_early"] == len(closed)
         assert told["good_newly_cut"] == sum(not r["bad"] for r in newly)
-    cut = rows[["action_old", "action_new"]].isin(ADVERSE)
+    cut = rows[["action_old", "action_new"]].isin(FLAGGED)
     assert found.swaps["lines"].sum() == cut.any(axis=1).sum()
     assert found.swaps.loc["only new", "bad"] == (cut["action_new"] & ~cut["action_old"] & rows["bad"]).sum()
 

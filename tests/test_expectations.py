@@ -111,6 +111,10 @@ def test_too_little_past_is_learning() -> None:
     assert judge(profiles(rows), JUDGING, day(50), day(60)) == []
 
 
+def test_a_source_of_which_only_days_to_come_are_known_is_left_alone() -> None:
+    assert judge(profiles(quiet()), JUDGING, day(-20), day(-10)) == []
+
+
 def test_a_source_that_stays_out_is_judged_by_zeros() -> None:
     found = judge(profiles(quiet()), JUDGING, day(DAYS), day(DAYS + 2))
     assert [(one.since, one.until, one.observed) for one in found] == [(day(DAYS), day(DAYS + 2), 0)]

@@ -1,4 +1,4 @@
-"""How like life the simulated portfolio is: `python -m benchmarks.realism DATA_FOLDER [--world honest] [--plot FILE]`.
+"""How like life the simulated portfolio is: `python -m benchmarks.realism [DATA_FOLDER] [--world honest]`.
 
 The same facts of the simulated world, of Taiwan's cards and of superlender's loans, computed by the same code from
 event tables; how hard the traps are; and a picture.
@@ -226,7 +226,7 @@ def draw(sets: Mapping[str, Standings], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with taiwan and superlender")
+    parser.add_argument("data", type=Path, nargs="?", help="folder with taiwan and superlender; without: neither")
     parser.add_argument("--accounts", type=int, default=20_000)
     parser.add_argument("--world", default="first", help="first, honest or a TOML file")
     parser.add_argument("--plot", type=Path)
@@ -235,7 +235,7 @@ def main() -> None:
         folder = Path(temporary)
         workspace, ours, first = simulated(folder / "simulated", given.accounts, named_world(given.world))
         sets, table = {"simulated": ours}, {"simulated": first}
-        for name in ("taiwan", "superlender"):
+        for name in ("taiwan", "superlender") if given.data else ():
             sets[name], table[name] = real(name, given.data, folder / name)
         print(pd.DataFrame(table).to_string())
         print("\nroll rates of the simulated world: where a bucket (row) is a month later")

@@ -315,8 +315,8 @@ def test_nothing_is_drawn_above_what_a_decision_left(book: Path, acted: Path, de
 
 
 def test_customers_answer_as_often_as_the_settings_say(judged: pd.DataFrame) -> None:
-    for action, answer in WORLD.reactions.items():
-        rows = judged[judged["action"] == action]
+    for action in ("decrease", "freeze", "close"):
+        rows, answer = judged[judged["action"] == action], WORLD.reactions[action]
         assert len(rows) > 300
         for name in ("pays", "draws_less"):
             assert within((rows["answer"] == name).sum(), int(0.97 * len(rows)), getattr(answer, name)), (action, name)

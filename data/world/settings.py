@@ -40,7 +40,7 @@ _UNSPENT = frozenset({"income_loss", "missed_payments", "salary_delay", "forgott
 TRAPS = frozenset(CAUSES[CAUSES.index("innocent_device") :])
 
 #: What a lender may do that customers answer.
-ADVERSE = ("decrease", "freeze", "close")
+ANSWERED = ("pause", "decrease", "freeze", "close")
 
 #: Worlds that ship, by the name that `--world` takes.
 WORLDS = {"first": "world.toml", "honest": "honest.toml"}
@@ -176,7 +176,7 @@ def read_world(path: Path) -> WorldSettings:
     body, reader = load_toml(text, str(path)), Reader(text, str(path))
     reader.table(body, (), [part.name for part in fields(WorldSettings)])
     causes = reader.table(body.get("causes", {}), ("causes",), CAUSES)
-    answers = reader.table(body.get("reactions", {}), ("reactions",), ADVERSE)
+    answers = reader.table(body.get("reactions", {}), ("reactions",), ANSWERED)
     faults = enumerate(reader.array(body, ("faults",)))
     first = {} if path == _shipped("world.toml") else default_world().causes
     return WorldSettings(

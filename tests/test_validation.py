@@ -12,6 +12,7 @@ from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
 from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import judge
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.training.validation_report import render_validation
@@ -74,7 +75,7 @@ def turned(model: DefaultRiskModel) -> DefaultRiskModel:
 def test_the_report_shows_the_features_that_break_their_declared_direction(small_workspace: Workspace) -> None:
     table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
     judged = judge(turned(small_workspace.iteration("2").model), default_policy(), table, small_workspace)
-    report = render_validation(judged, default_policy(), "developer", lambda _: None)
+    report = render_validation(judged, flagged(judged), default_policy(), "developer", lambda _: None)
     [section] = re.findall(r"## Monotonicity\n(.*?)\n## ", report["validation.md"], re.DOTALL)
     broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
     assert f"{len(broken)} moved it the other way" in section

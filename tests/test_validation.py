@@ -116,3 +116,19 @@ def test_few_bads_a_coin_and_another_level_are_doubts() -> None:
     assert doubts(figures(1_000, 50, 0.101), 1_000, 50) == [off + "10.10% were expected"]
     assert doubts(figures(1_000, 50, 0.026), 1_000, 50) == doubts(figures(1_000, 50, 0.099), 1_000, 50) == []
     assert doubts(figures(20, 1, 0.024), 1_000, 50) == []  # one bad line is chance
+
+
+def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_alone(
+    small_workspace: Workspace,
+) -> None:
+    """The demo's history is young, so the tail of one of its versions is off."""
+    off = []
+    for promotion in small_workspace.registry.promotions():
+        version, approver = promotion.model_version, default_policy().release.approver
+        doubts = small_workspace.validation(version)["doubts"]
+        folder = small_workspace.root / small_workspace.registry.model(version).folder
+        warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
+        assert warned == [doubt for doubt in doubts if doubt.startswith("its tail")]
+        assert (promotion.approver == approver) == (promotion.kind == "override") == bool(doubts)
+        off += warned
+    assert off

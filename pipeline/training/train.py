@@ -18,6 +18,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
+from limitlens.limits.tail import tail_doubts
 from limitlens.models.default_risk import DefaultRiskModel, save_model
 from limitlens.models.inputs import account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
@@ -27,6 +28,7 @@ from limitlens.pipeline import tracking
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
 from limitlens.pipeline.training.recalibration import at_recent_level
+from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
@@ -161,7 +163,7 @@ def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": found.to_dict(),
-        "doubts": doubts(found, len(train_rows), learned_bads),
+        "doubts": [*doubts(found, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),

@@ -76,7 +76,7 @@ def prepared(python: str, folder: Path) -> None:
     for words in (
         ("check", "before"),
         ("train",),
-        ("promote",),
+        ("promote", "--override-by", "head of credit risk", "--reason", "a benchmark"),
         ("decide", "--until", f"{DAY:%Y-%m-%d}"),
         ("reconcile",),
         ("report",),

@@ -12,12 +12,13 @@ from .deciding.score import score
 from .deciding.verify import verify
 from .holds import open_hold, release_hold
 from .release.compare import compare
-from .release.promote import promote, rollback
+from .release.promote import Override, promote, rollback
 from .training.train import train
 from .workspace import Workspace, default_policy, default_settings
 
 __all__ = [
     "Answer",
+    "Override",
     "Workspace",
     "card",
     "check",

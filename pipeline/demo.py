@@ -7,6 +7,7 @@ from pathlib import Path
 from limitlens.data.calendar import DAY, add_months, data_end, format_time, last_decision_dates
 from limitlens.data.progress import Progress
 from limitlens.data.world import default_world, simulate
+from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import parse_policy
 from limitlens.pipeline.answers.report import read_decisions, report, telling_account
 from limitlens.pipeline.answers.why import why
@@ -18,8 +19,8 @@ from limitlens.pipeline.deciding.reconcile import reconcile
 from limitlens.pipeline.deciding.record import Decided
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.pages.amounts import money
-from limitlens.pipeline.release.promote import promote
-from limitlens.pipeline.training.train import train
+from limitlens.pipeline.release.promote import Override, promote
+from limitlens.pipeline.training.train import Trained, train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 
@@ -66,24 +67,43 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Pro
         workspace, settings, policy, developer="demo developer", until=add_months(first_date, -1), progress=progress
     )
     show(_quality(trained.validation))
-    promote(workspace, "demo reviewer", now, trained.model_version, progress=progress)
+    approved = _approved(trained, policy, show)
+    promote(workspace, "demo reviewer", now, trained.model_version, override=approved, progress=progress)
     before = (
         decide(workspace, as_of=first_date, progress=progress),
         decide(workspace, until=released, progress=progress),
     )
+    tightened = parse_policy(release.changed_policy(policy.text))
     again = train(
         workspace,
         replace(settings, seed=release.seed),
-        parse_policy(release.changed_policy(policy.text)),
+        tightened,
         developer="demo developer",
         until=released,
         progress=progress,
     )
-    promote(workspace, "demo reviewer", now, again.model_version, until=released, progress=progress)
+    approved = _approved(again, tightened, show)
+    promote(
+        workspace,
+        "demo reviewer",
+        now,
+        again.model_version,
+        override=approved,
+        until=released,
+        progress=progress,
+    )
     show(f"\n{format_time(released)}: version {again.model_version} and policy 'tightened' are released.")
     after = decide(workspace, until=end, progress=progress)
     show(_changes(*before, after))
     show("\n" + "\n".join(first_lines(first_decisions(workspace))))
+
+
+def _approved(trained: Trained, policy: Policy, show: Progress) -> Override | None:
+    """The approver of the policy, who promotes a version in spite of doubts; nobody where there are none."""
+    doubts, approver = trained.validation["doubts"], policy.release.approver
+    for doubt in doubts:
+        show(f"\nVersion {trained.model_version}: {doubt}. The {approver} promotes it all the same.")
+    return Override(approver, "a demo on a young history") if doubts else None
 
 
 def _quality(validation: dict[str, dict[str, float]]) -> str:

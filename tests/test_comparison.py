@@ -120,7 +120,7 @@ def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     changed = replace(model, book=change(model.book), new_lines=change(model.new_lines) if model.new_lines else None)
     path = workspace.root / workspace.registry.model(version).folder / "validation.json"
 
-    validation = json.loads(path.read_text(encoding="utf-8"))
+    validation = json.loads(path.read_text(encoding="utf-8")) | {"doubts": []}
     record = TrainingRecord("", "", "")
     found = register(workspace, changed, iteration.policy, validation, "a developer", report={}, record=record)
     return found.model_version

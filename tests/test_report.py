@@ -80,10 +80,14 @@ def test_every_decision_stands_in_the_action_table(decisions: pd.DataFrame) -> N
     assert all(sum(row["counts"]) == row["all"] for row in rows)
 
 
+def a_difference(name: str) -> dict[str, Any]:
+    return {"feature": name, "push": 0.1, "push_low": 0.0, "push_high": 0.2, "told": True}
+
+
 def test_markup_in_names_is_escaped(context: dict[str, Any]) -> None:
-    feature = {**context["model"]["contrast"][0], "feature": EVIL}
-    plot = plots.contrast([feature])
-    model = {**context["model"], "contrast": [feature], "contrast_plot": plot}
+    plot = plots.contrast([a_difference(EVIL)])
+    table = pd.DataFrame({"feature": [EVIL]})
+    model = {**context["model"], "contrast": table, "contrast_plot": plot}
     actions = {**context["actions"], "segments": [EVIL]}
     rendered = render("report.html.j2", {**context, "model": model, "actions": actions})
     assert "<script" not in rendered
@@ -92,7 +96,7 @@ def test_markup_in_names_is_escaped(context: dict[str, Any]) -> None:
 
 def test_a_name_that_looks_like_a_formula_or_is_chinese_is_drawn_as_it_is() -> None:
     names = ["$\\frac{", "还款次数", 'id="x']
-    plot = plots.contrast([{"feature": n, "false_positive_mean": 0.1, "true_positive_mean": 0.2} for n in names])
+    plot = plots.contrast([a_difference(name) for name in names])
     assert all(f">{name}</text>" in plot for name in names)
 
 

@@ -25,7 +25,7 @@ from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.order_override import override
 from limitlens.pipeline.deciding.verify import verify
-from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.workspace import Workspace
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -319,14 +319,19 @@ def test_a_promotion_that_was_killed_and_repeated_is_on_record_once(copied: Work
         connection.execute("DELETE FROM promotions")
     code = """
 from datetime import UTC, datetime
-from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.workspace import Workspace
-promote(Workspace(sys.argv[1]), None, datetime(2026, 7, 1, tzinfo=UTC), "2", progress=lambda _: None)
+approved = Override("head of credit risk", "a small book")
+at = datetime(2026, 7, 1, tzinfo=UTC)
+promote(Workspace(sys.argv[1]), None, at, "2", override=approved, progress=lambda _: None)
 """
     killed_while(code, "INSERT INTO promotions", str(copied.root))
     assert copied.registry.promotions() == []
+    approved, kind = Override("head of credit risk", "a small book"), {"bootstrap", "override"}
     for _ in range(2):
-        assert promote(copied, None, NOON, "2", progress=lambda _: None) == ("2", "bootstrap")
+        version, recorded = promote(copied, None, NOON, "2", override=approved, progress=lambda _: None)
+        assert version == "2"
+        assert recorded in kind
         assert [one.model_version for one in copied.registry.promotions()] == ["2"]
     mlflow = tracking.client(copied.mlflow)
     assert mlflow.get_model_version_by_alias(tracking.MODEL_NAME, tracking.CHAMPION).version == 2

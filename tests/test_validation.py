@@ -12,6 +12,7 @@ from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
 from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import judge
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.training.validation_report import render_validation
@@ -74,7 +75,7 @@ def turned(model: DefaultRiskModel) -> DefaultRiskModel:
 def test_the_report_shows_the_features_that_break_their_declared_direction(small_workspace: Workspace) -> None:
     table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
     judged = judge(turned(small_workspace.iteration("2").model), default_policy(), table, small_workspace)
-    report = render_validation(judged, default_policy(), "developer", lambda _: None)
+    report = render_validation(judged, flagged(judged), default_policy(), "developer", lambda _: None)
     [section] = re.findall(r"## Monotonicity\n(.*?)\n## ", report["validation.md"], re.DOTALL)
     broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
     assert f"{len(broken)} moved it the other way" in section
@@ -115,3 +116,19 @@ def test_few_bads_a_coin_and_another_level_are_doubts() -> None:
     assert doubts(figures(1_000, 50, 0.101), 1_000, 50) == [off + "10.10% were expected"]
     assert doubts(figures(1_000, 50, 0.026), 1_000, 50) == doubts(figures(1_000, 50, 0.099), 1_000, 50) == []
     assert doubts(figures(20, 1, 0.024), 1_000, 50) == []  # one bad line is chance
+
+
+def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_alone(
+    small_workspace: Workspace,
+) -> None:
+    """The demo's history is young, so the tail of one of its versions is off."""
+    off = []
+    for promotion in small_workspace.registry.promotions():
+        version, approver = promotion.model_version, default_policy().release.approver
+        doubts = small_workspace.validation(version)["doubts"]
+        folder = small_workspace.root / small_workspace.registry.model(version).folder
+        warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
+        assert warned == [doubt for doubt in doubts if doubt.startswith("its tail")]
+        assert (promotion.approver == approver) == (promotion.kind == "override") == bool(doubts)
+        off += warned
+    assert off

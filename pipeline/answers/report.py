@@ -21,11 +21,18 @@ from limitlens.pipeline.deciding.first_decisions import first_decisions
 from limitlens.pipeline.holds import list_holds
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.pages.flag_words import (
+    archetype_table,
+    archetype_words,
+    equal_pd_table,
+    equal_pd_words,
+    not_told_words,
+)
 from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.release.iterations import MOVED_SINCE, caused_by
 from limitlens.pipeline.workspace import Workspace
 
-#: Features shown in the contrast of false and true positives.
+#: Features shown that tell false from true positives.
 _MAX_CONTRAST = 10
 
 
@@ -176,13 +183,18 @@ def _model(workspace: Workspace) -> dict[str, Any]:
     validation = workspace.validation(version)
     declared = workspace.iteration(version).model.features.declaration_of
     meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
-    rows = validation["false_positives"]["contrast"][:_MAX_CONTRAST]
+    found, archetypes = (validation["false_positives"].get(name) for name in ("at_equal_pd", "archetypes"))
+    rows = [row for row in (found or {}).get("features", []) if row["told"]][:_MAX_CONTRAST]
     return {
         "version": version,
         "validation": validation,
         "calibration_plot": plots.calibration(validation),
-        "contrast": [{**row, "why": meaning.get(row["feature"], "an attribute of the account")} for row in rows],
+        "contrast": equal_pd_table(rows, meaning) if rows else None,
         "contrast_plot": plots.contrast(rows) if rows else "",
+        "contrast_words": equal_pd_words(found) if found else None,
+        "not_told": not_told_words(found) if found else "",
+        "archetype_words": archetype_words(archetypes) if archetypes else None,
+        "archetypes": archetype_table(archetypes) if archetypes and archetypes["told"] else None,
     }
 
 

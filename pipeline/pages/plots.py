@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.colors
 import matplotlib.dates
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -229,19 +230,37 @@ def life(
 
 
 def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What drove the flags of good customers beside what drove those of bad ones, in log-odds."""
-    with _drawing(10.6, 0.4 * len(rows) + 1.1) as (figure, axes):
-        for shift, key, colour, label in (
-            (-0.19, "false_positive_mean", _GOOD, "good customers acted on (false positives)"),
-            (0.19, "true_positive_mean", _INK, "bad customers acted on (true positives)"),
-        ):
-            places = [place + shift for place in range(len(rows))]
-            axes.barh(places, [row[key] for row in rows], height=0.36, color=colour, label=label)
-        axes.axvline(0, color=_SOFT, linewidth=0.8)
-        axes.set_xlabel("mean push on the log-odds of default")
+    """By how much the push on good flagged lines exceeds that on bad ones at equal PD, with intervals."""
+    with _drawing(8.6, 0.34 * len(rows) + 1.2) as (figure, axes):
+        axes.axvline(0, color=_SOFT, linewidth=1)
+        for place, row in enumerate(rows):
+            colour = _GOOD if row["told"] else _LINE
+            axes.plot([row["push_low"], row["push_high"]], [place, place], color=colour, linewidth=2)
+            axes.plot(row["push"], place, "o", color=colour, markersize=7)
+        axes.set_xlabel("push on the log-odds, good less bad at equal PD")
         _rows(axes, [row["feature"] for row in rows])
+        axes.plot([], [], "o-", color=_GOOD, label="tells good from bad")
+        axes.plot([], [], "o-", color=_LINE, label="may be chance")
         figure.legend(ncols=2, frameon=False, loc="outside upper left")
         return _svg(figure, "contrast")
+
+
+def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float]) -> str:
+    """Observed by expected bads of some groups with their intervals, on a log scale; ``near`` is near enough."""
+    with _drawing(8.6, 0.32 * len(rows) + 0.9) as (figure, axes):
+        axes.axvspan(*near, color=_GRID, zorder=0)
+        axes.axvline(1, color=_SOFT, linewidth=1)
+        for place, row in enumerate(rows):
+            colour = _GOOD if row["off"] else COLOURS["behaviour"]
+            ends = [min(max(row[end], 0.25), 4.0) for end in ("low", "high")]
+            axes.plot(ends, [place, place], color=colour, linewidth=2)
+            axes.plot(min(max(row["ratio"], 0.25), 4.0), place, "o", color=colour, markersize=7)
+        axes.set_xscale("log")
+        axes.set(xlabel="observed / expected bads", xlim=(0.24, 4.2))
+        axes.set_xticks([0.25, 0.5, 0.8, 1, 1.25, 2, 4], ["¼", "½", "0.8", "1", "1.25", "2", "4"], minor=False)
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        _rows(axes, [f"{row['name']} ({row['bads']:,} bad)" for row in rows])
+        return _svg(figure, "ratios")
 
 
 def importance(weight: pd.Series) -> str:

@@ -18,22 +18,20 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
+from limitlens.limits.tail import tail_doubts
 from limitlens.models.default_risk import DefaultRiskModel, save_model
-from limitlens.models.explanation import shap_values
-from limitlens.models.false_positives import contrast
 from limitlens.models.inputs import account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
 from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
 from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
+from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
 from limitlens.pipeline.training.recalibration import at_recent_level
+from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
-
-#: SHAP of at most this many flagged accounts goes into the false-positive contrast.
-_MAX_CONTRAST = 2_000
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,10 @@ def train(
     model, table = fit_iteration(workspace, settings, until, before, progress)
     progress("validating")
     judged = judge(model, policy, table, workspace)
-    report = render_validation(judged, policy, developer, progress)
+    flags = flagged(judged)
+    report = render_validation(judged, flags, policy, developer, progress)
     record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
-    validation = _validate(judged)
+    validation = _validate(judged, flags)
     with waiting(progress), exclusive(workspace.root, "train"):
         if champion in workspace.registry.withdrawn():
             raise WorkspaceError(
@@ -156,7 +155,7 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
-def _validate(judged: Judged) -> dict[str, Any]:
+def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
     found, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
@@ -164,11 +163,11 @@ def _validate(judged: Judged) -> dict[str, Any]:
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": found.to_dict(),
-        "doubts": doubts(found, len(train_rows), learned_bads),
+        "doubts": [*doubts(found, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
-        "false_positives": _false_positives(judged),
+        "false_positives": flags,
     }
 
 
@@ -180,25 +179,6 @@ def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) 
         for k in range(model.settings.folds)
         if 0 < bad[fold == k].mean() < 1
     ]
-
-
-def _false_positives(judged: Judged) -> dict[str, Any]:
-    """Contrast the good lines that would be cut with the bad ones."""
-    model, rows, bad, flagged = judged.model, judged.rows, judged.bad, judged.cut
-    counts = {
-        "flagged": int(flagged.sum()),
-        "false_positives": int((flagged & ~bad).sum()),
-        "true_positives": int((flagged & bad).sum()),
-        "missed": int((~flagged & bad).sum()),
-        "rows": len(rows),
-    }
-    chosen = np.flatnonzero(flagged)[:_MAX_CONTRAST]
-    if not len(chosen):
-        return {**counts, "contrast": []}
-    limit, age, _ = _columns(rows.iloc[chosen])
-    shap = shap_values(model, rows.iloc[chosen], limit, age)
-    reasons = {name: d.reason for name, d in model.features.declaration_of.items()}
-    return {**counts, "contrast": contrast(shap, bad[chosen], reasons).head(20).to_dict("records")}
 
 
 def register(

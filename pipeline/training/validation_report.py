@@ -4,12 +4,14 @@ It is made from the training table and the model alone, on rows the model has no
 exists, else out of fold.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray
 from limitlens.data.progress import Progress
-from limitlens.features.line import LINE_FACTS, NO_LIMIT, limit_and_age
+from limitlens.features.line import LINE_FACTS, LINE_MEANING, NO_LIMIT, limit_and_age
 from limitlens.limits.policy import Policy
 from limitlens.models.default_risk import predict_pd
 from limitlens.models.explanation import additivity_error, shap_values
@@ -22,12 +24,19 @@ from limitlens.models.validation import (
     calibration_table,
     measure,
     paired_auc_gain,
-    tail_table,
 )
 from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.flag_words import (
+    archetype_table,
+    archetype_words,
+    equal_pd_table,
+    equal_pd_words,
+    not_told_words,
+)
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.judged import Judged
 from limitlens.pipeline.training.leakage_report import leakage_section, proxy_section
+from limitlens.pipeline.training.tail_report import age_of, tail_sections
 
 #: Rows that are explained, swept and disturbed; the same every time.
 _SAMPLE = 1_000
@@ -46,12 +55,16 @@ _USES = {
 _SHOWN = 15
 
 
-def render_validation(judged: Judged, policy: Policy, developer: str, progress: Progress) -> dict[str, str]:
+def render_validation(
+    judged: Judged, flags: dict[str, Any], policy: Policy, developer: str, progress: Progress
+) -> dict[str, str]:
     """The report, by file name: ``validation.html`` and ``validation.md``.
 
     Parameters
     ----------
     judged : Judged
+    flags : dict
+        Of :func:`limitlens.pipeline.training.flagged.flagged`.
     policy : Policy
         Released with the model.
     developer : str
@@ -59,7 +72,7 @@ def render_validation(judged: Judged, policy: Policy, developer: str, progress: 
     progress : callable
     """
     model, found = judged.model, measure(judged.bad, judged.pd_)
-    sections = validation_sections(judged, progress)
+    sections = validation_sections(judged, flags, progress)
     warnings = [warning for section in sections for warning in section.warnings]
     for warning in warnings:
         progress(f"warning: {warning}")
@@ -83,25 +96,28 @@ def render_validation(judged: Judged, policy: Policy, developer: str, progress: 
     return {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
 
 
-def validation_sections(judged: Judged, progress: Progress) -> list[Section]:
+def validation_sections(judged: Judged, flags: dict[str, Any], progress: Progress) -> list[Section]:
     """Every section of the report, in order.
 
     Parameters
     ----------
     judged : Judged
+    flags : dict
+        As in :func:`render_validation`.
     progress : callable
     """
     progress("explaining the model for the validation report")
     return [
         _data(judged),
         _ranking(judged),
-        _tail(judged),
+        *tail_sections(judged),
         _calibration(judged),
         _groups("By segment", "segment", judged.rows["segment"], judged),
-        _groups("By age of the line", "age of the line", _ages(judged.rows), judged),
+        _groups("By age of the line", "age of the line", age_of(judged.rows), judged),
         _vintages(judged),
         _stability(judged),
         *_explained(judged),
+        *_flags(judged, flags),
         _monotone(judged),
         _sensitivity(judged),
         leakage_section(judged),
@@ -151,22 +167,6 @@ def _ranking(judged: Judged) -> Section:
     return Section("Ranking", text, pd.DataFrame({"figure": list(figures), "value": list(figures.values())}))
 
 
-def _tail(judged: Judged) -> Section:
-    found = tail_table(judged.bad, judged.pd_)
-    table = pd.DataFrame(
-        {
-            "riskiest": found["share"].map("{:.0%}".format),
-            "lines": found["rows"].map("{:,}".format),
-            "bad": found["bads"].map("{:,}".format),
-            "observed": found["observed_share"].map("{:.2%}".format),
-            "expected": found["expected_share"].map("{:.2%}".format),
-            "lift": found["lift"].map("{:.1f}".format),
-            "of all bad": found["caught_share"].map("{:.1%}".format),
-        }
-    )
-    return Section("The tail a policy acts on", "What lies among the riskiest lines.", table)
-
-
 def _calibration(judged: Judged) -> Section:
     intercept, slope = calibration_line(judged.bad, judged.pd_)
     ratio = judged.bad.mean() / judged.pd_.mean()
@@ -212,11 +212,6 @@ def _p_value(p: float) -> str:
 def _auc(chosen: BoolArray, judged: Judged) -> str:
     bad = judged.bad[chosen]
     return f"{measure(bad, judged.pd_[chosen]).auc:.4f}" if 0 < bad.sum() < len(bad) else "–"
-
-
-def _ages(rows: pd.DataFrame) -> pd.Series:
-    names = ["0 to 2 months", "3 to 5 months", "6 to 11 months", "over 11 months"]
-    return pd.cut(rows["line_age_days"], [-1, 89, 180, 365, np.inf], labels=names).astype(str)
 
 
 def _vintages(judged: Judged) -> Section:
@@ -283,6 +278,27 @@ def _explained(judged: Judged) -> list[Section]:
     return [
         Section("What drives the PD", text, table, [("", plots.importance(top))]),
         Section("How the strongest features act", "Each point is a line.", None, pictures),
+    ]
+
+
+def _flags(judged: Judged, flags: dict[str, Any]) -> list[Section]:
+    """Good lines the policy would have flagged, beside the bad ones."""
+    found, archetypes = flags["at_equal_pd"], flags["archetypes"]
+    shown = found["features"][:_SHOWN]
+    declared = judged.model.features.declaration_of
+    meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
+    words = [
+        f"The policy would act on {flags['flagged']:,} of {flags['rows']:,} validation lines; "
+        f"{flags['false_positives']:,} of them stayed good.",
+        equal_pd_words(found)["en"],
+        not_told_words(found),
+    ]
+    table = equal_pd_table(shown, meaning) if shown else None
+    pictures = [("The likeliest differences", plots.contrast(shown))] if shown else []
+    groups = archetype_table(archetypes) if archetypes["told"] else None
+    return [
+        Section("False positives at equal PD", " ".join(filter(None, words)), table, pictures),
+        Section("Groups of flagged lines", archetype_words(archetypes)["en"], groups),
     ]
 
 

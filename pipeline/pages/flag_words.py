@@ -1,0 +1,137 @@
+"""False positives in words: what tells good flagged lines from bad ones at equal PD, and in which groups."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from limitlens.limits.archetypes import LEAF_LINES
+from limitlens.models.false_positives import FEWEST
+from limitlens.pipeline.pages.amounts import push
+
+
+def equal_pd_words(found: Mapping[str, Any]) -> dict[str, str]:
+    """What the contrast at equal PD says, in one sentence, by language (``en``, ``zh``).
+
+    Parameters
+    ----------
+    found : dict
+        Of :meth:`limitlens.models.false_positives.Contrast.to_dict`.
+
+    Examples
+    --------
+    >>> equal_pd_words({"good": 4, "bad": 12, "bands": 2, "smallest": None, "features": [], "not_told": []})["en"]
+    'Too few to compare at equal PD: 4 good and 12 bad flagged lines lie in bands of PD that have both; 10 are needed.'
+    """
+    good, bad, smallest = found["good"], found["bad"], found["smallest"]
+    if smallest is None:
+        return {
+            "en": f"Too few to compare at equal PD: {good:,} good and {bad:,} bad flagged lines lie in bands of PD "
+            f"that have both; {FEWEST} are needed.",
+            "zh": f"样本过少，无法在相同 PD 下比较：好客户 {good:,} 个，坏客户 {bad:,} 个，各需 {FEWEST} 个。",
+        }
+    told, asked = sum(one["told"] for one in found["features"]), len(found["features"])
+    compared = f"{good:,} good and {bad:,} bad lines in {found['bands']:,} bands of PD"
+    power = f"a difference of {smallest:.2f} standard deviations would have been found four times in five"
+    if told:
+        return {
+            "en": f"At equal PD {told:,} of {asked:,} features tell good from bad ({compared}); {power}.",
+            "zh": f"在相同 PD 下，{asked:,} 个特征中有 {told:,} 个能区分好客户与坏客户（好 {good:,}，坏 {bad:,}）。",
+        }
+    return {
+        "en": f"At equal PD nothing tells good from bad: none of {asked:,} features differs by more than chance "
+        f"({compared}); {power}.",
+        "zh": f"在相同 PD 下，没有任何特征能区分好客户与坏客户（好 {good:,}，坏 {bad:,}，特征 {asked:,} 个）；"
+        f"若差异达到 {smallest:.2f} 个标准差，五次中有四次会被发现。",
+    }
+
+
+def not_told_words(found: Mapping[str, Any]) -> str:
+    """Features that were compared and are nobody's reason; empty without any."""
+    named = [f"{one['feature']} ({'differs' if one['told'] else 'no difference'})" for one in found["not_told"]]
+    return f"Not told, because it says where or who somebody is: {', '.join(named)}." if named else ""
+
+
+def equal_pd_table(rows: Sequence[Mapping[str, Any]], why: Mapping[str, str]) -> pd.DataFrame:
+    """Features beside their differences at equal PD, as they print; ``why`` says what a feature means."""
+    return pd.DataFrame(
+        {
+            "feature": [row["feature"] for row in rows],
+            "what it says": [why.get(row["feature"], "an attribute of the account") for row in rows],
+            "reason code": [row["reason"] or "none" for row in rows],
+            "push, good − bad": [_range(row, "push", push) for row in rows],
+            "value, good − bad": [_range(row, "value", _number) for row in rows],
+            "p": [f"{row['adjusted_p']:.3f}" for row in rows],
+            "stable": ["yes" if row["stable"] else "no" for row in rows],
+            "tells": ["yes" if row["told"] else "no" for row in rows],
+        }
+    )
+
+
+def _range(row: Mapping[str, Any], kind: str, shown: Any) -> str:
+    if row[kind] is None:
+        return "–"
+    return f"{shown(row[kind])} [{shown(row[f'{kind}_low'])}, {shown(row[f'{kind}_high'])}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:+,.3g}".replace("-", "−") if abs(value) < 1_000 else f"{value:+,.0f}".replace("-", "−")
+
+
+def archetype_words(found: Mapping[str, Any]) -> dict[str, str]:
+    """What the groups of flagged lines say, in one sentence, by language.
+
+    Parameters
+    ----------
+    found : dict
+        Of :meth:`limitlens.limits.archetypes.Archetypes.to_dict`.
+
+    Examples
+    --------
+    >>> archetype_words({"good": {"count": 6, "of": 20, "interval": [0.12, 0.54]}, "asked": 0, "told": []})["en"]
+    'Too few flagged lines for groups: half of the accounts has to have 60, and good and bad ones.'
+    """
+    if not found["asked"]:
+        return {
+            "en": f"Too few flagged lines for groups: half of the accounts has to have {2 * LEAF_LINES}, and good and "
+            "bad ones.",
+            "zh": "被标记的账户过少，无法分组。",
+        }
+    overall, asked = share_words(found["good"]), found["asked"]
+    if not found["told"]:
+        return {
+            "en": f"No group of flagged lines was good more or less often than all of them by more than chance: "
+            f"{overall} were good, {asked} groups were asked.",
+            "zh": f"没有任何一组被标记账户的好客户比例与总体（{overall}）有显著差异；共检验 {asked} 组。",
+        }
+    return {
+        "en": f"Of all flagged lines {overall} were good. A tree of at most three questions, made from half of the "
+        f"accounts, found {asked} groups; these differ on the other half, by more than chance:",
+        "zh": f"被标记账户中好客户占 {overall}。决策树用一半账户分出 {asked} 组，以下各组在另一半账户上有显著差异：",
+    }
+
+
+def share_words(rate: Mapping[str, Any]) -> str:
+    """A share with its interval and of how many.
+
+    Examples
+    --------
+    >>> share_words({"count": 6, "of": 20, "interval": [0.119, 0.543]})
+    '30.0% [11.9%, 54.3%] of 20'
+    """
+    low, high = rate["interval"]
+    return f"{rate['count'] / rate['of'] if rate['of'] else 0:.1%} [{low:.1%}, {high:.1%}] of {rate['of']:,}"
+
+
+def archetype_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """The groups that differ, as they print."""
+    rows = found["told"]
+    return pd.DataFrame(
+        {
+            "lines with": [row["words"] for row in rows],
+            "lines": [f"{row['of']:,}" for row in rows],
+            "good": [f"{row['count']:,}" for row in rows],
+            "share good": [f"{row['count'] / row['of']:.1%}" for row in rows],
+            "95% interval": ["[{:.1%}, {:.1%}]".format(*row["interval"]) for row in rows],
+        }
+    )

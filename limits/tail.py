@@ -45,9 +45,10 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
 
     Examples
     --------
-    >>> bad, pd_ = np.arange(1_000) < 60, np.where(np.arange(1_000) < 100, 0.3, 0.01)
+    >>> line = np.arange(1_000)
+    >>> bad, pd_ = (line >= 40) & (line < 100), np.where(line < 100, 0.3, 0.01)
     >>> found = tail_groups(bad, pd_, {}).iloc[-1]
-    >>> found["rows"], found["bads"], round(found["expected"], 1), bool(found["off"])
+    >>> int(found["rows"]), int(found["bads"]), round(float(found["expected"]), 1), bool(found["off"])
     (100, 60, 30.0, True)
     """
     order, found = np.argsort(-pd_, kind="stable"), []
@@ -85,7 +86,8 @@ def tail_doubts(found: pd.DataFrame) -> list[str]:
 
     Examples
     --------
-    >>> bad, pd_ = np.arange(1_000) < 60, np.where(np.arange(1_000) < 100, 0.3, 0.01)
+    >>> line = np.arange(1_000)
+    >>> bad, pd_ = (line >= 40) & (line < 100), np.where(line < 100, 0.3, 0.01)
     >>> tail_doubts(tail_groups(bad, pd_, {}))
     ['its tail is off: of the riskiest 10% 60 went bad, 30.0 were expected (2.00 [1.66, 2.32])']
     """

@@ -24,7 +24,7 @@ from limitlens.limits.state import first_state
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.decide import decide
-from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
@@ -78,7 +78,8 @@ def workspace_of(data: Path, folder: Path) -> Workspace:
     assert UNUSED_LINES[0] in text, "the shipped policy says it in other words now"
     policy = parse_policy(text.replace(*UNUSED_LINES))
     train(workspace, default_settings(), policy, developer="developer", progress=quiet)
-    promote(workspace, None, datetime(2018, 1, 1, tzinfo=UTC), progress=quiet)
+    override = Override("head of credit risk", "a case")
+    promote(workspace, None, datetime(2018, 1, 1, tzinfo=UTC), override=override, progress=quiet)
     return workspace
 
 

@@ -26,7 +26,7 @@ from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.pipeline import demo
 from limitlens.pipeline.deciding.decide import decide
-from limitlens.pipeline.release.promote import promote
+from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
@@ -199,7 +199,8 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     check_events(folder / "events", workspace.events, progress=_quiet)
     small = replace(default_settings(), n_estimators=60, folds=2, rounds=1, carried_rounds=0)
     train(workspace, small, default_policy(), developer="developer", progress=_quiet)
-    promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), progress=_quiet)
+    anyway = Override("head of credit risk", "a small model has a tail that is off")
+    promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), override=anyway, progress=_quiet)
     decide(workspace, progress=_quiet)
     return workspace
 

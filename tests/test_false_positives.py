@@ -67,6 +67,7 @@ def test_spared_is_what_a_policy_without_protections_would_do(first_date: Decide
     strict = {
         "decrease_above_pd = 0.180": "decrease_above_pd = 0.030",
         "review_above_pd = 0.120": "review_above_pd = 0.020",
+        "review_above_pd = 0.100": "review_above_pd = 0.020",
     }
     for old, new in strict.items():
         assert old in text

@@ -110,7 +110,7 @@ def iteration_named(workspace: Workspace, name: str) -> IterationRow:
     for row in found:
         if name in {row.model_version, row.mlflow_run_id}:
             return row
-    raise WorkspaceError(f"no version and no training run is called {name!r}; limitlens iterations lists them.")
+    raise WorkspaceError(f"no version and no training run is called {name!r}; see limitlens iterations.")
 
 
 def caused_by(workspace: Workspace) -> dict[str, dict[str, Any]]:

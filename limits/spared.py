@@ -1,4 +1,4 @@
-"""Spared: adverse actions that were asked for, and that a protection of the policy kept from being done."""
+"""Spared: actions against a line that were asked for, and that a protection of the policy kept from being done."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ SPARED = ("spared_by", "spared_action", "spared_limit_cents")
 
 
 def spared(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
-    """Find the lines that would have been cut, frozen or closed without the protections of the policy.
+    """Find the lines that would have been paused, cut, frozen or closed without the protections of the policy.
 
     The lines are decided again by the same function, first with no protection, then with each alone.
 

@@ -102,7 +102,11 @@ def train(
     print_table(_validation_table(trained.validation))
     for doubt in trained.validation["doubts"]:
         stderr.print(f"warning: {doubt}", style="yellow", soft_wrap=True)
-    typer.echo(f"version {trained.model_version} is @challenger\nnext: limitlens promote --reviewer NAME")
+    typer.echo(f"version {trained.model_version} is @challenger")
+    if trained.validation["doubts"]:
+        typer.echo("next: deliver more history, or limitlens promote --override-by NAME --reason TEXT")
+    else:
+        typer.echo("next: limitlens promote --reviewer NAME")
 
 
 @app.command()

@@ -81,7 +81,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
     return policy
 
 
-def check_columns(policy: Policy, columns: Collection[str]) -> None:
+def check_columns(policy: Policy, columns: Collection[str], left_out: Collection[str] = ()) -> None:
     """Refuse a policy that names an unknown column: what needs it could never act, and nobody would know.
 
     Parameters
@@ -89,6 +89,8 @@ def check_columns(policy: Policy, columns: Collection[str]) -> None:
     policy : Policy
     columns : collection of str
         Every column there could be, those of absent sources included.
+    left_out : collection of str, optional
+        Those among them that the training settings leave out.
 
     Raises
     ------
@@ -99,6 +101,11 @@ def check_columns(policy: Policy, columns: Collection[str]) -> None:
     read = policy.affordability
     named += [("[affordability]", column) for column in (read.inflow_column, read.seen_column)]
     for where, column in named:
+        if column in left_out:
+            raise ConfigError(
+                f"policy {policy.name}: {where} names column {column!r}, which [features] columns of the training "
+                "settings leaves out; add it there."
+            )
         if column not in columns:
             likely = get_close_matches(column, columns, 1)
             mend = (

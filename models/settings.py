@@ -22,6 +22,7 @@ class TrainSettings:
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     new_line_days: int = 90
     seed: int = 1
     folds: int = 3
@@ -42,12 +43,13 @@ class TrainSettings:
         return {name: getattr(self, name) for name in _SECTIONS["model"] if name != "new_line_days"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and MLflow parameters."""
-        return {**asdict(self), "protected": list(self.protected), "attributes": list(self.attributes)}
+        """Plain data, for JSON and MLflow parameters; ``columns`` only where some are named, not all."""
+        body = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return body if self.columns else {name: value for name, value in body.items() if name != "columns"}
 
     def to_toml(self) -> str:
         """The text :func:`read_settings` reads."""
-        values = self.to_dict()
+        values = {"columns": [], **self.to_dict()}
         sections = [
             "\n".join([f"[{name}]", *(f"{key} = {json.dumps(values[key])}" for key in keys)])
             for name, keys in _SECTIONS.items()
@@ -57,7 +59,8 @@ class TrainSettings:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "TrainSettings":
         """The settings :meth:`to_dict` wrote."""
-        return cls(**{**body, **{name: tuple(body[name]) for name in ("protected", "attributes")}})
+        lists: dict[str, Any] = {name: tuple(value) for name, value in body.items() if isinstance(value, list)}
+        return cls(**{**body, **lists})
 
 
 #: What LightGBM counts with.
@@ -94,8 +97,8 @@ _RENAMED = {
 
 _SECTIONS = {
     "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
-    "features": ("timezone", "protected", "attributes"),
-    "model": tuple(f.name for f in fields(TrainSettings))[7:],
+    "features": ("timezone", "protected", "attributes", "columns"),
+    "model": tuple(f.name for f in fields(TrainSettings))[8:],
 }
 
 

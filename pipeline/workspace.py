@@ -129,7 +129,13 @@ class Workspace:
         return self.ledger.current(account_id).set_index("as_of")[named].rename(columns=shares)
 
     def feature_set(self, settings: TrainSettings) -> FeatureSet:
-        """The catalogue, without absent sources, with the attributes of the accounts at hand."""
+        """The catalogue or what the settings keep of it, without absent sources, with the attributes of the accounts.
+
+        Raises
+        ------
+        ConfigError
+            The settings name a column or an attribute that there is not.
+        """
         protected = self.events.protected_attributes()
         if unknown := sorted(set(settings.protected) - set(protected)):
             raise ConfigError(
@@ -139,8 +145,12 @@ class Workspace:
         attributes |= {name: protected[name] for name in settings.protected}
         if clash := sorted(name for name in attributes if name.lower() in taken_names(CATALOGUE)):
             raise ConfigError(f"the accounts have attributes named like features: {clash}; rename those features.")
-        present = self.events.present()
-        chosen = CATALOGUE.for_sources(tuple(source for source in EVENT_SOURCES if source in present))
+        if unknown := sorted(set(settings.columns) - CATALOGUE.declaration_of.keys()):
+            raise ConfigError(f"[features] columns names {unknown}; limitlens features lists what there is.")
+        chosen = self._catalogue()
+        if settings.columns:
+            kept = {*settings.columns, *(position.name for position in CATALOGUE.positions)}
+            chosen = chosen.only(kept & chosen.declaration_of.keys())
         return replace(chosen, attributes=tuple(sorted(attributes.items())), timezone=settings.timezone)
 
     def left_out(self, settings: TrainSettings) -> dict[str, str]:
@@ -225,7 +235,12 @@ class Workspace:
             Names the rule, the column and the likely one.
         """
         shipped = {*CATALOGUE.columns, *line_column_names(CATALOGUE), *line_column_names(features), *features.columns}
-        check_columns(policy, shipped | {name for name, kind in features.attributes if kind != "text"})
+        left_out = self._catalogue().declaration_of.keys() - features.declaration_of.keys()
+        check_columns(policy, shipped | {name for name, kind in features.attributes if kind != "text"}, left_out)
+
+    def _catalogue(self) -> FeatureSet:
+        present = self.events.present()
+        return CATALOGUE.for_sources(tuple(source for source in EVENT_SOURCES if source in present))
 
 
 def default_policy() -> Policy:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
-from functools import partial
+from functools import cache, partial, wraps
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
-from limitlens.pipeline import demo
+from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
@@ -43,27 +43,53 @@ ROOT = Path(__file__).parent.parent
 #: Makes something in a folder, unless another worker has: (its name, what makes it) → the folder. Read only.
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
-_DEMO = "demo"
-_MAKE_DEMO = """
-import sys
+#: Columns for tests that ask about something else than features: planning a query of all takes longer than running it.
+FEW_COLUMNS = (
+    "draw_count_2d",
+    "draw_count_30d",
+    "draw_sum_30d",
+    "draw_sum_90d",
+    "draw_share_2d",
+    "utilisation",
+    "purchase_sum_30d",
+    "purchase_sum_90d",
+    "transfer_in_sum_90d",
+    "transfer_in_days_since_ever",
+    "transfer_out_of_draw_2d",
+    "new_device_and_city_count_2d",
+    "login_count_30d",
+    "late_count_180d",
+    "repayment_count_90d",
+    "repayment_sum_30d",
+    "repayment_sum_90d",
+    "repayment_days_since_ever",
+)
+
+#: The two demos of the session, in the order in which they are made.
+_SMALL, _DEMO = "small_demo", "demo"
+_MAKE_DEMOS = """
+import os, sys
 from pathlib import Path
-from tests.conftest import make, make_demo
-make(Path(sys.argv[1]), "demo", make_demo)
+from tests.conftest import make, make_demo, make_small_demo
+folder, small, _ = sys.argv[1:]
+make(Path(folder), "small_demo", make_small_demo)
+os.close(int(small))
+make(Path(folder), "demo", make_demo)
 """
 
 
 class _Shared:
-    """The folder all workers share; a process of its own makes the demo in it while they start."""
+    """The folder all workers share; a process of its own makes the demos in it while they start."""
 
     def __init__(self, *, demo: bool) -> None:
         self.folder = tempfile.mkdtemp(prefix="limitlens-tests-")
-        command = [sys.executable, "-c", _MAKE_DEMO, self.folder]
-        nowhere = subprocess.DEVNULL  # if it fails, the first worker that needs the demo does too, and says why
+        nowhere = subprocess.DEVNULL  # if it fails, the first worker that needs a demo does too, and says why
         self.maker = None
-        if demo:
-            with _locked(Path(self.folder), _DEMO) as lock:  # from here on held by that process alone
-                given = {"pass_fds": [lock.fileno()], "stdout": nowhere, "stderr": nowhere}
-                self.maker = subprocess.Popen(command, cwd=ROOT, **given)  # type: ignore[call-overload]
+        if demo:  # the locks are held by that process alone from here on
+            with _locked(Path(self.folder), _SMALL) as small, _locked(Path(self.folder), _DEMO) as whole:
+                held = [small.fileno(), whole.fileno()]
+                command = [sys.executable, "-c", _MAKE_DEMOS, self.folder, *map(str, held)]
+                self.maker = subprocess.Popen(command, cwd=ROOT, pass_fds=held, stdout=nowhere, stderr=nowhere)
 
     def close(self) -> None:
         if self.maker:
@@ -73,11 +99,11 @@ class _Shared:
 
 
 #: Fixtures that take more than a second to make.
-_SLOW_FIXTURES = {"small_workspace", "finished_demo", "real_data", "made_once", "spark"}
+_SLOW_FIXTURES = {"small_workspace", "demo_workspace", "finished_demo", "real_data", "made_once", "spark"}
 
 
-#: Those that wait for the finished demo.
-_DEMO_FIXTURES = {"small_workspace", "finished_demo"}
+#: Those that wait for a finished demo.
+_DEMO_FIXTURES = {"small_workspace", "demo_workspace", "finished_demo"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -168,6 +194,14 @@ def make_demo(folder: Path) -> None:
     (folder / "said.txt").write_text("\n".join(told), encoding="utf-8")
 
 
+def make_small_demo(folder: Path) -> None:
+    """The same demo with a small model of a few columns."""
+    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=2, carried_rounds=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(demo, "default_settings", lambda: small)
+        make_demo(folder)
+
+
 @pytest.fixture(scope="session")
 def finished_demo(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Folder of a finished demo of 1,500 lines, and what it printed; a copy for each worker."""
@@ -178,9 +212,46 @@ def finished_demo(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def small_workspace(finished_demo: tuple[Path, str]) -> Workspace:
+def demo_workspace(finished_demo: tuple[Path, str]) -> Workspace:
     """The workspace of the finished demo; read only."""
     return Workspace(finished_demo[0] / "work")
+
+
+@pytest.fixture(scope="session")
+def small_workspace(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """That of the demo with a small model of a few columns; read only."""
+    copy = tmp_path_factory.mktemp("copied") / "small"
+    shutil.copytree(made_once(_SMALL, make_small_demo) / "out", copy)
+    return Workspace(copy / "work")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_empty_mlflow(made_once: MadeOnce) -> Iterator[None]:
+    """A new store is a copy of one that MLflow made itself, and its list of migrations is read once a process.
+
+    MLflow plays back all its migrations for every new store, and reads them again for each that it opens.
+    """
+    created, opened = tracking._create, tracking._opened
+
+    def one(folder: Path) -> None:
+        folder.mkdir()
+        created(folder / "mlflow.db")
+
+    @wraps(created)
+    def copied(database: Path) -> None:
+        shutil.copy(made_once("mlflow", one) / "mlflow.db", database)
+
+    def read_once(database: Path) -> Any:
+        from mlflow.store.db import utils
+
+        if not hasattr(utils._get_latest_schema_revision, "cache_info"):
+            utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
+        return opened(database)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tracking, "_create", copied)
+        patched.setattr(tracking, "_opened", read_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -197,7 +268,7 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     adapter(name)(data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
-    small = replace(default_settings(), n_estimators=60, folds=2, rounds=1, carried_rounds=0)
+    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=1, carried_rounds=0)
     train(workspace, small, default_policy(), developer="developer", progress=_quiet)
     anyway = Override("head of credit risk", "a small model has a tail that is off")
     promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), override=anyway, progress=_quiet)

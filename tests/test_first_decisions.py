@@ -62,13 +62,13 @@ def test_the_table_sums_to_the_first_decisions_of_the_table_of_causes(small_work
     assert sum(row["lines"] for row in groups) == context["head"]["accounts"]
 
 
-def test_the_page_and_the_demo_show_it(finished_demo: tuple[Any, str], small_workspace: Workspace) -> None:
+def test_the_page_and_the_demo_show_it(finished_demo: tuple[Any, str], demo_workspace: Workspace) -> None:
     folder, said = finished_demo
-    lines = first_lines(first_decisions(small_workspace))
+    lines = first_lines(first_decisions(demo_workspace))
     assert "\n".join(lines) in said
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "<h2>First decisions</h2>" in page
-    assert all(f"<td>{row['asked_by']}</td>" in page for row in first_decisions(small_workspace))
+    assert all(f"<td>{row['asked_by']}</td>" in page for row in first_decisions(demo_workspace))
 
 
 def test_decide_tells_the_first_decisions_of_its_own_runs(small_workspace: Workspace) -> None:

@@ -48,7 +48,7 @@ from limitlens.pipeline.holds import list_holds, open_hold, release_hold
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import MadeOnce
+from tests.conftest import FEW_COLUMNS, MadeOnce
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, FIRST, SECOND = (datetime(2025, month, 1, tzinfo=UTC) for month in (9, 10, 11))
@@ -84,7 +84,7 @@ def make_books(folder: Path) -> None:
     deliver(folder / "world", folder / "after", SECOND, SECOND + timedelta(days=5))
     base = Workspace(folder / "base")
     check_events(folder / "before", base.events)
-    small = replace(default_settings(), n_estimators=20, folds=2, min_data_in_leaf=10)
+    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
     train(base, small, default_policy(), developer="developer")
     promote(base, None, NOW, override=ANYWAY)
     for as_of in (BEFORE, FIRST):

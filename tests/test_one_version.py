@@ -20,11 +20,21 @@ from limitlens.pipeline.release.compare import compare
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+from tests.conftest import FEW_COLUMNS
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ANYWAY = Override("head of credit risk", "a small book")
+SMALL = replace(
+    default_settings(),
+    columns=FEW_COLUMNS,
+    n_estimators=20,
+    folds=2,
+    rounds=1,
+    carried_rounds=0,
+    min_data_in_leaf=10,
+)
 
 
 def quiet(_: str) -> None:
@@ -38,8 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     simulate(folder / "events", accounts=250, months=10, seed=5, futures=0, progress=quiet)
     space = Workspace(folder / "work")
     check_events(folder / "events", space.events, progress=quiet)
-    small = replace(default_settings(), n_estimators=20, folds=2, rounds=1, carried_rounds=0, min_data_in_leaf=10)
-    train(space, small, default_policy(), developer="developer", progress=quiet)
+    train(space, SMALL, default_policy(), developer="developer", progress=quiet)
     promote(space, None, NOW, override=ANYWAY, progress=quiet)
     return space
 

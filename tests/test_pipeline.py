@@ -30,6 +30,7 @@ from limitlens.limits.state import state_before
 from limitlens.models.default_risk import at_level, calibrated_as
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
+from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.answers.report import read_decisions, report, telling_account
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
@@ -86,6 +87,20 @@ def test_places_and_texts_of_many_values_are_features_only_by_name(tmp_path: Pat
     assert workspace.left_out(named) == {"employer": "51 values"}
     with pytest.raises(ConfigError, match=r"attributes names \['house'\]; the accounts were delivered with"):
         workspace.feature_set(replace(settings, attributes=("house",)))
+
+
+def test_only_the_columns_that_are_named_are_used_and_what_a_policy_reads_is_among_them(
+    small_workspace: Workspace,
+) -> None:
+    settings = replace(default_settings(), columns=("draw_share_2d", "login_count_30d"))
+    chosen = small_workspace.feature_set(settings)
+    debts = {"dpd_days", "past_due_cents", "balance_cents", "balance_mean_90d_cents"}
+    assert set(chosen.declaration_of) == debts | {"draw_share_2d", "draw_sum_2d", "login_count_30d"}
+    with pytest.raises(ConfigError, match=r"rule 'cash_out' names column 'draw_count_2d', which .* leaves out"):
+        small_workspace.check_rules(default_policy(), chosen)
+    with pytest.raises(ConfigError, match=r"columns names \['draws'\]; limitlens features lists"):
+        small_workspace.feature_set(replace(settings, columns=("draws",)))
+    assert TrainSettings.from_dict(settings.to_dict()) == settings
 
 
 def test_shares_sum_to_the_change_to_the_cent_for_every_account(small_workspace: Workspace) -> None:

@@ -216,12 +216,13 @@ def test_shares_since_the_opening_sum_to_the_limit(small_workspace: Workspace) -
 
 
 def test_why_says_what_came_late_and_what_would_have_been_decided_with_it(
-    small_workspace: Workspace, finals: pd.DataFrame
+    demo_workspace: Workspace,
 ) -> None:
     """The demo sends a line to review for a repayment that was made in time and delivered late."""
+    finals = demo_workspace.ledger.query("SELECT * FROM current WHERE status = 'final' ORDER BY account_id, as_of")
     only_data = finals["necessary_data"].astype(bool) & ~finals["necessary_behaviour"].astype(bool)
     blamed = finals[only_data & (finals["action"] == "review")].iloc[0]
-    told = render(why(small_workspace, blamed["account_id"], blamed["as_of"].to_pydatetime()))
+    told = render(why(demo_workspace, blamed["account_id"], blamed["as_of"].to_pydatetime()))
     assert f"Final, with what was known by {blamed['known_by']:%Y-%m-%d}" in told
     assert "But for the data: kept" in told
     assert "No limit moved; on the scale of actions: data +" in told

@@ -21,7 +21,7 @@ from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import MadeOnce
+from tests.conftest import FEW_COLUMNS, MadeOnce
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def make_book(folder: Path) -> None:
     simulate(folder / "world", accounts=500, months=12, seed=5, futures=0, start=datetime(2025, 1, 1, tzinfo=UTC))
     base = Workspace(folder / "base")
     check_events(folder / "world", base.events)
-    small = replace(default_settings(), n_estimators=20, folds=2, min_data_in_leaf=10)
+    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
     train(base, small, looks_twice(), developer="developer", until=FIRST)
     promote(base, None, FIRST, override=ANYWAY)
     shutil.copytree(base.root, folder / "decided")

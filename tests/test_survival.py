@@ -294,7 +294,10 @@ def test_an_experiment_deleted_in_mlflow_is_replaced_and_its_heads_still_count(c
     assert {name.removeprefix(f"limitlens moved to {copied.mlflow.resolve()}") for name in names} >= {"", ", 2", ", 3"}
 
 
-def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(tmp_path: Path) -> None:
+def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_create", tracking._create.__wrapped__)  # type: ignore[attr-defined]
     code = "from limitlens.pipeline.tracking import client; client(Path(sys.argv[1])).search_experiments()"
     killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
     assert not (tmp_path / "mlflow.db").exists()
@@ -317,6 +320,7 @@ def test_a_database_of_mlflow_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_promotion_that_was_killed_and_repeated_is_on_record_once(copied: Workspace) -> None:
     with closing(sqlite3.connect(copied.root / "ledger.sqlite")) as connection, connection:
         connection.execute("DELETE FROM promotions")
+        connection.execute("DELETE FROM promotion_reasons")
     code = """
 from datetime import UTC, datetime
 from limitlens.pipeline.release.promote import Override, promote

@@ -71,10 +71,10 @@ _MAKE_DEMOS = """
 import os, sys
 from pathlib import Path
 from tests.conftest import make, make_demo, make_small_demo
-folder, small, _ = sys.argv[1:]
-make(Path(folder), "small_demo", make_small_demo)
+folder, small, _ = Path(sys.argv[1]), *sys.argv[2:]
+make(folder, "small_demo", make_small_demo)
 os.close(int(small))
-make(Path(folder), "demo", make_demo)
+make(folder, "demo", lambda out: make_demo(out, folder / "small_demo" / "out" / "events"))
 """
 
 
@@ -184,12 +184,19 @@ def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return made
 
 
-def make_demo(folder: Path) -> None:
-    """A demo of 1,500 lines in ``out``, and what it printed; no test asks for the true PDs of its lines."""
+def make_demo(folder: Path, events: Path | None = None) -> None:
+    """A demo of 1,500 lines in ``out``, and what it printed; no test asks for the true PDs of its lines.
+
+    Given the events of another such demo, it goes on from them.
+    """
     told: list[str] = []
+
+    def copied(out: Path, **_: object) -> None:
+        shutil.copytree(str(events), out)
+
     now = datetime(2026, 7, 2, tzinfo=UTC)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "simulate", partial(demo.simulate, futures=0))
+        patched.setattr(demo, "simulate", copied if events else partial(demo.simulate, futures=0))
         demo.run(folder / "out", accounts=1_500, seed=7, now=now, progress=_quiet, show=told.append)
     (folder / "said.txt").write_text("\n".join(told), encoding="utf-8")
 
@@ -268,7 +275,7 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     adapter(name)(data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
-    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=1, carried_rounds=0)
+    small = replace(default_settings(), n_estimators=60, folds=2, rounds=1, carried_rounds=0)
     train(workspace, small, default_policy(), developer="developer", progress=_quiet)
     anyway = Override("head of credit risk", "a small model has a tail that is off")
     promote(workspace, None, datetime(2026, 1, 1, tzinfo=UTC), override=anyway, progress=_quiet)

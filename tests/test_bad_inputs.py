@@ -568,7 +568,7 @@ def folder(case: Case, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     if case.words == NEXT_DAY:
         shutil.copytree(request.getfixturevalue("history"), "limitlens-work")
     elif case.words.startswith(DEMO):
-        shutil.copytree(request.getfixturevalue("demo_workspace").root, "limitlens-work")
+        shutil.copytree(request.getfixturevalue("small_workspace").root, "limitlens-work")
     else:
         Path("in/consumption").mkdir(parents=True)
         Path("in/accounts").mkdir()

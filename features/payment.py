@@ -50,6 +50,8 @@ PAYMENT: tuple[Aggregate, ...] = (
               why="months reported past due", reason="late_payments", monotone=1),
     Aggregate("status_dpd_max", _P, "max", (90, 180), ("status",), "dpd_days", unit="days",
               why="worst days past due as reported", reason="late_payments", monotone=1),
+    Aggregate("status_days_since", _P, "days_since_last", (0,), ("status",), unit="days",
+              why="age of the status that stands until a newer one comes", reason="late_payments", monotone=1),
     Aggregate("transfer_in_count", _P, "count", (30, 90, 180), _IN,
               why="inflows, salary among them", reason="low_inflow"),
     Aggregate("transfer_in_sum", _P, "sum", (30, 90, 180), _IN, "amount_cents", unit="cents",

@@ -65,14 +65,13 @@ def deliver(world: Path, out: Path, since: datetime | None, until: datetime, *, 
     """What became known in a span of time; with a gap, without the repayments of its last 25 days."""
     for source in ("accounts", "consumption", "payment", "device"):
         (out / source).mkdir(parents=True)
-        for path in (world / source).glob("*.parquet"):
-            table = pq.read_table(path)
-            table = table.filter(pc.less(table["known_time"], until))
-            table = table.filter(pc.greater_equal(table["known_time"], since)) if since else table
-            if gap and source == "payment":
-                lost = pc.and_(pc.equal(table["kind"], "repayment"), pc.greater_equal(table["known_time"], FAULT))
-                table = table.filter(pc.invert(lost))
-            pq.write_table(table, out / source / path.name)
+        table = pq.read_table(world / source)
+        table = table.filter(pc.less(table["known_time"], until))
+        table = table.filter(pc.greater_equal(table["known_time"], since)) if since else table
+        if gap and source == "payment":
+            lost = pc.and_(pc.equal(table["kind"], "repayment"), pc.greater_equal(table["known_time"], FAULT))
+            table = table.filter(pc.invert(lost))
+        pq.write_table(table, out / source / f"{source}.parquet")
 
 
 def make_books(folder: Path) -> None:

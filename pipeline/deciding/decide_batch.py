@@ -70,7 +70,8 @@ def paused_lines(latest: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFram
     -------
     DataFrame with ``account_id, as_of, opened_at, limit_cents``
     """
-    last = latest.reset_index(drop=True)
+    may_wait = (latest["action"] == "pause") | latest["state.paused_at"].notna()
+    last = latest[may_wait].reset_index(drop=True)
     state = next_state(state_before(last), last, last["as_of"])
     waiting = last.loc[state["paused_at"].notna(), "account_id"]
     lines = state.loc[waiting.index, ["opened_at", "limit_cents"]].assign(account_id=waiting)

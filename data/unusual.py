@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.figures import Figure, figures
@@ -251,6 +250,8 @@ class _Window:
 
     def log_p(self, place: int, start: int) -> float:
         """Logarithm of the chance of a window so far off, on either side."""
+        from scipy import stats  # noqa: PLC0415 - most of a second to import; many a command judges nothing
+
         observed, expected = self.observed[place, start], self.expected[place, start]
         if self.figure.type == "mean":
             off = abs(observed - expected) / np.sqrt(self.variance[place, start])

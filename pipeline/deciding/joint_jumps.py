@@ -7,7 +7,6 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import stats
 
 from limitlens.data.arrays import FloatArray
 from limitlens.data.calendar import DAY, NEW_LINE_DAILY_DAYS
@@ -146,6 +145,8 @@ def chance_of(jumped: int, lines: int, before: FloatArray, lines_before: FloatAr
     >>> round(rate, 3), p < 1e-6, chance_of(5, 400, *usual)[1] > 0.2
     (0.01, True, True)
     """
+    from scipy import stats  # noqa: PLC0415 - most of a second to import; most lines of a book jump with nobody
+
     total = float(lines_before.sum()) + 1
     rate = (float(before.sum()) + 0.5) / total
     expected = lines_before * rate

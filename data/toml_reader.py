@@ -4,7 +4,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -103,12 +103,12 @@ class Reader:
         return body
 
     def section(self, body: Mapping[str, Any], path: KeyPath, into: type) -> Any:
-        """An instance of a dataclass from a table with one key a field."""
+        """An instance of a dataclass from a table with one key a field; those with a default may be left out."""
         if path[-1] not in body:
             raise self.error(path[:-1], f"section {said(path)} is missing; add it.")
-        names = [field.name for field in fields(into)]
-        values = self.table(body[str(path[-1])], path, names, names)
-        return into(**{f.name: self.value(values, path, f.name, f.type) for f in fields(into)})
+        needed = [field.name for field in fields(into) if field.default is MISSING]
+        values = self.table(body[str(path[-1])], path, [field.name for field in fields(into)], needed)
+        return into(**{f.name: self.value(values, path, f.name, f.type) for f in fields(into) if f.name in values})
 
     def array(self, body: Mapping[str, Any], path: KeyPath) -> list[Any]:
         """A list; none where it is left out."""

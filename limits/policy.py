@@ -83,10 +83,11 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Holdout:
-    """Share of lines never cut on PD, and the salt of the hash that chooses them."""
+    """Share of lines never cut on PD, the salt of the hash that chooses them, and the largest limit; 0: any."""
 
     share: float
     salt: str
+    max_limit_cents: int = 0
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,8 @@ class Policy:
         for name in ("holds", "second_look"):  # a file without the section has the digest it had before there was one
             if plain[name] is None:
                 del plain[name]
+        if not self.holdout.max_limit_cents:  # as before there was the key
+            del plain["holdout"]["max_limit_cents"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

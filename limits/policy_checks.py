@@ -76,6 +76,7 @@ def _check_ranges(policy: Policy, reader: Reader) -> None:
         raise reader.error(("steps", "decrease_share"), "decrease_share must be above 0 and at most 1.")
     least = {
         ("loss", "adverse_above_cents"): (policy.loss.adverse_above_cents, 0),
+        ("holdout", "max_limit_cents"): (policy.holdout.max_limit_cents, 0),
         ("steps", "increase_share"): (policy.steps.increase_share, 0),
         ("steps", "rounding_cents"): (policy.steps.rounding_cents, 1),
         ("affordability", "inflow_months"): (policy.affordability.inflow_months, 1),

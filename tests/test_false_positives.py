@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.policy_file import parse_policy
@@ -24,7 +24,8 @@ from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.answers.false_positives import FalsePositives, false_positives
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
-from limitlens.pipeline.workspace import Workspace, default_settings
+from limitlens.pipeline.deciding.states_before import states_before
+from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 from tests.strategies import to_arrow
 
 T = datetime(2025, 7, 1, tzinfo=UTC)
@@ -214,3 +215,33 @@ def test_a_horizon_of_no_month_is_refused(small_workspace: Workspace) -> None:
 def test_an_empty_workspace_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="run limitlens decide first"):
         false_positives(Workspace(tmp_path / "work"))
+
+
+def test_no_line_over_the_cap_is_drawn_and_a_policy_without_one_has_its_old_digest() -> None:
+    text = default_policy().text
+    capped = parse_policy(text.replace('salt = "limitlens"', 'salt = "limitlens"\nmax_limit_cents = 500_00', 1))
+    none = parse_policy(text.replace('salt = "limitlens"', 'salt = "limitlens"\nmax_limit_cents = 0', 1))
+    assert none.digest == default_policy().digest != capped.digest
+    with pytest.raises(ConfigError, match="max_limit_cents must be at least 0"):
+        parse_policy(text.replace('salt = "limitlens"', 'salt = "limitlens"\nmax_limit_cents = -1', 1))
+    opened = pd.Timestamp("2026-01-01", tz="UTC")
+    lines = pd.DataFrame(
+        {
+            "account_id": [f"A{k}" for k in range(2_000)],
+            "as_of": opened,
+            "opened_at": opened,
+            "limit_cents": np.where(np.arange(2_000) % 2, 500_00, 500_01),
+        }
+    )
+    latest = pd.DataFrame({"account_id": pd.Series([], dtype="str")})
+    drawn = {p.digest: states_before(lines, latest, pd.DataFrame(), p)["holdout"] for p in (none, capped)}
+    few = lines["limit_cents"] <= 500_00
+    assert drawn[none.digest][~few].any()
+    assert (drawn[capped.digest] == drawn[none.digest] & few).all()
+
+
+def test_a_capped_holdout_says_of_whom_it_speaks() -> None:
+    flags = pd.DataFrame({"held_out": [True], "outcome": ["good"], "as_of": [pd.Timestamp("2026-01-01")]})
+    flags = flags.assign(segment="mass", age="", arrears="", rule="", iteration="")
+    told = FalsePositives(6, "2026-07-01", flags, pd.DataFrame({name: [] for name in "abcde"}), 500_00).lines()
+    assert any("of lines of at most 500.00 when they were drawn: 100.0%" in line for line in told)

@@ -14,6 +14,7 @@ from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.rates import Rate, cases_needed, difference
 from limitlens.limits.state import unpacked
 from limitlens.models.outcomes import outcomes
+from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 
 #: Ages of a line that are told apart, in days.
@@ -43,12 +44,15 @@ class FalsePositives:
         ``outcome``.
     spared : DataFrame
         Decisions that a protection spared: ``spared_by, spared_action, decisions, lines, limit_cents``.
+    cap_cents : int
+        Largest limit of a line that a policy drew into the holdout; 0: any.
     """
 
     horizon_months: int
     known_by: str
     flags: pd.DataFrame
     spared: pd.DataFrame
+    cap_cents: int = 0
 
     @cached_property
     def held_out(self) -> Rate:
@@ -96,7 +100,8 @@ class FalsePositives:
             became = self.flags.loc[self.flags["held_out"] == held, "outcome"]
             of = ", ".join(f"{(became == outcome).sum():,} {outcome}" for outcome in _OUTCOMES)
             told.append(f"  {name:<9} {len(became):>7,}: {of}")
-        told.append(f"false positives, measured on the holdout: {_told(self.held_out)}")
+        of = f", of lines of at most {money(self.cap_cents)} when they were drawn" if self.cap_cents else ""
+        told.append(f"false positives, measured on the holdout{of}: {_told(self.held_out)}")
         bias, low, high = difference(self.acted_on, self.held_out)
         off = f"; off by {bias:+.1%} [{low:+.1%}, {high:+.1%}]" if not np.isnan(bias) else ""
         told.append(f"naive, from the lines acted on: {_told(self.acted_on)}{off}")
@@ -148,6 +153,7 @@ class FalsePositives:
             "cases_needed": {str(half): cases_needed(self.held_out, half) for half in HALF_WIDTHS},
             "slices": pd.concat([self.by(name) for name in SLICES]).to_dict("records") if len(self.flags) else [],
             "spared": self.spared.to_dict("records"),
+            "cap_cents": self.cap_cents,
         }
 
 
@@ -201,7 +207,9 @@ def false_positives(workspace: Workspace, horizon_months: int | None = None) -> 
     if "outcomes" not in workspace.events.present():
         del relations["outcomes"]
     flags["outcome"] = outcomes(flags, relations, settings, known_by=known_by) if len(flags) else ""
-    return FalsePositives(settings.horizon_months, format_time(known_by), flags, _spared(workspace))
+    caps = [workspace.policy(digest).holdout.max_limit_cents for digest in {run.policy_digest for run in runs}]
+    cap = max(caps) if all(caps) else 0
+    return FalsePositives(settings.horizon_months, format_time(known_by), flags, _spared(workspace), cap)
 
 
 def _known_by(workspace: Workspace) -> datetime:

@@ -27,7 +27,10 @@ def states_before(lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataF
     """
     known = is_among(lines["account_id"], latest["account_id"])
     fresh = lines[~known]
-    first = first_state(fresh, in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt))
+    held_out = in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt)
+    if most := policy.holdout.max_limit_cents:
+        held_out &= fresh["limit_cents"].to_numpy() <= most
+    first = first_state(fresh, held_out)
     if not known.any():
         return first
     last = pd.DataFrame(latest.set_index("account_id").loc[lines.loc[known, "account_id"]])

@@ -233,11 +233,12 @@ def small_workspace(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_empty_mlflow(made_once: MadeOnce) -> Iterator[None]:
+def _one_empty_mlflow(request: pytest.FixtureRequest) -> Iterator[None]:
     """A new store is a copy of one that MLflow made itself, and its list of migrations is read once a process.
 
     MLflow plays back all its migrations for every new store, and reads them again for each that it opens.
     """
+    made_once: MadeOnce = request.getfixturevalue("made_once")  # no argument: it would count every test as slow
     created, opened = tracking._create, tracking._opened
 
     def one(folder: Path) -> None:

@@ -132,7 +132,8 @@ distribution moves from the first half of the rows in time to the second, in ten
 simulated portfolio the book ages and grows, so columns that count from the opening move). Gain: its share of the gain
 of a model on all columns. "fraud": lines struck by takeover, cash-out or a ring within three days, against innocent
 bursts, trips and holidays and the rest of the book. A dash: the set has one value only, or not the source. Columns
-that no set tells from chance, or that rank every line as another column does, were removed from the catalogue.
+that no set tells from chance, or that rank every line as another column does, were removed from the catalogue; but for
+`status_days_since_ever`, which says how old a status is, and moves only where a feed of them stops.
 
 """
 

@@ -150,6 +150,7 @@ def portfolio(seed: int, lines: int, share: float, *, rescued: float = 0.3) -> t
     return FalsePositives(6, "2026-01-01", flags, pd.DataFrame()), float(good.mean())
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_holdout_covers_the_truth_in_93_of_100_portfolios_and_the_naive_one_does_not() -> None:
     covered = naive = 0
     for seed in range(100):

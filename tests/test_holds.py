@@ -473,6 +473,7 @@ def test_a_line_whose_account_came_twice_and_conflicting_is_held_until_it_is_men
 STATUS = st.tuples(st.integers(1, 28), st.sampled_from([0, 1, 5, 9, 40]), st.sampled_from([False, False, False, True]))
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | STATUS | STATUS | STATUS, min_size=8, max_size=8))
 def test_a_line_is_silent_when_its_monthly_status_stops(months: list[tuple[int, int, bool] | None]) -> None:
     """A status or none in each month from January to August; asked on days of August and September."""

@@ -167,6 +167,7 @@ def test_json_has_the_incidents(tmp_path: Path, work: Path) -> None:
     assert (incident["since"], incident["until"]) == ("2026-05-01T00:00:00+00:00", "2026-05-02T00:00:00+00:00")
 
 
+@pytest.mark.slow
 def test_a_first_load_is_not_alarmed_about_its_distant_past(tmp_path: Path) -> None:
     def gap(rows: pd.DataFrame) -> pd.DataFrame:
         day = (pd.to_datetime(rows["known_time"]) - T0).dt.days
@@ -218,6 +219,7 @@ def test_quality_before_the_first_load_says_what_to_do(tmp_path: Path) -> None:
     assert "no profiles of any source; run limitlens check INPUT." in str(told.exception)
 
 
+@pytest.mark.slow
 def test_the_page_escapes_what_came_and_speaks_two_languages(tmp_path: Path, work: Path) -> None:
     def odd(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(channel="<script>alert(1)</script>", amount_cents=100 * rows["amount_cents"])

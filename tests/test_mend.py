@@ -69,12 +69,14 @@ def test_drawn_anew_the_sums_spread_as_those_of_lines_drawn_one_by_one() -> None
     assert drawn[:, 0, 0].std() == pytest.approx(np.std(slow), rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_the_policy_moved_spares_nothing_and_one_that_knows_the_good_does() -> None:
     for spare, expected in ((0.0, 0.0), (0.3, 0.3)):
         sums, _ = bootstrap(lines(3, 200_000, spare=spare))
         assert at_equal_bads(sums, len(SHIFTS), len(SHIFTS))[0] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_chance_is_hardly_ever_recommended_and_a_gain_mostly_is() -> None:
     """Of thirty small books each; a fortieth of the useless may be."""
     for spare, allowed in ((0.0, (0, 3)), (0.5, (27, 30))):

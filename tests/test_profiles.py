@@ -154,6 +154,7 @@ def several_payments(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=several_payments())
 def test_a_profile_equals_a_slow_count(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -294,6 +294,7 @@ def test_an_experiment_deleted_in_mlflow_is_replaced_and_its_heads_still_count(c
     assert {name.removeprefix(f"limitlens moved to {copied.mlflow.resolve()}") for name in names} >= {"", ", 2", ", 3"}
 
 
+@pytest.mark.slow
 def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def test_each_group_of_the_riskiest_has_its_bads_and_the_exact_interval() -> Non
     assert (row["low"], row["high"]) == pytest.approx((exact.low / pd_[mine].mean(), exact.high / pd_[mine].mean()))
 
 
+@pytest.mark.slow
 def test_true_pds_are_rarely_doubted_and_pds_half_of_the_truth_always() -> None:
     def doubted(factor: float) -> int:
         found = (book(seed, factor) for seed in range(40))

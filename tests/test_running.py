@@ -294,6 +294,19 @@ except SystemExit as ended:
         assert python(code, *words).stdout.splitlines()[-1] == f"[] {ends}", words
 
 
+@pytest.mark.slow
+def test_a_command_with_nothing_to_judge_loads_no_statistics(tmp_path: Path) -> None:
+    code = """
+import sys
+from limitlens.pipeline.cli import main
+try:
+    main()
+except SystemExit:
+    print("pandas" in sys.modules, "scipy.stats" in sys.modules)
+"""
+    assert python(code, "reconcile", "--workspace", str(tmp_path)).stdout.splitlines()[-1] == "True False"
+
+
 def test_a_command_that_only_predicts_loads_no_scikit_learn(small_workspace: Workspace) -> None:
     code = """
 import sys

@@ -54,7 +54,7 @@ def _small_models() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground(1, 1_500, tmp_path_factory.mktemp("ground"))
+    return Ground(1, 2_500, tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,6 @@ def test_a_planted_cause_can_be_necessary_and_mostly_is_not(
     found = planted_causes(ground, iterations, changed, causes=("holiday", "missing_batch"))
     assert set(found["cause"]) == {"holiday", "missing_batch"}
     assert set(found["account_id"]) <= set(changed.accounts)
-    assert len(found) > 30
+    assert len(found) > 50
     assert not found.duplicated(["account_id", "cause"]).any()
     assert 0 < found["necessary"].mean() < 0.6

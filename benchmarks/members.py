@@ -42,7 +42,7 @@ def fitted(data: Set, rows: Rows, seed: int, way: str, champion: Scorer | None =
     folds, rounds, carried = WAYS[way]
     counts = {"folds": folds, "rounds": rounds, "carried_rounds": carried, "seed": seed}
     settings = default_settings().classifier_parameters() | counts
-    model = DefaultRiskClassifier(**settings, monotone=data.monotone, categorical=data.categorical)
+    model = DefaultRiskClassifier(**settings, **data.columns)
     period = data.period[rows] if data.period is not None else None
     found = model.fit(data.inputs[rows], data.bad[rows], account=data.account[rows], period=period, champion=champion)
     return found.scorer_

@@ -69,6 +69,12 @@ class Set:
     monotone: tuple[int, ...] | None = None
     period: npt.NDArray[Any] | None = None
     test: BoolArray | None = None
+    learned_first: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What our classifier is told of them."""
+        return {name: getattr(self, name) for name in ("monotone", "categorical", "learned_first")}
 
 
 #: Trains on some rows with a seed, and gives what predicts the PD of others.
@@ -84,7 +90,7 @@ def ours(
 ) -> DefaultRiskClassifier:
     """The shipped settings, or those a search found."""
     settings = {**default_settings().classifier_parameters(), **(found or {}), "seed": seed}
-    model = DefaultRiskClassifier(**settings, monotone=data.monotone, categorical=data.categorical)
+    model = DefaultRiskClassifier(**settings, **data.columns)
     period = data.period[rows] if data.period is not None else None
     return model.fit(data.inputs[rows], data.bad[rows], account=data.account[rows], period=period, champion=champion)
 
@@ -124,7 +130,7 @@ def _tuned(data: Set, rows: IntArray, seed: int) -> Callable[[FloatArray], Float
 
     def loss(trial: optuna.Trial) -> float:
         chosen = {**settings, **{name: suggest(trial) for name, suggest in SPACE.items()}}
-        model = DefaultRiskClassifier(**chosen, monotone=data.monotone, categorical=data.categorical)
+        model = DefaultRiskClassifier(**chosen, **data.columns)
         return model.held_out_loss(data.inputs[rows], data.bad[rows], account=data.account[rows], period=period)
 
     found = _searched("limitlens", data, rows, loss, {name: settings[name] for name in SPACE})
@@ -274,6 +280,7 @@ def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolAr
         tuple(directions[k] for k in kept),
         rows["as_of"].to_numpy() if test is not None else None,
         test,
+        tuple(place for place, k in enumerate(kept) if names[k] == "dpd_days"),
     )
 
 

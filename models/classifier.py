@@ -4,7 +4,8 @@ What makes a retrained model close other lines is mostly chance in training. Aga
 accounts, their mean; and, when a champion is there, its newest members stay in while the oldest are replaced.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import lightgbm as lgb
@@ -27,6 +28,18 @@ from limitlens.models.scorer import AccountArray, Member, Scorer, mean_scores
 
 #: Trees between two lines about how far a training is.
 _TOLD_EVERY = 25
+
+#: The first trees of a member, where columns are to be learned first: so many, small, of few rows. A leaf moves the
+#: log-odds by 1 at most: where hardly a line goes bad, five bad lines would be a step of hundreds.
+_FIRST_TREES = 10
+_FIRST = {
+    "learning_rate": 0.1,
+    "num_leaves": 4,
+    "min_data_in_leaf": 5,
+    "lambda_l2": 0.0,
+    "feature_fraction": 1.0,
+    "max_delta_step": 10.0,
+}
 
 Callback = Callable[[lgb.callback.CallbackEnv], None]
 
@@ -53,6 +66,9 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         For each column the direction in which the PD may move.
     categorical : sequence of int
         Columns that hold codes.
+    learned_first : sequence of int
+        Columns that the first trees of each member read alone, with leaves of five rows: what few rows have and what
+        says most, such as days past due. Trees of many columns and large leaves pass over it.
 
     Attributes
     ----------
@@ -90,6 +106,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         seed: int = 1,
         monotone: Sequence[int] | None = None,
         categorical: Sequence[int] = (),
+        learned_first: Sequence[int] = (),
     ) -> None:
         self.folds = folds
         self.rounds = rounds
@@ -106,6 +123,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.seed = seed
         self.monotone = monotone
         self.categorical = categorical
+        self.learned_first = learned_first
 
     def fit(
         self,
@@ -224,7 +242,8 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _binned(self, inputs: FloatArray, bad: BoolArray) -> lgb.Dataset:
         options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.max_bin}}
-        return lgb.Dataset(inputs, bad.astype(np.float64), **options)
+        names = [f"Column_{place}" for place in range(inputs.shape[1])]  # LightGBM's own
+        return lgb.Dataset(inputs, bad.astype(np.float64), feature_name=names, **options)
 
     def _dealt(
         self, bad: BoolArray, account: AccountArray, latest: BoolArray, turn: int
@@ -238,8 +257,16 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         both = [rows if len(np.unique(bad[rows])) == 2 else np.ones_like(rows) for rows in learned]
         return [(np.flatnonzero(mine), _watched(~rows, latest)) for rows, mine in zip(learned, both, strict=True)]
 
-    def _stop(self) -> Any:
-        return lgb.early_stopping(self.early_stopping_rounds, verbose=False)
+    def _stop(self) -> Callback:
+        """Early stopping, of the trees that read everything."""
+        stop: Callback = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
+        first = _FIRST_TREES if self.learned_first else 0
+
+        def watch(env: lgb.callback.CallbackEnv) -> None:
+            if env.iteration >= first:
+                stop(replace(env, begin_iteration=first))
+
+        return watch
 
     def _texts(
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
@@ -254,11 +281,18 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     ) -> dict[str, Any]:
         """One member for each fold, and their mean losses."""
         parameters = self._parameters(self.seed * 1_000 + turn)
+        if self.learned_first:
+            first = self._first(len(data.feature_name))
+            callbacks, parameters = [*callbacks, _after_the_first(first, parameters)], parameters | first
         with threadpool_limits(thread_count(), user_api="openmp"):  # a parameter would stand in the model's text
             found: dict[str, Any] = lgb.cv(
                 parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True
             )
         return found
+
+    def _first(self, columns: int) -> dict[str, Any]:
+        """Parameters of the first trees, which read only the columns to be learned first."""
+        return {**_FIRST, "feature_contri": [float(column in self.learned_first) for column in range(columns)]}
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         """Parameters for LightGBM; the result is the same for any number of threads."""
@@ -302,6 +336,20 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _after_the_first(first: Mapping[str, Any], usual: Mapping[str, Any]) -> Callback:
+    """A callback by which LightGBM goes on with the usual parameters after the first trees.
+
+    It begins with those of the first trees: they are not all taken up when they are changed before a tree.
+    """
+    later = {"max_delta_step": 0.0, "feature_contri": [1.0] * len(first["feature_contri"]), **usual}
+
+    def by_tree(name: str) -> Callable[[int], Any]:
+        return lambda tree: first[name] if tree < _FIRST_TREES else later[name]
+
+    found: Callback = lgb.reset_parameter(**{name: by_tree(name) for name in first})
+    return found
 
 
 def _numbers(rows: int, account: npt.NDArray[Any] | None) -> AccountArray:

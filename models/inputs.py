@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,19 @@ def monotone_directions(features: FeatureSet) -> list[int]:
     """For each input 1 if the PD may only rise with it, -1 if only fall, else 0; as the catalogue declares."""
     declared = features.declaration_of
     return [declared[name].monotone if name in declared else 0 for name in model_columns(features)]
+
+
+def column_parameters(features: FeatureSet) -> dict[str, Any]:
+    """What :class:`limitlens.models.classifier.DefaultRiskClassifier` is told of the inputs.
+
+    Days past due are learned first: a young book has few lines far behind, and that they are behind says most of them.
+    """
+    names = model_columns(features)
+    return {
+        "monotone": monotone_directions(features),
+        "categorical": [names.index(name) for name in text_columns(features)],
+        "learned_first": [place for place, name in enumerate(names) if name == "dpd_days"],
+    }
 
 
 def find_categories(features: FeatureSet, table: pd.DataFrame, known: Categories | None = None) -> Categories:

@@ -16,11 +16,9 @@ from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import (
     Categories,
     account_numbers,
+    column_parameters,
     find_categories,
-    model_columns,
     model_inputs,
-    monotone_directions,
-    text_columns,
 )
 from limitlens.models.scorer import Scorer
 from limitlens.models.settings import TrainSettings
@@ -115,12 +113,7 @@ def fit_model(
     """:func:`train_model` on inputs that are made already; other parameters as there."""
     old = champion if champion and can_carry(champion, features, settings) else None
     account = account_numbers(rows.account_id)
-    names = model_columns(features)
-    classifier = DefaultRiskClassifier(
-        **settings.classifier_parameters(),
-        monotone=monotone_directions(features),
-        categorical=[names.index(name) for name in text_columns(features)],
-    )
+    classifier = DefaultRiskClassifier(**settings.classifier_parameters(), **column_parameters(features))
 
     def scorer(chosen: BoolArray | slice, before: Scorer | None) -> Scorer:
         mine = (rows.inputs[chosen], rows.bad[chosen])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
@@ -66,6 +67,58 @@ def test_a_member_never_saw_the_accounts_of_its_fold() -> None:
 
 def first_tree(member: Member) -> object:
     return member.booster.dump_model()["tree_info"][0]
+
+
+def few_far_behind(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column 0: days past due, of one row in a hundred; nearly all of these go bad, and one in fifty of the others."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(rows, 20))
+    inputs[:, 0] = np.where(rng.random(rows) < 0.01, rng.integers(30, 90, rows), 0)
+    return inputs, rng.random(rows) < np.where(inputs[:, 0] > 0, 0.9, 0.02)
+
+
+def test_what_few_rows_have_is_learned_where_it_is_learned_first() -> None:
+    later, bad = few_far_behind(20_000, 1)
+    behind = later[:, 0] > 0
+
+    def missed(**columns: list[int]) -> float:
+        fitted = DefaultRiskClassifier(rounds=2, carried_rounds=0, **columns).fit(*few_far_behind(2_500, 0))
+        return float(bad[behind].sum() / fitted.predict_proba(later)[behind, 1].sum())
+
+    assert missed() > 2
+    assert 0.9 < missed(learned_first=[0]) < 1.25
+
+
+def test_the_first_trees_read_only_what_is_learned_first_and_the_others_everything() -> None:
+    inputs, bad = drawn(3_000)
+    inputs[:, 2] = np.round(inputs[:, 0] + inputs[:, 2])
+    fitted = DefaultRiskClassifier(folds=2, rounds=2, carried_rounds=0, n_estimators=20, learned_first=[2])
+    for member in fitted.fit(inputs, bad).scorer_.members:
+        trees = member.booster.trees_to_dataframe().groupby("tree_index")["split_feature"]
+        read = [set(columns.dropna()) for _, columns in trees]
+        assert set.union(*read[:10]) == {"Column_2"}
+        assert "Column_0" in set.union(*read[10:])
+
+
+@pytest.mark.parametrize("rounds", [3, 30])
+def test_a_column_that_tells_nothing_is_learned_first_in_vain_and_the_others_after_it(rounds: int) -> None:
+    inputs, bad = drawn(2_000)
+    inputs[:, 2] = 0
+    model = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, early_stopping_rounds=rounds)
+    aucs = [
+        roc_auc_score(bad, clone(model).set_params(learned_first=first).fit(inputs, bad).predict_proba(inputs)[:, 1])
+        for first in ([2], [])
+    ]
+    assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
+
+
+def test_a_handful_of_bads_in_a_large_book_is_no_step_of_hundreds() -> None:
+    inputs = np.zeros((20_000, 2))
+    inputs[:8, 0] = 60
+    fitted = DefaultRiskClassifier(folds=2, rounds=1, carried_rounds=0, n_estimators=10, learned_first=[0])
+    bad = np.arange(20_000) < 8
+    scores = fitted.fit(inputs, bad, account=NUMBERS[:20_000]).scorer_.scores(inputs, None)
+    assert 3 < np.ptp(scores) < 11
 
 
 def test_a_row_has_the_mean_of_the_members_that_never_saw_its_account() -> None:

@@ -19,14 +19,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.features.line import limit_and_age
 from limitlens.models.classifier import DefaultRiskClassifier
-from limitlens.models.inputs import (
-    account_numbers,
-    find_categories,
-    model_columns,
-    model_inputs,
-    monotone_directions,
-    text_columns,
-)
+from limitlens.models.inputs import account_numbers, column_parameters, find_categories, model_inputs
 from limitlens.models.settings import TrainSettings
 from limitlens.models.training import months_of
 from limitlens.pipeline import tracking
@@ -135,8 +128,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
     inputs = model_inputs(features, find_categories(features, rows), rows, limit, age)
     bad, period = rows["bad"].to_numpy(bool), months_of(rows["as_of"])
     account = account_numbers(rows["account_id"])
-    names, directions = model_columns(features), monotone_directions(features)
-    categorical = [names.index(name) for name in text_columns(features)]
+    columns = column_parameters(features)
 
     def loss(trial: Trial) -> float:
         def look(env: lgb.callback.CallbackEnv) -> None:
@@ -147,8 +139,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
 
         suggested: dict[str, Any] = {name: suggest(trial) for name, suggest in SPACE.items()}
         tried = replace(settings, **suggested)
-        parameters = tried.classifier_parameters()
-        model = DefaultRiskClassifier(**parameters, monotone=directions, categorical=categorical)
+        model = DefaultRiskClassifier(**tried.classifier_parameters(), **columns)
         return model.held_out_loss(inputs, bad, account=account, period=period, callbacks=[look])
 
     return loss

@@ -1,19 +1,27 @@
 """The validation report and its figures: stability, monotonicity, the tail."""
 
 import re
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from limitlens.models.default_risk import DefaultRiskModel
+from limitlens.data.errors import GateError
+from limitlens.models.default_risk import DefaultRiskModel, at_level
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
+from limitlens.pipeline import promote
 from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.release.promote import Override
+from limitlens.pipeline.tracking import TrainingRecord
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import judge
+from limitlens.pipeline.training.train import fit_iteration, validate_and_register
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
@@ -119,16 +127,22 @@ def test_few_bads_a_coin_and_another_level_are_doubts() -> None:
 
 
 def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_alone(
-    small_workspace: Workspace,
+    small_workspace: Workspace, tmp_path: Path
 ) -> None:
-    """The demo's history is young, so the tail of one of its versions is off."""
-    off = []
-    for promotion in small_workspace.registry.promotions():
-        version, approver = promotion.model_version, default_policy().release.approver
-        doubts = small_workspace.validation(version)["doubts"]
-        folder = small_workspace.root / small_workspace.registry.model(version).folder
-        warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
-        assert warned == [doubt for doubt in doubts if doubt.startswith("its tail")]
-        assert (promotion.approver == approver) == (promotion.kind == "override") == bool(doubts)
-        off += warned
-    assert off
+    """A model of which every log-odds was lowered by one and a half."""
+    settings, policy = small_workspace.iteration("1").model.settings, default_policy()
+    nothing_yet = shutil.ignore_patterns("mlflow", "ledger*", "decisions", "attributions")
+    shutil.copytree(small_workspace.root, tmp_path / "work", ignore=nothing_yet)
+    workspace = Workspace(tmp_path / "work")
+    model, table = fit_iteration(workspace, settings, None, None)
+    record = TrainingRecord(workspace.events.digest(), "", "")
+    trained = validate_and_register(workspace, at_level(model, -1.5), table, policy, "developer", record=record)
+    folder = workspace.root / workspace.registry.model(trained.model_version).folder
+    warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
+    assert len(warned) == 1
+    assert warned == [doubt for doubt in trained.validation["doubts"] if doubt.startswith("its tail")]
+    now = datetime(2026, 7, 2, tzinfo=UTC)
+    with pytest.raises(GateError, match="its tail is off"):
+        promote(workspace, "reviewer", now, trained.model_version)
+    promote(workspace, "reviewer", now, trained.model_version, override=Override(policy.release.approver, "known"))
+    assert workspace.registry.promotions()[-1].kind == "override"

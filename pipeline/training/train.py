@@ -87,16 +87,49 @@ def train(
     for name, why in workspace.left_out(settings).items():
         progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
     model, table = fit_iteration(workspace, settings, until, before, progress)
+    record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
+    return validate_and_register(workspace, model, table, policy, developer, record=record, progress=progress)
+
+
+def validate_and_register(
+    workspace: Workspace,
+    model: DefaultRiskModel,
+    table: TrainingTable,
+    policy: Policy,
+    developer: str,
+    *,
+    record: tracking.TrainingRecord,
+    progress: Progress = silent,
+) -> Trained:
+    """Judge a model on rows it has not seen, and register it as challenger, whatever is found.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    model : DefaultRiskModel
+    table : TrainingTable
+        What it was trained on.
+    policy : Policy
+        Released together with the model.
+    developer : str
+    record : TrainingRecord
+    progress : callable
+
+    Raises
+    ------
+    WorkspaceError
+        The champion was withdrawn meanwhile.
+    """
     progress("validating")
     judged = judge(model, policy, table, workspace)
     flags = flagged(judged)
     report = render_validation(judged, flags, policy, developer, progress)
-    record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
     validation = _validate(judged, flags)
     with waiting(progress), exclusive(workspace.root, "train"):
-        if champion in workspace.registry.withdrawn():
+        if record.champion in workspace.registry.withdrawn():
             raise WorkspaceError(
-                f"version {champion}, of which members would stay, was withdrawn during the training; train again."
+                f"version {record.champion}, of which members would stay, was withdrawn during the training; train "
+                "again."
             )
         return register(workspace, model, policy, validation, developer, report=report, record=record)
 

@@ -41,7 +41,7 @@ from limitlens.data.check import check_events
 from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
 from limitlens.models.classifier import DefaultRiskClassifier
-from limitlens.models.inputs import find_categories, model_columns, model_inputs, monotone_directions, text_columns
+from limitlens.models.inputs import column_parameters, find_categories, model_inputs
 from limitlens.models.scorer import Scorer
 from limitlens.models.validation import calibration_table, measure
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
@@ -266,21 +266,20 @@ def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolAr
     """The model inputs of a training table that take more than one value."""
     categories = find_categories(table.features, rows)
     limit, age = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
-    names, texts = model_columns(table.features), text_columns(table.features)
     inputs = model_inputs(table.features, categories, rows, limit, age)
     # Some peers refuse a column without a value; one that never changes teaches nobody anything.
-    kept = [k for k in range(len(names)) if np.unique(inputs[:, k]).size > 1]
-    directions = monotone_directions(table.features)
+    kept = [k for k in range(inputs.shape[1]) if np.unique(inputs[:, k]).size > 1]
+    told = column_parameters(table.features, inputs, default_settings())
     return Set(
         name,
         inputs[:, kept],
         rows["bad"].to_numpy(bool),
         pd.factorize(rows["account_id"])[0],
-        tuple(place for place, k in enumerate(kept) if names[k] in texts),
-        tuple(directions[k] for k in kept),
+        tuple(place for place, k in enumerate(kept) if k in told["categorical"]),
+        tuple(told["monotone"][k] for k in kept),
         rows["as_of"].to_numpy() if test is not None else None,
         test,
-        tuple(place for place, k in enumerate(kept) if names[k] == "dpd_days"),
+        tuple(place for place, k in enumerate(kept) if k in told["learned_first"]),
     )
 
 

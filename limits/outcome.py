@@ -25,7 +25,7 @@ class Outcome:
     good_hit : int
         Good ones whose limit was cut, frozen or closed.
     bad_caught : int
-        Bad ones of which the same was done before they were 30 days late.
+        Bad ones of which the same was done before they were 30 days late, or after a pause that began before.
     limit_cents, good_limit_cents : int
         Limits at the end, of all lines and of the good ones.
     bad_limit_cents : int
@@ -62,7 +62,7 @@ def outcome_of(decisions: pd.DataFrame, bad: pd.Series) -> Outcome:
     Parameters
     ----------
     decisions : DataFrame with ``account_id, as_of, action, limit_cents, dpd_days``
-        In any order; the days past due at the decision.
+        In any order; the days past due at the decision. With ``state.paused_at`` where lines may have been paused.
     bad : Series of bool, indexed by account id
         Lines with a known label. Those that were late from the first decision on are not counted: there was nothing
         left to foresee.
@@ -94,10 +94,13 @@ def judged_lines(decisions: pd.DataFrame, bad: pd.Series) -> pd.DataFrame:
     -------
     DataFrame indexed by account id
         ``bad``; ``hit``: cut, frozen or closed, of a bad one before it was 30 days late; ``limit_cents``: at the end,
-        of a bad one at the last decision before that.
+        of a bad one at the last decision before that. Nothing can be drawn from a paused line: what ends a pause is
+        as early as the pause.
     """
     ordered = decisions.sort_values("as_of")
     late = ordered["dpd_days"] >= LATE_DAYS
+    if "state.paused_at" in ordered:
+        late &= ordered["state.paused_at"].isna()
     first = ordered.drop_duplicates("account_id")
     judged = bad[bad.index.isin(first.loc[first["dpd_days"] < LATE_DAYS, "account_id"])]
     in_time = ordered[~(late & is_among(ordered["account_id"], judged.index[judged]))]

@@ -11,6 +11,7 @@ import pandas as pd
 from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, line_columns
+from limitlens.models.settings import TrainSettings
 
 #: Values of each text column, in the order of their codes; anything else is missing.
 Categories = Mapping[str, tuple[str, ...]]
@@ -38,16 +39,30 @@ def monotone_directions(features: FeatureSet) -> list[int]:
     return [declared[name].monotone if name in declared else 0 for name in model_columns(features)]
 
 
-def column_parameters(features: FeatureSet) -> dict[str, Any]:
+#: Days past due from which a line is far behind, and in how many leaves the rows of such lines need no own trees.
+FAR_BEHIND_DAYS, ENOUGH_LEAVES = 30, 20
+
+
+def column_parameters(features: FeatureSet, inputs: FloatArray, settings: TrainSettings) -> dict[str, Any]:
     """What :class:`limitlens.models.classifier.DefaultRiskClassifier` is told of the inputs.
 
-    Days past due are learned first: a young book has few lines far behind, and that they are behind says most of them.
+    Days past due are learned first where few rows are far behind, as in a young book: that they are says most of them.
+    With many, trees of all columns see it, and what else tells such lines apart.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    inputs : float64 array of shape (n, len(model_columns(features)))
+        What is learned from.
+    settings : TrainSettings
+        Of which the least rows of a leaf are read.
     """
-    names = model_columns(features)
+    names, few = model_columns(features), ENOUGH_LEAVES * settings.min_data_in_leaf
+    due = [place for place, name in enumerate(names) if name == "dpd_days"]
     return {
         "monotone": monotone_directions(features),
         "categorical": [names.index(name) for name in text_columns(features)],
-        "learned_first": [place for place, name in enumerate(names) if name == "dpd_days"],
+        "learned_first": [place for place in due if (inputs[:, place] >= FAR_BEHIND_DAYS).sum() < few],
     }
 
 

@@ -113,11 +113,11 @@ def fit_model(
     """:func:`train_model` on inputs that are made already; other parameters as there."""
     old = champion if champion and can_carry(champion, features, settings) else None
     account = account_numbers(rows.account_id)
-    classifier = DefaultRiskClassifier(**settings.classifier_parameters(), **column_parameters(features))
 
     def scorer(chosen: BoolArray | slice, before: Scorer | None) -> Scorer:
         mine = (rows.inputs[chosen], rows.bad[chosen])
-        period = rows.period[chosen]
+        columns, period = column_parameters(features, mine[0], settings), rows.period[chosen]
+        classifier = DefaultRiskClassifier(**settings.classifier_parameters(), **columns)
         return classifier.fit(*mine, account=account[chosen], period=period, champion=before, progress=progress).scorer_
 
     new = rows.line_age_days < settings.new_line_days

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from limitlens.data.errors import IntegrityError
+from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import limit_and_age
 from limitlens.models.calibrating import METHODS, choose_calibration, fit_calibration
 from limitlens.models.calibration import Calibration, Method, to_pd
@@ -25,7 +26,7 @@ from limitlens.models.classifier import DefaultRiskClassifier
 from limitlens.models.default_risk import load_model, predict_pd, save_model
 from limitlens.models.explanation import additivity_error, shap_values
 from limitlens.models.held_out import latest_rows
-from limitlens.models.inputs import account_numbers, find_categories, fold_of
+from limitlens.models.inputs import account_numbers, column_parameters, find_categories, fold_of, model_columns
 from limitlens.models.scorer import Member
 from limitlens.models.training import can_carry, train_model
 from limitlens.models.validation import calibration_line, jeffreys_test
@@ -87,6 +88,15 @@ def test_what_few_rows_have_is_learned_where_it_is_learned_first() -> None:
 
     assert missed() > 2
     assert 0.9 < missed(learned_first=[0]) < 1.25
+
+
+def test_days_past_due_are_learned_first_where_few_rows_are_far_behind() -> None:
+    names, small = model_columns(CATALOGUE), replace(default_settings(), min_data_in_leaf=10)
+    inputs = np.zeros((1_000, len(names)))
+    inputs[:, names.index("dpd_days")] = np.where(np.arange(1_000) < 199, 30, 29)
+    assert column_parameters(CATALOGUE, inputs, small)["learned_first"] == [names.index("dpd_days")]
+    inputs[199, names.index("dpd_days")] = 30
+    assert column_parameters(CATALOGUE, inputs, small)["learned_first"] == []
 
 
 def test_the_first_trees_read_only_what_is_learned_first_and_the_others_everything() -> None:

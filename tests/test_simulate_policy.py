@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.outcome import outcome_of
+from limitlens.limits.outcome import judged_lines, outcome_of
 from limitlens.limits.policy import shifted
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.plan import Step
@@ -194,3 +194,22 @@ def test_an_outcome_counted_by_hand() -> None:
     assert (found.lines, found.good, found.bad, found.good_hit, found.bad_caught) == (5, 1, 2, 1, 1)
     assert (found.limit_cents, found.good_limit_cents, found.bad_limit_cents) == (50, 50, 160)
     assert (found.good_hit_share, found.bad_caught_share) == (1.0, 0.5)
+
+
+def test_what_ends_a_pause_is_as_early_as_the_pause() -> None:
+    """A pause that is carried out when the line is late, one that is lifted before it, one that follows too late."""
+    rows = [
+        ("in time", 0, "pause", 90, 25, None),
+        ("in time", 6, "freeze", 90, 31, 0),
+        ("lifted", 0, "pause", 90, 5, None),
+        ("lifted", 5, "unfreeze", 90, 0, 0),
+        ("lifted", 60, "freeze", 90, 40, None),
+        ("good", 0, "pause", 90, 5, None),
+        ("good", 5, "unfreeze", 90, 0, 0),
+    ]
+    decisions = pd.DataFrame(
+        rows, columns=["account_id", "day", "action", "limit_cents", "dpd_days", "state.paused_at"]
+    )
+    decisions["as_of"] = pd.Timestamp("2026-01-01", tz="UTC") + decisions["day"] * DAY
+    found = judged_lines(decisions, pd.Series({"in time": True, "lifted": True, "good": False}))
+    assert found["hit"].to_dict() == {"in time": True, "lifted": False, "good": False}

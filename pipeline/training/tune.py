@@ -128,7 +128,6 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
     inputs = model_inputs(features, find_categories(features, rows), rows, limit, age)
     bad, period = rows["bad"].to_numpy(bool), months_of(rows["as_of"])
     account = account_numbers(rows["account_id"])
-    columns = column_parameters(features)
 
     def loss(trial: Trial) -> float:
         def look(env: lgb.callback.CallbackEnv) -> None:
@@ -139,7 +138,7 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
 
         suggested: dict[str, Any] = {name: suggest(trial) for name, suggest in SPACE.items()}
         tried = replace(settings, **suggested)
-        model = DefaultRiskClassifier(**tried.classifier_parameters(), **columns)
+        model = DefaultRiskClassifier(**tried.classifier_parameters(), **column_parameters(features, inputs, tried))
         return model.held_out_loss(inputs, bad, account=account, period=period, callbacks=[look])
 
     return loss

@@ -374,7 +374,11 @@ def test_reconcile_names_what_is_to_be_made_good_until_it_is(books: Path, repair
     decide(repaired, as_of=SECOND + timedelta(days=31))
     done = reconcile(repaired)
     named = {account for account, date in done.to_make_good if date == "2025-11-01"}
-    assert named == set(found) - {one}
+    assert named >= set(found) - {one}
+    assert one not in named
+    struck, clean = decided(repaired), decided(Workspace(books / "clean"))
+    for account in named - set(found):  # what came late for another reason: nothing the hold is about
+        assert struck.loc[account, "action"] == clean.loc[account, "action"]
     assert "to be made good" in "\n".join(done.lines())
 
 
@@ -655,7 +659,8 @@ def test_a_delivery_that_brings_nothing_new_is_not_judged_again_but_by_other_set
 
 def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace, books: Path) -> None:
     """Harmed on the first of November; on the third another rule closes it, whatever the payments say."""
-    account = str(harmed(repaired, 1)["account_id"].iloc[0])
+    found = harmed(repaired, 1)
+    open_still = set(found.loc[found["action"] != "close", "account_id"])
     check_events(books / "after", repaired.events, decided_until=SECOND)
     always = default_policy().text + (
         '\n[[rules]]\nname = "everybody"\naction = "close"\nreason = "transfers_out"\nnew_lines = true\n'
@@ -663,8 +668,10 @@ def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace
     )
     decide(repaired, as_of=SECOND + timedelta(days=2), policy=parse_policy(always))
     found = harmed(repaired, 1).set_index("account_id")
-    assert found.loc[account, "left_alone"]
-    assert not restore(repaired, 1, at=SECOND + timedelta(days=3), actor="Chen Wei", reason="came late")
+    assert open_still
+    assert open_still <= set(found.index[found["left_alone"]])
+    done = restore(repaired, 1, at=SECOND + timedelta(days=3), actor="Chen Wei", reason="came late")
+    assert not {one.account_id for one in done} & open_still
 
 
 def test_of_two_faults_of_a_line_the_earlier_one_counts_whichever_stands_first(books: Path) -> None:

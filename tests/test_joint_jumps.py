@@ -49,12 +49,13 @@ def counted(space: Workspace, as_of: datetime, what: str, accounts: set[str]) ->
     return lines, jumped
 
 
-def test_lines_and_jumps_are_those_that_a_person_counts(books: Path) -> None:
-    space = Workspace(books / "struck")
+@pytest.mark.parametrize(("book", "kinds"), [("struck", {"PD", ANYTHING}), ("clean", {"PD", "past_due_30"})])
+def test_lines_and_jumps_are_those_that_a_person_counts(books: Path, book: str, kinds: set[str]) -> None:
+    space = Workspace(books / book)
     decided, found = jumps_of(space)
     segments = space.events.segments()
     told = {(jump.what, jump.slice_column, jump.slice_value): jump for jump in found.values() if jump.lines > 20}
-    assert {what for what, *_ in told} >= {"past_due_1", ANYTHING}
+    assert {what for what, *_ in told} >= kinds
     for (what, column, value), jump in told.items():
         if column in ("", "segment"):
             inside = {a for a in decided["account_id"] if not column or segments[a] == value}

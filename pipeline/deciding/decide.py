@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -24,7 +25,7 @@ from limitlens.limits.state import pack_state, state_before, unpacked
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
 from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
-from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
+from limitlens.pipeline.deciding.held_lines import HeldLines, held_lines, released_lines, with_moments
 from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.record import Decided, is_of, record_decisions
@@ -97,41 +98,112 @@ def decide(
 def _decide_by_date(
     workspace: Workspace, new: Iteration, dates: Sequence[datetime], steps: Sequence[Step], progress: Progress
 ) -> None:
-    """Date by date, since whom a date pauses is due at the next ones, until the second look."""
-    for date in dates:
-        planned = [step for step in steps if step.date == date]
-        due = due_for_second_look(unpacked(workspace.ledger.last_decisions()), planned, date)
-        if planned or len(due):
-            _decide_steps(workspace, new, [*planned, *([Step(date, due)] if len(due) else [])], progress)
+    """Dates with second looks: whom one pauses is due at the next ones, and who is lifted is not.
+
+    The features of the days of a pause are computed together: of lines that wait at its first day, for all of them.
+    """
+    look = new.policy.second_look
+    rest = list(dates)
+    while rest:
+        latest = unpacked(workspace.ledger.last_decisions())
+        waiting = paused_lines(latest, rest[:1])["account_id"]
+        chunk = _until_decided_anyway(rest[: look.after_days if look else 1], steps, waiting)
+        planned = [step for step in steps if step.date in chunk]
+        due = [Step(date, due_for_second_look(latest, _at(planned, date), date)) for date in chunk]
+        ahead = [*planned, *(step for step in due if len(step.lines))]
+        if ahead:
+            context = _context(workspace, new, ahead, progress)
+            foreseen = set(waiting)
+            for place, date in enumerate(chunk):
+                now = due_for_second_look(context.latest, _at(planned, date), date)
+                if not set(now["account_id"]) <= foreseen:  # paused since: their features come with the next days
+                    chunk = chunk[:place]
+                    break
+                group = [*_at(planned, date), *([Step(date, now)] if len(now) else [])]
+                context = _decide_date(workspace, new, context, date, group, progress=progress) if group else context
+        rest = rest[len(chunk) :]
 
 
-def _decide_steps(workspace: Workspace, new: Iteration, steps: list[Step], progress: Progress) -> None:
-    latest, overrides = unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides()
+def _until_decided_anyway(dates: list[datetime], steps: Sequence[Step], waiting: pd.Series) -> list[datetime]:
+    """Dates up to the next, but not the first, at which lines that wait now are decided by the calendar."""
+    for place, date in enumerate(dates[1:], 1):
+        if any(is_among(step.lines["account_id"], waiting).any() for step in _at(steps, date)):
+            return dates[:place]
+    return dates
+
+
+def _at(steps: Sequence[Step], date: datetime) -> list[Step]:
+    return [step for step in steps if step.date == date]
+
+
+def _decide_steps(workspace: Workspace, new: Iteration, steps: Sequence[Step], progress: Progress) -> None:
+    context = _context(workspace, new, steps, progress)
+    for date, group in groupby(steps, lambda step: step.date):
+        context = _decide_date(workspace, new, context, date, list(group), progress=progress)
+
+
+@dataclass(frozen=True)
+class DecisionContext:
+    """What the decisions of some dates are made from, read once.
+
+    Parameters
+    ----------
+    latest : DataFrame
+        Last decision of each account so far, with its state as ``state.*``.
+    overrides : DataFrame
+        As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
+    iterations : mapping of run id to Iteration
+        That made the last decisions.
+    held : HeldLines
+    tables : mapping of feature set digest to feature table
+        Of every decision to come and the one before it.
+    """
+
+    latest: pd.DataFrame
+    overrides: pd.DataFrame
+    iterations: Mapping[str, Iteration]
+    held: HeldLines
+    tables: Tables
+
+
+def _context(workspace: Workspace, new: Iteration, steps: Sequence[Step], progress: Progress) -> DecisionContext:
+    latest = unpacked(workspace.ledger.last_decisions())
     olds = iterations(workspace, set(latest["run_id"]))
     planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps], ignore_index=True)
     held = held_lines(planned, workspace)
     moments = with_moments(feature_moments(planned, latest), held)
     progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
-    sets = {i.model.features for i in (new, *olds.values())}
-    tables = tables_at(moments, sets, workspace)
-    for date, group in groupby(steps, lambda step: step.date):
-        run = _run(workspace, new, date)
-        olds[run.run_id] = new
-        parts = []
-        for step in group:
-            decided = decide_step(step.lines, latest, overrides, new, tables, held=held)
-            decided = decided.assign(
-                reasons=pd.Series(_reasons(new, tables, decided), dtype=object),
-                run_id=run.run_id,
-                model_version=run.model_version,
-                policy_digest=run.policy_digest,
-            )
-            parts.append((decided, _attribute(decided, latest, olds, tables)))
-            latest = latest_after(latest, decided)
-        decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-        if len(decisions):
-            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
-            workspace.ledger.append(run, _decision_table(decisions), attribution_table(attributions))
+    tables = tables_at(moments, {i.model.features for i in (new, *olds.values())}, workspace)
+    return DecisionContext(latest, workspace.ledger.overrides(), olds, held, tables)
+
+
+def _decide_date(
+    workspace: Workspace,
+    new: Iteration,
+    context: DecisionContext,
+    date: datetime,
+    steps: Sequence[Step],
+    *,
+    progress: Progress,
+) -> DecisionContext:
+    """Decide, split and record one date; the context of the next one."""
+    run = _run(workspace, new, date)
+    latest, olds, parts = context.latest, {**context.iterations, run.run_id: new}, []
+    for step in steps:
+        decided = decide_step(step.lines, latest, context.overrides, new, context.tables, held=context.held)
+        decided = decided.assign(
+            reasons=pd.Series(_reasons(new, context.tables, decided), dtype=object),
+            run_id=run.run_id,
+            model_version=run.model_version,
+            policy_digest=run.policy_digest,
+        )
+        parts.append((decided, _attribute(decided, latest, olds, context.tables)))
+        latest = latest_after(latest, decided)
+    decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    if len(decisions):
+        progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
+        workspace.ledger.append(run, _decision_table(decisions), attribution_table(attributions))
+    return replace(context, latest=latest, iterations=olds)
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from limitlens.data.calendar import add_months, data_end, days, format_time, month_start
+from limitlens.data.calendar import DAY, add_months, data_end, days, format_time, month_start
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.frames import is_among
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import book
 from limitlens.limits.complaints import Complaint, complaints
@@ -25,7 +26,7 @@ from limitlens.limits.outcome import Outcome, outcome_of
 from limitlens.limits.policy import Policy, shifted
 from limitlens.limits.state import unpacked
 from limitlens.models.labels import computed_labels, delivered_labels
-from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after
+from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
 from limitlens.pipeline.deciding.plan import Step, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
@@ -207,17 +208,20 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, worksp
     DataFrame
         As :func:`limitlens.pipeline.deciding.decide_batch.decide_step` gives it, with ``dpd_days``.
     """
-    latest = unpacked(DECISIONS.empty_table())
+    look, digest = iteration.policy.second_look, iteration.model.features.digest
+    latest, looks, end = unpacked(DECISIONS.empty_table()), tables[digest].iloc[:0], steps[-1].date
     decided = []
     by_date = {date: list(group) for date, group in groupby(steps, lambda step: step.date)}
-    for date in days(steps[0].date, steps[-1].date) if iteration.policy.second_look else by_date:
+    for date in days(steps[0].date, end) if look else by_date:
         for step in by_date.get(date, []):
             decided.append(_decided(step.lines, latest, iteration, tables))
             latest = latest_after(latest, decided[-1])
         due = due_for_second_look(latest, by_date.get(date, []), date)
-        if len(due):
-            rows = past_tables(workspace, iteration, [Step(date, due)])
-            decided.append(_decided(due, latest, iteration, rows))
+        if look and len(due):
+            if not is_among(due["account_id"], looks.loc[looks["as_of"] == date, "account_id"]).all():
+                ahead = paused_lines(latest, days(date, min(date + DAY * look.after_days, end)))
+                looks = past_tables(workspace, iteration, [Step(date, ahead)])[digest]
+            decided.append(_decided(due, latest, iteration, {digest: looks}))
             latest = latest_after(latest, decided[-1])
     return pd.concat(decided, ignore_index=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.calendar import add_months, month_start
+from limitlens.data.calendar import last_decision_dates
 from limitlens.data.engine import run_sql
 from limitlens.data.frames import to_arrow
 from limitlens.data.world import simulate
@@ -43,7 +43,7 @@ def decided_book(folder: Path, accounts: int, seed: int) -> Workspace:
     simulate(folder / "events", accounts=accounts, seed=seed, futures=0)
     workspace = Workspace(folder / "work")
     check(workspace, folder / "events")
-    first = add_months(month_start(workspace.events.known_until()), -2)
+    first, *_ = last_decision_dates(workspace.events.known_until(), 3)
     train(workspace, default_settings(), default_policy(), developer="developer", until=first)
     promote(workspace, None, first, override=Override("head of credit risk", "a benchmark"))
     decide(workspace, as_of=first)

@@ -19,9 +19,9 @@ from limitlens.limits.levers import LEVERS, REACH_DAYS, pull
 from limitlens.limits.recourse import SHOWN
 from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.workspace import Workspace
+from tests.feature_events import spine
 from tests.oracle import visible
 from tests.strategies import AS_OF, Events, Row, event_tables, to_arrow
-from tests.test_features import spine
 
 #: How far each lever is pulled, for every line six times, each time by itself.
 SEED = st.integers(0, 2**32 - 1)

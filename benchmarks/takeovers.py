@@ -43,7 +43,8 @@ def first_draws(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
     found = episodes.merge(draws, on="account_id")
     found = found[(found["drawn"] >= found["begins"]) & (found["drawn"] < found["begins"] + WEEK)]
     first = found.groupby("episode")["drawn"].transform("min")
-    return found.assign(first=first)[found["drawn"] <= first + DAY]
+    day: pd.DataFrame = found.assign(first=first)[found["drawn"] <= first + DAY]
+    return day
 
 
 def moments(draws: pd.DataFrame) -> pd.DataFrame:

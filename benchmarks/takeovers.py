@@ -43,8 +43,7 @@ def first_draws(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
     found = episodes.merge(draws, on="account_id")
     found = found[(found["drawn"] >= found["begins"]) & (found["drawn"] < found["begins"] + WEEK)]
     first = found.groupby("episode")["drawn"].transform("min")
-    day: pd.DataFrame = found.assign(first=first)[found["drawn"] <= first + DAY]
-    return day
+    return found.assign(first=first)[found["drawn"] <= first + DAY]
 
 
 def moments(draws: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +54,8 @@ def moments(draws: pd.DataFrame) -> pd.DataFrame:
     month = daily[midnight.dt.day == 1].assign(calendar="monthly")
     event = draws.assign(as_of=draws["drawn"].dt.ceil("h") + timedelta(hours=1), calendar="events")
     columns = ["episode", *_KEYS, "calendar"]
-    return pd.concat([part[columns] for part in (month, daily, event)], ignore_index=True)
+    found: pd.DataFrame = pd.concat([month, daily, event], ignore_index=True)[columns]
+    return found
 
 
 def fires(workspace: Workspace, points: pd.DataFrame) -> pd.DataFrame:

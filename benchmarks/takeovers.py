@@ -54,7 +54,8 @@ def moments(draws: pd.DataFrame) -> pd.DataFrame:
     month = daily[midnight.dt.day == 1].assign(calendar="monthly")
     event = draws.assign(as_of=draws["drawn"].dt.ceil("h") + timedelta(hours=1), calendar="events")
     columns = ["episode", *_KEYS, "calendar"]
-    return pd.concat([part[columns] for part in (month, daily, event)], ignore_index=True)
+    found: pd.DataFrame = pd.concat([month, daily, event], ignore_index=True)[columns]
+    return found
 
 
 def fires(workspace: Workspace, points: pd.DataFrame) -> pd.DataFrame:

@@ -101,6 +101,11 @@ def test_good_customers_hit_are_told_by_the_holdout_the_rule_and_the_largest_fir
     ]  # fmt: skip
 
 
+def test_an_account_id_cannot_add_to_the_command_of_a_flag() -> None:
+    found = judged(outcome=["good"], held_out=[False], limit_cents=[1], account_id=["A1; rm -rf ~"])
+    assert found.cases()["why"][0] == "limitlens why 'A1; rm -rf ~' --as-of 2025-07-01"
+
+
 def test_the_report_counts_good_customers_hit_as_the_command_does(
     small_workspace: Workspace, context: dict[str, Any]
 ) -> None:

@@ -1,5 +1,6 @@
 """False positives: of the lines that PD alone flags, how many were good, measured on the holdout that is never cut."""
 
+import shlex
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -138,7 +139,7 @@ class FalsePositives:
         """The flags as a list, the largest credit first, each with the command that explains it."""
         rows = self.flags.sort_values(["limit_cents", "account_id"], ascending=[False, True], ignore_index=True)
         why = [
-            f"limitlens why {account} --as-of {format_time(as_of.to_pydatetime())}"
+            f"limitlens why {shlex.quote(account)} --as-of {format_time(as_of.to_pydatetime())}"
             for account, as_of in zip(rows["account_id"], rows["as_of"], strict=True)
         ]
         return rows.assign(why=why)

@@ -36,7 +36,7 @@ def pull(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, Floa
     table : DataFrame of shape (n, ...)
         Feature table of the set.
     fractions : mapping of str to float64 array of shape (n,)
-        How far each lever of :data:`LEVERS` is pulled, in [0, 1].
+        How far each lever of :data:`LEVERS` is pulled, in [0, 1]; one of :data:`WHOLE` counts as 1 from anything on.
 
     Returns
     -------
@@ -65,13 +65,7 @@ def all_paid(features: FeatureSet, table: pd.DataFrame) -> pd.DataFrame:
     DataFrame of the same shape, ratios computed afresh; what was paid late stays late
     """
     columns = {name: table[name].to_numpy(np.float64) for name in features.columns}
-    if "past_due_cents" in columns:
-        _repay(features, columns, columns["past_due_cents"])
-    if "dpd_days" in columns:
-        columns["dpd_days"] = np.zeros(len(table))
-    for declared in features.aggregates:
-        if (declared.rows, declared.kinds, declared.how) == ("instalment", ("missed",), "count"):
-            columns |= dict.fromkeys(declared.column_names(), np.zeros(len(table)))
+    _pay_what_is_overdue(features, columns, np.ones(len(table)))
     moved = {name: column for name, column in columns.items() if not _same(column, table[name])}
     return with_ratios(features, table.assign(**moved))
 
@@ -103,31 +97,22 @@ def _use_less(features: FeatureSet, columns: _Columns, fraction: FloatArray) -> 
         _repay(features, columns, np.where(behind, 0.0, np.floor(fraction * np.maximum(columns["balance_cents"], 0))))
 
 
-def _pay_in_time(features: FeatureSet, columns: _Columns, fraction: FloatArray) -> None:
-    """Delays shrink, late and missed instalments become met ones, and what is overdue is paid."""
-    delays = [a for a in features.aggregates if a.reason == _LATE and a.monotone == 1]
-    met: list[dict[int, FloatArray]] = []
-    for declared in delays:
-        fewer: dict[int, FloatArray] = {}
-        for window, name in zip(declared.windows, declared.column_names(), strict=True):
-            before = columns[name]
-            columns[name] = _shrunk(before, fraction, declared.how)
-            fewer[window] = before - columns[name]
-        if declared.rows == "instalment" and declared.how == "count":
-            met.append(fewer)
-    for declared in features.aggregates:
-        if (declared.rows, declared.kinds, declared.how) == ("instalment", ("met",), "count"):
-            for window, name in zip(declared.windows, declared.column_names(), strict=True):
-                columns[name] = columns[name] + sum(_inside(fewer, window) for fewer in met)
-    if "dpd_days" in columns:
-        columns["dpd_days"] = _shrunk(columns["dpd_days"], fraction, "max")
+def _pay_what_is_overdue(features: FeatureSet, columns: _Columns, fraction: FloatArray) -> None:
+    """All of it, just now: part of it would leave the debt as old as it is. What was paid late before stays late."""
+    pays = fraction > 0
     if "past_due_cents" in columns:
-        _repay(features, columns, columns["past_due_cents"] - _shrunk(columns["past_due_cents"], fraction, "max"))
+        _repay(features, columns, np.where(pays, columns["past_due_cents"], 0.0))
+    if "dpd_days" in columns:
+        columns["dpd_days"] = np.where(pays, 0.0, columns["dpd_days"])
+    for declared in features.aggregates:
+        if (declared.rows, declared.kinds, declared.how) == ("instalment", ("missed",), "count"):
+            for name in declared.column_names():
+                columns[name] = np.where(pays, 0.0, columns[name])
 
 
 #: Reason code → the lever that answers it, in the order they are tried.
 LEVERS: dict[str, Callable[[FeatureSet, _Columns, FloatArray], None]] = {
-    _LATE: _pay_in_time,
+    _LATE: _pay_what_is_overdue,
     "frequent_draws": _fewer_draws,
     "transfers_out": _fewer_transfers,
     "high_spending": _fewer_purchases,
@@ -135,14 +120,8 @@ LEVERS: dict[str, Callable[[FeatureSet, _Columns, FloatArray], None]] = {
 }
 
 
-def _shrunk(value: FloatArray, fraction: FloatArray, how: str) -> FloatArray:
-    """A delay or a count of delays, less a fraction; early payments stay early, a maximum stays above the mean."""
-    less: FloatArray = (1 - fraction) * np.maximum(value, 0) + np.minimum(value, 0)
-    if how == "mean":
-        return less
-    whole = np.floor(less + 1e-9) if how == "min" else np.ceil(less - 1e-9)
-    found: FloatArray = np.where(fraction > 0, whole, value)
-    return found
+#: Levers that are pulled wholly or not at all.
+WHOLE = frozenset({_LATE})
 
 
 def _leave_out(

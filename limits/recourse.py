@@ -15,19 +15,16 @@ import pandas as pd
 
 from limitlens.features.line import limit_and_age, line_columns
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.levers import LEVERS, pull
+from limitlens.limits.levers import LEVERS, WHOLE, pull
 from limitlens.limits.policy import ACTIONS, ADVERSE, Condition
 
-#: How far a lever is pulled, and how many together at most.
+#: How far a lever is pulled unless it is pulled wholly, and how many together at most.
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 MAX_LEVERS = 3
 
 #: Columns that tell what a lever did, the plainest first; rules that fired may prefer another of them.
 SHOWN: dict[str, tuple[str, ...]] = {
-    "late_payments": (
-        "dpd_days", "missed_count_90d", "late_count_90d", "late_count_180d", "late_status_count_180d",
-        "days_late_max_180d", "late_count_ever",
-    ),
+    "late_payments": ("past_due_cents", "dpd_days", "missed_count_90d"),
     "frequent_draws": ("draw_count_30d", "draw_sum_30d", "draw_count_2d", "draw_share_2d", "draw_sum_2d"),
     "transfers_out": ("transfer_out_sum_30d", "transfer_out_count_30d", "transfer_out_sum_2d"),
     "high_spending": ("purchase_sum_30d", "purchase_count_30d"),
@@ -96,7 +93,7 @@ def _candidates(codes: Sequence[str], size: int) -> pd.DataFrame:
     pulled = [
         dict(zip(chosen, fractions, strict=True))
         for chosen in combinations(codes, size)
-        for fractions in product(FRACTIONS, repeat=size)
+        for fractions in product(*((1.0,) if code in WHOLE else FRACTIONS for code in chosen))
     ]
     rows = [[one.get(code, 0.0) for code in codes] for one in sorted(pulled, key=lambda one: sum(one.values()))]
     return pd.DataFrame(rows, columns=list(codes))

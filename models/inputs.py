@@ -58,7 +58,7 @@ def column_parameters(features: FeatureSet, inputs: FloatArray, settings: TrainS
         Of which the least rows of a leaf are read.
     """
     names, few = model_columns(features), ENOUGH_LEAVES * settings.min_data_in_leaf
-    due = [place for place, name in enumerate(names) if name == "dpd_days"]
+    due = [place for place, name in enumerate(names) if name == "dpd_days" and (inputs[:, place] > 0).any()]
     return {
         "monotone": monotone_directions(features),
         "categorical": [names.index(name) for name in text_columns(features)],

@@ -7,8 +7,8 @@ from typing import Any
 
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import Aggregate, FeatureSet
+from tests.feature_events import DAY, assert_equals_oracle, spine
 from tests.strategies import AS_OF
-from tests.test_features import DAY, assert_equals_oracle, spine
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "add-a-feature.md"
 

@@ -95,6 +95,7 @@ def test_days_past_due_are_learned_first_where_few_rows_are_far_behind() -> None
     inputs = np.zeros((1_000, len(names)))
     inputs[:, names.index("dpd_days")] = np.where(np.arange(1_000) < 199, 30, 29)
     assert column_parameters(CATALOGUE, inputs, small)["learned_first"] == [names.index("dpd_days")]
+    assert column_parameters(CATALOGUE, np.zeros_like(inputs), small)["learned_first"] == []
     inputs[199, names.index("dpd_days")] = 30
     assert column_parameters(CATALOGUE, inputs, small)["learned_first"] == []
 

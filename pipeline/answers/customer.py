@@ -15,14 +15,12 @@ LANGUAGES = ("en", "zh")
 #: Stem of a column → what there would have been (English); what to do and with what (Chinese).
 _MOVES: dict[str, tuple[str, str, str]] = {
     "balance_cents": ("a lower balance", "降低", "未偿余额"),
-    "days_late_max": ("shorter delays", "缩短", "最长逾期天数"),
     "dpd_days": ("fewer days past due", "缩短", "逾期天数"),
     "draw_count": ("fewer cash draws", "减少", "提现次数"),
     "draw_share": ("less of the limit drawn in cash", "降低", "提现占额度的比例"),
     "draw_sum": ("less cash drawn", "减少", "提现金额"),
-    "late_count": ("fewer late payments", "减少", "延迟还款次数"),
-    "late_status_count": ("fewer months past due", "减少", "逾期月数"),
     "missed_count": ("fewer missed payments", "减少", "未还款期数"),
+    "past_due_cents": ("the amount past due paid", "还清", "逾期金额"),
     "purchase_count": ("fewer purchases", "减少", "消费次数"),
     "purchase_sum": ("less spending", "减少", "消费金额"),
     "transfer_out_count": ("fewer transfers to other accounts", "减少", "向其他账户转账的次数"),

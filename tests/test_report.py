@@ -9,6 +9,7 @@ import pytest
 
 from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline.answers import report, report_tables
+from limitlens.pipeline.answers.false_positives import FalsePositives, false_positives
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.workspace import Workspace
@@ -78,6 +79,47 @@ def test_every_decision_stands_in_the_action_table(decisions: pd.DataFrame) -> N
     rows = report_tables.action_table(decisions)["rows"]
     assert sum(row["all"] for row in rows) == len(decisions)
     assert all(sum(row["counts"]) == row["all"] for row in rows)
+
+
+def judged(**columns: list[Any]) -> FalsePositives:
+    rows = len(columns["outcome"])
+    told = {"segment": "student", "age": "", "arrears": "none", "pd": 0.5, "reasons": [["late_payments"]] * rows}
+    names = {"account_id": [f"A{k}" for k in range(rows)], "as_of": pd.Timestamp("2025-07-01", tz="UTC")}
+    by = {"rule": "pd_close", "iteration": "model 1, policy 0a", "action": "close"}
+    return FalsePositives(6, "2026-07-01", pd.DataFrame({**names, **told, **by, **columns}), pd.DataFrame())
+
+
+def test_good_customers_hit_are_told_by_the_holdout_the_rule_and_the_largest_first() -> None:
+    outcome = ["good", "bad", "good", "censored", "good"]
+    found = judged(outcome=outcome, held_out=[False, False, False, False, True], limit_cents=[100, 300, 200, 400, 500])
+    held, acted = report_tables.outcome_table(found)
+    assert (held["lines"], held["counts"], held["good"][:6]) == (1, [1, 0, 0, 0], "100.0%")
+    assert (acted["lines"], acted["counts"], acted["good"][:5]) == (4, [2, 1, 0, 1], "66.7%")
+    assert report_tables.hit(found)["account_id"].tolist() == ["A2", "A0"]
+    assert [(row["by"], row["good"][:5]) for row in report_tables.hit_by(found)] == [
+        ("rule", "66.7%"), ("iteration", "66.7%"),
+    ]  # fmt: skip
+
+
+def test_an_account_id_cannot_add_to_the_command_of_a_flag() -> None:
+    found = judged(outcome=["good"], held_out=[False], limit_cents=[1], account_id=["A1; rm -rf ~"])
+    assert found.cases()["why"][0] == "limitlens why 'A1; rm -rf ~' --as-of 2025-07-01"
+
+
+def test_the_report_counts_good_customers_hit_as_the_command_does(
+    small_workspace: Workspace, context: dict[str, Any]
+) -> None:
+    found = false_positives(small_workspace)
+    assert sum(row["lines"] for row in context["hit"]["outcomes"]) == len(found.flags) > 0
+    assert context["hit"]["good"] == found.acted_on.count
+
+
+def test_the_page_lists_the_good_customers_hit(context: dict[str, Any]) -> None:
+    case = {"rule": EVIL, "limit_cents": 1, "pd": 0.5, "reasons": ["late_payments"], "why": "limitlens why A1"}
+    rendered = render("report.html.j2", {**context, "hit": {**context["hit"], "good": 11, "cases": [case]}})
+    assert "1 of 11 good customers that were acted on" in rendered
+    assert "<code>limitlens why A1</code>" in rendered
+    assert "<script" not in rendered
 
 
 def a_difference(name: str) -> dict[str, Any]:

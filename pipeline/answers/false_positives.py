@@ -1,5 +1,6 @@
 """False positives: of the lines that PD alone flags, how many were good, measured on the holdout that is never cut."""
 
+import shlex
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -25,6 +26,9 @@ HALF_WIDTHS = (0.10, 0.05)
 
 #: By what the rates are broken down.
 SLICES = ("segment", "age", "arrears", "rule", "iteration")
+
+#: What may have become of a line.
+OUTCOMES = ("good", "bad", "indeterminate", "censored")
 
 _DAYS_PER_MONTH = 365.25 / 12
 
@@ -98,13 +102,13 @@ class FalsePositives:
         told = [f"{len(self.flags):,} lines were flagged on PD alone, each counted at its first flag; {known}"]
         for held, name in ((False, "acted on"), (True, "held out")):
             became = self.flags.loc[self.flags["held_out"] == held, "outcome"]
-            of = ", ".join(f"{(became == outcome).sum():,} {outcome}" for outcome in _OUTCOMES)
+            of = ", ".join(f"{(became == outcome).sum():,} {outcome}" for outcome in OUTCOMES)
             told.append(f"  {name:<9} {len(became):>7,}: {of}")
         of = f", of lines of at most {money(self.cap_cents)} when they were drawn" if self.cap_cents else ""
-        told.append(f"false positives, measured on the holdout{of}: {_told(self.held_out)}")
+        told.append(f"false positives, measured on the holdout{of}: {rate_words(self.held_out)}")
         bias, low, high = difference(self.acted_on, self.held_out)
         off = f"; off by {bias:+.1%} [{low:+.1%}, {high:+.1%}]" if not np.isnan(bias) else ""
-        told.append(f"naive, from the lines acted on: {_told(self.acted_on)}{off}")
+        told.append(f"naive, from the lines acted on: {rate_words(self.acted_on)}{off}")
         told.append("  bounds, whatever the unknown ones are: [{:.1%}, {:.1%}]".format(*self.bounds))
         return [*told, *self._power_lines(), *self._slice_lines(), *self._spared_lines()]
 
@@ -119,8 +123,8 @@ class FalsePositives:
     def _slice_lines(self) -> list[str]:
         told = []
         for row in pd.concat([self.by(name) for name in SLICES]).to_dict("records"):
-            held = _told(Rate(row["held_out_good"], row["held_out_known"]))
-            acted = _told(Rate(row["acted_on_good"], row["acted_on_known"]))
+            held = rate_words(Rate(row["held_out_good"], row["held_out_known"]))
+            acted = rate_words(Rate(row["acted_on_good"], row["acted_on_known"]))
             told.append(f"  {row['slice']:<10} {row['value']:<24} held out {held:<34} acted on {acted}")
         return ["by slice, good of those whose outcome is known:", *told]
 
@@ -135,7 +139,7 @@ class FalsePositives:
         """The flags as a list, the largest credit first, each with the command that explains it."""
         rows = self.flags.sort_values(["limit_cents", "account_id"], ascending=[False, True], ignore_index=True)
         why = [
-            f"limitlens why {account} --as-of {format_time(as_of.to_pydatetime())}"
+            f"limitlens why {shlex.quote(account)} --as-of {format_time(as_of.to_pydatetime())}"
             for account, as_of in zip(rows["account_id"], rows["as_of"], strict=True)
         ]
         return rows.assign(why=why)
@@ -157,15 +161,19 @@ class FalsePositives:
         }
 
 
-_OUTCOMES = ("good", "bad", "indeterminate", "censored")
-
-
 def good_of(flags: pd.DataFrame) -> Rate:
     """Good ones among the lines that turned out good or bad."""
     return Rate(int((flags["outcome"] == "good").sum()), int(flags["outcome"].isin(["good", "bad"]).sum()))
 
 
-def _told(rate: Rate) -> str:
+def rate_words(rate: Rate) -> str:
+    """A share with its interval and of how many.
+
+    Examples
+    --------
+    >>> rate_words(Rate(6, 20)), rate_words(Rate(0, 0))
+    ('30.0% [11.9%, 54.3%] of 20', 'unknown, of none')
+    """
     if not rate.of:
         return "unknown, of none"
     low, high = rate.interval

@@ -15,6 +15,7 @@ from limitlens.features.line import LINE_MEANING
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import tracking
 from limitlens.pipeline.answers import report_tables
+from limitlens.pipeline.answers.false_positives import false_positives
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import VERBS
 from limitlens.pipeline.deciding.first_decisions import first_decisions
@@ -31,6 +32,9 @@ from limitlens.pipeline.pages.flag_words import (
 from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.release.iterations import MOVED_SINCE, caused_by
 from limitlens.pipeline.workspace import Workspace
+
+#: Good customers shown that were hit.
+_MAX_HIT = 10
 
 #: Features shown that tell false from true positives.
 _MAX_CONTRAST = 10
@@ -76,6 +80,7 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
         "first": first_decisions(workspace),
         "actions": report_tables.action_table(decisions),
         "complaints": complaints(of_ledger(decisions)),
+        "hit": _hit(workspace),
         "card": _card(workspace, *told, decisions) if told else None,
         "others": report_tables.worth_asking(decisions, told[0] if told else None),
         "model": _model(workspace),
@@ -174,6 +179,21 @@ def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.
         "verb": VERBS[answer.action],
         "plot": plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100),
         "verbs": VERBS,
+    }
+
+
+def _hit(workspace: Workspace) -> dict[str, Any]:
+    """Good customers that were acted on: how many, by the holdout and by what they did, by which rule, who."""
+    found = false_positives(workspace)
+    cases = report_tables.hit(found)
+    return {
+        "flags": len(found.flags),
+        "months": found.horizon_months,
+        "known_by": found.known_by[:10],
+        "outcomes": report_tables.outcome_table(found),
+        "by": report_tables.hit_by(found) if found.acted_on.of else [],
+        "good": len(cases),
+        "cases": cases.head(_MAX_HIT).to_dict("records"),
     }
 
 

@@ -13,6 +13,8 @@ import pandas as pd
 from limitlens.data.calendar import NEW_LINE_DAILY_DAYS, format_time
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ACTIONS
+from limitlens.limits.rates import Rate
+from limitlens.pipeline.answers.false_positives import OUTCOMES, FalsePositives, rate_words
 
 #: What each player stands for.
 MEANING = {
@@ -132,6 +134,36 @@ def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
             net = int(chosen["change_cents"].sum())
             rows.append({"action": action, "counts": counts, "all": len(chosen), "moved": net})
     return {"segments": segments, "rows": rows}
+
+
+def outcome_table(found: FalsePositives) -> list[dict[str, Any]]:
+    """What became of the lines that PD alone flagged: those acted on and those held out, a row each."""
+    rows = []
+    for held, name in ((True, "held out: left alone by chance"), (False, "acted on")):
+        became = found.flags.loc[found.flags["held_out"] == held, "outcome"]
+        counts = [int((became == outcome).sum()) for outcome in OUTCOMES]
+        good = rate_words(found.held_out if held else found.acted_on)
+        rows.append({"name": name, "lines": len(became), "counts": counts, "good": good})
+    return rows
+
+
+def hit(found: FalsePositives) -> pd.DataFrame:
+    """Good customers that were acted on, the largest limit first, each with the command that explains it."""
+    cases = found.cases()
+    return cases[(cases["outcome"] == "good") & ~cases["held_out"]].reset_index(drop=True)
+
+
+def hit_by(found: FalsePositives) -> list[dict[str, Any]]:
+    """Good customers that were acted on, by rule and by iteration, out of the lines acted on whose outcome is known."""
+    rows = pd.concat([found.by(name) for name in ("rule", "iteration")]).to_dict("records")
+    return [
+        {
+            "by": row["slice"],
+            "value": row["value"],
+            "good": rate_words(Rate(row["acted_on_good"], row["acted_on_known"])),
+        }
+        for row in rows
+    ]
 
 
 def worth_asking(decisions: pd.DataFrame, shown: str | None) -> list[dict[str, Any]]:

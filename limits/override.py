@@ -81,6 +81,8 @@ _RESTORED = ["limit_cents", "can_draw", "pd_ref", "changed_at", "adverse_at"]
 def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> pd.DataFrame:
     """State of n lines after one override each: a decision by a person, so the timers move as after any other.
 
+    What a person orders ends a pause, but ``keep``.
+
     Parameters
     ----------
     state : DataFrame of :data:`limitlens.limits.state.STATE_COLUMNS`
@@ -91,7 +93,8 @@ def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> 
     """
     action = overrides["action"].where(~state["closed"], "keep")
     limit = state["limit_cents"].where(action != "limit", overrides["limit_cents"]).where(action != "close", 0)
-    can_draw = (state["can_draw"] | (action == "unfreeze")) & ~action.isin(["freeze", "close"])
+    judged = (action == "unfreeze") | ((action == "limit") & state["paused_at"].notna())  # a person has looked
+    can_draw = (state["can_draw"] | judged) & ~action.isin(["freeze", "close"])
     lowered = np.where(limit < state["limit_cents"], "decrease", "increase")
     decided = pd.DataFrame(
         {
@@ -107,4 +110,5 @@ def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> 
         return after
     restored = overrides.loc[rows, _RESTORED].astype(after[_RESTORED].dtypes).assign(closed=False)
     as_before = after.loc[rows].assign(**{str(name): restored[name] for name in restored})
+    as_before["paused_at"] = after["paused_at"].mask(after["paused_at"].notna())
     return pd.concat([after.drop(index=rows), state_at(as_before, overrides.loc[rows, "at"])]).loc[after.index]

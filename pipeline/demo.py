@@ -1,4 +1,4 @@
-"""The demo: the whole job on the simulated portfolio, with a release in the middle of the last month."""
+"""The demo: the whole job on the simulated portfolio, with a release in the middle of the last month but one."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -58,9 +58,9 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Progres
 
 
 def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Progress, show: Progress) -> None:
-    """Decide the last two months: half of the second with another iteration than the time before."""
-    first_date, last_month, _ = last_decision_dates(workspace.events.known_until(), 3)
-    end, released = data_end(workspace.events.known_until()), last_month + DAY * 12
+    """Decide the last two months: from the middle of the first on with another iteration than before."""
+    first_date, _, _ = last_decision_dates(workspace.events.known_until(), 3)
+    end, released = data_end(workspace.events.known_until()), first_date + DAY * 12
     release = default_world().release
     settings, policy = default_settings(), default_policy()
     trained = train(

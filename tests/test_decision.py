@@ -14,7 +14,8 @@ from limitlens.data.toml_reader import Reader
 from limitlens.limits.decision import CHUNK_ROWS, decide, holds, inactive_rules
 from limitlens.limits.policy import ADVERSE, Condition, Policy, Rule
 from limitlens.limits.policy_checks import check_policy
-from limitlens.limits.state import next_state, pack_state, unpack_state
+from limitlens.limits.second_look import carried_out, settled, without_pause
+from limitlens.limits.state import next_state, pack_state, state_before, unpack_state
 from limitlens.pipeline.workspace import default_policy
 from tests.decision_oracle import decide_one
 from tests.strategies import LINES, Row, as_ofs, book_of, cases, policies
@@ -57,6 +58,21 @@ def test_deciding_again_at_once_changes_nothing(case: Case) -> None:
     pd.testing.assert_frame_equal(first[["limit_cents", "can_draw"]], again[["limit_cents", "can_draw"]])
     assert again["action"].isin(["keep", "review"]).all()
     pd.testing.assert_frame_equal(next_state(after, again, as_ofs(len(rows))), after)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(cases())
+def test_a_decision_that_stands_is_what_it_were_without_any_waiting(case: Case) -> None:
+    rows, policy = case
+    table, pd_, state = book_of(rows)
+    found = decide(table, pd_, state, policy)
+    decisions = pd.concat([found, state.add_prefix("state.")], axis=1)
+    plain, compared = replace(policy, second_look=None), ["action", "limit_cents"]
+    asked = decide(table, pd_, state_before(without_pause(decisions)), plain)
+    ended, never = carried_out(decisions), settled(decisions) & state["paused_at"].isna().to_numpy()
+    for rows_ in (ended, never):
+        pd.testing.assert_frame_equal(found.loc[rows_, compared], asked.loc[rows_, compared])
 
 
 @settings(max_examples=40)

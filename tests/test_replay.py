@@ -72,5 +72,5 @@ def test_each_run_is_replayed_by_the_model_and_the_policy_it_names(small_workspa
 
 
 def test_a_name_is_a_name_also_with_a_quote_in_it(small_workspace: Workspace) -> None:
-    assert recorded_decisions(small_workspace, "O'Brien").empty
+    assert recorded_decisions(small_workspace, ["O'Brien"]).empty
     assert small_workspace.ledger.current("O'Brien").empty

@@ -5,15 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from limitlens.data.check import check_events
 from limitlens.data.errors import ConfigError
 from limitlens.data.world import simulate
+from limitlens.limits.override import overridden
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.policy_file import parse_policy
-from limitlens.limits.state import unpacked
+from limitlens.limits.state import first_state, unpacked
 from limitlens.pipeline import decide, promote, train, why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.replay import replay
@@ -21,7 +23,7 @@ from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce
+from tests.conftest import FEW_COLUMNS, MadeOnce, at_once
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +36,7 @@ ANYWAY = Override("head of credit risk", "a small book")
 
 def looks_twice(text: str = SECTION) -> Policy:
     """The shipped policy with low cut-offs, so that a small book has something to pause, and a second look."""
-    policy = default_policy().text.replace("[holds]", text, 1)
+    policy = at_once().text.replace("[holds]", text, 1)
     for old, new in (
         ("review_above_pd = 0.120", "review_above_pd = 0.020"),
         ("review_above_pd = 0.100", "review_above_pd = 0.020"),
@@ -123,6 +125,47 @@ def test_decisions_with_pauses_replay_and_their_splits_sum(books: Path) -> None:
     assert wrong.empty
 
 
+@pytest.fixture(scope="module")
+def stood_before(books: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
+    """The book decided a month before by the shipped cut-offs; then paused and carried out, and on that day at once."""
+    spaces = []
+    for section in (SECTION, "[holds]"):
+        folder = tmp_path_factory.mktemp("stood_before") / "work"
+        shutil.copytree(books / "base", folder)
+        space = Workspace(folder)
+        decide(space, as_of=FIRST - timedelta(days=30), policy=at_once())
+        if section == SECTION:
+            decide(space, as_of=FIRST)
+            decide(space, until=FIRST + timedelta(days=DAYS))
+        else:
+            decide(space, as_of=FIRST + timedelta(days=DAYS), policy=looks_twice(section))
+        spaces.append(space)
+    return spaces[0], spaces[1]
+
+
+def test_a_pause_carried_out_is_split_as_if_nobody_had_waited(stood_before: tuple[Workspace, Workspace]) -> None:
+    paused, at_once = (space.ledger.query("SELECT * FROM current").set_index("account_id") for space in stood_before)
+    ended = paused[(paused["as_of"] == pd.Timestamp(FIRST + timedelta(days=DAYS))) & paused["action"].isin(ADVERSE)]
+    ended = ended[ended["state"].map(lambda state: state["paused_at"] is not None)]
+    expected = at_once[at_once["as_of"] == pd.Timestamp(FIRST + timedelta(days=DAYS))].loc[ended.index]
+    assert len(ended) > 5
+    assert (ended["previous_as_of"] == pd.Timestamp(FIRST - timedelta(days=30))).all()
+    assert (expected["share_cents_policy"] != 0).any()
+    split = [name for name in paused if name.startswith(("phi", "share", "severity", "necessary", "sufficient"))]
+    same = ["action", "limit_cents", "can_draw", "order_matters", *split]
+    pd.testing.assert_frame_equal(ended[same], expected[same])
+
+
+def test_why_rebuilds_a_pause_carried_out(stood_before: tuple[Workspace, Workspace]) -> None:
+    space, _ = stood_before
+    rows = unpacked(space.ledger.table("SELECT * FROM decisions"))
+    ended = rows[rows["state.paused_at"].notna() & rows["action"].isin(ADVERSE)].iloc[0]
+    answer = why(space, ended["account_id"], FIRST + timedelta(days=DAYS))
+    assert answer.previous_as_of == "2025-09-01"
+    assert answer.share_cents is not None
+    assert sum(answer.share_cents.values()) == ended["limit_cents"] - ended["limit_before_cents"]
+
+
 def test_one_call_for_many_days_decides_as_a_call_a_day(books: Path, tmp_path: Path, decisions: pd.DataFrame) -> None:
     shutil.copytree(books / "base", tmp_path / "work")
     space = Workspace(tmp_path / "work")
@@ -155,6 +198,28 @@ def test_why_tells_the_customer_until_when(books: Path, decisions: pd.DataFrame)
 
 
 @pytest.mark.parametrize(
+    ("action", "limit", "draws", "waits"),
+    [
+        ("limit", 200_00, True, False),
+        ("unfreeze", 500_00, True, False),
+        ("freeze", 500_00, False, False),
+        ("close", 0, False, False),
+        ("restore", 700_00, True, False),
+        ("keep", 500_00, False, True),
+    ],
+)
+def test_what_a_person_orders_ends_a_pause_but_a_keep(action: str, limit: int, draws: bool, waits: bool) -> None:
+    now = pd.Series([pd.Timestamp(FIRST).as_unit("us")])
+    line = pd.DataFrame({"limit_cents": [500_00], "opened_at": now, "as_of": now})
+    state = first_state(line, np.zeros(1, bool)).assign(can_draw=False, paused_at=now)
+    order = pd.DataFrame({"action": [action], "at": now + pd.Timedelta(days=2), "limit_cents": [limit]})
+    nothing = now.mask(now.notna())
+    back = order.assign(can_draw=True, pd_ref=0.02, changed_at=nothing, adverse_at=nothing)
+    after = overridden(state, back, pd.Series([0.5])).iloc[0]
+    assert (after["limit_cents"], after["can_draw"], pd.notna(after["paused_at"])) == (limit, draws, waits)
+
+
+@pytest.mark.parametrize(
     ("section", "message"),
     [
         ("after_days = 0\nsoft_rules = []", "after_days is 0; expected 1 to 31"),
@@ -168,5 +233,4 @@ def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str)
 
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
-    assert default_policy().second_look is None
-    assert looks_twice().digest != default_policy().digest
+    assert replace(default_policy(), second_look=None).digest == at_once().digest != default_policy().digest

@@ -22,6 +22,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.recourse import Recourse, find_recourse
+from limitlens.limits.second_look import as_asked, last_settled, split_against
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
 from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held, Incident, Knowledge, LateRow
@@ -60,12 +61,12 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
     IntegrityError
         The decision or its split cannot be reproduced from the events.
     """
-    decisions = recorded_decisions(workspace, account_id)
+    decisions = recorded_decisions(workspace, [account_id])
     if decisions.empty:
         raise WorkspaceError(_undecided(workspace, account_id))
     place = _place(decisions, account_id, as_of)
     change = decisions.iloc[[place]].reset_index(drop=True)
-    previous = decisions.iloc[[place - 1]].reset_index(drop=True) if place else None
+    previous = _split_against(decisions.iloc[:place], change)
     return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
 
 
@@ -88,6 +89,12 @@ def _undecided(workspace: Workspace, account_id: str) -> str:
     if not limits:
         return f"account {account_id!r} was never delivered; limitlens ledger list shows those that have decisions."
     return f"account {account_id!r} has no decision; limitlens ledger list shows those that have."
+
+
+def _split_against(earlier: pd.DataFrame, change: pd.DataFrame) -> pd.DataFrame | None:
+    """The decision that a change is split against, out of all earlier ones of the account; None for a first one."""
+    found = split_against(earlier.tail(1), last_settled(earlier), change).reset_index()
+    return found if len(found) else None
 
 
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
@@ -158,6 +165,7 @@ def _explain(
     entry = attribute_changes(*sides, previous, change, tables).iloc[0]
     _check_entry(entry, recorded)
     states = data_states(*sides, previous, change, tables)
+    sides, previous, change = as_asked(sides, previous, change)
     without = (_without(player, sides, states, previous, change) for player in _flagged(entry, "necessary"))
     return _Explained(
         entry,

@@ -6,7 +6,7 @@ from limitlens.limits.attribution import PLAYERS
 from limitlens.pipeline.answers.answer import Answer
 from limitlens.pipeline.answers.report_tables import MEANING
 from limitlens.pipeline.answers.timeline import Moment
-from limitlens.pipeline.answers.why_text import VERBS, hold_sentences, split_sentences, told_groups
+from limitlens.pipeline.answers.why_text import VERBS, first_sentence, hold_sentences, split_sentences, told_groups
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.page import render
 
@@ -28,6 +28,7 @@ def card_context(answer: Answer) -> dict[str, Any]:
     moments = answer.timeline
     return {
         "answer": answer,
+        "first_sentence": None if answer.share_cents else first_sentence(answer),
         "verb": VERBS[answer.action],
         "verbs": VERBS,
         "meaning": MEANING,

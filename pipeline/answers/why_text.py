@@ -52,7 +52,7 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
     """
     lines = [_headline(answer)]
     if answer.share_cents is None:
-        lines.append("  This is the first decision on the account: there is no change to explain.")
+        lines.append(f"  {first_sentence(answer)}")
     else:
         width = max(len(money(cents, signed=True)) for cents in answer.share_cents.values())
         for player in PLAYERS:
@@ -70,6 +70,13 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
     lines += ["  Timeline:", *(f"    {line}" for line in _timeline_lines(answer, whole_timeline))]
     lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")
     return "\n".join(lines)
+
+
+def first_sentence(answer: Answer) -> str:
+    """Why a decision has no split."""
+    if any(moment.action == "pause" and moment.as_of < answer.as_of for moment in answer.timeline):
+        return "It ends a pause that began with the first decision on the account: there is no change to explain."
+    return "This is the first decision on the account: there is no change to explain."
 
 
 #: An adverse decision on a line about which nothing is known that a customer did.

@@ -12,6 +12,7 @@ from limitlens.limits.entries import attribution_entries
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.lattice import check_recorded, evaluate
 from limitlens.limits.ledger_tables import ATTRIBUTIONS
+from limitlens.limits.second_look import as_asked, ends_a_pause
 from limitlens.limits.state import state_before
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 
@@ -48,7 +49,8 @@ def attribute_changes(
     old, new : Iteration
     previous, changes : DataFrame of n rows with a plain index
         Decisions at t0 and t1 with their ``state.*`` columns; ``known_by`` of the changes is the time of
-        reconciliation k*: t1 gives the provisional split, a later time the final one.
+        reconciliation k*: t1 gives the provisional split, a later time the final one. Pauses that are carried out are
+        split apart from all others (:mod:`limitlens.limits.second_look`).
     tables : mapping of feature set digest to feature table
         Indexed by ``account_id, as_of, known_by``.
 
@@ -58,7 +60,8 @@ def attribute_changes(
         A recorded limit is not what the tables, models and policies give.
     """
     states = data_states(old, new, previous, changes, tables)
-    lattice = evaluate(old, new, states, state_before(previous), state_before(changes))
+    sides, before, after = as_asked((old, new), previous, changes)
+    lattice = evaluate(*sides, states, state_before(before), state_before(after))
     recorded = (previous["limit_cents"].to_numpy(np.int64), changes["limit_cents"].to_numpy(np.int64))
     check_recorded(lattice, changes["account_id"], *recorded)
     return attribution_entries(lattice, changes.assign(previous_as_of=previous["as_of"]))
@@ -85,7 +88,7 @@ def attribute_all(
     names = {run_id: iteration.digest for run_id, iteration in iterations.items()}
     sides = previous["run_id"].map(names) + changes["run_id"].map(names)
     entries = []
-    for rows in sides.groupby(sides).indices.values():
+    for rows in sides.groupby([sides, ends_a_pause(previous, changes)]).indices.values():
         before, after = (frame.iloc[rows].reset_index(drop=True) for frame in (previous, changes))
         old, new = (iterations[frame["run_id"].iloc[0]] for frame in (before, after))
         entries.append(attribute_changes(old, new, before, after, tables).set_index(rows))

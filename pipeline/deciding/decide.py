@@ -21,6 +21,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import FLAGGED, Policy
+from limitlens.limits.second_look import last_settled, split_against
 from limitlens.limits.state import pack_state, state_before, unpacked
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
@@ -29,7 +30,7 @@ from limitlens.pipeline.deciding.held_lines import HeldLines, held_lines, releas
 from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.record import Decided, is_of, record_decisions
-from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
@@ -115,10 +116,10 @@ def _decide_by_date(
             context = _context(workspace, new, ahead, progress)
             foreseen = set(waiting)
             for place, date in enumerate(chunk):
-                now = due_for_second_look(context.latest, _at(planned, date), date)
-                if not set(now["account_id"]) <= foreseen:  # paused since: their features come with the next days
-                    chunk = chunk[:place]
+                if not set(paused_lines(context.latest, [date])["account_id"]) <= foreseen:
+                    chunk = chunk[:place]  # paused since: their features come with the next days
                     break
+                now = due_for_second_look(context.latest, _at(planned, date), date)
                 group = [*_at(planned, date), *([Step(date, now)] if len(now) else [])]
                 context = _decide_date(workspace, new, context, date, group, progress=progress) if group else context
         rest = rest[len(chunk) :]
@@ -150,16 +151,19 @@ class DecisionContext:
     ----------
     latest : DataFrame
         Last decision of each account so far, with its state as ``state.*``.
+    before_pause : DataFrame
+        The last one that stood before, of lines that were paused when the context was read.
     overrides : DataFrame
         As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
     iterations : mapping of run id to Iteration
-        That made the last decisions.
+        That made these decisions.
     held : HeldLines
     tables : mapping of feature set digest to feature table
         Of every decision to come and the one before it.
     """
 
     latest: pd.DataFrame
+    before_pause: pd.DataFrame
     overrides: pd.DataFrame
     iterations: Mapping[str, Iteration]
     held: HeldLines
@@ -168,13 +172,20 @@ class DecisionContext:
 
 def _context(workspace: Workspace, new: Iteration, steps: Sequence[Step], progress: Progress) -> DecisionContext:
     latest = unpacked(workspace.ledger.last_decisions())
-    olds = iterations(workspace, set(latest["run_id"]))
+    before_pause = _before_pause(workspace, latest, steps[0].date)
+    olds = iterations(workspace, {*latest["run_id"], *before_pause["run_id"]})
     planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps], ignore_index=True)
     held = held_lines(planned, workspace)
-    moments = with_moments(feature_moments(planned, latest), held)
+    moments = with_moments(feature_moments(planned, latest, before_pause), held)
     progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
     tables = tables_at(moments, {i.model.features for i in (new, *olds.values())}, workspace)
-    return DecisionContext(latest, workspace.ledger.overrides(), olds, held, tables)
+    return DecisionContext(latest, before_pause, workspace.ledger.overrides(), olds, held, tables)
+
+
+def _before_pause(workspace: Workspace, latest: pd.DataFrame, date: datetime) -> pd.DataFrame:
+    """The decisions that stood before the pauses that go on at a date."""
+    waiting = paused_lines(latest, [date])["account_id"]
+    return last_settled(recorded_decisions(workspace, list(waiting))) if len(waiting) else latest.iloc[:0]
 
 
 def _decide_date(
@@ -197,7 +208,7 @@ def _decide_date(
             model_version=run.model_version,
             policy_digest=run.policy_digest,
         )
-        parts.append((decided, _attribute(decided, latest, olds, context.tables)))
+        parts.append((decided, _attribute(decided, replace(context, latest=latest, iterations=olds))))
         latest = latest_after(latest, decided)
     decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
     if len(decisions):
@@ -232,15 +243,13 @@ def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list
     return reasons
 
 
-def _attribute(
-    decided: pd.DataFrame, latest: pd.DataFrame, iterations: Mapping[str, Iteration], tables: Tables
-) -> pd.DataFrame:
-    """Split every change since the last decision; first decisions have nothing to split."""
-    before = latest.set_index("account_id")
+def _attribute(decided: pd.DataFrame, context: DecisionContext) -> pd.DataFrame:
+    """Split every change since the decision before; first decisions have nothing to split."""
+    before = split_against(context.latest, context.before_pause, decided)
     changes = decided[is_among(decided["account_id"], before.index)].reset_index(drop=True)
     changes = changes.assign(known_by=changes["as_of"])
-    previous = before.loc[changes["account_id"]].reset_index(drop=True)
-    return attribute_all(previous, changes, iterations, tables)
+    previous = before.loc[changes["account_id"]].reset_index()
+    return attribute_all(previous, changes, context.iterations, context.tables)
 
 
 def _decision_table(decisions: pd.DataFrame) -> pa.Table:

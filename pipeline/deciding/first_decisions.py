@@ -21,7 +21,7 @@ _HEADS = (
 
 
 def first_decisions(workspace: Workspace, run_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """First decisions by action and by what asked for it.
+    """First decisions by action and by what asked for it; of one that began a pause, what that ended in.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def _first(ledger: Ledger, run_ids: Sequence[str]) -> pd.DataFrame:
     chosen = f"phi_state IS NULL AND run_id IN ({named})" if run_ids else "FALSE"
     return ledger.query(
         "SELECT action, fired_rules, policy_digest, pd, limit_before_cents, limit_cents "
-        f"FROM current WHERE {chosen} ORDER BY account_id"
+        f"FROM current WHERE {chosen} QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 "
+        "ORDER BY account_id"
     )
 
 

@@ -144,7 +144,7 @@ def _restoration(row: dict[Any, Any], hold: int, at: datetime, actor: str, reaso
         hold=hold,
         limit_before_cents=int(row["limit_now_cents"]),
         limit_cents=int(row["state.limit_cents"]),
-        can_draw=bool(row["state.can_draw"]),
+        can_draw=bool(row["state.can_draw"]) or not pd.isna(row["state.paused_at"]),
         pd_ref=None if pd.isna(row["state.pd_ref"]) else float(row["state.pd_ref"]),
         changed_at=changed,
         adverse_at=adverse,

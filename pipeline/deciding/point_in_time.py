@@ -15,13 +15,15 @@ _KEYS = ["account_id", "as_of", "known_by"]
 Tables = Mapping[str, pd.DataFrame]
 
 
-def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
-    """Every (account, as-of, known-by) that planned decisions need: each, and the one before as known at this one.
+def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame, before_pause: pd.DataFrame) -> pd.DataFrame:
+    """Every (account, as-of, known-by) that planned decisions need: each, and those it is split against, as known then.
 
     Parameters
     ----------
     planned, latest : DataFrame with ``account_id, as_of``
         Decisions to come, and the last one of each account before them.
+    before_pause : DataFrame with ``account_id, as_of``
+        The one that stood before the pause of each account that is paused.
 
     Returns
     -------
@@ -30,7 +32,12 @@ def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame
     before = latest.loc[is_among(latest["account_id"], planned["account_id"]), ["account_id", "as_of"]]
     moments = pd.concat([before, planned]).sort_values(["account_id", "as_of"], ignore_index=True)
     old = moments.assign(known_by=moments["as_of"], as_of=moments.groupby("account_id")["as_of"].shift())
-    return pd.concat([moments.assign(known_by=moments["as_of"]), old.dropna()], ignore_index=True)
+    stood = before_pause[["account_id", "as_of"]]
+    again = stood.merge(planned.rename(columns={"as_of": "known_by"})[["account_id", "known_by"]], on="account_id")
+    parts = [moments.assign(known_by=moments["as_of"]), old.dropna()]
+    if len(again):
+        parts += [stood.assign(known_by=stood["as_of"]), again]
+    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def change_moments(previous: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,10 @@
 """Replay: rebuild recorded decisions from the events as they were known, and compare them to the last bit."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
@@ -16,11 +19,13 @@ _OF_OUTCOMES = tuple(f"{name}_{what}" for name in OUTCOMES for what in ("action"
 _COMPARED = ("action", "limit_cents", "can_draw", "pd", *_OF_OUTCOMES)
 
 
-def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:
-    """Recorded decisions with their state unpacked, by account and time; of one account, or of all."""
-    where = "WHERE account_id = '" + account_id.replace("'", "''") + "'" if account_id else ""
-    sql = f"SELECT * FROM decisions {where} ORDER BY account_id, as_of"
-    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}))
+def recorded_decisions(workspace: Workspace, accounts: Sequence[str] | None = None) -> pd.DataFrame:
+    """Recorded decisions with their state unpacked, by account and time; of some accounts, or of all."""
+    tables: dict[str, str | pa.Table] = {"decisions": workspace.ledger.relation("decisions")}
+    if accounts is not None:
+        tables["chosen"] = pa.table({"account_id": pa.array(list(accounts), pa.string())})
+    where = "" if accounts is None else "WHERE account_id IN (FROM chosen)"
+    return unpacked(run_sql(f"SELECT * FROM decisions {where} ORDER BY account_id, as_of", tables))
 
 
 def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
@@ -49,7 +54,7 @@ def replay(workspace: Workspace, progress: Progress = silent, account_id: str | 
     IntegrityError
         Names the first decision that comes out differently.
     """
-    decisions = recorded_decisions(workspace, account_id)
+    decisions = recorded_decisions(workspace, [account_id] if account_id else None)
     made_by = iterations(workspace, set(decisions["run_id"]))
     held = recorded_holds(decisions, workspace)
     moments = with_moments(decisions[["account_id", "as_of"]].assign(known_by=decisions["as_of"]), held)

@@ -1,0 +1,88 @@
+"""What was asked for at the end of a pause: the decision as it would have been without waiting.
+
+A pause only puts an adverse action off. When it is carried out, the customer is told why it was asked for, and not that
+the days ran out: so it is split against the last decision that stood before the pause, and both are taken as if nobody
+had waited.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from limitlens.data.arrays import BoolArray
+from limitlens.data.frames import is_among
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import ADVERSE
+from limitlens.limits.state import NEVER_DAYS
+
+
+def carried_out(decisions: pd.DataFrame) -> BoolArray:
+    """Which decisions are adverse actions on lines that were paused; decisions with ``action`` and ``state.*``."""
+    found: BoolArray = (decisions["state.paused_at"].notna() & decisions["action"].isin(ADVERSE)).to_numpy(bool)
+    return found
+
+
+def settled(decisions: pd.DataFrame) -> BoolArray:
+    """Which decisions stand: neither a pause, nor one that leaves it as it is or lifts it."""
+    waits = (decisions["action"] == "pause") | (decisions["state.paused_at"].notna() & ~carried_out(decisions))
+    return ~waits.to_numpy(bool)
+
+
+def last_settled(decisions: pd.DataFrame) -> pd.DataFrame:
+    """The last decision of each account that stands, out of many in any order."""
+    return decisions[settled(decisions)].sort_values("as_of").drop_duplicates("account_id", keep="last")
+
+
+def split_against(latest: pd.DataFrame, before_pause: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
+    """The decision that each of some decisions is split against.
+
+    Parameters
+    ----------
+    latest : DataFrame
+        Last decision of each account before, with its state as ``state.*``.
+    before_pause : DataFrame
+        The last one that stood (:func:`last_settled`) of those accounts that were paused then.
+    decisions : DataFrame
+
+    Returns
+    -------
+    DataFrame indexed by account
+        Where a pause is carried out the one that stood before it, otherwise the last. First decisions have none, and
+        neither has the end of a pause that a first decision began: it belongs to that.
+    """
+    ends = decisions.loc[carried_out(decisions), "account_id"]
+    others = decisions.loc[~is_among(decisions["account_id"], ends), "account_id"]
+    parts = latest[is_among(latest["account_id"], others)], before_pause[is_among(before_pause["account_id"], ends)]
+    return pd.concat(parts).set_index("account_id")
+
+
+def as_asked(
+    sides: tuple[Iteration, Iteration], previous: pd.DataFrame, changes: pd.DataFrame
+) -> tuple[tuple[Iteration, Iteration], pd.DataFrame, pd.DataFrame]:
+    """Iterations and decisions of changes as if nobody had waited; as they are where no pause was carried out.
+
+    Parameters
+    ----------
+    sides : (Iteration, Iteration)
+        Of the previous decisions, and of the changes.
+    previous, changes : DataFrame of n rows with ``action`` and ``state.*``
+        All of them carry out a pause that another decision stood before, or none does (:func:`ends_a_pause`).
+    """
+    if not ends_a_pause(previous, changes).any():
+        return sides, previous, changes
+    old, new = (replace(side, policy=replace(side.policy, second_look=None)) for side in sides)
+    return (old, new), without_pause(previous), without_pause(changes)
+
+
+def ends_a_pause(previous: pd.DataFrame, changes: pd.DataFrame) -> BoolArray:
+    """Which of n changes carry out a pause that another decision stood before."""
+    return carried_out(changes) & settled(previous)
+
+
+def without_pause(decisions: pd.DataFrame) -> pd.DataFrame:
+    """The state before as if the line had never been paused: only lines that can draw are."""
+    paused = decisions["state.paused_at"].notna()
+    found = decisions.assign(**{"state.can_draw": decisions["state.can_draw"] | paused})
+    found["state.paused_at"] = decisions["state.paused_at"].mask(paused)
+    found["state.days_since_pause"] = NEVER_DAYS
+    return found

@@ -19,7 +19,7 @@ from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
@@ -74,7 +74,7 @@ def workspace_of(data: Path, folder: Path) -> Workspace:
     adapter("superlender")(data / "superlender", folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=quiet)
-    text = default_policy().text
+    text = at_once(default_policy()).text
     assert UNUSED_LINES[0] in text, "the shipped policy says it in other words now"
     policy = parse_policy(text.replace(*UNUSED_LINES))
     train(workspace, default_settings(), policy, developer="developer", progress=quiet)

@@ -26,6 +26,7 @@ from limitlens.data.storage import write_parquet
 from limitlens.data.world import START, simulate
 from limitlens.data.world.settings import default_world
 from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import Workspace, check, decide, default_policy, default_settings, promote, train
 from limitlens.pipeline.release.promote import Override
 
@@ -100,7 +101,7 @@ class Book:
             write_parquet(_between(table, None, T0), folder / "before" / source / "rows.parquet")
         space = Workspace(folder / "base")
         check_events(folder / "before", space.events)
-        train(space, replace(default_settings(), folds=2), default_policy(), developer="developer")
+        train(space, replace(default_settings(), folds=2), at_once(default_policy()), developer="developer")
         promote(space, None, T1, override=Override("head of credit risk", "a benchmark"))
         decide(space, as_of=T0)
         month = {source: _between(table, T0, T1) for source, table in tables.items()}

@@ -31,7 +31,7 @@ from limitlens.features.line import limit_and_age
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, in_holdout, next_state, state_at
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.labels import computed_labels
@@ -132,7 +132,9 @@ class Iterations:
 
     @cached_property
     def _mixes(self) -> dict[tuple[int, int], Iteration]:
-        active = replace(self.world.release, policy_changes=ACTIVE_POLICY).changed_policy(default_policy().text)
+        active = replace(self.world.release, policy_changes=ACTIVE_POLICY).changed_policy(
+            at_once(default_policy()).text
+        )
         policies = (parse_policy(active), parse_policy(self.world.release.changed_policy(active)))
         return {(m, p): Iteration(self.models[m], policies[p], str(m)) for m in (0, 1) for p in (0, 1)}
 

@@ -23,6 +23,7 @@ from limitlens.data.frames import to_arrow
 from limitlens.data.world import simulate
 from limitlens.features.table import build_table
 from limitlens.limits.policy import ACTIONS, ADVERSE
+from limitlens.limits.policy_file import at_once
 from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.state import state_before
 from limitlens.pipeline import Workspace, check, decide, default_policy, default_settings, promote, train
@@ -44,7 +45,7 @@ def decided_book(folder: Path, accounts: int, seed: int) -> Workspace:
     workspace = Workspace(folder / "work")
     check(workspace, folder / "events")
     first, *_ = last_decision_dates(workspace.events.known_until(), 3)
-    train(workspace, default_settings(), default_policy(), developer="developer", until=first)
+    train(workspace, default_settings(), at_once(default_policy()), developer="developer", until=first)
     promote(workspace, None, first, override=Override("head of credit risk", "a benchmark"))
     decide(workspace, as_of=first)
     decide(workspace)

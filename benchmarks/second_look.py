@@ -1,7 +1,7 @@
 """What a second look spares: `python -m benchmarks.second_look [--accounts 4000 --seeds 21 22 23 24 25 --days 2 5 10]`.
 
-Honest worlds, a model trained on the first twelve months, and the next six decided by the shipped policy at several
-cut-offs and with a second look after some days. The past does not react: customers do what they did without decisions.
+Honest worlds, a model trained on the first twelve months, and the next six decided by the shipped policy without a second look
+at several cut-offs, and with a second look after some days. The past does not react: customers do what they did without decisions.
 Good lines hit and bad ones caught before they are 30 days late; at equal bads caught the hits of the shipped policy are
 those between its two nearest cut-offs. Intervals are of a bootstrap of lines within each world.
 """
@@ -22,6 +22,7 @@ from limitlens.data.world import START, simulate
 from limitlens.data.world.settings import named_world
 from limitlens.limits.outcome import judged_lines
 from limitlens.limits.policy import Policy, SecondLook, shifted
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import Workspace, default_policy, default_settings, promote, train
 from limitlens.pipeline.release.mend import SHIFTS, at_equal_bads, bootstrap
 from limitlens.pipeline.release.promote import Override
@@ -34,7 +35,7 @@ SINCE, UNTIL = add_months(START, TRAINED), add_months(START, MONTHS)
 
 def policies(days: Sequence[int]) -> dict[str, Policy]:
     """The shipped policy at each cut-off, and with each second look."""
-    base = default_policy()
+    base = at_once(default_policy())
     looks = {f"second look after {n} days": replace(base, second_look=SecondLook(n)) for n in days}
     return {f"cut-offs {shift:+.2f}": shifted(base, shift) if shift else base for shift in SHIFTS} | looks
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from limitlens.data.check import check_events
 from limitlens.data.taiwan import import_taiwan
 from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import Workspace, check, decide, default_policy, default_settings, promote, train
 from limitlens.pipeline.release.promote import Override
 
@@ -85,7 +86,7 @@ def decided(folder: Path, tables: dict[str, pd.DataFrame], clients: pd.Index, ot
     write({name: table[table["account_id"].isin(rest)] for name, table in tables.items()}, folder / "others")
     space = Workspace(folder / "work")
     check_events(folder / "others", space.events)
-    train(space, replace(default_settings(), folds=2), default_policy(), developer="developer")
+    train(space, replace(default_settings(), folds=2), at_once(default_policy()), developer="developer")
     promote(space, None, END, override=Override("head of credit risk", "a benchmark"))
     every = [twins(tables, clients, feed) for feed in FEEDS]
     both = {name: pd.concat([one[name] for one in every]) for name in SOURCES}

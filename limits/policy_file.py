@@ -1,5 +1,6 @@
 """The file of a policy: TOML, read section by section and checked before anything uses it."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -29,6 +30,8 @@ from limitlens.limits.policy_checks import check_policy
 
 _Part = TypeVar("_Part")
 
+_SECOND_LOOK = re.compile(r"^\[second_look\].*\n(?:(?!\[).*\n?)*", re.MULTILINE)
+
 
 def read_policy(path: Path) -> Policy:
     """Read and check a policy file.
@@ -51,6 +54,11 @@ def parse_policy(text: str, source: str = "policy") -> Policy:
         :func:`limitlens.limits.policy_checks.check_policy`); with file and line.
     """
     return policy_of(load_toml(text, source), text, source)
+
+
+def at_once(policy: Policy) -> Policy:
+    """The same policy without a second look: what PD asks for is done on the day it is asked for."""
+    return parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name) if policy.second_look else policy
 
 
 def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Policy:

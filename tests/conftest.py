@@ -24,8 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
-from limitlens.limits.policy import Policy
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.promote import Override, promote
@@ -203,19 +202,12 @@ def make_demo(folder: Path, events: Path | None = None) -> None:
     (folder / "said.txt").write_text("\n".join(told), encoding="utf-8")
 
 
-def at_once() -> Policy:
-    """The shipped policy without a second look: what PD asks for is done on the day it is asked for."""
-    text = default_policy().text
-    start, end = text.index("[second_look]"), text.index("[holds]")
-    return parse_policy(text[:start] + text[end:])
-
-
 def make_small_demo(folder: Path) -> None:
     """The same demo with a small model of a few columns, and a policy that acts at once."""
     small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=2, carried_rounds=1)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(demo, "default_settings", lambda: small)
-        patched.setattr(demo, "default_policy", at_once)
+        patched.setattr(demo, "default_policy", lambda: at_once(default_policy()))
         make_demo(folder)
 
 

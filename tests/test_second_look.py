@@ -14,7 +14,7 @@ from limitlens.data.errors import ConfigError
 from limitlens.data.world import simulate
 from limitlens.limits.override import overridden
 from limitlens.limits.policy import ADVERSE, Policy
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, unpacked
 from limitlens.pipeline import decide, promote, train, why
 from limitlens.pipeline.answers.why_text import render
@@ -23,7 +23,7 @@ from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce, at_once
+from tests.conftest import FEW_COLUMNS, MadeOnce
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ ANYWAY = Override("head of credit risk", "a small book")
 
 def looks_twice(text: str = SECTION) -> Policy:
     """The shipped policy with low cut-offs, so that a small book has something to pause, and a second look."""
-    policy = at_once().text.replace("[holds]", text, 1)
+    policy = at_once(default_policy()).text.replace("[holds]", text, 1)
     for old, new in (
         ("review_above_pd = 0.120", "review_above_pd = 0.020"),
         ("review_above_pd = 0.100", "review_above_pd = 0.020"),
@@ -133,7 +133,7 @@ def stood_before(books: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         folder = tmp_path_factory.mktemp("stood_before") / "work"
         shutil.copytree(books / "base", folder)
         space = Workspace(folder)
-        decide(space, as_of=FIRST - timedelta(days=30), policy=at_once())
+        decide(space, as_of=FIRST - timedelta(days=30), policy=at_once(default_policy()))
         if section == SECTION:
             decide(space, as_of=FIRST)
             decide(space, until=FIRST + timedelta(days=DAYS))
@@ -233,4 +233,8 @@ def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str)
 
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
-    assert replace(default_policy(), second_look=None).digest == at_once().digest != default_policy().digest
+    assert (
+        replace(default_policy(), second_look=None).digest
+        == at_once(default_policy()).digest
+        != default_policy().digest
+    )

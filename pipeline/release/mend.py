@@ -4,6 +4,7 @@ A milder policy always hits fewer good lines and catches fewer bad ones. So a ca
 force with its cut-offs moved until it catches as many bad lines: only what it spares beyond that is a gain.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.outcome import judged_lines
 from limitlens.limits.policy import Policy, shifted
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.release.simulate_policy import past_of, simulate
 from limitlens.pipeline.workspace import Workspace
@@ -184,8 +185,14 @@ def candidates(policy: Policy, segments: Sequence[str]) -> Mapping[str, Policy]:
         Of the book.
     """
     text, found = policy.text, {}
-    for days in LOOKS if policy.second_look is None else ():
-        found[f"second look after {days} days"] = f"{text}\n[second_look]\nafter_days = {days}\nsoft_rules = []\n"
+    look, plain = policy.second_look, at_once(policy).text
+    soft = json.dumps(look.soft_rules if look else [])
+    for days in LOOKS:
+        if look is None or days != look.after_days:
+            section = f"[second_look]\nafter_days = {days}\nsoft_rules = {soft}\n"
+            found[f"second look after {days} days"] = f"{plain}\n{section}"
+    if look:
+        found["no second look"] = plain
     protected = 2 * policy.new_lines.protected_days
     found[f"new lines protected for {protected} days"] = _with(text, "new_lines", "protected_days", str(protected))
     floor = 5 * policy.loss.adverse_above_cents

@@ -132,9 +132,8 @@ class Iterations:
 
     @cached_property
     def _mixes(self) -> dict[tuple[int, int], Iteration]:
-        active = replace(self.world.release, policy_changes=ACTIVE_POLICY).changed_policy(
-            at_once(default_policy()).text
-        )
+        base = at_once(default_policy()).text  # two dates have no room for a pause in between
+        active = replace(self.world.release, policy_changes=ACTIVE_POLICY).changed_policy(base)
         policies = (parse_policy(active), parse_policy(self.world.release.changed_policy(active)))
         return {(m, p): Iteration(self.models[m], policies[p], str(m)) for m in (0, 1) for p in (0, 1)}
 

@@ -1,9 +1,10 @@
 """What a second look spares: `python -m benchmarks.second_look [--accounts 4000 --seeds 21 22 23 24 25 --days 2 5 10]`.
 
-Honest worlds, a model trained on the first twelve months, and the next six decided by the shipped policy without a second look
-at several cut-offs, and with a second look after some days. The past does not react: customers do what they did without decisions.
-Good lines hit and bad ones caught before they are 30 days late; at equal bads caught the hits of the shipped policy are
-those between its two nearest cut-offs. Intervals are of a bootstrap of lines within each world.
+Honest worlds, a model trained on the first twelve months, and the next six decided by the shipped policy: without a
+second look at several cut-offs, and with one after some days. The past does not react: customers do what they did
+without decisions. Good lines hit and bad ones caught before they are 30 days late; at equal bads caught the hits of
+the policy without a second look are those between its two nearest cut-offs.
+Intervals are of a bootstrap of lines within each world.
 """
 
 import argparse

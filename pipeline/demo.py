@@ -9,6 +9,7 @@ from limitlens.data.progress import Progress
 from limitlens.data.world import default_world, simulate
 from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import parse_policy
+from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.report import read_decisions, report, telling_account
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
@@ -96,6 +97,8 @@ def _decide_in_two_iterations(workspace: Workspace, now: datetime, progress: Pro
     after = decide(workspace, until=end, progress=progress)
     show(_changes(*before, after))
     show("\n" + "\n".join(first_lines(first_decisions(workspace))))
+    if said := pauses(workspace.ledger).sentence():
+        show(f"\n{said}")
 
 
 def _approved(trained: Trained, policy: Policy, show: Progress) -> Override | None:

@@ -16,7 +16,8 @@ from limitlens.limits.override import overridden
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, unpacked
-from limitlens.pipeline import decide, promote, train, why
+from limitlens.pipeline import decide, override, promote, train, why
+from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.release.promote import Override
@@ -189,6 +190,35 @@ def test_the_past_simulated_with_a_second_look_is_the_ledger(books: Path, decisi
     pd.testing.assert_frame_equal(found[same], decisions[same], check_dtype=False)
 
 
+def test_pauses_are_counted_by_what_they_ended_in(books: Path, decisions: pd.DataFrame) -> None:
+    found = pauses(Workspace(books / "decided").ledger)
+    ends, days = list[str](), list[int]()
+    for pause in decisions[decisions["action"] == "pause"].to_dict("records"):
+        own = decisions[(decisions["account_id"] == pause["account_id"]) & (decisions["as_of"] > pause["as_of"])]
+        ended = own[own["action"].isin([*ADVERSE, "unfreeze"])].head(1)
+        ends += list(ended["action"]) or ["waits"]
+        days += [(when - pause["as_of"]).days for when in ended.loc[ended["action"] == "unfreeze", "as_of"]]
+    expected = [ends.count("unfreeze"), sum(end in ADVERSE for end in ends), ends.count("waits")]
+    assert [found.lifted, found.carried_out, found.waiting] == expected
+    assert min(found.lifted, found.carried_out) > 0
+    assert found.judged == 0
+    assert found.days == np.median(days)
+    assert found.sentence().startswith(f"{len(ends)} pauses for a second look: {found.lifted} let go")
+
+
+def test_a_pause_that_a_person_ended_is_counted_as_judged(books: Path, tmp_path: Path, decisions: pd.DataFrame) -> None:
+    shutil.copytree(books / "base", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    decide(space, as_of=FIRST)
+    before = pauses(space.ledger)
+    account = decisions.loc[decisions["action"] == "pause", "account_id"].iloc[0]
+    override(space, account, at=FIRST + timedelta(hours=3), action="unfreeze", actor="Chen Wei", reason="spoke to her")
+    decide(space, as_of=FIRST + timedelta(days=1))
+    after = pauses(space.ledger)
+    assert (before.judged, before.waiting) == (0, before.all)
+    assert (after.judged, after.all) == (1, before.all)
+
+
 def test_why_tells_the_customer_until_when(books: Path, decisions: pd.DataFrame) -> None:
     row = decisions[(decisions["action"] == "pause") & (decisions["as_of"] == FIRST)].iloc[0]
     told = render(why(Workspace(books / "decided"), row["account_id"], FIRST))
@@ -233,8 +263,5 @@ def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str)
 
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
-    assert (
-        replace(default_policy(), second_look=None).digest
-        == at_once(default_policy()).digest
-        != default_policy().digest
-    )
+    shipped, plain = default_policy(), at_once(default_policy())
+    assert replace(shipped, second_look=None).digest == plain.digest != shipped.digest

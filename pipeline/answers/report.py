@@ -16,6 +16,7 @@ from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline import tracking
 from limitlens.pipeline.answers import report_tables
 from limitlens.pipeline.answers.false_positives import false_positives
+from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import VERBS
 from limitlens.pipeline.deciding.first_decisions import first_decisions
@@ -187,6 +188,7 @@ def _hit(workspace: Workspace) -> dict[str, Any]:
     found = false_positives(workspace)
     cases = report_tables.hit(found)
     return {
+        "pauses": pauses(workspace.ledger).sentence(),
         "flags": len(found.flags),
         "months": found.horizon_months,
         "known_by": found.known_by[:10],

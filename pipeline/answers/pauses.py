@@ -5,6 +5,18 @@ from dataclasses import dataclass
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import ADVERSE
 
+#: Each pause with the decision that ended it, and whether the line was decided since without being paused.
+_ENDS = f"""
+SELECT pause.as_of, COALESCE(pause.necessary_data, FALSE) AS of_data, ended.action, ended.as_of AS ended_at,
+    EXISTS (
+        FROM decisions AS later WHERE later.account_id = pause.account_id AND later.as_of > pause.as_of
+        AND later.state.paused_at IS DISTINCT FROM pause.as_of
+    ) AS judged
+FROM current AS pause LEFT JOIN decisions AS ended ON ended.account_id = pause.account_id
+    AND ended.state.paused_at = pause.as_of AND ended.action IN {("unfreeze", *sorted(ADVERSE))}
+WHERE pause.action = 'pause'
+"""
+
 
 @dataclass(frozen=True)
 class Pauses:
@@ -53,25 +65,16 @@ def pauses(ledger: Ledger) -> Pauses:
     WorkspaceError
         Nothing has been decided yet.
     """
-    found = ledger.query("SELECT account_id, as_of, necessary_data FROM current WHERE action = 'pause'")
-    if found.empty:  # an older ledger knows no pauses
+    if ledger.query("SELECT 1 FROM decisions WHERE action = 'pause' LIMIT 1").empty:  # an old ledger knows no pause
         return Pauses(0, 0, 0, 0, float("nan"), 0)
-    after = ledger.query(
-        "SELECT decisions.account_id, decisions.as_of, decisions.action, decisions.state.paused_at AS paused_at "
-        "FROM decisions JOIN (SELECT DISTINCT account_id FROM decisions WHERE action = 'pause') USING (account_id)"
-    )
-    ends = after[after["action"].isin([*ADVERSE, "unfreeze"]) & after["paused_at"].notna()]
-    ended = found.merge(ends, how="left", left_on=["account_id", "as_of"], right_on=["account_id", "paused_at"])
-    lifted = ended["action"] == "unfreeze"
-    open_ = ended[ended["action"].isna()]
-    later = open_.merge(after[after["paused_at"].isna()], on="account_id", suffixes=("_of", ""))
-    judged = later.loc[later["as_of"] > later["as_of_of"], ["account_id", "as_of_of"]].drop_duplicates()
-    days = (ended["as_of_y"] - ended["as_of_x"])[lifted].dt.days
+    found = ledger.query(_ENDS)
+    lifted, over = found["action"] == "unfreeze", found["action"].notna()
+    days = (found["ended_at"] - found["as_of"])[lifted].dt.days
     return Pauses(
         lifted=int(lifted.sum()),
-        carried_out=int(ended["action"].isin(ADVERSE).sum()),
-        judged=len(judged),
-        waiting=len(open_) - len(judged),
-        days=float(days.median()) if len(days) else float("nan"),
-        of_data=int(found["necessary_data"].fillna(False).astype(bool).sum()),
+        carried_out=int((over & ~lifted).sum()),
+        judged=int((~over & found["judged"]).sum()),
+        waiting=int((~over & ~found["judged"]).sum()),
+        days=float(days.median()),
+        of_data=int(found["of_data"].sum()),
     )

@@ -103,6 +103,12 @@ def test_a_notebook_asks_in_sql(small: Ledger) -> None:
     assert small.query("SELECT * FROM runs")["backtest"].tolist() == [False] * 3
 
 
+def test_a_value_of_a_query_is_never_read_as_sql(small: Ledger) -> None:
+    asked = "SELECT COUNT(*) AS n FROM current WHERE account_id = $account"
+    counts = [small.query(asked, {"account": name})["n"][0] for name in ("A000000001", "' OR TRUE --", "O'Brien")]
+    assert counts == [3, 0, 0]
+
+
 def test_an_export_has_every_decision_with_whole_cents_and_the_facts_of_its_run(
     small_workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -71,16 +71,16 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
 
 def never_limited(workspace: Workspace, account_id: str) -> bool:
     """Whether an account was delivered and never had a limit, so that it was never decided."""
-    account = account_id.replace("'", "''")
-    sql = f"SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = '{account}'"
-    found: bool = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["never"][0].as_py()
+    sql = "SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = $account"
+    accounts = {"accounts": workspace.events.relation("accounts")}
+    found: bool = run_sql(sql, accounts, {"account": account_id})["never"][0].as_py()
     return found
 
 
 def _undecided(workspace: Workspace, account_id: str) -> str:
-    account = account_id.replace("'", "''")
-    sql = f"SELECT limit_cents FROM accounts WHERE account_id = '{account}' ORDER BY known_time DESC LIMIT 1"
-    limits = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["limit_cents"].to_pylist()
+    sql = "SELECT limit_cents FROM accounts WHERE account_id = $account ORDER BY known_time DESC LIMIT 1"
+    accounts = {"accounts": workspace.events.relation("accounts")}
+    limits = run_sql(sql, accounts, {"account": account_id})["limit_cents"].to_pylist()
     if limits == [None]:
         return f"account {account_id!r} came without a limit, so it is scored and never decided; deliver its limit."
     if limits == [0]:
@@ -397,9 +397,9 @@ def _flagged(entry: pd.Series | None, prefix: str) -> tuple[str, ...]:
 
 def _since_opening(workspace: Workspace, row: pd.Series) -> dict[str, int]:
     """Parts of the limit after a decision, from the opening on."""
-    account, at = str(row["account_id"]).replace("'", "''"), row["as_of"].isoformat()
-    sql = f"SELECT * FROM since_opening WHERE account_id = '{account}' AND as_of = '{at}'::TIMESTAMPTZ"
-    found = workspace.ledger.table(sql).to_pylist()[0]
+    sql = "SELECT * FROM since_opening WHERE account_id = $account AND as_of = $at"
+    values = {"account": str(row["account_id"]), "at": row["as_of"].to_pydatetime()}
+    found = workspace.ledger.table(sql, values).to_pylist()[0]
     parts = ("first_decision", "overrides", *PLAYERS)
     since = {name.replace("_", " "): found[f"since_cents_{name}"] for name in parts}
     return {"opening": found["opening_limit_cents"], **since}

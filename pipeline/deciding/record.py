@@ -97,9 +97,9 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled, SUM(pd) AS pd,
         COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed,
         COUNT(*) FILTER (action IN ({adverse}) AND len(reasons) = 0) AS without_reason, {sums}
-    FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
+    FROM current WHERE run_id = ANY($runs) GROUP BY action ORDER BY action
     """
-    rows = workspace.ledger.table(sql).to_pydict() if runs else {}
+    rows = workspace.ledger.table(sql, {"runs": [run.run_id for run in runs]}).to_pydict() if runs else {}
     learned = workspace.validation(iteration.model_version)["train"]
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),

@@ -18,9 +18,9 @@ _COMPARED = ("action", "limit_cents", "can_draw", "pd", *_OF_OUTCOMES)
 
 def recorded_decisions(workspace: Workspace, account_id: str | None = None) -> pd.DataFrame:
     """Recorded decisions with their state unpacked, by account and time; of one account, or of all."""
-    where = "WHERE account_id = '" + account_id.replace("'", "''") + "'" if account_id else ""
+    where, values = ("WHERE account_id = $account", {"account": account_id}) if account_id else ("", None)
     sql = f"SELECT * FROM decisions {where} ORDER BY account_id, as_of"
-    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}))
+    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, values))
 
 
 def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:

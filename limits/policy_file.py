@@ -33,6 +33,11 @@ _Part = TypeVar("_Part")
 def read_policy(path: Path) -> Policy:
     """Read and check a policy file.
 
+    Parameters
+    ----------
+    path : Path
+        TOML.
+
     Raises
     ------
     ConfigError
@@ -43,6 +48,13 @@ def read_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, source: str = "policy") -> Policy:
     """Parse and check the text of a policy.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    source : str
+        What errors call it: the name of its file.
 
     Raises
     ------

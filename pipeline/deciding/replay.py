@@ -39,6 +39,14 @@ def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
 def replay(workspace: Workspace, progress: Progress = silent, account_id: str | None = None) -> int:
     """Decide every recorded decision again and compare action, limit, ``can_draw`` and PD.
 
+    Parameters
+    ----------
+    workspace : Workspace
+    progress : callable
+        Told how far it is.
+    account_id : str, optional
+        Only the decisions of this account.
+
     Returns
     -------
     int

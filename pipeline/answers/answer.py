@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from limitlens.data.html_table import html_table
 from limitlens.limits.recourse import Recourse
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.joint_jumps import JointJump
+from limitlens.pipeline.pages.amounts import money
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,13 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """What was decided and the share of each cause, for a notebook; ``card`` draws the whole page."""
+        rows = [("limit", f"{money(self.limit_before_cents)} → {money(self.limit_cents)}"), ("PD", f"{self.pd:.2%}")]
+        rows += [(player, money(cents, signed=True)) for player, cents in (self.share_cents or {}).items()]
+        rows += [("reason", text) for text in self.reason_texts]
+        return html_table(f"{self.account_id}: {self.action} as of {self.as_of}", rows)
 
     def __repr__(self) -> str:
         """The account, what was decided, and when."""

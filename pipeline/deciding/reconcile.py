@@ -7,6 +7,7 @@ import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import DAY, format_time
+from limitlens.data.html_table import html_table
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.attribution import PLAYERS
@@ -49,6 +50,13 @@ class Reconciled:
     provisional: int
     next_at: str | None
     to_make_good: tuple[tuple[str, str], ...]
+
+    def _repr_html_(self) -> str:
+        """Counts, what moved between causes and the first decisions to make good, for a notebook."""
+        rows = [("revised", f"{self.revised:,}"), ("provisional", f"{self.provisional:,}")]
+        rows += [(player, money(cents, signed=True)) for player, cents in self.moved_cents.items()]
+        rows += [("to make good", f"{account}, {date}") for account, date in self.to_make_good[:_MOST_NAMED]]
+        return html_table(f"{self.attributions:,} splits are final", rows)
 
     def lines(self) -> list[str]:
         """What a call made final, for a terminal."""

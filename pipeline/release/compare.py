@@ -60,10 +60,15 @@ class Compared:
 
     def _repr_html_(self) -> str:
         """Limits that would move, by segment, and what exceeds the budget, for a notebook."""
-        segments = self.comparison.segments
-        rows = [
-            (row.Index, f"{row.lines:,}", f"{row.moved:,}", money(int(row.raised_cents)), money(int(row.cut_cents)))
-            for row in segments.itertuples()
+        rows: list[tuple[object, ...]] = [
+            (
+                name,
+                f"{row['lines']:,}",
+                f"{row['moved']:,}",
+                money(int(row["raised_cents"])),
+                money(int(row["cut_cents"])),
+            )
+            for name, row in self.comparison.segments.to_dict("index").items()
         ]
         rows += [("over the budget", str(breach)) for breach in self.breaches]
         titles = ("segment", "lines", "limits that would move", "raised", "cut")

@@ -1,14 +1,14 @@
 """What a notebook shows of a result: the figures that matter, and no markup that came with the data."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from limitlens.data.check import LoadReport, SourceCount
 from limitlens.limits.comparison import Breach, Comparison
-from limitlens.pipeline.answers.answer import Answer
+from limitlens.pipeline.answers.answer import Answer, Data, Decision, Line, Model, Split, Told
 from limitlens.pipeline.deciding.reconcile import Reconciled
 from limitlens.pipeline.deciding.record import Decided
 from limitlens.pipeline.release.compare import Compared
@@ -29,6 +29,11 @@ COMPARED = Compared(
     "1", "2", NOW, NOW, Comparison(_SEGMENTS, _SEGMENTS, {}), _SEGMENTS, (Breach("moved", EVIL, 0.2, 0.1),), "Li Na"
 )
 TRAINED = Trained(EVIL, "m", "p", "r", {"kind": "out of time", "metrics": {"auc": 0.81234, "rows": 1_200}})
+
+
+def partly(part: type[Any], **known: object) -> Any:
+    """A part of an answer of which only this is known."""
+    return part(**dict.fromkeys(part.__dataclass_fields__) | known)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +57,16 @@ def test_a_result_shows_its_figures_and_markup_in_its_data_is_inert(
 
 
 def test_an_answer_shows_what_was_decided_and_markup_in_an_account_id_is_inert() -> None:
-    empty = dict.fromkeys(Answer.__dataclass_fields__)
-    answer = Answer(**empty | {"limit_before_cents": 200_000, "limit_cents": 60_000, "pd": 0.25})  # type: ignore[arg-type]
-    told = replace(answer, account_id=EVIL, action="decrease", as_of="2026-07-01", share_cents=_BY_CAUSE)
-    html = replace(told, reason_texts=(EVIL,))._repr_html_()
+    decided = {"action": "decrease", "as_of": "2026-07-01", "limit_before_cents": 200_000, "limit_cents": 60_000}
+    answer = Answer(
+        line=partly(Line, account_id=EVIL),
+        decision=partly(Decision, **decided, pd=0.25),
+        split=partly(Split, share_cents=_BY_CAUSE),
+        model=partly(Model),
+        data=partly(Data),
+        told=partly(Told, reason_texts=(EVIL,)),
+    )
+    html = answer._repr_html_()
     assert "<th>limit</th><td>2,000.00 → 600.00</td>" in html
     assert "<th>behaviour</th><td>−1,400.00</td>" in html
     assert "<script" not in html

@@ -17,6 +17,11 @@ ADAPTERS: dict[str, Adapter] = {"superlender": import_superlender, "taiwan": imp
 def adapter(name: str) -> Adapter:
     """Look up the adapter of a data set.
 
+    Parameters
+    ----------
+    name : str
+        Key of :data:`ADAPTERS`.
+
     Raises
     ------
     InputError

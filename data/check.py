@@ -20,6 +20,7 @@ from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_d
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
+from limitlens.data.html_table import html_table
 from limitlens.data.incident import Incident
 from limitlens.data.lock import exclusive
 from limitlens.data.profile_columns import PROFILE
@@ -93,6 +94,13 @@ class LoadReport:
     reach: dict[str, str]
     incidents: tuple[Incident, ...] = ()
     lines_touched: tuple[int, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Rows of each source that came, for a notebook."""
+        counts = ("rows_in", "accepted", "quarantined", "deduplicated")
+        rows = [(name, *(f"{getattr(c, n):,}" for n in counts)) for name, c in self.sources.items() if c.files]
+        state = f"load {self.load}" if self.load else "nothing was new"
+        return html_table(state, rows, ("source", "rows in", *counts[1:]))
 
     @property
     def held(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +15,9 @@ from limitlens.data.resources import MEMORY_LIMIT, thread_count
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
 
+#: What stands for ``$name`` in a query. A value never becomes SQL text; DuckDB takes none inside a view.
+Values = Mapping[str, object]
+
 #: Runs a query over relations of its own, besides those that are there already.
 RunSql = Callable[[str, Relations], pa.Table]
 
@@ -21,7 +25,11 @@ RunSql = Callable[[str, Relations], pa.Table]
 Prepare = Callable[[Relations, Mapping[str, str]], AbstractContextManager[RunSql]]
 
 
-def run_sql(sql: str, tables: Relations | None = None) -> pa.Table:
+class _Run(Protocol):
+    def __call__(self, sql: str, more: Relations, values: Values | None = None, /) -> pa.Table: ...
+
+
+def run_sql(sql: str, tables: Relations | None = None, values: Values | None = None) -> pa.Table:
     """Run one query and return its result.
 
     Parameters
@@ -30,6 +38,8 @@ def run_sql(sql: str, tables: Relations | None = None) -> pa.Table:
         DuckDB SQL. Timestamps are UTC.
     tables : mapping of str to pyarrow.Table or str, optional
         Relations the query names: an Arrow table, or SQL text that becomes a view. They are gone afterwards.
+    values : mapping of str to object, optional
+        What stands for each ``$name`` in the query.
 
     Returns
     -------
@@ -46,13 +56,15 @@ def run_sql(sql: str, tables: Relations | None = None) -> pa.Table:
     --------
     >>> run_sql("SELECT 1 + 1 AS two").column("two").to_pylist()
     [2]
+    >>> run_sql("SELECT $name AS name", values={"name": "' OR TRUE --"})["name"].to_pylist()
+    ["' OR TRUE --"]
     """
     with prepared(tables or {}) as run:
-        return run(sql, {})
+        return run(sql, {}, values)
 
 
 @contextmanager
-def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterator[RunSql]:
+def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterator[_Run]:
     """Make relations ready for several queries.
 
     Parameters
@@ -65,8 +77,9 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
     Yields
     ------
     callable
-        Takes a query and further relations, which are gone after it; returns a pyarrow.Table. A temporary table that
-        it creates stays, on disk where memory is short, as long as the relations do.
+        Takes a query, further relations, which are gone after it, and values as in :func:`run_sql`; returns a
+        pyarrow.Table. A temporary table that it creates stays, on disk where memory is short, as long as the relations
+        do.
 
     Examples
     --------
@@ -77,9 +90,9 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
     """
     texts = [sql for sql in (*tables.values(), *(held or {}).values()) if isinstance(sql, str)]
 
-    def run(sql: str, more: Relations) -> pa.Table:
+    def run(sql: str, more: Relations, values: Values | None = None, /) -> pa.Table:
         texts.extend([sql, *(text for text in more.values() if isinstance(text, str))])
-        found = _run(connection, sql, more)
+        found = _run(connection, sql, more, values)
         del texts[named:]
         return found
 
@@ -93,10 +106,10 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
         yield run
 
 
-def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations) -> pa.Table:
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations, values: Values | None) -> pa.Table:
     _name(connection, tables)
     try:
-        found = connection.sql(sql)
+        found = connection.sql(sql, params=dict(values)) if values else connection.sql(sql)
         return pa.table({}) if found is None else found.to_arrow_table()
     finally:
         for name, table in tables.items():

@@ -50,7 +50,15 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
 
 
 def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
-    """Every line opened before each as-of time, as known at that time; columns as in :func:`lines_at`."""
+    """Every line opened before each as-of time, as known at that time; columns as in :func:`lines_at`.
+
+    Parameters
+    ----------
+    as_ofs : sequence of datetime
+        UTC.
+    events : mapping of str to pyarrow.Table or str
+        Accepted rows of each source, or SQL of them.
+    """
     sql = "SELECT DISTINCT account_id FROM accounts ORDER BY account_id"
     accounts = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
     times = pd.DataFrame({"as_of": pd.DatetimeIndex(list(as_ofs)).as_unit("us")})

@@ -1,15 +1,23 @@
-from .attribution import PLAYERS, attribute, but_for, order_matters, show_cents
-from .decision import decide
-from .groups import split_behaviour
-from .iteration import Iteration
-from .lattice import evaluate
-from .ledger import Ledger
-from .opening import qualify
-from .override import Override
-from .policy import ACTIONS, ADVERSE, Policy
-from .policy_file import parse_policy, read_policy
-from .queue import review_queue
-from .recourse import Recourse, find_recourse
+from .attribution import PLAYERS as PLAYERS
+from .attribution import attribute as attribute
+from .attribution import but_for as but_for
+from .attribution import order_matters as order_matters
+from .attribution import show_cents as show_cents
+from .decision import decide as decide
+from .groups import split_behaviour as split_behaviour
+from .iteration import Iteration as Iteration
+from .lattice import evaluate as evaluate
+from .ledger import Ledger as Ledger
+from .opening import qualify as qualify
+from .override import Override as Override
+from .policy import ACTIONS as ACTIONS
+from .policy import ADVERSE as ADVERSE
+from .policy import Policy as Policy
+from .policy_file import parse_policy as parse_policy
+from .policy_file import read_policy as read_policy
+from .queue import review_queue as review_queue
+from .recourse import Recourse as Recourse
+from .recourse import find_recourse as find_recourse
 
 __all__ = [
     "ACTIONS",

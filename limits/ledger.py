@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from limitlens.data.calendar import format_time, parse_time
 from limitlens.data.damage import parquet_sql
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Values, run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
 from limitlens.limits.chain import Cell, count_links, last_head, links, next_head
@@ -309,7 +309,7 @@ class Ledger:
         files = parquet_sql((self.workspace / path for path in paths), by_name=True)
         return f"SELECT * FROM {files} UNION ALL BY NAME SELECT {LATER_COLUMNS[table]} WHERE FALSE"
 
-    def query(self, sql: str) -> pd.DataFrame:
+    def query(self, sql: str, values: Values | None = None) -> pd.DataFrame:
         """Run DuckDB SQL over the ledger; for notebooks.
 
         Parameters
@@ -318,6 +318,8 @@ class Ledger:
             May name ``decisions``, ``attributions``, ``current`` (every decision with its latest attribution, null
             where there is none), ``since_opening`` (the same, summed over the life of the line), ``runs``,
             ``overrides``, ``holds`` and ``revisions``.
+        values : mapping of str to object, optional
+            What stands for each ``$name`` in it.
 
         Returns
         -------
@@ -328,15 +330,15 @@ class Ledger:
         WorkspaceError
             Nothing has been decided yet.
         """
-        found: pd.DataFrame = self.table(sql).to_pandas()
+        found: pd.DataFrame = self.table(sql, values).to_pandas()
         return found
 
-    def table(self, sql: str) -> pa.Table:
+    def table(self, sql: str, values: Values | None = None) -> pa.Table:
         """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
         views: dict[str, str | pa.Table] = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
         stored = {"runs": RUNS, "overrides": OVERRIDES, "holds": HOLDS, "revisions": REVISIONS}
-        return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()})
+        return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()}, values)
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
         """Every decision with its latest attribution (null where there is none), by account and time.
@@ -346,8 +348,8 @@ class Ledger:
         account_id : str, optional
             Only this account.
         """
-        where = "WHERE account_id = '" + account_id.replace("'", "''") + "'" if account_id else ""
-        return self.query(f"SELECT * FROM current {where} ORDER BY account_id, as_of")
+        where, values = ("WHERE account_id = $account", {"account": account_id}) if account_id else ("", None)
+        return self.query(f"SELECT * FROM current {where} ORDER BY account_id, as_of", values)
 
     def last_decisions(self) -> pa.Table:
         """The latest decision of every account; empty before the first run.

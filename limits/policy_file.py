@@ -36,6 +36,11 @@ _SECOND_LOOK = re.compile(r"^\[second_look\].*\n(?:(?!\[).*\n?)*", re.MULTILINE)
 def read_policy(path: Path) -> Policy:
     """Read and check a policy file.
 
+    Parameters
+    ----------
+    path : Path
+        TOML.
+
     Raises
     ------
     ConfigError
@@ -46,6 +51,13 @@ def read_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, source: str = "policy") -> Policy:
     """Parse and check the text of a policy.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    source : str
+        What errors call it: the name of its file.
 
     Raises
     ------

@@ -158,7 +158,14 @@ def predict_pd(
 
 
 def save_model(model: DefaultRiskModel, folder: Path) -> None:
-    """Write ``book-0.txt`` …, ``new_lines-0.txt`` … and ``model.json``, the latter last."""
+    """Write ``book-0.txt`` …, ``new_lines-0.txt`` … and ``model.json``, the latter last.
+
+    Parameters
+    ----------
+    model : DefaultRiskModel
+    folder : Path
+        Created when it does not exist.
+    """
     for name, scorer in model.scorers.items():
         for k, member in enumerate(scorer.members):
             write_text(member.text, folder / f"{name}-{k}.txt")
@@ -167,6 +174,13 @@ def save_model(model: DefaultRiskModel, folder: Path) -> None:
 
 def load_model(folder: Path, *, digest: str) -> DefaultRiskModel:
     """Load a model whose digest is known.
+
+    Parameters
+    ----------
+    folder : Path
+        As :func:`save_model` wrote it.
+    digest : str
+        sha256 of the model, in hex.
 
     Raises
     ------

@@ -27,6 +27,7 @@ def shap_values(
 
     Parameters
     ----------
+    model : DefaultRiskModel
     table : DataFrame of shape (n, ...)
         Feature table of the model.
     limit_cents, line_age_days : int64 arrays of shape (n,)
@@ -88,6 +89,7 @@ def reason_codes(
 
     Parameters
     ----------
+    model : DefaultRiskModel
     shap : DataFrame of shape (n, number of model columns)
     evidence : sequence of n sequences of str
         Reason codes of the fired rules.

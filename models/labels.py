@@ -129,7 +129,15 @@ def _found(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime | None = None) -> pd.DataFrame:
-    """Outcomes as the lender delivered them: ``account_id, as_of, known_time, bad``, latest version known."""
+    """Outcomes as the lender delivered them: ``account_id, as_of, known_time, bad``, latest version known.
+
+    Parameters
+    ----------
+    events : mapping of str to pyarrow.Table or str
+        Accepted rows of each source, or SQL of them.
+    known_by : datetime, optional
+        Only what was known before this time; default: all.
+    """
     known = f"WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)" if known_by else ""
     sql = f"""
     SELECT account_id, as_of, known_time, bad FROM (

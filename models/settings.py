@@ -105,6 +105,11 @@ _SECTIONS = {
 def read_settings(path: Path) -> TrainSettings:
     """Read training settings.
 
+    Parameters
+    ----------
+    path : Path
+        TOML.
+
     Raises
     ------
     ConfigError

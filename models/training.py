@@ -43,6 +43,8 @@ def train_model(
 
     Parameters
     ----------
+    features : FeatureSet
+        What the model may read.
     table : DataFrame of shape (n, ...)
         Feature table of ``features`` at the training as-of times; its latest as-of time says when to stop.
     limit_cents, line_age_days : int64 arrays of shape (n,)

@@ -162,6 +162,13 @@ def jeffreys_test(bads: int, rows: int, expected_share: float) -> float:
 def calibration_by(group: pd.Series, bad: BoolArray, pd_: FloatArray) -> pd.DataFrame:
     """Observed beside expected bads in each group, with the Jeffreys test.
 
+    Parameters
+    ----------
+    group : Series of shape (n,)
+    bad : bool array of shape (n,)
+    pd_ : float64 array of shape (n,)
+        Predicted probabilities of default.
+
     Returns
     -------
     DataFrame with ``group, rows, bads, observed_share, expected_share, ratio, riskiest_ratio, jeffreys``

@@ -45,6 +45,14 @@ def check(
 
     Parameters
     ----------
+    workspace : Workspace
+    input_dir : Path
+    progress : callable
+        Told the name and the rows of each file.
+    loaded_at : datetime, optional
+        Now. A row that becomes known later is held back until it is delivered again when its time has come.
+    max_quarantined_share : float
+        The delivery is refused when more of the rows of a source are held back.
     quality : QualitySettings, optional
         What a slice is and when it is unusual; default: the settings that ship with limitlens.
 

@@ -24,12 +24,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
+from tests import ledgers
 
 settings.register_profile(
     "limitlens",
@@ -232,6 +234,18 @@ def small_workspace(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactor
     copy = tmp_path_factory.mktemp("copied") / "small"
     shutil.copytree(made_once(_SMALL, make_small_demo) / "out", copy)
     return Workspace(copy / "work")
+
+
+@pytest.fixture
+def behind(small_workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it that has not decided its last date yet."""
+    return ledgers.without_last(small_workspace, tmp_path / "behind")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Ledger:
+    """Three runs and two overrides, on their own."""
+    return ledgers.three_runs(tmp_path / "small")
 
 
 @pytest.fixture(scope="session", autouse=True)

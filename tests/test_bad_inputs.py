@@ -436,7 +436,7 @@ CASES = (
     Case(
         "`kill -9` in `decide`",
         "repeated: byte for byte",
-        "test_ledger.py::test_a_decide_killed_between_files_ledger_and_mlflow_is_made_up_for",
+        "test_ledger_killed.py::test_a_decide_killed_between_files_ledger_and_mlflow_is_made_up_for",
     ),
     Case(
         "`kill -9` in the first migration of MLflow",
@@ -446,7 +446,7 @@ CASES = (
     Case(
         "a disk that is full in the middle of a run",
         "refused with what is needed and what is free; repeated",
-        "test_ledger.py::test_a_full_disk_names_what_is_needed_and_free_and_the_run_can_be_repeated",
+        "test_ledger_killed.py::test_a_full_disk_names_what_is_needed_and_free_and_the_run_can_be_repeated",
     ),
     Case(
         "a disk that stays full",
@@ -456,12 +456,12 @@ CASES = (
     Case(
         "two runs at once",
         "refused: one wins",
-        "test_ledger.py::test_of_two_runs_at_once_one_wins_and_the_other_is_told",
+        "test_ledger_two_at_once.py::test_of_two_runs_at_once_one_wins_and_the_other_is_told",
     ),
     Case(
         "a row of the ledger edited",
         "refused",
-        "test_ledger.py::test_verify_names_the_first_broken_link",
+        "test_ledger_chain.py::test_verify_names_the_first_broken_link",
         an_edited_row,
         DEMO + "ledger verify",
     ),

@@ -30,6 +30,16 @@ for line, column in ((1, 50), (2, 45)):
     [place] = script.goto(line, column, follow_imports=True)
     print(place.name, place.module_path.resolve())
 """
+#: Prints of each name that our packages hand out where jedi finds it, or that it does not.
+_HANDED_OUT = """
+import importlib, sys, jedi
+for package in sys.argv[2:]:
+    for name in importlib.import_module(package).__all__:
+        code = f"from {package} import {name}\\n{name}"
+        script = jedi.Script(code, path=sys.argv[1], environment=jedi.InterpreterEnvironment())
+        found = script.goto(2, 0, follow_imports=True)
+        print(package, name, *(f"{place.name} {place.module_path.resolve()}" for place in found))
+"""
 
 
 @pytest.fixture
@@ -61,3 +71,15 @@ def test_jedi_goes_to_the_file_itself(inside: bool, outside: Path) -> None:
         ["DefaultRiskClassifier", str(ROOT / "models" / "classifier.py")],
         ["Workspace", str(ROOT / "pipeline" / "workspace.py")],
     ]
+
+
+def test_jedi_finds_the_definition_of_every_name_that_our_packages_hand_out(outside: Path) -> None:
+    stubs = [path.parent.relative_to(ROOT) for path in ROOT.glob("*/**/__init__.pyi") if "typings" not in path.parts]
+    packages = [".".join(("limitlens", *folder.parts)) for folder in sorted(stubs)]
+    told = [line.split(" ", 3) for line in run("-c", _HANDED_OUT, str(outside), *packages, cwd=ROOT).splitlines()]
+    assert {line[0] for line in told} == set(packages)
+    for package, name, *place in told:
+        assert place, f"{package}.{name}: no definition"
+        assert place[0] == name
+        assert Path(place[1]).suffix == ".py"
+        assert Path(place[1]).is_relative_to(ROOT)

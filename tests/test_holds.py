@@ -315,8 +315,8 @@ def test_why_names_the_incident_and_both_outcomes(books: Path) -> None:
     account = str(rows[(rows["action"] == "hold") & (rows["as_known_limit_cents"] < rows["limit_cents"])].index[0])
     answer = why(space, account, SECOND)
     text = render(answer)
-    assert answer.held is not None
-    assert answer.held.as_known_action == rows.loc[account, "as_known_action"]
+    assert answer.data.held is not None
+    assert answer.data.held.as_known_action == rows.loc[account, "as_known_action"]
     assert "Hold 1: payment repayment, suspect since 2025-10-07: no repayment came." in text
     assert "So the line stays as it was." in text
     assert "Told to the customer: our records were incomplete." in text

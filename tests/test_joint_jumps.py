@@ -83,9 +83,9 @@ def test_why_says_it_and_the_queue_begins_with_it(books: Path) -> None:
     assert together.any()
     assert together.is_monotonic_decreasing
     answer = why(space, lines["account_id"].iloc[0], SECOND)
-    assert answer.joint_jump is not None
-    assert answer.joint_jump.text == lines["jumped_with"].iloc[0]
-    assert f"Alone or with others: {answer.joint_jump.text}" in render(answer)
+    assert answer.data.joint_jump is not None
+    assert answer.data.joint_jump.text == lines["jumped_with"].iloc[0]
+    assert f"Alone or with others: {answer.data.joint_jump.text}" in render(answer)
 
 
 def test_a_line_that_jumped_with_others_comes_before_any_that_did_not() -> None:

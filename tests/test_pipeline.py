@@ -179,12 +179,12 @@ def test_the_two_day_case_is_closed_and_explained_by_behaviour(small_workspace: 
     assert case is not None
     account = case[0]
     answer = why(small_workspace, *case)
-    assert answer.action == "close"
-    assert answer.limit_cents == 0
-    assert "cash_out" in answer.fired_rules
-    assert answer.share_cents is not None
-    assert answer.share_cents["behaviour"] == -answer.limit_before_cents
-    assert sum(group.share_cents for group in answer.groups) == answer.share_cents["behaviour"]
+    assert answer.decision.action == "close"
+    assert answer.decision.limit_cents == 0
+    assert "cash_out" in answer.decision.fired_rules
+    assert answer.split.share_cents is not None
+    assert answer.split.share_cents["behaviour"] == -answer.decision.limit_before_cents
+    assert sum(group.share_cents for group in answer.split.groups) == answer.split.share_cents["behaviour"]
     assert f"{account} · opened" in render(answer)
     assert "Told to the customer" in render(answer)
     json.dumps(answer.to_dict())
@@ -195,7 +195,7 @@ def test_groups_inside_behaviour_sum_to_its_share_for_many_accounts(small_worksp
     moved = current[current["share_cents_behaviour"].fillna(0) != 0]
     for row in moved.tail(5).to_dict("records"):
         answer = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-        assert sum(group.share_cents for group in answer.groups) == row["share_cents_behaviour"]
+        assert sum(group.share_cents for group in answer.split.groups) == row["share_cents_behaviour"]
 
 
 def test_a_calibration_that_moved_alone_is_the_whole_share_of_the_model(small_workspace: Workspace) -> None:
@@ -219,7 +219,7 @@ def test_why_tells_what_members_and_calibration_moved(small_workspace: Workspace
     current = small_workspace.ledger.current()
     row = current[current["share_cents_model"].fillna(0) != 0].iloc[0]
     answer = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    assert sum(answer.model_parts.values()) == row["share_cents_model"]
+    assert sum(answer.model.model_parts.values()) == row["share_cents_model"]
     assert "\n    calibration " in render(answer)
     assert '<td class="inner">calibration</td>' in card(answer)
 

@@ -20,7 +20,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import limitlens
-from benchmarks.kills import unfinished
 from limitlens.data import resources
 from limitlens.data.check import check_events
 from limitlens.data.errors import BusyError, ConfigError, GateError, InputError, IntegrityError, WorkspaceError
@@ -121,13 +120,6 @@ def test_a_command_waits_only_if_asked_to(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # A training beside other runs
-
-
-@pytest.fixture
-def behind(small_workspace: Workspace, tmp_path: Path) -> Workspace:
-    """A copy of the finished demo that has not decided its last date yet."""
-    unfinished(small_workspace.root, tmp_path / "behind", datetime(2026, 7, 1, tzinfo=UTC))
-    return Workspace(tmp_path / "behind")
 
 
 def during_training(workspace: Workspace, job: object) -> str:

@@ -162,9 +162,9 @@ def test_why_rebuilds_a_pause_carried_out(stood_before: tuple[Workspace, Workspa
     rows = unpacked(space.ledger.table("SELECT * FROM decisions"))
     ended = rows[rows["state.paused_at"].notna() & rows["action"].isin(ADVERSE)].iloc[0]
     answer = why(space, ended["account_id"], FIRST + timedelta(days=DAYS))
-    assert answer.previous_as_of == "2025-09-01"
-    assert answer.share_cents is not None
-    assert sum(answer.share_cents.values()) == ended["limit_cents"] - ended["limit_before_cents"]
+    assert answer.decision.previous_as_of == "2025-09-01"
+    assert answer.split.share_cents is not None
+    assert sum(answer.split.share_cents.values()) == ended["limit_cents"] - ended["limit_before_cents"]
 
 
 def test_one_call_for_many_days_decides_as_a_call_a_day(books: Path, tmp_path: Path, decisions: pd.DataFrame) -> None:

@@ -55,7 +55,12 @@ def test_the_page_needs_no_network_and_runs_nothing(page: str) -> None:
 
 
 def test_markup_in_an_account_id_a_rule_or_a_policy_is_escaped(answer: Answer) -> None:
-    evil = replace(answer, account_id=EVIL, fired_rules=(EVIL,), policy=EVIL, reason_texts=(EVIL,))
+    evil = replace(
+        answer,
+        line=replace(answer.line, account_id=EVIL),
+        decision=replace(answer.decision, fired_rules=(EVIL,), policy=EVIL),
+        told=replace(answer.told, reason_texts=(EVIL,)),
+    )
     rendered = card(evil)
     assert "<script" not in rendered
     assert rendered.count("&lt;script&gt;") >= 5
@@ -68,19 +73,20 @@ def test_ids_of_its_plots_are_unique(page: str) -> None:
 
 
 def test_the_page_says_what_the_text_says(answer: Answer, page: str) -> None:
-    words = [*answer.reason_texts, *answer.reason_texts_zh, answer.recourse_texts["zh"], *answer.digests.values()]
-    words += [fact.feature for group in answer.groups if group.share_cents for fact in group.facts]
+    told = answer.told
+    words = [*told.reason_texts, *told.reason_texts_zh, told.recourse_texts["zh"], *answer.decision.digests.values()]
+    words += [fact.feature for group in answer.split.groups if group.share_cents for fact in group.facts]
     assert not [word for word in words if word not in page]
     text = render(answer)
-    assert not [word for word in (*answer.reason_texts, *answer.recourse_texts.values()) if word not in text]
+    assert not [word for word in (*answer.told.reason_texts, *answer.told.recourse_texts.values()) if word not in text]
 
 
 def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace) -> None:
     first = recorded_decisions(small_workspace).drop_duplicates("account_id")
     row = first[first["action"].isin(ADVERSE)].iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    assert found.share_cents is None
-    assert found.recourse_texts.keys() == {"en", "zh"}
+    assert found.split.share_cents is None
+    assert found.told.recourse_texts.keys() == {"en", "zh"}
     assert "This is the first decision" in card(found)
 
 
@@ -99,26 +105,31 @@ def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_
     assert {player for player, rows in needed.items() if len(rows)} >= {*PLAYERS} - {"data"}
     for row in last.to_dict("records"):
         found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-        assert set(found.necessary) == {player for player in PLAYERS if row[f"necessary_{player}"]}
-        outcomes = [one.player for one in found.but_for if one.player != "data"]  # with all records in time it may stay
-        assert outcomes == [p for p in found.necessary if p != "data"]
-        assert all((one.action, one.limit_cents) != (found.action, found.limit_cents) for one in found.but_for)
+        assert set(found.split.necessary) == {player for player in PLAYERS if row[f"necessary_{player}"]}
+        outcomes = [
+            one.player for one in found.split.but_for if one.player != "data"
+        ]  # with all records in time it may stay
+        assert outcomes == [p for p in found.split.necessary if p != "data"]
+        assert all(
+            (one.action, one.limit_cents) != (found.decision.action, found.decision.limit_cents)
+            for one in found.split.but_for
+        )
 
 
 def test_a_fact_moved_the_score_or_is_read_by_a_rule_that_fired(small_workspace: Workspace) -> None:
     row = changes(small_workspace, adverse=True).iloc[-1]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    facts = [fact for group in found.groups for fact in group.facts]
+    facts = [fact for group in found.split.groups for fact in group.facts]
     assert any(fact.push for fact in facts)
     assert all(fact.rules or fact.push for fact in facts)
-    assert {rule for fact in facts for rule in fact.rules} <= set(found.fired_rules)
+    assert {rule for fact in facts for rule in fact.rules} <= set(found.decision.fired_rules)
 
 
 def test_only_adverse_answers_say_what_could_have_been_different(small_workspace: Workspace) -> None:
     row = changes(small_workspace, adverse=False).iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    assert found.recourse is None
-    assert not found.recourse_texts
+    assert found.told.recourse is None
+    assert not found.told.recourse_texts
     assert "What could have been different" not in render(found) + card(found)
 
 
@@ -155,8 +166,9 @@ def test_what_a_person_ordered_stands_between_the_decisions(small_workspace: Wor
     frozen, raised = found[2:4]
     assert (frozen.can_draw, frozen.limit_cents, frozen.cause) == (False, 500_00, "Li Na, freeze: a call")
     assert (raised.can_draw, raised.limit_before_cents, raised.limit_cents) == (False, 500_00, 700_00)
-    opened, *_, last = answer.timeline
-    shown = replace(answer, timeline=(opened, raised, last), overrides=("Li Na ordered a call",))
+    opened, *_, last = answer.line.timeline
+    line = replace(answer.line, timeline=(opened, raised, last), overrides=("Li Na ordered a call",))
+    shown = replace(answer, line=line)
     assert "Before it, outside these causes: Li Na ordered a call." in render(shown)
     assert "Before it, outside these causes: Li Na ordered a call." in card(shown)
     assert "Li Na, limit: a call" in render(shown)
@@ -164,14 +176,14 @@ def test_what_a_person_ordered_stands_between_the_decisions(small_workspace: Wor
 
 
 def test_a_review_says_its_place_in_the_queue(answer: Answer) -> None:
-    waiting = replace(answer, queue_place=2, queue_length=1_300)
+    waiting = replace(answer, decision=replace(answer.decision, queue_place=2, queue_length=1_300))
     assert all("In the review queue: place 2 of 1,300." in said for said in (render(waiting), card(waiting)))
 
 
 def test_a_long_timeline_is_cut_to_its_latest_changes_unless_all_is_asked_for(answer: Answer) -> None:
-    opened, *_, last = answer.timeline
+    opened, *_, last = answer.line.timeline
     many = tuple(replace(last, as_of=f"2026-{month:02}-01") for month in range(1, 13))
-    long = replace(answer, timeline=(opened, replace(last, action="keep"), *many))
+    long = replace(answer, line=replace(answer.line, timeline=(opened, replace(last, action="keep"), *many)))
     shown, whole = render(long), render(long, whole_timeline=True)
     assert "… 5 earlier changes; --timeline shows them" in shown
     assert shown.count("\n    2026-") == 8
@@ -182,10 +194,10 @@ def test_the_command_writes_the_page_and_speaks_one_language_if_asked(
     small_workspace: Workspace, answer: Answer, tmp_path: Path
 ) -> None:
     out = tmp_path / "card.html"
-    words = ["why", answer.account_id, "--as-of", answer.as_of, "--workspace", str(small_workspace.root)]
+    words = ["why", answer.line.account_id, "--as-of", answer.decision.as_of, "--workspace", str(small_workspace.root)]
     shown = runner.invoke(app, [*words, "--html", str(out), "--lang", "zh", "--timeline"])
     assert shown.exit_code == 0
     assert out.read_text(encoding="utf-8") == card(answer)
     assert "告知客户" in shown.output
     assert "Told to the customer" not in shown.output
-    assert answer.account_id in json.loads(runner.invoke(app, [*words, "--json"]).output)["account_id"]
+    assert answer.line.account_id in json.loads(runner.invoke(app, [*words, "--json"]).output)["account_id"]

@@ -27,6 +27,11 @@ _SCHEMA = pa.schema(
 def read_decisions(path: Path) -> pd.DataFrame:
     """Decisions of a lender, as `limitlens ledger export FILE.parquet` writes them.
 
+    Parameters
+    ----------
+    path : Path
+        Parquet.
+
     Returns
     -------
     DataFrame with ``account_id, as_of, action, limit_cents, can_draw``

@@ -151,6 +151,11 @@ class WorldSettings:
 def named_world(world: str) -> WorldSettings:
     """A world that ships, by its name, or that of a file.
 
+    Parameters
+    ----------
+    world : str
+        Key of :data:`WORLDS`, or the path of a TOML file.
+
     Raises
     ------
     ConfigError
@@ -165,6 +170,11 @@ def named_world(world: str) -> WorldSettings:
 
 def read_world(path: Path) -> WorldSettings:
     """Read the settings of a world; a cause or manner the file leaves out is as in ``conf/world.toml``.
+
+    Parameters
+    ----------
+    path : Path
+        TOML.
 
     Raises
     ------

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from limitlens.data.html_table import html_table
 from limitlens.limits.recourse import Recourse
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.joint_jumps import JointJump
+from limitlens.pipeline.pages.amounts import money
 
 
 @dataclass(frozen=True)
@@ -104,21 +106,28 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Why a decision came out as it did; ``None`` where the account had no decision before.
+class Line:
+    """The line itself: what it was opened with and what became of it.
 
-    ``digests`` name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
-    ``severity_phi`` is the split of the step on the scale of actions, in 120ths (null without a decision before), and
-    ``order_matters`` says that a waterfall's main cause would depend on its order. ``since_opening`` sums to the limit:
-    ``opening``, ``first decision``, ``overrides`` and each player, in cents.
-    ``model_parts`` splits the share of the model, in cents, into what its members and what its calibration moved.
-    ``second_look_at``: the date by which a paused line is looked at again, null for every other action.
-    ``joint_jump`` says how many lines jumped as this one did, null where it did not.
-    ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
+    ``since_opening`` sums to the limit: ``opening``, ``first decision``, ``overrides`` and each player, in cents.
+    ``overrides`` are those between the decision before and this one, in words.
     """
 
     account_id: str
     opened_at: str
+    since_opening: Mapping[str, int]
+    timeline: tuple[Moment, ...]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, from what, by which policy; ``None`` where the account had no decision before.
+
+    ``second_look_at``: the date by which a paused line is looked at again, null for every other action. ``digests``
+    name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
+    """
+
     as_of: str
     previous_as_of: str | None
     action: str
@@ -129,43 +138,147 @@ class Answer:
     pd_before: float | None
     pd: float
     fired_rules: tuple[str, ...]
-    share_cents: Mapping[str, int] | None
-    phi: Mapping[str, int] | None
-    severity_phi: Mapping[str, int] | None
-    order_matters: bool
-    knowledge: Knowledge | None
-    since_opening: Mapping[str, int]
-    necessary: tuple[str, ...]
-    sufficient: tuple[str, ...]
-    but_for: tuple[ButFor, ...]
-    groups: tuple[Group, ...]
-    model_parts: Mapping[str, int]
-    model_version_before: str | None
-    model_version: str
     policy_before: str | None
     policy: str
-    reasons: tuple[str, ...]
-    reason_texts: tuple[str, ...]
-    reason_texts_zh: tuple[str, ...]
-    joint_jump: JointJump | None
-    held: Held | None
     made_good: str | None
     second_look_at: str | None
     queue_place: int | None
     queue_length: int | None
+    digests: Mapping[str, str]
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """The change split among the causes; ``None`` or empty where the account had no decision before.
+
+    ``severity_phi`` is the split of the step on the scale of actions, in 120ths, and ``order_matters`` says that a
+    waterfall's main cause would depend on its order.
+    """
+
+    share_cents: Mapping[str, int] | None
+    phi: Mapping[str, int] | None
+    severity_phi: Mapping[str, int] | None
+    order_matters: bool
+    necessary: tuple[str, ...]
+    sufficient: tuple[str, ...]
+    but_for: tuple[ButFor, ...]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The versions of the model; ``model_parts`` splits its share, in cents, into its members and its calibration."""
+
+    model_parts: Mapping[str, int]
+    model_version_before: str | None
+    model_version: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What was known when, and what holds had to do with it.
+
+    ``joint_jump`` says how many lines jumped as this one did, null where it did not.
+    """
+
+    knowledge: Knowledge | None
+    joint_jump: JointJump | None
+    held: Held | None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the customer is told, and what could have been different.
+
+    ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
+    """
+
+    reasons: tuple[str, ...]
+    reason_texts: tuple[str, ...]
+    reason_texts_zh: tuple[str, ...]
     reasons_version: int
     recourse: Recourse | None
     recourse_texts: Mapping[str, str]
-    timeline: tuple[Moment, ...]
-    digests: Mapping[str, str]
-    overrides: tuple[str, ...]
-    run_id: str
+
+
+#: Fields of an answer in JSON, where they stand side by side in this order.
+_IN_JSON = (
+    "account_id",
+    "opened_at",
+    "as_of",
+    "previous_as_of",
+    "action",
+    "limit_before_cents",
+    "limit_cents",
+    "could_draw",
+    "can_draw",
+    "pd_before",
+    "pd",
+    "fired_rules",
+    "share_cents",
+    "phi",
+    "severity_phi",
+    "order_matters",
+    "knowledge",
+    "since_opening",
+    "necessary",
+    "sufficient",
+    "but_for",
+    "groups",
+    "model_parts",
+    "model_version_before",
+    "model_version",
+    "policy_before",
+    "policy",
+    "reasons",
+    "reason_texts",
+    "reason_texts_zh",
+    "joint_jump",
+    "held",
+    "made_good",
+    "second_look_at",
+    "queue_place",
+    "queue_length",
+    "reasons_version",
+    "recourse",
+    "recourse_texts",
+    "timeline",
+    "digests",
+    "overrides",
+    "run_id",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Why a decision came out as it did, by what it is about."""
+
+    line: Line
+    decision: Decision
+    split: Split
+    model: Model
+    data: Data
+    told: Told
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON: all fields side by side."""
+        fields = {name: one for part in asdict(self).values() for name, one in part.items()}
+        return {name: fields[name] for name in _IN_JSON}
+
+    def _repr_html_(self) -> str:
+        """What was decided and the share of each cause, for a notebook; ``card`` draws the whole page."""
+        decision = self.decision
+        rows = [
+            ("limit", f"{money(decision.limit_before_cents)} → {money(decision.limit_cents)}"),
+            ("PD", f"{decision.pd:.2%}"),
+        ]
+        rows += [(player, money(cents, signed=True)) for player, cents in (self.split.share_cents or {}).items()]
+        rows += [("reason", text) for text in self.told.reason_texts]
+        return html_table(f"{self.line.account_id}: {decision.action} as of {decision.as_of}", rows)
 
     def __repr__(self) -> str:
         """The account, what was decided, and when."""
-        limits = f"limit_cents {self.limit_before_cents} -> {self.limit_cents}"
-        return f"<Answer {self.account_id}: {self.action} as of {self.as_of}, {limits}>"
+        decision = self.decision
+        limits = f"limit_cents {decision.limit_before_cents} -> {decision.limit_cents}"
+        return f"<Answer {self.line.account_id}: {decision.action} as of {decision.as_of}, {limits}>"

@@ -14,6 +14,15 @@ from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.policy import ACTIONS
 from limitlens.pipeline.workspace import Workspace
 
+#: What a part of a selection asks of a decision.
+_CONDITIONS = {
+    "account_id": "account_id = $account_id",
+    "since": "as_of >= $since",
+    "until": "as_of < $until",
+    "run_id": "starts_with(run_id, $run_id)",
+    "action": "action = $action",
+    "model_version": "model_version = $model_version",
+}
 _LISTED = (
     "as_of", "account_id", "action", "limit_before_cents", "limit_cents", "can_draw",
     *(f"share_cents_{player}" for player in PLAYERS), "model_version", "run_id",
@@ -44,8 +53,8 @@ class Selection:
     action: str | None = None
     model_version: str | None = None
 
-    def condition(self) -> str:
-        """SQL over the columns of ``current``.
+    def condition(self) -> tuple[str, dict[str, object]]:
+        """SQL over the columns of ``current``, and the values of its parameters.
 
         Raises
         ------
@@ -55,16 +64,9 @@ class Selection:
         for name, value, known in (("cause", self.cause, PLAYERS), ("action", self.action, ACTIONS)):
             if value is not None and value not in known:
                 raise ConfigError(f"no {name} is called {value!r}; expected one of {list(known)}.")
-        given = {
-            "account_id = {}": self.account_id,
-            "as_of >= {}::TIMESTAMPTZ": self.since,
-            "as_of < {}::TIMESTAMPTZ": self.until,
-            "starts_with(run_id, {})": self.run_id,
-            "action = {}": self.action,
-            "model_version = {}": self.model_version,
-        }
-        parts = [part.format(_text(str(value))) for part, value in given.items() if value is not None]
-        return " AND ".join(["TRUE", *parts, *([f"phi_{self.cause} <> 0"] if self.cause else [])])
+        given = {name: value for name in _CONDITIONS if (value := getattr(self, name)) is not None}
+        parts = ["TRUE", *map(_CONDITIONS.__getitem__, given), *([f"phi_{self.cause} <> 0"] if self.cause else [])]
+        return " AND ".join(parts), given
 
 
 def decisions_of(workspace: Workspace, selection: Selection, limit: int) -> pd.DataFrame:
@@ -89,11 +91,12 @@ def decisions_of(workspace: Workspace, selection: Selection, limit: int) -> pd.D
     WorkspaceError
         Nothing has been decided yet.
     """
+    condition, values = selection.condition()
     sql = f"""
-    SELECT {", ".join(_LISTED)} FROM current WHERE {selection.condition()}
+    SELECT {", ".join(_LISTED)} FROM current WHERE {condition}
     ORDER BY as_of DESC, account_id LIMIT {limit}
     """
-    found: pd.DataFrame = workspace.ledger.table(sql).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    found: pd.DataFrame = workspace.ledger.table(sql, values).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return found
 
 
@@ -122,7 +125,3 @@ def export(workspace: Workspace, out: Path) -> int:
     )
     writers[out.suffix](table, out)
     return len(table)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -173,12 +173,12 @@ def telling_account(decisions: pd.DataFrame) -> tuple[str, datetime] | None:
 def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.DataFrame) -> dict[str, Any]:
     answer = why(workspace, account_id, as_of)
     mine = decisions[decisions["account_id"] == account_id]
-    shares = {player: cents / 100 for player, cents in (answer.share_cents or {}).items()}
+    shares = {player: cents / 100 for player, cents in (answer.split.share_cents or {}).items()}
     return {
         "answer": answer,
         "early": bool(report_tables.closed_early(mine[mine["as_of"] == as_of]).all()),
-        "verb": VERBS[answer.action],
-        "plot": plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100),
+        "verb": VERBS[answer.decision.action],
+        "plot": plots.waterfall(answer.decision.limit_before_cents / 100, shares, answer.decision.limit_cents / 100),
         "verbs": VERBS,
     }
 

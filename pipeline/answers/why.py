@@ -25,7 +25,22 @@ from limitlens.limits.recourse import Recourse, find_recourse
 from limitlens.limits.second_look import as_asked, last_settled, split_against
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
-from limitlens.pipeline.answers.answer import Answer, ButFor, Fact, Group, Held, Incident, Knowledge, LateRow
+from limitlens.pipeline.answers.answer import (
+    Answer,
+    ButFor,
+    Data,
+    Decision,
+    Fact,
+    Group,
+    Held,
+    Incident,
+    Knowledge,
+    LateRow,
+    Line,
+    Model,
+    Split,
+    Told,
+)
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.deciding.attribute import attribute_changes, data_states
@@ -72,16 +87,16 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
 
 def never_limited(workspace: Workspace, account_id: str) -> bool:
     """Whether an account was delivered and never had a limit, so that it was never decided."""
-    account = account_id.replace("'", "''")
-    sql = f"SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = '{account}'"
-    found: bool = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["never"][0].as_py()
+    sql = "SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = $account"
+    accounts = {"accounts": workspace.events.relation("accounts")}
+    found: bool = run_sql(sql, accounts, {"account": account_id})["never"][0].as_py()
     return found
 
 
 def _undecided(workspace: Workspace, account_id: str) -> str:
-    account = account_id.replace("'", "''")
-    sql = f"SELECT limit_cents FROM accounts WHERE account_id = '{account}' ORDER BY known_time DESC LIMIT 1"
-    limits = run_sql(sql, {"accounts": workspace.events.relation("accounts")})["limit_cents"].to_pylist()
+    sql = "SELECT limit_cents FROM accounts WHERE account_id = $account ORDER BY known_time DESC LIMIT 1"
+    accounts = {"accounts": workspace.events.relation("accounts")}
+    limits = run_sql(sql, accounts, {"account": account_id})["limit_cents"].to_pylist()
     if limits == [None]:
         return f"account {account_id!r} came without a limit, so it is scored and never decided; deliver its limit."
     if limits == [0]:
@@ -269,17 +284,34 @@ def _number(value: Any) -> float | None:
 def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None, rebuilt: _Rebuilt) -> Answer:
     row = change.iloc[0]
     before = previous.iloc[0] if previous is not None else None
-    explained = rebuilt.explained
-    entry = explained.entry if explained else None
-    place, length = _queue_place(workspace, row) if row["action"] in QUEUED else (None, None)
-    adverse = row["action"] in ADVERSE
     overrides = workspace.ledger.overrides()
     of_line = overrides[overrides["account_id"] == row["account_id"]]
     restored = of_line[of_line["restores"] == row["as_of"]]
-    told = (DATA_INCIDENT,) if len(restored) else tuple(row["reasons"])
     return Answer(
+        _line(workspace, row, before, of_line),
+        _decision(workspace, row, before, rebuilt.iteration, restored),
+        _split(rebuilt.explained),
+        _model(row, before, rebuilt.explained),
+        _data(workspace, change, rebuilt.explained),
+        _told(row, rebuilt.recourse, restored),
+    )
+
+
+def _line(workspace: Workspace, row: pd.Series, before: pd.Series | None, of_line: pd.DataFrame) -> Line:
+    return Line(
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
+        since_opening=_since_opening(workspace, row),
+        timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
+        overrides=_overrides(of_line, row, before),
+    )
+
+
+def _decision(
+    workspace: Workspace, row: pd.Series, before: pd.Series | None, iteration: Iteration, restored: pd.DataFrame
+) -> Decision:
+    place, length = _queue_place(workspace, row) if row["action"] in QUEUED else (None, None)
+    return Decision(
         as_of=format_time(row["as_of"].to_pydatetime()),
         previous_as_of=format_time(before["as_of"].to_pydatetime()) if before is not None else None,
         action=str(row["action"]),
@@ -290,39 +322,58 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         pd_before=float(before["pd"]) if before is not None else None,
         pd=float(row["pd"]),
         fired_rules=tuple(row["fired_rules"]),
+        policy_before=_policy_name(workspace, before),
+        policy=str(_policy_name(workspace, row)),
+        made_good=_made_good(restored),
+        second_look_at=_second_look_at(row, iteration.policy),
+        queue_place=place,
+        queue_length=length,
+        digests=_digests(workspace, iteration, str(row["run_id"])),
+        run_id=str(row["run_id"]),
+    )
+
+
+def _split(explained: _Explained | None) -> Split:
+    entry = explained.entry if explained else None
+    return Split(
         share_cents=_by_player(entry, "share_cents"),
         phi=_by_player(entry, "phi"),
         severity_phi=_by_player(entry, "severity_phi"),
         order_matters=entry is not None and bool(entry["order_matters"]),
-        knowledge=None if entry is None else _knowledge(workspace, entry),
-        since_opening=_since_opening(workspace, row),
         necessary=_flagged(entry, "necessary"),
         sufficient=_flagged(entry, "sufficient"),
         but_for=explained.but_for if explained else (),
         groups=explained.groups if explained else (),
+    )
+
+
+def _model(row: pd.Series, before: pd.Series | None, explained: _Explained | None) -> Model:
+    return Model(
         model_parts=explained.model_parts if explained else {},
         model_version_before=str(before["model_version"]) if before is not None else None,
         model_version=str(row["model_version"]),
-        policy_before=_policy_name(workspace, before),
-        policy=str(_policy_name(workspace, row)),
-        reasons=tuple(row["reasons"]),
+    )
+
+
+def _data(workspace: Workspace, change: pd.DataFrame, explained: _Explained | None) -> Data:
+    row = change.iloc[0]
+    return Data(
+        knowledge=_knowledge(workspace, explained.entry) if explained else None,
         joint_jump=joint_jumps(change, workspace, row["as_of"].to_pydatetime()).get(str(row["account_id"])),
         held=_held(workspace, row),
-        second_look_at=_second_look_at(row, rebuilt.iteration.policy),
-        queue_place=place,
-        queue_length=length,
-        reason_texts=reason_texts(told, "en"),
-        reason_texts_zh=reason_texts(told, "zh"),
+    )
+
+
+def _told(row: pd.Series, recourse: Recourse | None, restored: pd.DataFrame) -> Told:
+    reasons = (DATA_INCIDENT,) if len(restored) else tuple(row["reasons"])
+    adverse = row["action"] in ADVERSE and restored.empty
+    return Told(
+        reasons=tuple(row["reasons"]),
+        reason_texts=reason_texts(reasons, "en"),
+        reason_texts_zh=reason_texts(reasons, "zh"),
         reasons_version=REASONS_VERSION,
-        recourse=rebuilt.recourse,
-        recourse_texts={
-            language: recourse_text(rebuilt.recourse, language) for language in LANGUAGES if adverse and restored.empty
-        },
-        made_good=_made_good(restored),
-        timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
-        digests=_digests(workspace, rebuilt.iteration, str(row["run_id"])),
-        overrides=_overrides(of_line, row, before),
-        run_id=str(row["run_id"]),
+        recourse=recourse,
+        recourse_texts={language: recourse_text(recourse, language) for language in LANGUAGES if adverse},
     )
 
 
@@ -405,9 +456,9 @@ def _flagged(entry: pd.Series | None, prefix: str) -> tuple[str, ...]:
 
 def _since_opening(workspace: Workspace, row: pd.Series) -> dict[str, int]:
     """Parts of the limit after a decision, from the opening on."""
-    account, at = str(row["account_id"]).replace("'", "''"), row["as_of"].isoformat()
-    sql = f"SELECT * FROM since_opening WHERE account_id = '{account}' AND as_of = '{at}'::TIMESTAMPTZ"
-    found = workspace.ledger.table(sql).to_pylist()[0]
+    sql = "SELECT * FROM since_opening WHERE account_id = $account AND as_of = $at"
+    values = {"account": str(row["account_id"]), "at": row["as_of"].to_pydatetime()}
+    found = workspace.ledger.table(sql, values).to_pylist()[0]
     parts = ("first_decision", "overrides", *PLAYERS)
     since = {name.replace("_", " "): found[f"since_cents_{name}"] for name in parts}
     return {"opening": found["opening_limit_cents"], **since}

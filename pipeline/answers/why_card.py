@@ -25,32 +25,32 @@ def card_context(answer: Answer) -> dict[str, Any]:
     """Everything the page shows; what comes from the account is escaped when it is filled in."""
     groups = told_groups(answer)
     pushes = [abs(fact.push) for group in groups for fact in group.facts]
-    moments = answer.timeline
+    moments = answer.line.timeline
     return {
         "answer": answer,
-        "first_sentence": None if answer.share_cents else first_sentence(answer),
-        "verb": VERBS[answer.action],
+        "first_sentence": None if answer.split.share_cents else first_sentence(answer),
+        "verb": VERBS[answer.decision.action],
         "verbs": VERBS,
         "meaning": MEANING,
         "colours": plots.COLOURS,
         "players": PLAYERS,
         "waterfall": _waterfall(answer),
-        "sentences": [*hold_sentences(answer), *(split_sentences(answer) if answer.share_cents else [])],
+        "sentences": [*hold_sentences(answer), *(split_sentences(answer) if answer.split.share_cents else [])],
         "groups": groups,
-        "model_moved": any(answer.model_parts.values()),
+        "model_moved": any(answer.model.model_parts.values()),
         "strongest": max(pushes, default=0.0) or 1.0,
-        "life": _life(moments, answer.as_of),
+        "life": _life(moments, answer.decision.as_of),
     }
 
 
 def _waterfall(answer: Answer) -> str:
-    if answer.share_cents is None:
+    if answer.split.share_cents is None:
         return ""
-    shares = {player: cents / 100 for player, cents in answer.share_cents.items()}
-    parts = {f"behaviour: {group.name}": group.share_cents / 100 for group in answer.groups if group.share_cents}
+    shares = {player: cents / 100 for player, cents in answer.split.share_cents.items()}
+    parts = {f"behaviour: {group.name}": group.share_cents / 100 for group in answer.split.groups if group.share_cents}
     if len(parts) > 1:
         shares = parts | {player: share for player, share in shares.items() if player != "behaviour"}
-    return plots.waterfall(answer.limit_before_cents / 100, shares, answer.limit_cents / 100)
+    return plots.waterfall(answer.decision.limit_before_cents / 100, shares, answer.decision.limit_cents / 100)
 
 
 def _life(moments: tuple[Moment, ...], asked: str) -> str:

@@ -50,31 +50,34 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
     whole_timeline : bool
         Show every decision, not only the latest that did something.
     """
+    decision, split = answer.decision, answer.split
     lines = [_headline(answer)]
-    if answer.share_cents is None:
+    if split.share_cents is None:
         lines.append(f"  {first_sentence(answer)}")
     else:
-        width = max(len(money(cents, signed=True)) for cents in answer.share_cents.values())
+        width = max(len(money(cents, signed=True)) for cents in split.share_cents.values())
         for player in PLAYERS:
-            text = f"  {player:<10} {money(answer.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
+            text = f"  {player:<10} {money(split.share_cents[player], signed=True):>{width}}   {_note(answer, player)}"
             lines.append(text.rstrip())
             lines += _group_lines(answer, width) if player == "behaviour" else []
             lines += _model_lines(answer, width) if player == "model" else []
         lines += [f"  {sentence}" for sentence in split_sentences(answer)]
     lines += [f"  {sentence}" for sentence in (*joint_sentences(answer), *hold_sentences(answer))]
-    lines += [f"  Before it, outside these causes: {text}." for text in answer.overrides]
-    lines.append(f"  PD {_percent(answer.pd_before)}{answer.pd:.2%}. Rules: {', '.join(answer.fired_rules) or 'none'}.")
-    if answer.queue_place is not None:
-        lines.append(f"  In the review queue: place {answer.queue_place:,} of {answer.queue_length:,}.")
+    lines += [f"  Before it, outside these causes: {text}." for text in answer.line.overrides]
+    lines.append(
+        f"  PD {_percent(decision.pd_before)}{decision.pd:.2%}. Rules: {', '.join(decision.fired_rules) or 'none'}."
+    )
+    if decision.queue_place is not None:
+        lines.append(f"  In the review queue: place {decision.queue_place:,} of {decision.queue_length:,}.")
     lines += [f"  {sentence}" for language in languages for sentence in customer_sentences(answer, language)]
     lines += ["  Timeline:", *(f"    {line}" for line in _timeline_lines(answer, whole_timeline))]
-    lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {answer.run_id[:12]}).")
+    lines.append(f"  Replayed from the events and equal to the ledger, to the cent (run {decision.run_id[:12]}).")
     return "\n".join(lines)
 
 
 def first_sentence(answer: Answer) -> str:
     """Why a decision has no split."""
-    if any(moment.action == "pause" and moment.as_of < answer.as_of for moment in answer.timeline):
+    if any(moment.action == "pause" and moment.as_of < answer.decision.as_of for moment in answer.line.timeline):
         return "It ends a pause that began with the first decision on the account: there is no change to explain."
     return "This is the first decision on the account: there is no change to explain."
 
@@ -89,27 +92,27 @@ _UNTOLD = {
 
 def customer_sentences(answer: Answer, language: str) -> list[str]:
     """What the customer is told in one language: the reasons, and what could have been different."""
-    texts, between = (answer.reason_texts, "; ") if language == "en" else (answer.reason_texts_zh, "；")
+    texts, between = (answer.told.reason_texts, "; ") if language == "en" else (answer.told.reason_texts_zh, "；")
     told = [_TOLD[language].format(between.join(texts))] if texts else []
-    if answer.second_look_at:
-        told = [_PAUSED[language].format(date=answer.second_look_at, texts=between.join(texts))]
-    if not texts and answer.action in ADVERSE:
+    if answer.decision.second_look_at:
+        told = [_PAUSED[language].format(date=answer.decision.second_look_at, texts=between.join(texts))]
+    if not texts and answer.decision.action in ADVERSE:
         told = [_UNTOLD[language]]
-    different = answer.recourse_texts.get(language)
+    different = answer.told.recourse_texts.get(language)
     return [*told, _DIFFERENT[language].format(different)] if different else told
 
 
 def _headline(answer: Answer) -> str:
-    verb = VERBS[answer.action]
-    limits = f"limit {money(answer.limit_before_cents)} → {money(answer.limit_cents)}"
-    return f"{answer.account_id} · opened {answer.opened_at[:10]} · {verb} {answer.as_of} · {limits}"
+    verb = VERBS[answer.decision.action]
+    limits = f"limit {money(answer.decision.limit_before_cents)} → {money(answer.decision.limit_cents)}"
+    return f"{answer.line.account_id} · opened {answer.line.opened_at[:10]} · {verb} {answer.decision.as_of} · {limits}"
 
 
 def _note(answer: Answer, player: str) -> str:
-    if player == "model" and answer.model_version != answer.model_version_before:
-        return f"version {answer.model_version_before} → {answer.model_version}"
-    if player == "policy" and answer.policy != answer.policy_before:
-        return f"{answer.policy_before} → {answer.policy}"
+    if player == "model" and answer.model.model_version != answer.model.model_version_before:
+        return f"version {answer.model.model_version_before} → {answer.model.model_version}"
+    if player == "policy" and answer.decision.policy != answer.decision.policy_before:
+        return f"{answer.decision.policy_before} → {answer.decision.policy}"
     return ""
 
 
@@ -124,15 +127,15 @@ def _group_lines(answer: Answer, width: int) -> list[str]:
 
 
 def _model_lines(answer: Answer, width: int) -> list[str]:
-    if not any(answer.model_parts.values()):
+    if not any(answer.model.model_parts.values()):
         return []
-    return [f"    {name} {money(cents, signed=True):>{width}}" for name, cents in answer.model_parts.items()]
+    return [f"    {name} {money(cents, signed=True):>{width}}" for name, cents in answer.model.model_parts.items()]
 
 
 def told_groups(answer: Answer) -> list[Group]:
     """The groups that moved the limit; if none did, those with something to show."""
-    moved = [group for group in answer.groups if group.share_cents]
-    return moved or [group for group in answer.groups if group.facts]
+    moved = [group for group in answer.split.groups if group.share_cents]
+    return moved or [group for group in answer.split.groups if group.facts]
 
 
 def _fact_line(fact: Fact) -> str:
@@ -144,7 +147,7 @@ def _fact_line(fact: Fact) -> str:
 
 def joint_sentences(answer: Answer) -> list[str]:
     """Whether the line jumped alone or with others of its slice."""
-    jump = answer.joint_jump
+    jump = answer.data.joint_jump
     if jump is None:
         return []
     chance = "under 1e-12" if jump.p < 1e-12 else format(jump.p, ".0e")
@@ -154,8 +157,8 @@ def joint_sentences(answer: Answer) -> list[str]:
 
 def hold_sentences(answer: Answer) -> list[str]:
     """What a data incident had to do with the decision, and how it was made good."""
-    good = [f"Made good, the notice is withdrawn: {answer.made_good}."] if answer.made_good else []
-    held = answer.held
+    good = [f"Made good, the notice is withdrawn: {answer.decision.made_good}."] if answer.decision.made_good else []
+    held = answer.data.held
     if held is None:
         return good
     told = [
@@ -173,7 +176,7 @@ def hold_sentences(answer: Answer) -> list[str]:
     )
     outcomes = f"With the data as known: {known}. As before the fault: {before}."
     outcomes += f" And had it paid since: {paid}." if paid != before else ""
-    stays = "So the line stays as it was." if answer.action == "hold" else "The hold changed nothing."
+    stays = "So the line stays as it was." if answer.decision.action == "hold" else "The hold changed nothing."
     return [*told, *good, f"{outcomes} {stays}"]
 
 
@@ -184,27 +187,27 @@ def split_sentences(answer: Answer) -> list[str]:
 
 def _severity(answer: Answer) -> list[str]:
     """The split on the scale of actions, where the limit tells nothing of it."""
-    steps = {player: phi / ORDERS for player, phi in (answer.severity_phi or {}).items() if phi}
-    if not steps or any((answer.share_cents or {}).values()):
+    steps = {player: phi / ORDERS for player, phi in (answer.split.severity_phi or {}).items() if phi}
+    if not steps or any((answer.split.share_cents or {}).values()):
         return []
     told = ", ".join(f"{player} {push(step, 2)}" for player, step in steps.items())
     return [f"No limit moved; on the scale of actions: {told} steps of severity."]
 
 
 def _order(answer: Answer) -> list[str]:
-    return ["A waterfall would name another main cause in another order."] if answer.order_matters else []
+    return ["A waterfall would name another main cause in another order."] if answer.split.order_matters else []
 
 
 def _known(answer: Answer) -> list[str]:
-    known = answer.knowledge
+    known = answer.data.knowledge
     if known is None:
         return []
-    late = f"{_records(known.late_before)} dated before {answer.previous_as_of} arrived after that decision"
+    late = f"{_records(known.late_before)} dated before {answer.decision.previous_as_of} arrived after that decision"
     ids = [f"Late: {_late(known)}."] if known.late else []
     if known.status == "provisional":
         return [f"Provisional: {late}; the split becomes final {RECONCILED_AFTER.days} days after this one.", *ids]
     of = known.known_now + known.late_now
-    now = f"{_records(known.late_now)} of {of:,} dated before {answer.as_of} arrived after this one"
+    now = f"{_records(known.late_now)} of {of:,} dated before {answer.decision.as_of} arrived after this one"
     return [f"Final, with what was known by {known.known_by}: {late}; {now}.", *ids]
 
 
@@ -223,24 +226,25 @@ def _records(count: int) -> str:
 
 
 def _since_opening(answer: Answer) -> str:
-    opening, *parts = answer.since_opening.items()
+    opening, *parts = answer.line.since_opening.items()
     moved = ", ".join(f"{name} {money(cents, signed=True)}" for name, cents in parts if cents) or "nothing moved it"
-    return f"Since the opening, {money(opening[1])} → {money(answer.limit_cents)}: {moved}."
+    return f"Since the opening, {money(opening[1])} → {money(answer.decision.limit_cents)}: {moved}."
 
 
 def _but_for(answer: Answer) -> list[str]:
     """Which causes were needed, which were enough, and what would have been decided without each that was needed."""
-    needed = ", ".join(answer.necessary) or "no single cause"
-    enough = ", ".join(answer.sufficient) or "no single cause"
+    needed = ", ".join(answer.split.necessary) or "no single cause"
+    enough = ", ".join(answer.split.sufficient) or "no single cause"
     told = f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
     without = [
-        f"But for the {one.player}: {VERBS[one.action]}, limit {money(one.limit_cents)}." for one in answer.but_for
+        f"But for the {one.player}: {VERBS[one.action]}, limit {money(one.limit_cents)}."
+        for one in answer.split.but_for
     ]
     return [told, " ".join(without)] if without else [told]
 
 
 def _timeline_lines(answer: Answer, whole: bool) -> list[str]:
-    opened, *later = answer.timeline
+    opened, *later = answer.line.timeline
     shown = later if whole else [moment for moment in later if moment.changed][-_MAX_MOMENTS + 1 :]
     hidden = len([moment for moment in later if moment.changed]) - len(shown)
     rows = [_moment_cells(moment) for moment in (opened, *shown)]

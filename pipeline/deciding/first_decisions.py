@@ -41,12 +41,11 @@ def first_decisions(workspace: Workspace, run_ids: Sequence[str] | None = None) 
 
 
 def _first(ledger: Ledger, run_ids: Sequence[str]) -> pd.DataFrame:
-    named = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    chosen = f"phi_state IS NULL AND run_id IN ({named})" if run_ids else "FALSE"
     return ledger.query(
         "SELECT action, fired_rules, policy_digest, pd, limit_before_cents, limit_cents "
-        f"FROM current WHERE {chosen} QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 "
-        "ORDER BY account_id"
+        "FROM current WHERE phi_state IS NULL AND run_id = ANY($runs) "
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id",
+        {"runs": list(run_ids)},
     )
 
 

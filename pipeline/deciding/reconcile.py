@@ -7,6 +7,7 @@ import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import DAY, format_time
+from limitlens.data.html_table import html_table
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.attribution import PLAYERS
@@ -49,6 +50,13 @@ class Reconciled:
     provisional: int
     next_at: str | None
     to_make_good: tuple[tuple[str, str], ...]
+
+    def _repr_html_(self) -> str:
+        """Counts, what moved between causes and the first decisions to make good, for a notebook."""
+        rows = [("revised", f"{self.revised:,}"), ("provisional", f"{self.provisional:,}")]
+        rows += [(player, money(cents, signed=True)) for player, cents in self.moved_cents.items()]
+        rows += [("to make good", f"{account}, {date}") for account, date in self.to_make_good[:_MOST_NAMED]]
+        return html_table(f"{self.attributions:,} splits are final", rows)
 
     def lines(self) -> list[str]:
         """What a call made final, for a terminal."""
@@ -155,14 +163,13 @@ def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Progress) 
 
 def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
     """The decisions of some runs that have a split, or (``previous_as_of``) those before them, row by row."""
-    chosen = ", ".join(f"'{run.run_id}'" for run in runs)
     sql = f"""
     SELECT found.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
         JOIN decisions AS found ON found.account_id = split.account_id AND found.as_of = split.{at}
-    WHERE change.run_id IN ({chosen}) AND split.revision = 0
+    WHERE change.run_id = ANY($runs) AND split.revision = 0
     ORDER BY split.account_id, split.as_of
     """
-    return unpacked(ledger.table(sql))
+    return unpacked(ledger.table(sql, {"runs": [run.run_id for run in runs]}))
 
 
 def _record(workspace: Workspace) -> Reconciled:
@@ -184,15 +191,15 @@ def _record(workspace: Workspace) -> Reconciled:
 def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
     """What some revisions changed, and what is left."""
     moved = {player: f"final.share_cents_{player} - first.share_cents_{player}" for player in PLAYERS}
-    chosen = ", ".join(f"'{run_id}'" for run_id in revisions["run_id"]) or "NULL"
+    runs = list(revisions["run_id"])
     sql = f"""
     SELECT COUNT(*) AS attributions, COUNT(*) FILTER ({" OR ".join(f"{m} <> 0" for m in moved.values())}) AS revised,
         {", ".join(f"COALESCE(SUM({m}), 0)::BIGINT AS {player}" for player, m in moved.items())}
     FROM attributions AS first JOIN attributions AS final USING (account_id, as_of)
         JOIN decisions USING (account_id, as_of)
-    WHERE first.revision = 0 AND final.revision = 1 AND run_id IN ({chosen})
+    WHERE first.revision = 0 AND final.revision = 1 AND run_id = ANY($runs)
     """
-    counts = ledger.table(sql).to_pylist()[0]
+    counts = ledger.table(sql, {"runs": runs}).to_pylist()[0]
     rest = ledger.query("SELECT as_of FROM current WHERE status = 'provisional'")["as_of"]
     return Reconciled(
         dates=tuple(format_time((known_by - RECONCILED_AFTER).to_pydatetime()) for known_by in revisions["known_by"]),
@@ -203,19 +210,19 @@ def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
         moved_cents={player: counts[player] for player in PLAYERS},
         provisional=len(rest),
         next_at=format_time((rest.min() + RECONCILED_AFTER).to_pydatetime()) if len(rest) else None,
-        to_make_good=_harmed(ledger, chosen),
+        to_make_good=_harmed(ledger, runs),
     )
 
 
-def _harmed(ledger: Ledger, run_ids: str) -> tuple[tuple[str, str], ...]:
+def _harmed(ledger: Ledger, runs: list[str]) -> tuple[tuple[str, str], ...]:
     """Adverse decisions of some runs that the data made adverse, and nobody made good so far."""
     adverse = ", ".join(f"'{action}'" for action in sorted(ADVERSE))
     sql = f"""
     SELECT account_id, as_of FROM attributions JOIN decisions USING (account_id, as_of)
-    WHERE revision = 1 AND run_id IN ({run_ids}) AND action IN ({adverse})
+    WHERE revision = 1 AND run_id = ANY($runs) AND action IN ({adverse})
         AND necessary_data AND (share_cents_data < 0 OR severity_phi_data > 0)
         AND (account_id, as_of) NOT IN (SELECT (account_id, restores) FROM overrides WHERE restores IS NOT NULL)
     ORDER BY as_of, account_id
     """
-    found = ledger.query(sql)
+    found = ledger.query(sql, {"runs": runs})
     return tuple(zip(found["account_id"], found["as_of"].map(lambda t: format_time(t.to_pydatetime())), strict=True))

@@ -12,6 +12,7 @@ from typing import Any
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.html_table import html_table
 from limitlens.features.line import line_column_names
 from limitlens.features.spine import Undecidable, undecidable
 from limitlens.limits.attribution import PLAYERS
@@ -22,6 +23,7 @@ from limitlens.limits.policy import ADVERSE
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.first_decisions import first_decisions
 from limitlens.pipeline.holds import list_holds
+from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 
 #: What is counted by action and summed over all of them.
@@ -65,6 +67,13 @@ class Decided:
     model_version: str
     policy_digest: str
 
+    def _repr_html_(self) -> str:
+        """Decisions by action and the change of limits by cause, for a notebook."""
+        rows = [*((action, f"{count:,}") for action, count in self.actions.items())]
+        rows += [(f"limits by {player}", money(cents, signed=True)) for player, cents in self.shares_cents.items()]
+        rows += [("holds in force", ", ".join(self.holds))] if self.holds else []
+        return html_table(f"{self.decisions:,} decisions by version {self.model_version}", rows)
+
 
 def record_decisions(workspace: Workspace, new: Iteration) -> Decided:
     """Record every run that waits, those of one iteration together; return what ``new`` decided."""
@@ -97,9 +106,9 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         COUNT(*) FILTER ({split} = 0 AND ({moved})) AS cancelled, SUM(pd) AS pd,
         COUNT(*) FILTER (limit_cents <> limit_before_cents) AS changed,
         COUNT(*) FILTER (action IN ({adverse}) AND len(reasons) = 0) AS without_reason, {sums}
-    FROM current WHERE run_id IN ({", ".join(f"'{run.run_id}'" for run in runs)}) GROUP BY action ORDER BY action
+    FROM current WHERE run_id = ANY($runs) GROUP BY action ORDER BY action
     """
-    rows = workspace.ledger.table(sql).to_pydict() if runs else {}
+    rows = workspace.ledger.table(sql, {"runs": [run.run_id for run in runs]}).to_pydict() if runs else {}
     learned = workspace.validation(iteration.model_version)["train"]
     return Decided(
         dates=tuple(format_time(run.as_of) for run in runs),

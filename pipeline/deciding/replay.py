@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
@@ -21,11 +20,10 @@ _COMPARED = ("action", "limit_cents", "can_draw", "pd", *_OF_OUTCOMES)
 
 def recorded_decisions(workspace: Workspace, accounts: Sequence[str] | None = None) -> pd.DataFrame:
     """Recorded decisions with their state unpacked, by account and time; of some accounts, or of all."""
-    tables: dict[str, str | pa.Table] = {"decisions": workspace.ledger.relation("decisions")}
-    if accounts is not None:
-        tables["chosen"] = pa.table({"account_id": pa.array(list(accounts), pa.string())})
-    where = "" if accounts is None else "WHERE account_id IN (FROM chosen)"
-    return unpacked(run_sql(f"SELECT * FROM decisions {where} ORDER BY account_id, as_of", tables))
+    where = "" if accounts is None else "WHERE account_id = ANY($accounts)"
+    values = None if accounts is None else {"accounts": list(accounts)}
+    sql = f"SELECT * FROM decisions {where} ORDER BY account_id, as_of"
+    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, values))
 
 
 def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
@@ -43,6 +41,14 @@ def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
 
 def replay(workspace: Workspace, progress: Progress = silent, account_id: str | None = None) -> int:
     """Decide every recorded decision again and compare action, limit, ``can_draw`` and PD.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    progress : callable
+        Told how far it is.
+    account_id : str, optional
+        Only the decisions of this account.
 
     Returns
     -------

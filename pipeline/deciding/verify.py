@@ -9,6 +9,10 @@ from limitlens.pipeline.workspace import Workspace
 def verify(workspace: Workspace) -> tuple[int, int]:
     """Check every accepted file, every link of the ledger and its files, and every head that MLflow keeps.
 
+    Parameters
+    ----------
+    workspace : Workspace
+
     Returns
     -------
     (int, int)

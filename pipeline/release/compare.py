@@ -9,6 +9,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time, last_decision_dates
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.html_table import html_table
 from limitlens.data.progress import Progress, silent
 from limitlens.features.line import LINE_FACTS
 from limitlens.features.spine import book, with_limit
@@ -20,6 +21,7 @@ from limitlens.models.explanation import shap_values
 from limitlens.pipeline.deciding.plan import expect_limits
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.states_before import states_before
+from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace
 
@@ -55,6 +57,22 @@ class Compared:
     drivers: pd.DataFrame
     breaches: tuple[Breach, ...]
     approver: str
+
+    def _repr_html_(self) -> str:
+        """Limits that would move, by segment, and what exceeds the budget, for a notebook."""
+        rows: list[tuple[object, ...]] = [
+            (
+                name,
+                f"{row['lines']:,}",
+                f"{row['moved']:,}",
+                money(int(row["raised_cents"])),
+                money(int(row["cut_cents"])),
+            )
+            for name, row in self.comparison.segments.to_dict("index").items()
+        ]
+        rows += [("over the budget", str(breach)) for breach in self.breaches]
+        titles = ("segment", "lines", "limits that would move", "raised", "cut")
+        return html_table(f"version {self.old} beside {self.new}", rows, titles)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

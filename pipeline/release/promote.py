@@ -135,6 +135,15 @@ def _refusal(compared: Compared) -> str:
 def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: datetime) -> str:
     """Make the champion before this one the champion again; returns its version.
 
+    Parameters
+    ----------
+    workspace : Workspace
+    reviewer : str
+        Who answers for it.
+    reason : str
+    promoted_at : datetime
+        UTC; recorded with it.
+
     Raises
     ------
     WorkspaceError

@@ -13,6 +13,7 @@ import pandas as pd
 
 from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.html_table import html_table
 from limitlens.data.lock import exclusive, waiting
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
@@ -43,6 +44,12 @@ class Trained:
     policy_digest: str
     mlflow_run_id: str
     validation: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Version and validation figures, for a notebook."""
+        figures = self.validation["metrics"].items()
+        rows = [(name, f"{one:,}" if isinstance(one, int) else f"{one:.4f}") for name, one in figures]
+        return html_table(f"version {self.model_version}, {self.validation['kind']}", rows)
 
 
 def train(

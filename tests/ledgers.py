@@ -1,0 +1,91 @@
+"""Ledgers to judge: a small one, one with every kind of link, and a demo without its last date."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.kills import entry, fingerprint, unfinished
+from limitlens.limits.hold import Hold
+from limitlens.limits.ledger import Ledger
+from limitlens.limits.override import Override, Restoration
+from limitlens.pipeline.workspace import Workspace
+
+LAST = datetime(2026, 7, 1, tzinfo=UTC)
+NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
+ROOT = Path(__file__).parent.parent
+
+
+def quiet(_: str) -> None:
+    """Progress nobody reads."""
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def three_runs(folder: Path) -> Ledger:
+    """Three runs and two overrides, on their own."""
+    ledger = Ledger(folder)
+    for number in (1, 2, 3):
+        ledger.append(*entry(number, 20))
+        if number < 3:
+            order(ledger, number)
+    return ledger
+
+
+def order(ledger: Ledger, number: int) -> None:
+    """Record an override of the first account."""
+    at = datetime(2026, 1, number, 12, tzinfo=UTC)
+    ledger.record_override(Override("A000000001", at, "limit", 100, 200 * number, "Chen Wei", "salary slip"))
+
+
+def recorded(path: Path) -> Ledger:
+    """Two of each kind of link; the last of each kind stands behind all others of it."""
+    ledger = Ledger(path)
+    for number in (1, 2):
+        ledger.append(*entry(number, 20))
+        order(ledger, number)
+    for number in (1, 2):
+        run, _, attributions = entry(number, 20)
+        ledger.append_revision(run, run.as_of + timedelta(days=30), attributions, known_rows=5, late_rows=1)
+    for number in (1, 2):
+        ledger.open_hold(Hold("payment", run.as_of, run.as_of, "check", "no rows", "due", "city", f"place {number}"))
+    for number in (1, 2):
+        ledger.release_hold(number, "true", run.as_of, "Chen Wei", "a holiday")
+    for number in (1, 2):
+        line = ("A000000001", run.as_of, run.as_of, number, 0, 700_00, True, 0.02, run.as_of, run.as_of)
+        ledger.record_restoration(Restoration(*line, "Chen Wei", "came late"))
+    return ledger
+
+
+def sql(text: str, named: str) -> Callable[[Ledger], str]:
+    """A strike at a ledger's database, which returns what should be named as broken."""
+
+    def run(ledger: Ledger) -> str:
+        with sqlite3.connect(ledger.workspace / "ledger.sqlite") as connection:
+            assert connection.execute(text).rowcount > 0
+        connection.close()
+        return named
+
+    return run
+
+
+def without_last(workspace: Workspace, folder: Path) -> Workspace:
+    """A copy of a finished demo that has not decided its last date yet, a month start."""
+    unfinished(workspace.root, folder, LAST)
+    return Workspace(folder)
+
+
+def ledger_of(workspace: Workspace) -> dict[str, object]:
+    return {name: value for name, value in fingerprint(workspace.root).items() if name != "mlflow"}

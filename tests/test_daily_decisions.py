@@ -116,9 +116,11 @@ def test_one_call_for_many_days_decides_as_a_call_a_day(books: Path, tmp_path: P
     shutil.copytree(books / "base", tmp_path / "work")
     space = Workspace(tmp_path / "work")
     decide(space, as_of=FIRST)
-    for day in range(1, 13):
+    for day in range(1, 7):
         decide(space, until=FIRST + timedelta(days=day))
-    pd.testing.assert_frame_equal(decisions(space)[SAME], decisions(Workspace(books / "decided"))[SAME])
+    together = decisions(Workspace(books / "decided"))
+    together = together[together["as_of"] <= pd.Timestamp(FIRST + timedelta(days=6))].reset_index(drop=True)
+    pd.testing.assert_frame_equal(decisions(space)[SAME], together[SAME])
 
 
 def test_the_decisions_replay_and_the_past_simulated_is_the_ledger(books: Path) -> None:

@@ -17,7 +17,7 @@ from limitlens.pipeline.deciding.daily_lines import daily_lines
 from limitlens.pipeline.deciding.plan import plan_steps
 from limitlens.pipeline.workspace import default_policy
 from tests import oracle
-from tests.feature_events import DAY, draw, due, events_of, login
+from tests.feature_events import DAY, draw, due, events_of, login, send
 from tests.strategies import ACCOUNTS, AS_OF, Events, event_tables, to_arrow, worlds_apart
 
 NEW_PHONE = Condition("new_device_and_city_count_7d", "at_least", 1.0)
@@ -88,6 +88,16 @@ def test_a_sign_in_counts_from_the_midnight_after_it_was_known_until_a_week_afte
     late = login(13.5, "strange", "Beijing", known_time=AS_OF - 11.5 * DAY)
     events = events_of(login(400, "own", "Shanghai"), late, draw(12, account_id="A2"))
     assert planned([NEW_PHONE], events) == {day: ["A1"] for day in range(18, 23)}
+
+
+def test_the_week_holds_its_first_microsecond() -> None:
+    events = events_of(login(400, "own", "Shanghai"), login(12, "strange", "Beijing"))
+    assert planned([NEW_PHONE], events) == {day: ["A1"] for day in range(18, 25)}
+
+
+def test_what_is_counted_may_rest_on_a_row_before_the_window() -> None:
+    events = events_of(draw(20), send(18.5))
+    assert planned([Condition("passed_on_count_7d", "at_least", 1.0)], events) == {day: ["A1"] for day in range(11, 18)}
 
 
 def test_a_line_past_due_is_decided_on_every_day_of_its_arrears() -> None:

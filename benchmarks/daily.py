@@ -1,9 +1,8 @@
-"""What deciding more lines daily costs, and whom it hits: `python -m benchmarks.daily [--accounts 4000 --seed 301]`.
+"""What deciding more lines daily costs: `python -m benchmarks.daily [--accounts 4000 --seed 301]`.
 
 One honest world of eighteen months and a model trained on the first sixteen. The seventeenth month is decided on three
 calendars: month starts and new lines; with the lines daily that had a new phone in a new city; with the lines past due
-daily. Then the last six months are decided on each as `simulate-policy` does, with and without a second look: good
-lines hit, bad ones caught before they are 30 days late. Customers do what they did.
+daily.
 """
 
 import argparse
@@ -20,21 +19,19 @@ from limitlens.data.world import START, named_world, simulate
 from limitlens.limits.policy_file import parse_policy
 from limitlens.pipeline import Workspace, decide, default_policy, default_settings, promote, train
 from limitlens.pipeline.release.promote import Override
-from limitlens.pipeline.release.simulate_policy import simulate_policies
 
 CALENDARS = {
     "month starts": "",
     "signed in anew: daily": 'any_of = [{ column = "new_device_and_city_count_7d", at_least = 1 }]',
     "past due: daily": 'any_of = [{ column = "dpd_days", above = 0 }]',
 }
-LOOK = '[second_look]\nafter_days = 10\nsoft_rules = ["takeover_signs", "takeover_passed_on"]\n'
 TRAINED, DECIDED = 16, 17
 
 
-def policy_text(conditions: str, look: str = "") -> str:
-    """The shipped policy with these sections instead of its own."""
+def policy_text(conditions: str) -> str:
+    """The shipped policy with this section instead of its own, and without a second look."""
     sections = re.compile(r"^\[(?:second_look|daily)\].*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
-    return f"{sections.sub('', default_policy().text)}\n{look}\n" + (f"[daily]\n{conditions}\n" if conditions else "")
+    return sections.sub("", default_policy().text) + (f"\n[daily]\n{conditions}\n" if conditions else "")
 
 
 def decided(base: Workspace, folder: Path, text: str) -> tuple[int, float]:
@@ -48,7 +45,7 @@ def decided(base: Workspace, folder: Path, text: str) -> tuple[int, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the two tables."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=301)
@@ -65,17 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for place, (calendar, conditions) in enumerate(CALENDARS.items()):
             count, seconds = decided(base, folder / f"work{place}", policy_text(conditions))
             print(f"| {calendar} | {count:,} | {seconds:.1f} |", flush=True)
-        names = [(calendar, look) for look in ("", LOOK) for calendar in CALENDARS]
-        policies = [parse_policy(policy_text(CALENDARS[calendar], look)) for calendar, look in names]
-        found = simulate_policies(base, policies, since=add_months(START, 12)).policies
-    print("\n| calendar | second look | good hit | bad caught | credit left to good | to bad, before |")
-    print("|---|---|---|---|---|---|")
-    for (calendar, look), one in zip(names, found, strict=True):
-        o = one.outcome
-        print(
-            f"| {calendar} | {'10 days' if look else 'none'} | {o.good_hit:,} of {o.good:,} | {o.bad_caught:,} of "
-            f"{o.bad:,} | {o.good_limit_cents / 100:,.0f} | {o.bad_limit_cents / 100:,.0f} |"
-        )
 
 
 if __name__ == "__main__":

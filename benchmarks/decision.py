@@ -43,7 +43,10 @@ def synthetic_book(rows: int, seed: int = 1) -> Book:
             "draw_share_2d": rng.random(rows) ** 4,
             "draw_count_2d": rng.integers(0, 6, rows),
             "transfer_out_of_draw_2d": np.where(rng.random(rows) < 0.5, np.nan, rng.random(rows)),
-            "new_device_and_city_count_2d": rng.integers(0, 2, rows),
+            "new_device_and_city_count_7d": rng.integers(0, 2, rows),
+            "draw_share_7d": rng.random(rows) ** 3,
+            "purchase_count_7d": rng.integers(0, 4, rows),
+            "passed_on_count_7d": rng.integers(0, 2, rows),
             "line_age_days": age.astype(np.float64),
         }
     )

@@ -1,115 +1,242 @@
-"""How soon the rule on takeovers sees one: `python -m benchmarks.takeovers [--accounts 6000 --months 18 --seeds 31]`.
+"""How soon takeovers are stopped, and whom it costs: `python -m benchmarks.takeovers [--accounts 2200 --seeds 5]`.
 
-Honest worlds. From the first cash drawn after a takeover began, the line is decided by the shipped policy at PD 0, so
-that its rules alone act: at the month start, if one comes within a day; at the next midnight; and at each draw, an hour
-after it, within the day. The same of the innocent: who draws on a trip with a new phone, and who has a new phone. Rows
-are those known at that moment, late postings and all. A rule that freezes pauses the same lines if it is soft.
+Honest worlds, each decided by the rules of the shipped policy at a PD that asks for nothing, from the second month on:
+at month starts, as `decide` does without `[daily]`; with the lines daily that had a new phone in a new city; and the
+same with the rules on takeovers as soft evidence, so that they pause lines instead of freezing them. Rows are those
+known at each date, late postings and all, and states are carried on. There is no dead band, so that a frozen line may
+draw again at its first decision after the cool-off: a PD that moves little would keep it frozen for longer.
+
+An episode is stopped when a rule on takeovers freezes or pauses its line within a week of its first sign-in. Its cash
+is what is drawn in the six days after that sign-in. Customers do what they did.
 """
 
 import argparse
 import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
+from limitlens.data.calendar import add_months, days
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
-from limitlens.data.world import named_world, simulate
-from limitlens.features import CATALOGUE, build_table
-from limitlens.features.spine import lines_at, with_limit
-from limitlens.limits.decision import decide
+from limitlens.data.world import START, named_world, simulate
+from limitlens.features import CATALOGUE, FeatureSet, build_table
+from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import Condition, Daily, Policy, SecondLook
 from limitlens.limits.rates import Rate
-from limitlens.limits.state import first_state
+from limitlens.limits.state import first_state, next_state, state_at
+from limitlens.pipeline.deciding.plan import plan_steps
 from limitlens.pipeline.workspace import Workspace, default_policy
 
-RULE = "takeover_signs"
+RULES = ("takeover_signs", "takeover_passed_on")
 CAUSES = ("takeover", "travel", "innocent_device")
-DAY, WEEK = timedelta(days=1), timedelta(days=7)
-_KEYS = ["account_id", "as_of"]
+DAILY = Daily((Condition("new_device_and_city_count_7d", "at_least", 1.0),))
+DAY, WEEK, CASH_DAYS = timedelta(days=1), timedelta(days=7), timedelta(days=6)
+
+#: Above the cut-off of a raise, below that of a review.
+_CALM_PD = 0.05
 
 
-def first_draws(workspace: Workspace, episodes: pd.DataFrame) -> pd.DataFrame:
-    """Each episode (``episode, account_id, cause``) with every draw of the day after its first one (``drawn``).
+def calendars() -> dict[str, Policy]:
+    """The shipped policy on each calendar."""
+    shipped = default_policy()
+    timers = replace(shipped.timers, dead_band_log_odds=0.0)
+    monthly = replace(shipped, timers=timers, daily=None, second_look=None)
+    daily = replace(monthly, daily=DAILY)
+    return {
+        "month starts": monthly,
+        "signed in anew: daily": daily,
+        "the same, a pause": replace(daily, second_look=SecondLook(10, RULES)),
+    }
 
-    An episode without cash within a week has none.
+
+@dataclass(frozen=True)
+class World:
+    """What struck whom in a world, and what was drawn then.
+
+    Parameters
+    ----------
+    episodes : DataFrame with ``episode, account_id, cause, begins``
+    draws : DataFrame with ``episode, drawn, cents``
+        Of the days after each episode began.
+    good : set of str
+        Accounts that are in default at no time.
     """
-    sql = (
-        "SELECT account_id, MIN(event_time) AS drawn FROM consumption WHERE kind = 'draw' GROUP BY account_id, event_id"
+
+    episodes: pd.DataFrame
+    draws: pd.DataFrame
+    good: frozenset[str]
+
+
+def planned(workspace: Workspace, policy: Policy, since: datetime, until: datetime) -> pd.DataFrame:
+    """When `decide` decides which line; a daily one also on the day after, as a paused one is."""
+    relations, any_of = workspace.events.relations(), policy.decided_daily
+    dates = days(since, until)
+    steps = plan_steps(dates, None, relations, whole_book=False, features=CATALOGUE, any_of=any_of)
+    lines = pd.concat([step.lines for step in steps], ignore_index=True)
+    after = lines[lines["as_of"].dt.day > 1].assign(as_of=lambda rows: rows["as_of"].dt.normalize() + DAY)
+    after = after[after["as_of"] <= until]
+    every = pd.concat([lines, after], ignore_index=True) if any_of else lines
+    return every.drop_duplicates(["account_id", "as_of"]).sort_values(["account_id", "as_of"], ignore_index=True)
+
+
+def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, policy: Policy) -> pd.DataFrame:
+    """Every decision, each from the state that the one before it left: the first of all lines, then the second.
+
+    Parameters
+    ----------
+    lines : DataFrame of n rows with ``account_id, as_of, opened_at, limit_cents``
+        By account and date.
+    table : DataFrame of n rows
+        Features.
+    """
+    iteration = Iteration(SimpleNamespace(features=features), policy, "rules alone")
+    parts, after = [], pd.DataFrame()
+    for turn, rows in lines.groupby(lines.groupby("account_id").cumcount()):
+        left = after.loc[rows["account_id"]].set_index(rows.index) if turn else None
+        nobody = np.zeros(len(rows), bool)
+        state = first_state(rows, nobody) if left is None else state_at(left, rows["as_of"])
+        found = iteration.rules(table.loc[rows.index], np.full(len(rows), _CALM_PD), state)
+        after = next_state(state, found, rows["as_of"]).set_axis(rows["account_id"])
+        could = pd.DataFrame({"state.can_draw": state["can_draw"]})
+        parts.append(pd.concat([rows[["account_id", "as_of"]], found, could], axis=1))
+    return pd.concat(parts)
+
+
+def stops(decided: pd.DataFrame) -> pd.DataFrame:
+    """When a rule on takeovers stopped a line, and when it could draw again (``account_id, stopped, again``).
+
+    ``again`` is null where it never could.
+    """
+    ordered = decided.sort_values(["account_id", "as_of"])
+    ruled = ordered["fired_rules"].map(lambda fired: bool({*RULES} & {*fired}))
+    begin = ordered[ruled & ordered["action"].isin(["freeze", "pause"]) & ordered["state.can_draw"]]
+    opened = ordered.loc[ordered["can_draw"], ["account_id", "as_of"]].rename(columns={"as_of": "again"})
+    found = begin[["account_id", "as_of"]].rename(columns={"as_of": "stopped"}).sort_values("stopped")
+    return pd.merge_asof(
+        found, opened.sort_values("again"), left_on="stopped", right_on="again", by="account_id", direction="forward"
     )
+
+
+def judged(world: World, stopped: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every episode with its first stop, and every stop with its episode.
+
+    Returns
+    -------
+    DataFrame with ``cause, stopped, first_cash, cents, saved_cents``, a row an episode
+    DataFrame with ``cause`` (``other``: no episode), ``good, days``, a row a stop
+    """
+    pairs = stopped.reset_index(names="stop").merge(world.episodes, on="account_id")
+    pairs = pairs[(pairs["stopped"] > pairs["begins"]) & (pairs["stopped"] <= pairs["begins"] + WEEK)]
+    episodes = world.episodes.set_index("episode")
+    first = pairs.groupby("episode")["stopped"].min().reindex(episodes.index)
+    draws = world.draws.assign(late=world.draws["drawn"] >= world.draws["episode"].map(first))
+    by_episode = draws.groupby("episode")
+    found = episodes.assign(
+        stopped=first,
+        first_cash=by_episode["drawn"].min(),
+        cents=by_episode["cents"].sum(),
+        saved_cents=draws[draws["late"]].groupby("episode")["cents"].sum(),
+    ).fillna({"cents": 0, "saved_cents": 0})
+    order = {cause: rank for rank, cause in enumerate(CAUSES)}
+    cause = pairs.sort_values("cause", key=lambda names: names.map(order)).drop_duplicates("stop").set_index("stop")
+    told = stopped.assign(
+        cause=cause["cause"].reindex(stopped.index).fillna("other"),
+        good=stopped["account_id"].isin(world.good),
+        days=(stopped["again"] - stopped["stopped"]) / DAY,
+    )
+    return found, told
+
+
+def struck(folder: Path, workspace: Workspace) -> World:
+    """The truth of a world beside what its events say was drawn."""
+    sql = """
+    SELECT account_id, MIN(event_time) AS drawn, ARG_MAX(amount_cents, known_time) AS cents FROM consumption
+    WHERE kind = 'draw' GROUP BY account_id, event_id HAVING NOT BOOL_OR(COALESCE(retracted, FALSE))
+    """
     draws = run_sql(sql, {"consumption": workspace.events.relation("consumption")}).to_pandas()
-    found = episodes.merge(draws, on="account_id")
-    found = found[(found["drawn"] >= found["begins"]) & (found["drawn"] < found["begins"] + WEEK)]
-    first = found.groupby("episode")["drawn"].transform("min")
-    return found.assign(first=first)[found["drawn"] <= first + DAY]
+    episodes = pd.read_parquet(folder / "truth" / "episodes.parquet")
+    episodes = episodes.loc[episodes["cause"].isin(CAUSES), ["account_id", "cause", "begins"]].reset_index(drop=True)
+    episodes = episodes.assign(episode=episodes.index)
+    drawn = episodes.merge(draws, on="account_id")
+    drawn = drawn[(drawn["drawn"] >= drawn["begins"]) & (drawn["drawn"] < drawn["begins"] + CASH_DAYS)]
+    lines = pd.read_parquet(folder / "truth" / "lines.parquet")
+    return World(episodes, drawn[["episode", "drawn", "cents"]], frozenset(lines.loc[lines["good"], "account_id"]))
 
 
-def moments(draws: pd.DataFrame) -> pd.DataFrame:
-    """When a line is decided within a day of the first draw (``episode, account_id, as_of, calendar``)."""
-    first = draws.drop_duplicates("episode")
-    midnight = first["first"].dt.floor("D") + DAY
-    daily = first.assign(as_of=midnight, calendar="daily")
-    month = daily[midnight.dt.day == 1].assign(calendar="monthly")
-    event = draws.assign(as_of=draws["drawn"].dt.ceil("h") + timedelta(hours=1), calendar="events")
-    columns = ["episode", *_KEYS, "calendar"]
-    found: pd.DataFrame = pd.concat([month, daily, event], ignore_index=True)[columns]
+def world_under_each(seed: int, accounts: int, months: int) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """What :func:`judged` says of one world, by calendar."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulate(folder / "world", accounts=accounts, months=months, seed=seed, world=named_world("honest"), futures=1)
+        workspace = Workspace(folder / "work")
+        check_events(folder / "world", workspace.events)
+        world, policies = struck(folder / "world", workspace), calendars()
+        features = CATALOGUE.only(set().union(*(p.columns for p in policies.values())) & set(CATALOGUE.declaration_of))
+        relations, found = workspace.events.relations(), {}
+        for what, policy in policies.items():
+            lines = planned(workspace, policy, add_months(START, 1), add_months(START, months))
+            table = build_table(features, lines[["account_id", "as_of"]].assign(known_by=lines["as_of"]), relations)
+            found[what] = judged(world, stops(decisions(lines, table, features, policy)))
+        return found
+
+
+def report(episodes: pd.DataFrame, stopped: pd.DataFrame) -> dict[str, str]:
+    """One column of the table."""
+    taken = episodes[episodes["cause"] == "takeover"]
+    seen = taken[taken["stopped"].notna()]
+    with_cash = taken["first_cash"].notna()
+    soon = taken["stopped"] <= taken["first_cash"] + DAY
+    innocent = stopped[stopped["cause"] != "takeover"]
+    found = {
+        "takeovers stopped": _rate(taken["stopped"].notna()),
+        "of those with cash, within a day of the first": _rate(soon[with_cash]),
+        "days from the sign-in to the stop, median": _median((seen["stopped"] - seen["begins"]) / DAY),
+        "days from the first cash, median": _median((seen["stopped"] - seen["first_cash"]) / DAY),
+        "their cash": f"{taken['cents'].sum() / 100:,.0f}",
+        "of it, not drawn yet at the stop": f"{taken['saved_cents'].sum() / taken['cents'].sum():.1%}",
+    }
+    for cause in CAUSES[1:]:
+        found[f"`{cause}` stopped"] = _rate(episodes.loc[episodes["cause"] == cause, "stopped"].notna())
+    other = innocent["cause"] == "other"
+    found["other stops, of them of good lines"] = f"{other.sum():,}, {(other & innocent['good']).sum():,}"
+    found["days an innocent line is stopped, median"] = _median(innocent["days"])
+    never = innocent["again"].isna()
+    found["innocent lines stopped until the end"] = f"{never.sum():,} of {len(innocent):,}"
     return found
 
 
-def fires(workspace: Workspace, points: pd.DataFrame) -> pd.DataFrame:
-    """The points at which the rule fires."""
-    relations, policy = workspace.events.relations(), default_policy()
-    asked = points[_KEYS].drop_duplicates().assign(known_by=lambda rows: rows["as_of"])
-    lines = with_limit(lines_at(asked, relations)).reset_index(drop=True)
-    table = build_table(CATALOGUE, lines[[*_KEYS, "known_by"]], relations)
-    decided = decide(table, np.zeros(len(lines)), first_state(lines, np.zeros(len(lines), bool)), policy)
-    seen = lines.loc[[RULE in fired for fired in decided["fired_rules"]], _KEYS]
-    return points.merge(seen, on=_KEYS)
+def _rate(seen: pd.Series) -> str:
+    rate = Rate(int(seen.sum()), len(seen))
+    low, high = rate.interval
+    return f"{rate.count:,} of {rate.of:,}: {rate.share:.1%} [{low:.1%}, {high:.1%}]" if rate.of else "none"
 
 
-def world(seed: int, accounts: int, months: int) -> pd.DataFrame:
-    """One row an episode: ``cause``, whether it ``draws`` cash, and whether the rule fires, by calendar."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        simulate(folder / "world", accounts=accounts, months=months, seed=seed, world=named_world("honest"), futures=0)
-        workspace = Workspace(folder / "work")
-        check_events(folder / "world", workspace.events)
-        episodes = pd.read_parquet(folder / "world" / "truth" / "episodes.parquet")
-        episodes = episodes[episodes["cause"].isin(CAUSES)].reset_index(drop=True)
-        episodes = episodes.assign(episode=episodes.index)
-        draws = first_draws(workspace, episodes)
-        seen = fires(workspace, moments(draws))
-    found = episodes[["cause"]].assign(draws=episodes["episode"].isin(draws["episode"]))
-    calendars = {"monthly": ["monthly"], "daily": ["daily"], "events": ["events", "daily"]}
-    return found.assign(
-        **{
-            name: episodes["episode"].isin(seen.loc[seen["calendar"].isin(parts), "episode"])
-            for name, parts in calendars.items()
-        }
-    )
+def _median(values: pd.Series) -> str:
+    return f"{values.median():.1f}" if values.notna().any() else "–"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=6_000)
-    parser.add_argument("--months", type=int, default=18)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[31])
+    parser.add_argument("--accounts", type=int, default=2_200)
+    parser.add_argument("--months", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5])
     chosen = parser.parse_args(arguments)
-    found = pd.concat([world(seed, chosen.accounts, chosen.months) for seed in chosen.seeds], ignore_index=True)
-    print("| episodes | with cash | month starts only | every midnight | an hour after each draw too |")
-    print("|---|---|---|---|---|")
-    for cause in CAUSES:
-        rows = found[found["cause"] == cause]
-        told = [_told(Rate(int(rows[name].sum()), len(rows))) for name in ("monthly", "daily", "events")]
-        print(f"| {len(rows):,} `{cause}` | {rows['draws'].sum():,} | {' | '.join(told)} |")
-
-
-def _told(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{rate.count:,}: {rate.share:.1%} [{low:.1%}, {high:.1%}]" if rate.of else "none"
+    worlds = [world_under_each(seed, chosen.accounts, chosen.months) for seed in chosen.seeds]
+    columns = {}
+    for what in worlds[0]:
+        episodes, stopped = (pd.concat([one[what][k] for one in worlds], ignore_index=True) for k in (0, 1))
+        columns[what] = report(episodes, stopped)
+    print(f"| | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for row in columns["month starts"]:
+        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
 
 
 if __name__ == "__main__":

@@ -133,6 +133,22 @@ class SecondLook:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """One comparison of a column with a value; a missing value never holds."""
+
+    column: str
+    operator: Operator
+    value: float
+
+
+@dataclass(frozen=True)
+class Daily:
+    """Lines decided daily besides new and paused ones: those for which any of these conditions holds at the date."""
+
+    any_of: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
 class CutOffs:
     """Cut-offs on PD and limit band of one segment; ``max_monthly_inflows`` is a limit in average monthly inflows."""
 
@@ -153,15 +169,6 @@ class Opening:
     min_limit_cents: int
     initial_limit_cents: int
     max_limit_cents: int
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One comparison of a column with a value; a missing value never holds."""
-
-    column: str
-    operator: Operator
-    value: float
 
 
 @dataclass(frozen=True)
@@ -229,13 +236,14 @@ class Policy:
     delinquency: tuple[Bucket, ...]
     holds: Holds | None
     second_look: SecondLook | None
+    daily: Daily | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        for name in ("holds", "second_look"):  # a file without the section has the digest it had before there was one
+        for name in ("holds", "second_look", "daily"):  # without the section: as before there was one
             if plain[name] is None:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
@@ -246,6 +254,11 @@ class Policy:
     def holding(self) -> Holds:
         """What a data incident does; without a section of its own every incident holds and nothing is excepted."""
         return self.holds or Holds(warn_holds=False, release_by="", decide_within_days=14)
+
+    @property
+    def decided_daily(self) -> tuple[Condition, ...]:
+        """Conditions of which any one has a line decided daily."""
+        return self.daily.any_of if self.daily else ()
 
     @cached_property
     def evidence(self) -> tuple[Rule, ...]:
@@ -258,6 +271,7 @@ class Policy:
     def columns(self) -> frozenset[str]:
         """Columns the policy reads."""
         named = {condition.column for rule in self.evidence for condition in rule.when}
+        named |= {condition.column for condition in self.decided_daily}
         return frozenset(named | {self.affordability.inflow_column, self.affordability.seen_column})
 
     def cut_offs(self, segment: str) -> CutOffs:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from limitlens.data.protected import is_protected
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import line_column_names
 from limitlens.limits.policy import ACTIONS, Condition, Disqualifier, Policy, Rule
 
 #: A decision remembers what fired in the bits of one number.
@@ -22,7 +24,8 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     ConfigError
         With file and line: shares out of range; cut-offs that do not rise; limit bands that are empty or off the
         rounding grid; a dwell under a day, a cool-off shorter than it; a rule that can never fire, repeats another
-        or uses its name; gaps and overlaps between buckets of days past due; a protected attribute.
+        or uses its name; gaps and overlaps between buckets of days past due; lines decided daily on a column of the
+        line itself; a protected attribute.
     """
     _check_protected(policy, reader)
     _check_ranges(policy, reader)
@@ -36,6 +39,16 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_delinquency(policy, reader)
     _check_holds(policy, reader)
     _check_second_look(policy, reader)
+    _check_daily(policy, reader)
+
+
+def _check_daily(policy: Policy, reader: Reader) -> None:
+    for place, condition in enumerate(policy.decided_daily):
+        if condition.column in line_column_names(CATALOGUE):
+            raise reader.error(
+                ("daily", "any_of", place),
+                f"{condition.column!r} of [daily] depends on the decisions before; name a column of events alone.",
+            )
 
 
 def _check_second_look(policy: Policy, reader: Reader) -> None:
@@ -205,6 +218,7 @@ def _check_protected(policy: Policy, reader: Reader) -> None:
     tables: dict[str, Sequence[Rule | Disqualifier]] = {"rules": policy.rules, "disqualifiers": policy.disqualifiers}
     for table, rules in tables.items():
         places |= {(table, i, "when", j): c.column for i, rule in enumerate(rules) for j, c in enumerate(rule.when)}
+    places |= {("daily", "any_of", i): c.column for i, c in enumerate(policy.decided_daily)}
     places |= {("affordability", key): getattr(policy.affordability, key) for key in ("inflow_column", "seen_column")}
     for path, name in places.items():
         if is_protected(name):

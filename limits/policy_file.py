@@ -19,6 +19,7 @@ from limitlens.limits.policy import (
     Bucket,
     Condition,
     CutOffs,
+    Daily,
     Disqualifier,
     Holds,
     Opening,
@@ -95,6 +96,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         delinquency=_each(body, "delinquency", _bucket, reader),
         holds=_holds(body, reader) if "holds" in body else None,
         second_look=_second_look(body, reader) if "second_look" in body else None,
+        daily=_daily(body, reader) if "daily" in body else None,
         text=text,
     )
     check_policy(policy, reader)
@@ -118,6 +120,7 @@ def check_columns(policy: Policy, columns: Collection[str], left_out: Collection
         Names the place, the column and the likely one.
     """
     named = [(f"rule {rule.name!r}", condition.column) for rule in policy.evidence for condition in rule.when]
+    named += [("[daily]", condition.column) for condition in policy.decided_daily]
     read = policy.affordability
     named += [("[affordability]", column) for column in (read.inflow_column, read.seen_column)]
     for where, column in named:
@@ -155,6 +158,16 @@ def _second_look(body: Mapping[str, Any], reader: Reader) -> SecondLook:
     days = reader.value(values, ("second_look",), "after_days", int)
     rules = reader.array(values, ("second_look", "soft_rules"))
     return SecondLook(days, tuple(str(rule) for rule in rules))
+
+
+def _daily(body: Mapping[str, Any], reader: Reader) -> Daily:
+    values = reader.table(body["daily"], ("daily",), ["any_of"], ["any_of"])
+    conditions = reader.array(values, ("daily", "any_of"))
+    if not conditions:
+        raise reader.error(
+            ("daily", "any_of"), "any_of of [daily] is empty; give a condition, or leave the section out."
+        )
+    return Daily(tuple(_condition(raw, ("daily", "any_of", place), reader) for place, raw in enumerate(conditions)))
 
 
 def _by_segment(body: Mapping[str, Any], name: str, into: type, reader: Reader) -> dict[str, Any]:

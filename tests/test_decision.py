@@ -173,6 +173,29 @@ def test_the_most_severe_rule_wins_and_all_are_told() -> None:
     assert (found["action"], found["fired_rules"]) == ("freeze", ["look", "stop", "pd_decrease"])
 
 
+TAKEN = {"new_device_and_city_count_7d": 1.0, "draw_share_7d": 0.1, "purchase_count_7d": 0.0, "passed_on_count_7d": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "fired"),
+    [
+        ({}, ["takeover_signs", "takeover_passed_on"]),
+        ({"purchase_count_7d": 1.0}, ["takeover_passed_on"]),  # a traveller buys something
+        ({"passed_on_count_7d": 0.0}, ["takeover_signs"]),
+        ({"purchase_count_7d": 1.0, "passed_on_count_7d": 0.0}, []),
+        ({"draw_share_7d": 0.09}, []),
+        ({"new_device_and_city_count_7d": 0.0}, []),
+    ],
+)
+def test_cash_from_a_new_phone_in_a_new_city_freezes_where_nothing_is_bought_or_it_is_passed_on(
+    seen: dict[str, float], fired: list[str]
+) -> None:
+    table, pd_, state = book_of([{"pd": 0.05, "age": 20}])
+    found = decide(table.assign(**TAKEN | seen), pd_, state, BASE).loc[0]
+    assert found["fired_rules"] == fired
+    assert (found["action"], found["limit_cents"]) == ("freeze" if fired else "keep", state["limit_cents"][0])
+
+
 def test_a_small_expected_avoidable_loss_spares_a_drawn_line() -> None:
     assert decided(BASE, pd=0.5, used=1.0)["action"] == "keep"
 

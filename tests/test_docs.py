@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from limitlens.limits.policy import SECTIONS, Bucket, Condition, CutOffs, Disqualifier, Opening, Policy, Rule
+from limitlens.limits.policy import SECTIONS, Bucket, Condition, CutOffs, Daily, Disqualifier, Opening, Policy, Rule
 from limitlens.pipeline.cli import app
 
 #: Tables of a policy that may stand there more than once.
-PARTS = (Opening, Disqualifier, CutOffs, Rule, Condition, Bucket)
+PARTS = (Opening, Disqualifier, CutOffs, Rule, Condition, Bucket, Daily)
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -28,7 +28,7 @@ reason = "new_device"
 when = [{ column = "balance_cents", above = 1 }]
 
 """
-DRAWN = "at_least = 3 }"
+DRAWN = "at_least = 4 }"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ DRAWN = "at_least = 3 }"
         ("max_limit_cents = 10_000_00", "max_limit_cents = 30_000_00", "above the limit band of its segment, 2000000"),
         ('action = "close"', 'action = "destroy"', "unknown action 'destroy'.*expected one of"),
         ('reason = "new_device"', 'reason = "new_devise"', "unknown reason 'new_devise'.*'new_device'"),
-        (DRAWN, "at_least = 3 }, { column = 'age', below = 3 }", "'age' is one of the protected attributes"),
+        (DRAWN, "at_least = 4 }, { column = 'age', below = 3 }", "'age' is one of the protected attributes"),
         ("at_least = 0.70 }", "at_least = 0.70, at_most = 4 }", "the condition has 2 of"),
         ("new_lines = true", 'new_lines = "yes"', "new_lines in .* is 'yes'; expected bool"),
         ("when = [\n", "when = [ #!\n{ column = 'line_age_days', above = 30 },\n", "'cash_out' can never fire"),

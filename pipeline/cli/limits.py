@@ -63,8 +63,8 @@ def decide(
 ) -> None:
     """Decide limits and attribute every change; default: up to the last month start most sources reach.
 
-    The book is decided at month starts, lines under a week old daily. The first call begins at the last month
-    start but one. The exit code is 7 when nothing is left to decide.
+    The book is decided at month starts; daily, lines under a week old and those that [daily] of the policy names.
+    The first call begins at the last month start but one. The exit code is 7 when nothing is left to decide.
 
     Example: limitlens decide --as-of 2026-07-01
     """

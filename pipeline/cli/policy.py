@@ -110,6 +110,8 @@ def show(
     typer.echo("\nDelinquency: past due")
     for bucket in policy.delinquency:
         typer.echo(f"  {bucket_in_words(bucket)}")
+    if policy.decided_daily:
+        typer.echo(f"\nDecided daily: new lines, and when {conditions_in_words(policy.decided_daily, 'any_of')}")
     for section in SECTIONS:
         typer.echo(f"\n{section}")
         for key, value in asdict(getattr(policy, section)).items():

@@ -48,7 +48,8 @@ def decide(
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
 
-    The calendar is every month start for the whole book and every day for lines under a week old. A call that was
+    The calendar is every month start for the whole book and every day for lines under a week old, and for those that
+    ``[daily]`` of the policy names. A call that was
     killed is made up for by the next one: it decides what is missing, and answers as if it had never been interrupted.
 
     Parameters
@@ -88,7 +89,15 @@ def decide(
         if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
             again = released_lines(workspace, dates[0]) if dates else []
-            steps = plan_steps(dates, ledger.decided_until(), relations, whole_book=as_of is not None, again=again)
+            steps = plan_steps(
+                dates,
+                ledger.decided_until(),
+                relations,
+                whole_book=as_of is not None,
+                features=new.model.features,
+                any_of=new.policy.decided_daily,
+                again=again,
+            )
             if new.policy.second_look or len(paused_lines(unpacked(ledger.last_decisions()), dates[:1])):
                 _decide_by_date(workspace, new, dates, steps, progress)
             elif steps:
@@ -126,11 +135,24 @@ def _decide_by_date(
 
 
 def _until_decided_anyway(dates: list[datetime], steps: Sequence[Step], waiting: pd.Series) -> list[datetime]:
-    """Dates up to the next, but not the first, at which lines that wait now are decided by the calendar."""
+    """Dates up to the next, but not the first, at which the calendar decides a line that waits now.
+
+    One that the calendar decided the day before too does not count: whether it was decided then is certain.
+    """
+    day_before = _planned(steps, dates[0])
     for place, date in enumerate(dates[1:], 1):
-        if any(is_among(step.lines["account_id"], waiting).any() for step in _at(steps, date)):
+        planned = _planned(steps, date)
+        if not waiting[is_among(waiting, planned) & ~is_among(waiting, day_before)].empty:
             return dates[:place]
+        day_before = planned
     return dates
+
+
+def _planned(steps: Sequence[Step], date: datetime) -> pd.Series:
+    """Accounts that the calendar decides at a date."""
+    parts = [step.lines.loc[step.lines["as_of"] == date, "account_id"] for step in _at(steps, date)]
+    found: pd.Series = pd.concat([pd.Series(dtype=str), *parts])
+    return found
 
 
 def _at(steps: Sequence[Step], date: datetime) -> list[Step]:

@@ -16,8 +16,12 @@ from limitlens.data.calendar import (
     midnight,
     reach_of_most,
 )
+from limitlens.data.engine import Relations
 from limitlens.data.errors import InputError, WorkspaceError
+from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import Undecidable, book, lines_at, opened_between, undecidable, with_limit
+from limitlens.limits.policy import Condition
+from limitlens.pipeline.deciding.daily_lines import daily_lines
 
 #: From one month start to the next but one; a calendar that would go on for longer is asked for.
 LONGEST_JUMP = DAY * 62
@@ -84,21 +88,30 @@ def decision_dates(
 def plan_steps(
     dates: Sequence[datetime],
     decided_until: datetime | None,
-    relations: dict[str, str],
+    relations: Relations,
     *,
     whole_book: bool,
+    features: FeatureSet,
+    any_of: Sequence[Condition] = (),
     again: Sequence[str] = (),
 ) -> list[Step]:
-    """Lines of each date that have a limit: the whole book at month starts (or always), else those under a week old.
+    """Lines of each date that have a limit: the whole book at month starts (or always), else those decided daily.
+
+    Daily are those under a week old, and those for which a condition of the policy holds.
 
     Parameters
     ----------
     dates : sequence of datetime
     decided_until : datetime or None
         Lines opened since then are decided at their opening first.
-    relations : mapping with the ``accounts`` relation
+    relations : mapping of source to pyarrow.Table or SQL text
+        ``accounts``, and what the conditions read.
     whole_book : bool
         Decide every line at every date.
+    features : FeatureSet
+        With the columns of the conditions.
+    any_of : sequence of Condition
+        Lines for which one holds at a date, as known then, are decided at it.
     again : sequence of str
         Accounts that are due at the first date whatever the calendar says: what held them is over.
     """
@@ -108,7 +121,8 @@ def plan_steps(
     daily = [date for date in dates if not (whole_book or date.day == 1)]
     opened = opened_between(min(first, dates[0] - _WEEK), dates[-1], relations)
     at_opening = opened[opened["opened_at"] >= first].assign(as_of=lambda rows: rows["opened_at"])
-    due_daily = _young(opened, daily), _at(again, daily[:1] if daily[:1] == dates[:1] else [])
+    released = _at(again, daily[:1] if daily[:1] == dates[:1] else [])
+    due_daily = _young(opened, daily), released, daily_lines(daily, any_of, features, relations)
     points = pd.concat([at_opening, *due_daily], ignore_index=True).drop_duplicates(["account_id", "as_of"])
     lines = with_limit(lines_at(points.assign(known_by=points["as_of"]), relations)).reset_index(drop=True)
     new = lines["as_of"] == lines["opened_at"]
@@ -124,7 +138,7 @@ def plan_steps(
     return found
 
 
-def expect_limits(as_of: datetime, relations: Mapping[str, str]) -> None:
+def expect_limits(as_of: datetime, relations: Relations) -> None:
     """Refuse to decide a book in which no line has a limit.
 
     Raises

@@ -35,7 +35,7 @@ def in_words(key: str, value: Any) -> str:
     ('dpd_days at least 30', 'yes')
     """
     if isinstance(value, list):
-        return (" and " if key == "when" else ", ").join(_element(element) for element in value)
+        return {"when": " and ", "any_of": " or "}.get(key, ", ").join(_element(element) for element in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {in_words(name, inner)}" for name, inner in value.items() if name != "name")
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -75,6 +75,6 @@ def bucket_in_words(bucket: Bucket) -> str:
     return f"{days} days: {bucket.action}"
 
 
-def conditions_in_words(when: Sequence[Condition]) -> str:
-    """All conditions of a rule."""
-    return in_words("when", [{"column": c.column, c.operator: c.value} for c in when])
+def conditions_in_words(when: Sequence[Condition], key: str = "when") -> str:
+    """All conditions of a rule, or those of which any one is enough (``any_of``)."""
+    return in_words(key, [{"column": c.column, c.operator: c.value} for c in when])

@@ -115,12 +115,14 @@ def simulate_policies(
         There is no champion or no line then, or the defaults of that month are not known yet.
     """
     past = past_of(workspace, policies, model_version=model_version, since=since, progress=progress)
-    iteration, steps, tables, bad = past.iteration, past.steps, past.tables, past.bad
-    months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
+    bad = past.bad
     found = []
     for policy in policies:
         progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
-        decided = simulate(replace(iteration, policy=policy), steps, tables, workspace)
+        own = _under(past, policy, workspace)
+        iteration, steps, tables = own.iteration, own.steps, own.tables
+        months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
+        decided = simulate(iteration, steps, tables, workspace)
         outcome = outcome_of(decided, bad)
         told = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
         frontier = []
@@ -130,7 +132,7 @@ def simulate_policies(
             frontier.append((shift, point.good_hit_share, point.bad_caught_share))
             progress(f"cut-offs {shift:+.2f} in log-odds: {point.good_hit:,} good hit, {point.bad_caught:,} bad caught")
         found.append(Simulated(policy.name, policy.digest, outcome, tuple(told), tuple(frontier)))
-    return Simulation(iteration.model_version, past.since, past.until, tuple(found))
+    return Simulation(past.iteration.model_version, past.since, past.until, tuple(found))
 
 
 def past_of(
@@ -155,6 +157,15 @@ def past_of(
     return Past(iteration, since, until, steps, past_tables(workspace, iteration, steps), bad)
 
 
+def _under(past: Past, policy: Policy, workspace: Workspace) -> Past:
+    """The same past on the calendar of another policy, which may name other lines to be decided daily."""
+    iteration = replace(past.iteration, policy=policy)
+    if policy.daily == past.iteration.policy.daily:
+        return replace(past, iteration=iteration)
+    steps = past_steps(workspace, iteration, past.since, past.until)
+    return replace(past, iteration=iteration, steps=steps, tables=past_tables(workspace, iteration, steps))
+
+
 def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -> tuple[datetime, datetime]:
     end = data_end(workspace.events.known_until())
     latest = add_months(month_start(end), -horizon_months)
@@ -177,7 +188,9 @@ def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, unti
     WorkspaceError
         No line stands in the book then.
     """
-    steps = plan_steps(days(since, until), None, workspace.relations(iteration.model.features), whole_book=False)
+    features, any_of = iteration.model.features, iteration.policy.decided_daily
+    relations = workspace.relations(features)
+    steps = plan_steps(days(since, until), None, relations, whole_book=False, features=features, any_of=any_of)
     if not steps:
         raise WorkspaceError(f"no line stands in the book from {format_time(since)} to {format_time(until)}.")
     return steps

@@ -13,6 +13,7 @@ from .override import Override as Override
 from .policy import ACTIONS as ACTIONS
 from .policy import ADVERSE as ADVERSE
 from .policy import Policy as Policy
+from .policy_file import at_once as at_once
 from .policy_file import parse_policy as parse_policy
 from .policy_file import read_policy as read_policy
 from .queue import review_queue as review_queue
@@ -28,6 +29,7 @@ __all__ = [
     "Override",
     "Policy",
     "Recourse",
+    "at_once",
     "attribute",
     "but_for",
     "decide",

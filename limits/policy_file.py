@@ -70,7 +70,17 @@ def parse_policy(text: str, source: str = "policy") -> Policy:
 
 
 def at_once(policy: Policy) -> Policy:
-    """The same policy without a second look: what PD asks for is done on the day it is asked for."""
+    """The same policy without a second look: what PD asks for is done on the day it is asked for.
+
+    Parameters
+    ----------
+    policy : Policy
+
+    Returns
+    -------
+    Policy
+        With the text of the file but for its section ``[second_look]``.
+    """
     return parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name) if policy.second_look else policy
 
 

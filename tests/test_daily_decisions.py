@@ -16,7 +16,7 @@ from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import unpacked
 from limitlens.pipeline import decide, promote, train
 from limitlens.pipeline.deciding.plan import Step
@@ -47,7 +47,7 @@ any_of = [{ column = "new_device_and_city_count_7d", at_least = 1 }, { column = 
 
 def watchful() -> Policy:
     """The shipped policy with lower cut-offs, a second look, and lines in arrears or signed in anew daily."""
-    text = default_policy().text.replace("[holds]", SECTIONS, 1)
+    text = at_once(default_policy()).text.replace("[holds]", SECTIONS, 1)
     for old, new in (
         ("freeze_above_pd = 0.300", "freeze_above_pd = 0.240"),
         ("close_above_pd = 0.450", "close_above_pd = 0.350"),

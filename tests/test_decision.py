@@ -14,13 +14,14 @@ from limitlens.data.toml_reader import Reader
 from limitlens.limits.decision import CHUNK_ROWS, decide, holds, inactive_rules
 from limitlens.limits.policy import ADVERSE, Condition, Policy, Rule
 from limitlens.limits.policy_checks import check_policy
+from limitlens.limits.policy_file import at_once
 from limitlens.limits.second_look import carried_out, settled, without_pause
 from limitlens.limits.state import next_state, pack_state, state_before, unpack_state
 from limitlens.pipeline.workspace import default_policy
 from tests.decision_oracle import decide_one
 from tests.strategies import LINES, Row, as_ofs, book_of, cases, policies
 
-BASE = default_policy()
+BASE = at_once(default_policy())
 Case = tuple[list[Row], Policy]
 FLAGGED = (Condition("flag", "at_least", 1.0),)
 

@@ -31,7 +31,7 @@ from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.levers import all_paid
 from limitlens.limits.override import overridden
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import NEVER_DAYS, unpacked
 from limitlens.pipeline import check, report, why
 from limitlens.pipeline.answers.why_text import render
@@ -84,7 +84,7 @@ def make_books(folder: Path) -> None:
     base = Workspace(folder / "base")
     check_events(folder / "before", base.events)
     small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
-    train(base, small, default_policy(), developer="developer")
+    train(base, small, at_once(default_policy()), developer="developer")
     promote(base, None, NOW, override=ANYWAY)
     for as_of in (BEFORE, FIRST):
         decide(base, as_of=as_of)
@@ -213,7 +213,7 @@ def test_nothing_moves_a_line_under_a_hold(wanted: str, can_draw: bool) -> None:
          "line_age_days": [400], "days_since_change": [400], "days_since_adverse": [400],
          "days_since_pause": [NEVER_DAYS]}
     )  # fmt: skip
-    row = decide_lines(table, np.array([pds.get(wanted, 0.05)]), state, default_policy()).iloc[0]
+    row = decide_lines(table, np.array([pds.get(wanted, 0.05)]), state, at_once(default_policy())).iloc[0]
     assert (row["action"], row["limit_cents"], row["can_draw"]) == ("hold", 1000_00, can_draw)
 
 
@@ -662,7 +662,7 @@ def test_a_line_that_was_closed_for_good_since_is_left_alone(repaired: Workspace
     found = harmed(repaired, 1)
     open_still = set(found.loc[found["action"] != "close", "account_id"])
     check_events(books / "after", repaired.events, decided_until=SECOND)
-    always = default_policy().text + (
+    always = at_once(default_policy()).text + (
         '\n[[rules]]\nname = "everybody"\naction = "close"\nreason = "transfers_out"\nnew_lines = true\n'
         'when = [{ column = "line_age_days", at_least = 0 }]\n'
     )

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 
 from limitlens.limits.outcome import outcome_of
 from limitlens.limits.policy import SecondLook, shifted
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.release import mend as room
 from limitlens.pipeline.release.mend import SHIFTS, at_equal_bads, bootstrap, candidates, mend
 from limitlens.pipeline.release.simulate_policy import Past, past_of, simulate
 from limitlens.pipeline.workspace import Workspace, default_policy
 
-BASE = default_policy()
+BASE = at_once(default_policy())
 
 
 def test_each_candidate_is_the_policy_in_force_with_what_its_name_says() -> None:

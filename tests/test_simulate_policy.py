@@ -19,6 +19,7 @@ from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.outcome import judged_lines, outcome_of
 from limitlens.limits.policy import shifted
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.plan import Step
 from limitlens.pipeline.deciding.point_in_time import Tables
@@ -35,7 +36,7 @@ def quiet(_: str) -> None:
 
 
 def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace) -> None:
-    """Up to the release in the middle of the last month, from the first decision on."""
+    """Up to the release in the middle of the last month but one, from the first decision on."""
     runs = small_workspace.ledger.runs()
     first = [run for run in runs if (run.model_version, run.policy_digest) == ("1", runs[0].policy_digest)]
     iteration = small_workspace.iteration("1", runs[0].policy_digest)
@@ -53,7 +54,7 @@ def test_a_policy_is_simulated_alike_whatever_stands_beside_it(
     small_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one with stricter cut-offs hits and catches at least as many, the sweep at its own place agreeing."""
-    base, strict = default_policy(), shifted(default_policy(), -1.0)
+    base, strict = at_once(default_policy()), shifted(at_once(default_policy()), -1.0)
     path, picture = tmp_path / "policy.toml", tmp_path / "frontier.svg"
     path.write_text(base.text, encoding="utf-8")
     arguments = ["simulate-policy", str(path), "--workspace", str(small_workspace.root), "--json"]
@@ -93,14 +94,18 @@ def test_a_policy_is_simulated_alike_whatever_stands_beside_it(
 
 def test_defaults_that_are_not_known_yet_are_refused_with_the_month_to_choose(small_workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError, match=r"choose --from 2026-01-01 or earlier"):
-        simulate_policies(small_workspace, [default_policy()], since=datetime(2026, 3, 1, tzinfo=UTC), progress=quiet)
+        simulate_policies(
+            small_workspace, [at_once(default_policy())], since=datetime(2026, 3, 1, tzinfo=UTC), progress=quiet
+        )
     with pytest.raises(WorkspaceError, match="no month start"):
-        simulate_policies(small_workspace, [default_policy()], since=datetime(2026, 1, 2, tzinfo=UTC), progress=quiet)
+        simulate_policies(
+            small_workspace, [at_once(default_policy())], since=datetime(2026, 1, 2, tzinfo=UTC), progress=quiet
+        )
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3))
 def test_cut_offs_move_in_log_odds(first: float, second: float) -> None:
-    policy = default_policy()
+    policy = at_once(default_policy())
     there = shifted(shifted(policy, first), second)
     for segment, cuts in policy.segments.items():
         moved = there.segments[segment]

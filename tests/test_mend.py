@@ -37,9 +37,14 @@ def test_each_candidate_is_the_policy_in_force_with_what_its_name_says() -> None
     assert all(parse_policy(policy.text).digest == policy.digest for policy in found.values())
 
 
-def test_a_policy_that_looks_twice_is_not_told_to() -> None:
-    looks = parse_policy(BASE.text + "\n[second_look]\nafter_days = 5\nsoft_rules = []\n")
-    assert not any("second look" in name for name in candidates(looks, ["salaried"]))
+def test_a_policy_that_looks_twice_is_tried_after_other_days_and_without() -> None:
+    shipped = default_policy()
+    found = {name: one for name, one in candidates(shipped, ["salaried"]).items() if "second look" in name}
+    assert shipped.second_look is not None
+    assert set(found) == {"second look after 2 days", "second look after 5 days", "no second look"}
+    soft = shipped.second_look.soft_rules
+    assert found["second look after 5 days"].second_look == SecondLook(5, soft)
+    assert found["no second look"].digest == at_once(shipped).digest
 
 
 def lines(seed: int, count: int, *, spare: float) -> list[pd.DataFrame]:

@@ -6,13 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from limitlens.limits.policy import Policy
-from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.release.compare import compare
 from limitlens.pipeline.release.policy_diff import diff_policies
 from limitlens.pipeline.workspace import Workspace, default_policy
 
-OLD = default_policy()
+OLD = at_once(default_policy())
 NEW = OLD.text.replace("review_above_pd = 0.100", "review_above_pd = 0.080")
 runner = CliRunner()
 

@@ -1,7 +1,10 @@
 """The past under another policy: equal to the ledger under its own, and counted as by hand."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -20,6 +23,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.outcome import judged_lines, outcome_of
 from limitlens.limits.policy import shifted
 from limitlens.limits.policy_file import at_once
+from limitlens.pipeline import decide
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.plan import Step
 from limitlens.pipeline.deciding.point_in_time import Tables
@@ -35,15 +39,25 @@ def quiet(_: str) -> None:
     """Progress nobody reads."""
 
 
-def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace) -> None:
-    """Up to the release in the middle of the last month but one, from the first decision on."""
-    runs = small_workspace.ledger.runs()
-    first = [run for run in runs if (run.model_version, run.policy_digest) == ("1", runs[0].policy_digest)]
-    iteration = small_workspace.iteration("1", runs[0].policy_digest)
-    steps = past_steps(small_workspace, iteration, first[0].as_of, first[-1].as_of)
-    found = simulate(iteration, steps, past_tables(small_workspace, iteration, steps), small_workspace)
-    ids = ", ".join(f"'{run.run_id}'" for run in first)
-    recorded = small_workspace.ledger.query(f"SELECT * FROM decisions WHERE run_id IN ({ids})")
+def undecided(space: Workspace, root: Path) -> Workspace:
+    """A copy of a workspace in which nothing was decided."""
+    shutil.copytree(space.root, root, ignore=shutil.ignore_patterns("decisions", "attributions"))
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as connection, connection:
+        for table in ("runs", "revisions"):
+            connection.execute(f"DELETE FROM {table}")
+    return Workspace(root)
+
+
+def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace, tmp_path: Path) -> None:
+    """From one month start past the next, states carried on."""
+    space = undecided(small_workspace, tmp_path / "work")
+    first, last = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 3, tzinfo=UTC)
+    decide(space, as_of=first, model_version="1")
+    decide(space, until=last, model_version="1")
+    iteration = space.iteration("1", space.ledger.runs()[0].policy_digest)
+    steps = past_steps(space, iteration, first, last)
+    found = simulate(iteration, steps, past_tables(space, iteration, steps), space)
+    recorded = space.ledger.query("SELECT * FROM decisions")
     assert len(recorded) > 3_000
     assert (recorded["action"] != "keep").sum() > 50
     in_order = [frame[COMPARED].sort_values(["account_id", "as_of"], ignore_index=True) for frame in (recorded, found)]

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from limitlens.data.protected import is_protected
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader
-from limitlens.features.catalogue import CATALOGUE
-from limitlens.features.line import line_column_names
 from limitlens.limits.policy import ACTIONS, Condition, Disqualifier, Policy, Rule
 
 #: A decision remembers what fired in the bits of one number.
@@ -43,6 +41,11 @@ def check_policy(policy: Policy, reader: Reader) -> None:
 
 
 def _check_daily(policy: Policy, reader: Reader) -> None:
+    if not policy.decided_daily:
+        return
+    from limitlens.features.catalogue import CATALOGUE  # noqa: PLC0415 - pandas; few policies need it
+    from limitlens.features.line import line_column_names  # noqa: PLC0415
+
     for place, condition in enumerate(policy.decided_daily):
         if condition.column in line_column_names(CATALOGUE):
             raise reader.error(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.check import check_events
 from limitlens.data.errors import InputError, WorkspaceError
+from limitlens.limits.policy_file import at_once
 from limitlens.pipeline.answers.report import read_decisions
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_pd import pd_lines, why_pd
@@ -70,7 +71,7 @@ def trained_on(folder: Path) -> tuple[Workspace, Trained]:
     workspace = Workspace(folder / "work")
     check_events(folder / "in", workspace.events)
     small = replace(default_settings(), n_estimators=20, folds=2)
-    trained = train(workspace, small, default_policy(), developer="developer", progress=quiet)
+    trained = train(workspace, small, at_once(default_policy()), developer="developer", progress=quiet)
     promote(workspace, None, KNOWN, progress=quiet)
     return workspace, trained
 
@@ -169,7 +170,7 @@ def test_another_version_is_promoted_where_no_limit_can_move(loans: tuple[Worksp
     shutil.copytree(loans[0].root, tmp_path / "work")
     workspace = Workspace(tmp_path / "work")
     few = replace(default_settings(), n_estimators=21, folds=2)
-    train(workspace, few, default_policy(), developer="developer", progress=quiet)
+    train(workspace, few, at_once(default_policy()), developer="developer", progress=quiet)
     assert promote(workspace, "reviewer", KNOWN, progress=quiet) == ("2", "review")
 
 

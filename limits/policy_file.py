@@ -80,8 +80,20 @@ def at_once(policy: Policy) -> Policy:
     -------
     Policy
         With the text of the file but for its section ``[second_look]``.
+
+    Raises
+    ------
+    ConfigError
+        The section has no line ``[second_look]`` of its own, so that it cannot be taken out of the text.
     """
-    return parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name) if policy.second_look else policy
+    if policy.second_look is None:
+        return policy
+    found = parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name)
+    if found.second_look:
+        raise ConfigError(
+            f"policy {policy.name!r}: write its second look as a section [second_look] in lines of its own."
+        )
+    return found
 
 
 def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Policy:

@@ -24,7 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.world import simulate
+from limitlens.data.world.settings import WorldSettings
 from limitlens.limits.ledger import Ledger
+from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
@@ -214,6 +217,21 @@ def make_small_demo(folder: Path) -> None:
         patched.setattr(demo, "default_settings", lambda: small)
         patched.setattr(demo, "default_policy", lambda: at_once(default_policy()))
         make_demo(folder)
+
+
+def make_daily_book(folder: Path, policy: Policy, first: datetime, last: datetime, *, world: WorldSettings) -> None:
+    """A book of 500 lines that lasts twelve months: trained in ``base``, and in ``decided`` then decided day by day."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    simulate(folder / "world", accounts=500, months=12, seed=5, world=world, futures=0, start=start)
+    base = Workspace(folder / "base")
+    check_events(folder / "world", base.events)
+    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
+    train(base, small, policy, developer="developer", until=first)
+    promote(base, None, first, override=Override("head of credit risk", "a small book"))
+    shutil.copytree(base.root, folder / "decided")
+    space = Workspace(folder / "decided")
+    decide(space, as_of=first)
+    decide(space, until=last)
 
 
 @pytest.fixture(scope="session")

@@ -10,23 +10,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from limitlens.data.check import check_events
-from limitlens.data.world import named_world, simulate
+from limitlens.data.world import named_world
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import unpacked
-from limitlens.pipeline import decide, promote, train
+from limitlens.pipeline import decide
 from limitlens.pipeline.deciding.plan import Step
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.release import simulate_policy as simulate_room
-from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.release.simulate_policy import past_steps, past_tables, simulate_policies
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
-from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce
+from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.conftest import MadeOnce, make_daily_book
 
 pytestmark = pytest.mark.slow
 
@@ -58,17 +56,7 @@ def watchful() -> Policy:
 
 def make_book(folder: Path) -> None:
     """A small book, trained, and decided day by day for twelve days."""
-    start, world = datetime(2025, 1, 1, tzinfo=UTC), named_world("honest")
-    simulate(folder / "world", accounts=500, months=12, seed=5, world=world, futures=0, start=start)
-    base = Workspace(folder / "base")
-    check_events(folder / "world", base.events)
-    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
-    train(base, small, watchful(), developer="developer", until=FIRST)
-    promote(base, None, FIRST, override=Override("head of credit risk", "a small book"))
-    shutil.copytree(base.root, folder / "decided")
-    space = Workspace(folder / "decided")
-    decide(space, as_of=FIRST)
-    decide(space, until=LAST)
+    make_daily_book(folder, watchful(), FIRST, LAST, world=named_world("honest"))
 
 
 @pytest.fixture(scope="module")

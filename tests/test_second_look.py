@@ -1,7 +1,9 @@
 """Second look: what is adverse on soft evidence pauses, is looked at again on its day, and a lift leaves no trace."""
 
+import hashlib
+import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,22 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from limitlens.data.check import check_events
 from limitlens.data.errors import ConfigError
-from limitlens.data.world import simulate
+from limitlens.data.world import default_world
 from limitlens.limits.override import overridden
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, unpacked
-from limitlens.pipeline import decide, override, promote, train, why
+from limitlens.pipeline import decide, override, why
 from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.replay import replay
-from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
-from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce
+from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.conftest import MadeOnce, make_daily_book
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,6 @@ FIRST = datetime(2025, 10, 1, tzinfo=UTC)
 LAST = FIRST + timedelta(days=12)
 DAYS = 5
 SECTION = f"[second_look]\nafter_days = {DAYS}\nsoft_rules = []\n\n[holds]"
-ANYWAY = Override("head of credit risk", "a small book")
 
 
 def looks_twice(text: str = SECTION) -> Policy:
@@ -52,16 +51,7 @@ def looks_twice(text: str = SECTION) -> Policy:
 
 def make_book(folder: Path) -> None:
     """A small book, trained, and decided day by day for twelve days."""
-    simulate(folder / "world", accounts=500, months=12, seed=5, futures=0, start=datetime(2025, 1, 1, tzinfo=UTC))
-    base = Workspace(folder / "base")
-    check_events(folder / "world", base.events)
-    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=20, folds=2, min_data_in_leaf=10)
-    train(base, small, looks_twice(), developer="developer", until=FIRST)
-    promote(base, None, FIRST, override=ANYWAY)
-    shutil.copytree(base.root, folder / "decided")
-    space = Workspace(folder / "decided")
-    decide(space, as_of=FIRST)
-    decide(space, until=LAST)
+    make_daily_book(folder, looks_twice(), FIRST, LAST, world=default_world())
 
 
 @pytest.fixture(scope="module")
@@ -211,12 +201,12 @@ def test_a_pause_that_a_person_ended_is_counted_as_judged(books: Path, tmp_path:
     space = Workspace(tmp_path / "work")
     decide(space, as_of=FIRST)
     before = pauses(space.ledger)
-    account = decisions.loc[decisions["action"] == "pause", "account_id"].iloc[0]
-    override(space, account, at=FIRST + timedelta(hours=3), action="unfreeze", actor="Chen Wei", reason="spoke to her")
-    decide(space, as_of=FIRST + timedelta(days=1))
+    accounts = decisions.loc[decisions["action"] == "pause", "account_id"]
+    for account, action in zip(accounts, ("unfreeze", "close", "keep"), strict=False):
+        override(space, account, at=FIRST + timedelta(hours=3), action=action, actor="Chen Wei", reason="spoke to her")
     after = pauses(space.ledger)
     assert (before.judged, before.waiting) == (0, before.all)
-    assert after.judged == 1
+    assert (after.judged, after.waiting) == (2, before.all - 2)
 
 
 def test_why_tells_the_customer_until_when(books: Path, decisions: pd.DataFrame) -> None:
@@ -264,4 +254,14 @@ def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str)
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
     shipped, plain = default_policy(), at_once(default_policy())
-    assert replace(shipped, second_look=None).digest == plain.digest != shipped.digest
+    later = ("text", "second_look", "daily")  # and no limit of the holdout: the values there were before these sections
+    values = {name: value for name, value in asdict(plain).items() if name not in later}
+    del values["holdout"]["max_limit_cents"]
+    assert plain.digest == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != shipped.digest
+
+
+def test_a_second_look_that_is_no_section_of_its_own_is_not_taken_out_in_silence() -> None:
+    plain = at_once(default_policy()).text
+    inline = parse_policy(f"second_look = {{ after_days = 5, soft_rules = [] }}\n{plain}")
+    with pytest.raises(ConfigError, match="in lines of its own"):
+        at_once(inline)

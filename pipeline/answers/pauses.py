@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import ADVERSE
 
-#: Each pause with the decision that ended it, and whether the line was decided since without being paused.
+#: Each pause with the decision that ended it, and whether a person ordered something for the line since but to keep it.
 _ENDS = f"""
 SELECT pause.as_of, COALESCE(pause.necessary_data, FALSE) AS of_data, ended.action, ended.as_of AS ended_at,
     EXISTS (
-        FROM decisions AS later WHERE later.account_id = pause.account_id AND later.as_of > pause.as_of
-        AND later.state.paused_at IS DISTINCT FROM pause.as_of
+        FROM overrides WHERE overrides.account_id = pause.account_id AND overrides.at >= pause.as_of
+        AND overrides.action <> 'keep'
     ) AS judged
 FROM current AS pause LEFT JOIN decisions AS ended ON ended.account_id = pause.account_id
     AND ended.state.paused_at = pause.as_of AND ended.action IN {("unfreeze", *sorted(ADVERSE))}

@@ -48,9 +48,9 @@ def decide(
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
 
-    The calendar is every month start for the whole book and every day for lines under a week old, and for those that
-    ``[daily]`` of the policy names. A call that was
-    killed is made up for by the next one: it decides what is missing, and answers as if it had never been interrupted.
+    The calendar is every month start for the whole book and every day for lines under a week old, for paused ones, and
+    for those that ``[daily]`` of the policy names. A call that was killed is made up for by the next one: it decides
+    what is missing, and answers as if it had never been interrupted.
 
     Parameters
     ----------

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.real_data import out_of_fold, without_events
+from limitlens.data.arrays import BoolArray
 from limitlens.data.protected import is_protected
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.second_look import carried_out, settled
 from limitlens.models.validation import measure, paired_auc_gain
+from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table
 from limitlens.pipeline.workspace import Workspace, default_settings
 from tests.conftest import MadeOnce, decided_workspace
@@ -45,8 +49,20 @@ def test_shares_sum_to_the_change_for_every_real_account(real_workspace: Workspa
     split = current["phi_behaviour"].notna()
     assert (change[split] != 0).sum() > 500
     assert (current.loc[split, [f"phi_{p}" for p in PLAYERS]].sum(axis=1) == 120 * change[split]).all()
-    decided_before = current.duplicated("account_id", keep="first")
-    assert split[decided_before].all()
+    keys = ["account_id", "as_of"]
+    decided = recorded_decisions(real_workspace).sort_values(keys, ignore_index=True)
+    assert (split[current.sort_values(keys).index].to_numpy() == has_a_split(decided)).all()
+
+
+def has_a_split(decided: pd.DataFrame) -> BoolArray:
+    """Every decision but an account's first, and but the end of a pause with nothing before it that stood.
+
+    Decisions sorted by account and time.
+    """
+    stands = pd.Series(settled(decided)).astype(int)
+    stood_before = stands.groupby(decided["account_id"]).cumsum() > stands
+    found: BoolArray = (decided["account_id"].duplicated() & (stood_before | ~carried_out(decided))).to_numpy(bool)
+    return found
 
 
 def test_no_protected_attribute_is_a_feature(real_workspace: Workspace) -> None:

@@ -8,15 +8,13 @@ limit.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.calendar import DAY, add_months, data_end, days, format_time, month_start
+from limitlens.data.calendar import add_months, data_end, days, format_time, month_start
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import is_among
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import book
 from limitlens.limits.complaints import Complaint, complaints
@@ -26,7 +24,7 @@ from limitlens.limits.outcome import Outcome, outcome_of
 from limitlens.limits.policy import Policy, shifted
 from limitlens.limits.state import unpacked
 from limitlens.models.labels import computed_labels, delivered_labels
-from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
+from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
 from limitlens.pipeline.deciding.plan import Step, plan_steps
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
@@ -198,14 +196,18 @@ def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, unti
 
 def past_tables(workspace: Workspace, iteration: Iteration, steps: Sequence[Step]) -> Tables:
     """Feature rows of every step, as known then."""
-    points = pd.concat([step.lines[["account_id", "as_of"]] for step in steps]).drop_duplicates(ignore_index=True)
+    return _tables_of(pd.concat([step.lines for step in steps]), workspace, iteration)
+
+
+def _tables_of(lines: pd.DataFrame, workspace: Workspace, iteration: Iteration) -> Tables:
+    points = lines[["account_id", "as_of"]].drop_duplicates(ignore_index=True)
     return tables_at(points.assign(known_by=points["as_of"]), {iteration.model.features}, workspace)
 
 
 def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, workspace: Workspace) -> pd.DataFrame:
     """Every decision of the steps, each from the state that the ones before it left; no person orders anything.
 
-    A policy with a second look also decides paused lines daily.
+    Paused lines are decided daily.
 
     Parameters
     ----------
@@ -221,30 +223,20 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, worksp
     DataFrame
         As :func:`limitlens.pipeline.deciding.decide_batch.decide_step` gives it, with ``dpd_days``.
     """
-    look, digest = iteration.policy.second_look, iteration.model.features.digest
-    latest, looks, end = unpacked(DECISIONS.empty_table()), tables[digest].iloc[:0], steps[-1].date
-    decided = []
-    by_date = {date: list(group) for date, group in groupby(steps, lambda step: step.date)}
-    for date in days(steps[0].date, end) if look else by_date:
-        for step in by_date.get(date, []):
-            decided.append(_decided(step.lines, latest, iteration, tables))
-            latest = latest_after(latest, decided[-1])
-        due = due_for_second_look(latest, by_date.get(date, []), date)
-        if look and len(due):
-            if not is_among(due["account_id"], looks.loc[looks["as_of"] == date, "account_id"]).all():
-                ahead = paused_lines(latest, days(date, min(date + DAY * look.after_days, end)))
-                looks = past_tables(workspace, iteration, [Step(date, ahead)])[digest]
-            decided.append(_decided(due, latest, iteration, {digest: looks}))
-            latest = latest_after(latest, decided[-1])
-    return pd.concat(decided, ignore_index=True)
-
-
-def _decided(lines: pd.DataFrame, latest: pd.DataFrame, iteration: Iteration, tables: Tables) -> pd.DataFrame:
-    """Decide some lines, with the days past due beside them."""
+    digest = iteration.model.features.digest
     nobody = pd.DataFrame({"account_id": [], "at": pd.DatetimeIndex([], tz="UTC"), "id": []})
-    decided = decide_step(lines, latest, nobody, iteration, tables)
+
+    def known_of(lines: pd.DataFrame, _: pd.DataFrame) -> Known:
+        known = Known(tables)
+        more = lines[~known.of(lines, iteration)]
+        return known.joined(Known(_tables_of(more, workspace, iteration))) if len(more) else known
+
+    planned = pd.concat([step.lines.assign(date=step.date) for step in steps], ignore_index=True)
+    latest, dates = unpacked(DECISIONS.empty_table()), days(steps[0].date, steps[-1].date)
+    decided, known = decide_lines(planned, latest, nobody, iteration, known_of, dates=dates)
+    decided = decided.sort_values(["date", "as_of", "account_id"], ignore_index=True)
     at = decided["as_of"]
-    rows = rows_at(tables[iteration.model.features.digest], decided["account_id"], at, at)
+    rows = rows_at(known.tables[digest], decided["account_id"], at, at)
     return decided.assign(dpd_days=rows.get("dpd_days", 0))
 
 

@@ -36,8 +36,9 @@ SINCE, UNTIL = add_months(START, TRAINED), add_months(START, MONTHS)
 
 def policies(days: Sequence[int]) -> dict[str, Policy]:
     """The shipped policy at each cut-off, and with each second look."""
-    base = at_once(default_policy())
-    looks = {f"second look after {n} days": replace(base, second_look=SecondLook(n)) for n in days}
+    base, shipped = at_once(default_policy()), default_policy().second_look
+    soft = shipped.soft_rules if shipped else ()
+    looks = {f"second look after {n} days": replace(base, second_look=SecondLook(n, soft)) for n in days}
     return {f"cut-offs {shift:+.2f}": shifted(base, shift) if shift else base for shift in SHIFTS} | looks
 
 

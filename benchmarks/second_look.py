@@ -58,7 +58,7 @@ def lines_of(seed: int, accounts: int, days: Sequence[int]) -> dict[str, pd.Data
         space, past = honest_past(Path(name), seed, accounts)
         found = {}
         for what, policy in policies(days).items():
-            decided = simulate_past(replace(past.iteration, policy=policy), past.steps, past.tables, space)
+            decided = simulate_past(replace(past.iteration, policy=policy), past.planned, past.tables, space)
             lines = judged_lines(decided, past.bad)
             good, gone = lines[~lines["bad"]], lines[lines["bad"]]
             found[what] = lines.assign(world=seed)

@@ -43,7 +43,7 @@ def flagged_lines(seed: int, accounts: int) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as name:
         space, past = honest_past(Path(name), seed, accounts)
         policy = at_once(default_policy())
-        decided = simulate_past(replace(past.iteration, policy=policy), past.steps, past.tables, space)
+        decided = simulate_past(replace(past.iteration, policy=policy), past.planned, past.tables, space)
         decided = decided[decided["action"].isin(FLAGGED)].sort_values(["as_of", "account_id"])
         first = decided.drop_duplicates("account_id").reset_index(drop=True)
         first = first[first["account_id"].isin(past.bad.index)].reset_index(drop=True)

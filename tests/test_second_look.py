@@ -21,7 +21,7 @@ from limitlens.pipeline import decide, override, reconcile, why
 from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.replay import replay
-from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
+from limitlens.pipeline.release.simulate_policy import past_lines, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce, make_daily_book
@@ -190,8 +190,8 @@ def test_the_past_simulated_with_a_second_look_is_the_ledger(books: Path, decisi
     space = Workspace(books / "decided")
     run = space.ledger.runs()[0]
     iteration = space.iteration(run.model_version, run.policy_digest)
-    steps = past_steps(space, iteration, FIRST, LAST)
-    found = simulated(iteration, steps, past_tables(space, iteration, steps), space)
+    planned = past_lines(space, iteration, FIRST, LAST)
+    found = simulated(iteration, planned, past_tables(space, iteration, planned), space)
     same = ["account_id", "as_of", "action", "limit_cents", "can_draw", "pd"]
     found = found.sort_values(["account_id", "as_of"], ignore_index=True)
     pd.testing.assert_frame_equal(found[same], decisions[same], check_dtype=False)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.calendar import format_time
+from limitlens.data.engine import Relations
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.lock import exclusive
@@ -25,7 +26,7 @@ from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
-from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
+from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
     Tables,
     change_moments,
@@ -44,14 +45,6 @@ _EXPLAINED = FLAGGED | {"review"}
 
 #: Run of decisions that are made and not recorded yet.
 _NOT_YET = ""
-
-_NOTHING_DUE = pd.DataFrame(
-    {
-        "account_id": pd.Series(dtype=str),
-        **{name: pd.Series(dtype="datetime64[us, UTC]") for name in ("as_of", "opened_at", "date")},
-        "limit_cents": pd.Series(dtype="int64"),
-    }
-)
 
 
 def decide(
@@ -105,19 +98,25 @@ def decide(
         relations = workspace.relations(new.model.features)
         if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
-            again = released_lines(workspace, dates[0]) if dates else []
-            steps = plan_steps(
-                dates,
-                ledger.decided_until(),
-                relations,
-                whole_book=as_of is not None,
-                features=new.model.features,
-                any_of=new.policy.decided_daily,
-                again=again,
-            )
-            for chunk in _until_the_whole_book(dates):
-                _decide_dates(workspace, new, chunk, [step for step in steps if step.date in chunk], progress)
+            if dates:
+                planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
+                for chunk in _until_the_whole_book(dates):
+                    _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
         return record_decisions(workspace, new)
+
+
+def _plan(
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], relations: Relations, *, whole_book: bool
+) -> pd.DataFrame:
+    return plan_lines(
+        dates,
+        workspace.ledger.decided_until(),
+        relations,
+        whole_book=whole_book,
+        features=new.model.features,
+        any_of=new.policy.decided_daily,
+        again=released_lines(workspace, dates[0]),
+    )
 
 
 def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
@@ -131,7 +130,7 @@ def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
 
 
 def _decide_dates(
-    workspace: Workspace, new: Iteration, dates: Sequence[datetime], steps: Sequence[Step], progress: Progress
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
 ) -> None:
     """Decide, split and record some dates."""
     latest = unpacked(workspace.ledger.last_decisions())
@@ -145,7 +144,6 @@ def _decide_dates(
         progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
         return Known(tables_at(moments, sets, workspace), held)
 
-    planned = pd.concat([_NOTHING_DUE, *(step.lines.assign(date=step.date) for step in steps)], ignore_index=True)
     decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
     decided = decided.assign(reasons=_reasons(new, known.tables, decided), run_id=_NOT_YET)
     previous, changes = split_against(before, decided)

@@ -13,13 +13,11 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.spared import spared
 from limitlens.limits.state import next_state, state_before
 from limitlens.pipeline.deciding.held_lines import HeldLines, with_holds
+from limitlens.pipeline.deciding.plan import PLANNED
 from limitlens.pipeline.deciding.point_in_time import Tables, is_missing, joined, rows_at
 from limitlens.pipeline.deciding.states_before import states_before
 
 _KEYS = ["account_id", "as_of"]
-
-#: A line to be decided at a time, and the date of its run.
-_LINE = [*_KEYS, "opened_at", "limit_cents", "date"]
 
 
 def decide_step(
@@ -99,8 +97,8 @@ def decide_lines(
 
     Parameters
     ----------
-    planned : DataFrame with ``account_id, as_of, opened_at, limit_cents, date``
-        ``date`` is that of the run.
+    planned : DataFrame
+        As :func:`limitlens.pipeline.deciding.plan.plan_lines` gives it.
     latest : DataFrame
         Last decision of each account so far, with its state as ``state.*``.
     overrides : DataFrame
@@ -172,7 +170,7 @@ def _next_looks(waiting: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFram
     place = moments.searchsorted(waiting["decided_at"], side="right")
     looks = waiting[place < len(moments)]
     at = moments[place[place < len(moments)]]
-    return looks.assign(as_of=at, date=at)[_LINE]
+    return looks.assign(as_of=at, date=at)[list(PLANNED)]
 
 
 def _looks_ahead(waiting: pd.DataFrame, policy: Policy, dates: Sequence[datetime]) -> pd.DataFrame:
@@ -182,7 +180,7 @@ def _looks_ahead(waiting: pd.DataFrame, policy: Policy, dates: Sequence[datetime
     pause = pd.Timedelta(days=max(policy.second_look.after_days if policy.second_look else 0, 1))
     over = looks["paused_at"] + pause
     last = over.where(over > looks["decided_at"], looks["decided_at"] + pause) + pd.Timedelta(days=1)
-    return looks.loc[(looks["as_of"] > looks["decided_at"]) & (looks["as_of"] < last), _LINE]
+    return looks.loc[(looks["as_of"] > looks["decided_at"]) & (looks["as_of"] < last), list(PLANNED)]
 
 
 def latest_after(latest: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:

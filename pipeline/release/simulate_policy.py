@@ -25,7 +25,7 @@ from limitlens.limits.policy import Policy, shifted
 from limitlens.limits.state import unpacked
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
-from limitlens.pipeline.deciding.plan import Step, plan_steps
+from limitlens.pipeline.deciding.plan import plan_lines
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
@@ -72,12 +72,15 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Past:
-    """What was known at every step of a period, and who of its first book went bad in it, by account id."""
+    """What was known at every decision of a period, and who of its first book went bad in it, by account id.
+
+    ``planned``: the decisions, as :func:`limitlens.pipeline.deciding.plan.plan_lines` gives them.
+    """
 
     iteration: Iteration
     since: datetime
     until: datetime
-    steps: Sequence[Step]
+    planned: pd.DataFrame
     tables: Tables
     bad: pd.Series
 
@@ -118,9 +121,9 @@ def simulate_policies(
     for policy in policies:
         progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
         own = _under(past, policy, workspace)
-        iteration, steps, tables = own.iteration, own.steps, own.tables
-        months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
-        decided = simulate(iteration, steps, tables, workspace)
+        iteration, planned, tables = own.iteration, own.planned, own.tables
+        months = planned[(planned["date"].dt.day == 1) & (planned["as_of"] == planned["date"])]
+        decided = simulate(iteration, planned, tables, workspace)
         outcome = outcome_of(decided, bad)
         told = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
         frontier = []
@@ -149,10 +152,10 @@ def past_of(
     for policy in policies:
         workspace.check_rules(policy, iteration.model.features)
     since, until = _period(workspace, since, iteration.model.settings.horizon_months)
-    steps = past_steps(workspace, iteration, since, until)
+    planned = past_lines(workspace, iteration, since, until)
     bad = went_bad(workspace, iteration, since, until)
-    progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
-    return Past(iteration, since, until, steps, past_tables(workspace, iteration, steps), bad)
+    progress(f"features of {len(planned):,} lines at {planned['as_of'].nunique():,} moments since {since:%F}")
+    return Past(iteration, since, until, planned, past_tables(workspace, iteration, planned), bad)
 
 
 def _under(past: Past, policy: Policy, workspace: Workspace) -> Past:
@@ -160,8 +163,8 @@ def _under(past: Past, policy: Policy, workspace: Workspace) -> Past:
     iteration = replace(past.iteration, policy=policy)
     if policy.daily == past.iteration.policy.daily:
         return replace(past, iteration=iteration)
-    steps = past_steps(workspace, iteration, past.since, past.until)
-    return replace(past, iteration=iteration, steps=steps, tables=past_tables(workspace, iteration, steps))
+    planned = past_lines(workspace, iteration, past.since, past.until)
+    return replace(past, iteration=iteration, planned=planned, tables=past_tables(workspace, iteration, planned))
 
 
 def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -> tuple[datetime, datetime]:
@@ -178,7 +181,7 @@ def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -
     return since, add_months(since, horizon_months)
 
 
-def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> list[Step]:
+def past_lines(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.DataFrame:
     """The calendar of `decide`, had it begun then.
 
     Raises
@@ -188,32 +191,28 @@ def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, unti
     """
     features, any_of = iteration.model.features, iteration.policy.decided_daily
     relations = workspace.relations(features)
-    steps = plan_steps(days(since, until), None, relations, whole_book=False, features=features, any_of=any_of)
-    if not steps:
+    planned = plan_lines(days(since, until), None, relations, whole_book=False, features=features, any_of=any_of)
+    if planned.empty:
         raise WorkspaceError(f"no line stands in the book from {format_time(since)} to {format_time(until)}.")
-    return steps
+    return planned
 
 
-def past_tables(workspace: Workspace, iteration: Iteration, steps: Sequence[Step]) -> Tables:
-    """Feature rows of every step, as known then."""
-    return _tables_of(pd.concat([step.lines for step in steps]), workspace, iteration)
-
-
-def _tables_of(lines: pd.DataFrame, workspace: Workspace, iteration: Iteration) -> Tables:
+def past_tables(workspace: Workspace, iteration: Iteration, lines: pd.DataFrame) -> Tables:
+    """Feature rows of lines with ``account_id, as_of``, as known then."""
     points = lines[["account_id", "as_of"]].drop_duplicates(ignore_index=True)
     return tables_at(points.assign(known_by=points["as_of"]), {iteration.model.features}, workspace)
 
 
-def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, workspace: Workspace) -> pd.DataFrame:
-    """Every decision of the steps, each from the state that the ones before it left; no person orders anything.
+def simulate(iteration: Iteration, planned: pd.DataFrame, tables: Tables, workspace: Workspace) -> pd.DataFrame:
+    """Every planned decision, each from the state that the ones before it left; no person orders anything.
 
     Paused lines are decided daily.
 
     Parameters
     ----------
     iteration : Iteration
-    steps : sequence of Step
-        By date.
+    planned : DataFrame
+        As :func:`limitlens.pipeline.deciding.plan.plan_lines` gives it.
     tables : mapping of feature set digest to feature table
     workspace : Workspace
         Holds the events of second looks.
@@ -229,10 +228,9 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, worksp
     def known_of(lines: pd.DataFrame, _: pd.DataFrame) -> Known:
         known = Known(tables)
         more = lines[~known.of(lines, iteration)]
-        return known.joined(Known(_tables_of(more, workspace, iteration))) if len(more) else known
+        return known.joined(Known(past_tables(workspace, iteration, more))) if len(more) else known
 
-    planned = pd.concat([step.lines.assign(date=step.date) for step in steps], ignore_index=True)
-    latest, dates = unpacked(DECISIONS.empty_table()), days(steps[0].date, steps[-1].date)
+    latest, dates = unpacked(DECISIONS.empty_table()), days(planned["date"].min(), planned["date"].max())
     decided, known = decide_lines(planned, latest, nobody, iteration, known_of, dates=dates)
     decided = decided.sort_values(["date", "as_of", "account_id"], ignore_index=True)
     at = decided["as_of"]

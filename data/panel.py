@@ -56,8 +56,8 @@ class Panel:
     def starts(self) -> IntArray:
         """Place of the first day of each series on which a row came."""
         came = self.delivered > 0
-        found: IntArray = np.where(came.any(axis=1), came.argmax(axis=1), came.shape[1])
-        return found
+        first: IntArray = np.where(came.any(axis=1), came.argmax(axis=1), came.shape[1])
+        return first
 
 
 def daily_sql(profiles: str, since: date) -> str:

@@ -45,8 +45,8 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
         no limit, such as a loan, carries :data:`limitlens.features.line.NO_LIMIT`.
     """
     relations = {"accounts": events["accounts"], "spine": to_arrow(points, _POINTS)}
-    found: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
-    return found
+    lines: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
+    return lines
 
 
 def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
@@ -76,8 +76,8 @@ def with_limit(lines: pd.DataFrame) -> pd.DataFrame:
 def has_limits(events: Mapping[str, pa.Table | str]) -> bool:
     """Whether any account was ever delivered with a limit above 0."""
     sql = "SELECT COUNT(*) > 0 AS any_limit FROM accounts WHERE limit_cents > 0"
-    found: bool = run_sql(sql, {"accounts": events["accounts"]})["any_limit"][0].as_py()
-    return found
+    any_limit: bool = run_sql(sql, {"accounts": events["accounts"]})["any_limit"][0].as_py()
+    return any_limit
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table
         AND MAX(opened_at) < CAST('{end.isoformat()}' AS TIMESTAMPTZ)
     ORDER BY account_id
     """
-    found: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
-    return found
+    opened: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
+    return opened

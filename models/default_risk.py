@@ -129,10 +129,10 @@ def predict_log_odds(
         return np.empty(0)
     inputs = model.inputs(table, limit_cents, line_age_days)
     account = account_numbers(table["account_id"])
-    found = np.empty(len(table))
+    log_odds = np.empty(len(table))
     for scorer, rows in model.routed(line_age_days):
-        found[rows] = scorer.log_odds(inputs[rows], account[rows])
-    return found
+        log_odds[rows] = scorer.log_odds(inputs[rows], account[rows])
+    return log_odds
 
 
 def predict_pd(

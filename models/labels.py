@@ -115,17 +115,17 @@ def computed_labels(
     numbers = account_numbers(matured["account_id"].unique())
     accounts = numbers.select(["account_no"]).to_pandas().assign(as_of=known_by, known_by=known_by)
     with prepared({"payment": events["payment"], "numbers": numbers}, _PAYMENT) as run:
-        moments = _found(run, _checkpoints(default_dpd_days), accounts)
-        reached = to_arrow(_found(run, _reached(default_dpd_days), moments))
+        moments = _at_points(run, _checkpoints(default_dpd_days), accounts)
+        reached = to_arrow(_at_points(run, _reached(default_dpd_days), moments))
     point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
     return labelled
 
 
-def _found(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
+def _at_points(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
     spine = point_spine(points.astype({"as_of": _TIME, "known_by": _TIME}))
-    found: pd.DataFrame = run(sql, {"spine": spine}).to_pandas()
-    return found
+    table: pd.DataFrame = run(sql, {"spine": spine}).to_pandas()
+    return table
 
 
 def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime | None = None) -> pd.DataFrame:
@@ -147,5 +147,5 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
         FROM outcomes {known}
     ) WHERE version = 1 ORDER BY account_id, as_of
     """
-    found: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
-    return found
+    labels: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
+    return labels

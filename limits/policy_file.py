@@ -88,12 +88,12 @@ def at_once(policy: Policy) -> Policy:
     """
     if policy.second_look is None:
         return policy
-    found = parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name)
-    if found.second_look:
+    immediate = parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name)
+    if immediate.second_look:
         raise ConfigError(
             f"policy {policy.name!r}: write its second look as a section [second_look] in lines of its own."
         )
-    return found
+    return immediate
 
 
 def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Policy:

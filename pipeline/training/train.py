@@ -28,7 +28,7 @@ from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
-from limitlens.pipeline.training.recalibration import at_recent_level
+from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
@@ -173,7 +173,7 @@ def fit_iteration(
         progress=progress,
     )
     if settings.level_months > 0 and "outcomes" not in workspace.events.present():
-        model = at_recent_level(model, table, workspace.relations(table.features), progress)
+        model = recalibrate(model, table, workspace.relations(table.features), progress)
     return model, table
 
 

@@ -174,7 +174,7 @@ def _calibration(judged: Judged) -> Section:
     text = (
         f"Observed by expected bads {ratio:.3f}; outcomes on the log-odds of the PD: intercept {intercept:+.3f}, slope "
         f"{slope:.3f} (true PDs: 0 and 1). Calibration of each scorer: {methods}. Moved to the level of early arrears: "
-        f"{judged.model.level_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
+        f"{judged.model.recalibration_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
     )
     table = {"calibration": calibration_table(judged.bad, judged.pd_).to_dict("list")}
     return Section(

@@ -59,7 +59,7 @@ def test_markup_in_an_account_id_a_rule_or_a_policy_is_escaped(answer: Answer) -
         answer,
         line=replace(answer.line, account_id=EVIL),
         decision=replace(answer.decision, fired_rules=(EVIL,), policy=EVIL),
-        told=replace(answer.told, reason_texts=(EVIL,)),
+        notice=replace(answer.notice, reason_texts=(EVIL,)),
     )
     rendered = card(evil)
     assert "<script" not in rendered
@@ -73,12 +73,15 @@ def test_ids_of_its_plots_are_unique(page: str) -> None:
 
 
 def test_the_page_says_what_the_text_says(answer: Answer, page: str) -> None:
-    told = answer.told
-    words = [*told.reason_texts, *told.reason_texts_zh, told.recourse_texts["zh"], *answer.decision.digests.values()]
+    notice = answer.notice
+    words = [*notice.reason_texts, *notice.reason_texts_zh, notice.recourse_texts["zh"]]
+    words += answer.decision.digests.values()
     words += [fact.feature for group in answer.split.groups if group.share_cents for fact in group.facts]
     assert not [word for word in words if word not in page]
     text = render(answer)
-    assert not [word for word in (*answer.told.reason_texts, *answer.told.recourse_texts.values()) if word not in text]
+    assert not [
+        word for word in (*answer.notice.reason_texts, *answer.notice.recourse_texts.values()) if word not in text
+    ]
 
 
 def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace) -> None:
@@ -86,7 +89,7 @@ def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace)
     row = first[first["action"].isin(ADVERSE)].iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
     assert found.split.share_cents is None
-    assert found.told.recourse_texts.keys() == {"en", "zh"}
+    assert found.notice.recourse_texts.keys() == {"en", "zh"}
     assert "This is the first decision" in card(found)
 
 
@@ -128,8 +131,8 @@ def test_a_fact_moved_the_score_or_is_read_by_a_rule_that_fired(small_workspace:
 def test_only_adverse_answers_say_what_could_have_been_different(small_workspace: Workspace) -> None:
     row = changes(small_workspace, adverse=False).iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    assert found.told.recourse is None
-    assert not found.told.recourse_texts
+    assert found.notice.recourse is None
+    assert not found.notice.recourse_texts
     assert "What could have been different" not in render(found) + card(found)
 
 

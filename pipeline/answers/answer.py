@@ -188,7 +188,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Told:
+class Notice:
     """What the customer is told, and what could have been different.
 
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
@@ -259,7 +259,7 @@ class Answer:
     split: Split
     model: Model
     data: Data
-    told: Told
+    notice: Notice
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: all fields side by side."""
@@ -274,7 +274,7 @@ class Answer:
             ("PD", f"{decision.pd:.2%}"),
         ]
         rows += [(player, money(cents, signed=True)) for player, cents in (self.split.share_cents or {}).items()]
-        rows += [("reason", text) for text in self.told.reason_texts]
+        rows += [("reason", text) for text in self.notice.reason_texts]
         return html_table(f"{self.line.account_id}: {decision.action} as of {decision.as_of}", rows)
 
     def __repr__(self) -> str:

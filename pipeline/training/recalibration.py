@@ -38,8 +38,8 @@ def recalibrate(
     moved = recalibrated(model, recalibration_shift(learned, recent))
     fell = int(recent["early"].sum())
     few = "" if fell >= MIN_EARLY else f", {MIN_EARLY} are needed"
-    found = f"{fell:,} of {len(recent):,} lines fell behind early{few}"
-    progress(f"level of the PDs: {moved.recalibration_shift:+.3f} in log-odds ({found})")
+    basis = f"{fell:,} of {len(recent):,} lines fell behind early{few}"
+    progress(f"level of the PDs: {moved.recalibration_shift:+.3f} in log-odds ({basis})")
     return moved
 
 

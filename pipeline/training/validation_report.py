@@ -380,8 +380,8 @@ def _limits_of_use(judged: Judged) -> Section:
     text = (
         f"The PD is for lines that are open, not in default and known to the lender, over {settings.horizon_months} "
         f"months. It knows the sources {', '.join(features.sources)} and no other. It is silent about lines whose feed "
-        "is late, about applicants without a line, and about loss given default. Outcomes of lines that were cut before "
-        "are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
+        "is late, about applicants without a line, and about loss given default. Outcomes of lines that were cut "
+        "before are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
         f"{f', but {list(settings.protected)}' if settings.protected else ''}."
     )
     if none := int((judged.rows["limit_cents"] == NO_LIMIT).sum()):

@@ -80,7 +80,7 @@ def contrast(
     """Compare good and bad flagged lines at equal PD, feature by feature.
 
     A difference is the coefficient of good in a regression of the feature on the bands, the log-odds and good.
-    The p-value is that of the larger of the two differences, push and value, each in its standard error, among
+    The p-value is that of the larger of the two differences, contribution and value, each in its standard error, among
     permutations of the outcomes inside the bands; the intervals are of a bootstrap of the lines inside the bands.
 
     Parameters
@@ -178,7 +178,7 @@ class _Bands:
 
 
 def _compared(bands: _Bands, residual: FloatArray, names: list[str]) -> pd.DataFrame:
-    """Differences, intervals and p-values of each feature; ``residual`` has the pushes, then the values."""
+    """Differences, intervals and p-values of each feature; ``residual`` has the SHAP values, then the values."""
     rng = np.random.default_rng(1)
     sums, spread = bands.good @ residual, bands.spread(residual)
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)

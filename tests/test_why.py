@@ -17,6 +17,7 @@ from limitlens.pipeline.answers.report import read_decisions, telling_account
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
+from limitlens.pipeline.answers.why_pd import Contribution, PdAnswer
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.replay import recorded_decisions
@@ -101,6 +102,14 @@ def test_the_answer_carries_the_version_and_digest_of_the_reasons(answer: Answer
     assert plain["timeline"][0]["action"] == "opened"
 
 
+def test_json_keeps_its_keys(answer: Answer) -> None:
+    facts = [fact for group in answer.to_dict()["groups"] for fact in group["facts"]]
+    assert facts
+    assert {tuple(fact) for fact in facts} == {("feature", "before", "after", "unit", "why", "push", "rules")}
+    scored = PdAnswer("A1", "2026-01-01", 0.1, "1", (Contribution("income", "1", 0.2, "why"),))
+    assert scored.to_dict().keys() == {"account_id", "as_of", "pd", "model_version", "pushes"}
+
+
 def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_workspace: Workspace) -> None:
     adverse = changes(small_workspace, adverse=True)
     needed = {player: adverse[adverse[f"necessary_{player}"].astype(bool)] for player in PLAYERS}
@@ -123,8 +132,8 @@ def test_a_fact_moved_the_score_or_is_read_by_a_rule_that_fired(small_workspace:
     row = changes(small_workspace, adverse=True).iloc[-1]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
     facts = [fact for group in found.split.groups for fact in group.facts]
-    assert any(fact.push for fact in facts)
-    assert all(fact.rules or fact.push for fact in facts)
+    assert any(fact.contribution for fact in facts)
+    assert all(fact.rules or fact.contribution for fact in facts)
     assert {rule for fact in facts for rule in fact.rules} <= set(found.decision.fired_rules)
 
 

@@ -15,7 +15,7 @@ from limitlens.pipeline.pages.amounts import money
 class Fact:
     """A feature that moved: its value at the decision before and at this one, and what it means.
 
-    ``push`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
+    ``contribution`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
     ``rules`` are the fired rules that read it.
     """
 
@@ -24,7 +24,7 @@ class Fact:
     after: float | None
     unit: str
     why: str
-    push: float
+    contribution: float
     rules: tuple[str, ...]
 
 
@@ -250,6 +250,11 @@ _IN_JSON = (
 )
 
 
+def _for_json(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields by their names in JSON, which calls a contribution ``push``."""
+    return {"push" if name == "contribution" else name: value for name, value in fields}
+
+
 @dataclass(frozen=True)
 class Answer:
     """Why a decision came out as it did, by what it is about."""
@@ -263,7 +268,8 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: all fields side by side."""
-        fields = {name: one for part in asdict(self).values() for name, one in part.items()}
+        parts = asdict(self, dict_factory=_for_json).values()
+        fields = {name: one for part in parts for name, one in part.items()}
         return {name: fields[name] for name in _IN_JSON}
 
     def _repr_html_(self) -> str:

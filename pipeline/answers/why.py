@@ -266,7 +266,7 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
         declaration, known = declared[name], facts.get(declared[name].source, ())
         values = _number(before[name]), _number(after[name])
         fact = Fact(name, *values, declaration.unit, declaration.why, float(contributions[name]), read[name])
-        counts = (fact.push != 0 or fact.rules) and _visibly_moved(fact)
+        counts = (fact.contribution != 0 or fact.rules) and _visibly_moved(fact)
         if counts and len(known) < _MAX_FACTS and fact.why not in {other.why for other in known}:
             facts[declaration.source] = (*known, fact)
     return facts

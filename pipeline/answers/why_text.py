@@ -8,7 +8,7 @@ from limitlens.pipeline.answers.answer import Answer, Fact, Group, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER
-from limitlens.pipeline.pages.amounts import money, push, value
+from limitlens.pipeline.pages.amounts import money, value, with_sign
 
 #: How a headline says an action.
 VERBS = {
@@ -140,7 +140,7 @@ def told_groups(answer: Answer) -> list[Group]:
 
 def _fact_line(fact: Fact) -> str:
     values = f"{value(fact.before, fact.unit)} → {value(fact.after, fact.unit)}"
-    contribution = [push(fact.push, 2)] if abs(fact.push) >= 0.005 or not fact.rules else []
+    contribution = [with_sign(fact.contribution, 2)] if abs(fact.contribution) >= 0.005 or not fact.rules else []
     marks = ", ".join([*(["rule"] if fact.rules else []), *contribution])
     return f"{fact.feature} {values} ({marks}): {fact.why}"
 
@@ -190,7 +190,7 @@ def _severity(answer: Answer) -> list[str]:
     steps = {player: phi / ORDERS for player, phi in (answer.split.severity_phi or {}).items() if phi}
     if not steps or any((answer.split.share_cents or {}).values()):
         return []
-    listed = ", ".join(f"{player} {push(step, 2)}" for player, step in steps.items())
+    listed = ", ".join(f"{player} {with_sign(step, 2)}" for player, step in steps.items())
     return [f"No limit moved; on the scale of actions: {listed} steps of severity."]
 
 

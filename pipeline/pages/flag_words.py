@@ -7,7 +7,7 @@ import pandas as pd
 
 from limitlens.limits.archetypes import LEAF_LINES
 from limitlens.models.false_positives import FEWEST
-from limitlens.pipeline.pages.amounts import push
+from limitlens.pipeline.pages.amounts import with_sign
 
 
 def equal_pd_words(contrast: Mapping[str, Any]) -> dict[str, str]:
@@ -59,7 +59,7 @@ def equal_pd_table(rows: Sequence[Mapping[str, Any]], why: Mapping[str, str]) ->
             "feature": [row["feature"] for row in rows],
             "what it says": [why.get(row["feature"], "an attribute of the account") for row in rows],
             "reason code": [row["reason"] or "none" for row in rows],
-            "push, good − bad": [_range(row, "push", push) for row in rows],
+            "push, good − bad": [_range(row, "push", with_sign) for row in rows],
             "value, good − bad": [_range(row, "value", _number) for row in rows],
             "p": [f"{row['adjusted_p']:.3f}" for row in rows],
             "stable": ["yes" if row["stable"] else "no" for row in rows],

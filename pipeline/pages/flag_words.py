@@ -59,7 +59,7 @@ def equal_pd_table(rows: Sequence[Mapping[str, Any]], why: Mapping[str, str]) ->
             "feature": [row["feature"] for row in rows],
             "what it says": [why.get(row["feature"], "an attribute of the account") for row in rows],
             "reason code": [row["reason"] or "none" for row in rows],
-            "push, good − bad": [_range(row, "push", with_sign) for row in rows],
+            "contribution, good − bad": [_range(row, "push", with_sign) for row in rows],
             "value, good − bad": [_range(row, "value", _number) for row in rows],
             "p": [f"{row['adjusted_p']:.3f}" for row in rows],
             "stable": ["yes" if row["stable"] else "no" for row in rows],

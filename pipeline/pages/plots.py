@@ -237,7 +237,7 @@ def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
             colour = _GOOD if row["told"] else _LINE
             axes.plot([row["push_low"], row["push_high"]], [place, place], color=colour, linewidth=2)
             axes.plot(row["push"], place, "o", color=colour, markersize=7)
-        axes.set_xlabel("push on the log-odds, good less bad at equal PD")
+        axes.set_xlabel("contribution to the log-odds, good less bad at equal PD")
         _rows(axes, [row["feature"] for row in rows])
         axes.plot([], [], "o-", color=_GOOD, label="tells good from bad")
         axes.plot([], [], "o-", color=_LINE, label="may be chance")
@@ -267,7 +267,7 @@ def importance(weight: pd.Series) -> str:
     """Mean absolute contribution of each feature to the log-odds, the strongest on top."""
     with _drawing(7.4, 0.28 * len(weight) + 0.6) as (figure, axes):
         axes.barh(range(len(weight)), weight.to_numpy(), height=0.62, color=COLOURS["behaviour"])
-        axes.set_xlabel("mean absolute push on the log-odds of default")
+        axes.set_xlabel("mean absolute contribution to the log-odds of default")
         _rows(axes, [str(name) for name in weight.index])
         return _svg(figure, "importance")
 
@@ -285,7 +285,7 @@ def dependence(values: pd.Series, contribution: pd.Series, name: str) -> str:
         if missing.any():
             axes.plot(shown[missing], contribution[missing], color=_GOOD, label="no value", **points)
             axes.legend(frameon=False)
-        axes.set(xlabel=name, ylabel="push")
+        axes.set(xlabel=name, ylabel="contribution")
         return _svg(figure, f"dependence-{name}")
 
 

@@ -260,14 +260,15 @@ def _explained(judged: Judged) -> list[Section]:
     table = pd.DataFrame(
         {
             "feature": top.index,
-            "mean push, in log-odds": top.map("{:.3f}".format),
+            "mean contribution, in log-odds": top.map("{:.3f}".format),
             "why it should matter": [declared[name].why if name in declared else "–" for name in top.index],
         }
     )
     inputs = pd.DataFrame(judged.model.inputs(rows, limit, age), columns=list(judged.model.columns))
     numeric = [name for name in top.index if name in declared or name in LINE_FACTS][:4]
     pictures = [
-        (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
+        (f"{name}: its contribution against its value", plots.dependence(inputs[name], shap[name], name))
+        for name in numeric
     ]
     few = judged.sample(_COMPARED)
     error = additivity_error(judged.model, few, *limit_and_age(few))

@@ -49,7 +49,8 @@ def complete_until(reach: dict[str, datetime]) -> datetime:
 def profiles_of(store: EventStore, settings: Judging, until: datetime) -> pd.DataFrame:
     """The profiles of all loads together, as far back as the settings remember."""
     since = (until - DAY * settings.memory_days).date()
-    profiles: pd.DataFrame = run_sql(daily_sql(store.profiles(), since)).to_pandas(date_as_object=False)
+    table = run_sql(daily_sql(store.profiles()), values={"since": since})
+    profiles: pd.DataFrame = table.to_pandas(date_as_object=False)
     return profiles
 
 

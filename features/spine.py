@@ -98,26 +98,23 @@ class Undecidable:
 
 def undecidable(as_of: datetime, events: Mapping[str, pa.Table | str]) -> Undecidable:
     """Count the lines that cannot be decided at a time, as known at it."""
-    moment = f"TIMESTAMPTZ '{as_of.isoformat()}'"
-    sql = f"""
+    sql = """
     WITH known AS (
-        SELECT opened_at, limit_cents FROM accounts WHERE known_time < {moment} QUALIFY ROW_NUMBER() OVER (
+        SELECT opened_at, limit_cents FROM accounts WHERE known_time < $as_of QUALIFY ROW_NUMBER() OVER (
             PARTITION BY account_id ORDER BY known_time DESC, delivered_known_time DESC
         ) = 1
     )
     SELECT COUNT(*) FILTER (limit_cents IS NULL) AS without_limit, COUNT(*) FILTER (limit_cents = 0) AS limit_zero
-    FROM known WHERE opened_at < {moment}
+    FROM known WHERE opened_at < $as_of
     """
-    return Undecidable(**run_sql(sql, {"accounts": events["accounts"]}).to_pylist()[0])
+    return Undecidable(**run_sql(sql, {"accounts": events["accounts"]}, {"as_of": as_of}).to_pylist()[0])
 
 
 def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
     """Accounts opened in ``[first, end)``: ``account_id, opened_at``."""
-    sql = f"""
+    sql = """
     SELECT account_id, MAX(opened_at) AS opened_at FROM accounts GROUP BY account_id
-    HAVING MAX(opened_at) >= CAST('{first.isoformat()}' AS TIMESTAMPTZ)
-        AND MAX(opened_at) < CAST('{end.isoformat()}' AS TIMESTAMPTZ)
-    ORDER BY account_id
+    HAVING MAX(opened_at) >= $first AND MAX(opened_at) < $end ORDER BY account_id
     """
-    opened: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
+    opened: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}, {"first": first, "end": end}).to_pandas()
     return opened

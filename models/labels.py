@@ -138,7 +138,8 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
     known_by : datetime, optional
         Only what was known before this time; default: all.
     """
-    known = f"WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)" if known_by else ""
+    known = "WHERE known_time < $known_by" if known_by else ""
+    values = {"known_by": known_by} if known_by else {}
     sql = f"""
     SELECT account_id, as_of, known_time, bad FROM (
         SELECT *, ROW_NUMBER() OVER (
@@ -147,5 +148,5 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
         FROM outcomes {known}
     ) WHERE version = 1 ORDER BY account_id, as_of
     """
-    labels: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
+    labels: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}, values).to_pandas()
     return labels

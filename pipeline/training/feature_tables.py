@@ -231,7 +231,7 @@ def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) 
 
 def _changed(store: EventStore, loads: list[str], known_by: datetime, features: FeatureSet) -> pa.ChunkedArray:
     """Accounts of which the loads brought rows known before a time, and those that share something with such rows."""
-    known = f"known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)"
+    known = "known_time < $known_by"
     tables: dict[str, pa.Table | str] = {"new_accounts": store.relation("accounts", loads)}
     parts = [f"SELECT account_id FROM new_accounts WHERE {known}"]
     for source in features.sources:
@@ -242,4 +242,4 @@ def _changed(store: EventStore, loads: list[str], known_by: datetime, features: 
         touched = f"SELECT event_no FROM new_{source} WHERE {known}"
         shared = f"SELECT {column} FROM {source} WHERE event_no IN ({touched}) AND NOT {column} IS NULL"
         parts.append(f"SELECT account_id FROM {source} WHERE {column} IN ({shared})")
-    return run_sql(" UNION ".join(parts), tables)["account_id"]
+    return run_sql(" UNION ".join(parts), tables, {"known_by": known_by})["account_id"]

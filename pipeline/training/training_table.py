@@ -35,10 +35,10 @@ _POINT = [*_KEY, "known_by"]
 
 _UNREPORTED = """
 WITH paid AS (
-    SELECT account_id, MIN(event_time) AS first FROM payment WHERE known_time < {known_by} GROUP BY account_id
+    SELECT account_id, MIN(event_time) AS first FROM payment WHERE known_time < $known_by GROUP BY account_id
 ),
 used AS (
-    SELECT account_id, MIN(event_time) AS first FROM consumption WHERE known_time < {known_by} GROUP BY account_id
+    SELECT account_id, MIN(event_time) AS first FROM consumption WHERE known_time < $known_by GROUP BY account_id
 )
 SELECT NOT COALESCE(paid.first < label_end, FALSE)
     AND (COALESCE(used.first < as_of, FALSE) OR NOT EXISTS (SELECT 1 FROM used)) AS silent
@@ -269,7 +269,7 @@ def unreported(points: pd.DataFrame, relations: Mapping[str, pa.Table | str], *,
     """
     named: dict[str, pa.Table | str] = {name: relations[name] for name in ("payment", "consumption")}
     named["points"] = to_arrow(points[[*_KEY, "label_end"]].assign(row=np.arange(len(points))))
-    table = run_sql(_UNREPORTED.format(known_by=f"TIMESTAMPTZ '{known_by.isoformat()}'"), named)
+    table = run_sql(_UNREPORTED, named, {"known_by": known_by})
     return pd.Series(table["silent"].to_numpy(zero_copy_only=False), points.index)
 
 

@@ -38,8 +38,8 @@ def count_arrivals(points: pd.DataFrame, relations: Mapping[str, str]) -> pd.Dat
     GROUP BY point.row ORDER BY point.row
     """
     rows = to_arrow(points.assign(row=range(len(points))), _POINTS)
-    found: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
-    return found.set_index(points.index)
+    counts: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
+    return counts.set_index(points.index)
 
 
 def late_rows(points: pd.DataFrame, relations: Mapping[str, str]) -> pd.DataFrame:
@@ -66,5 +66,5 @@ def late_rows(points: pd.DataFrame, relations: Mapping[str, str]) -> pd.DataFram
     ORDER BY event.known_time, source, event_id
     """
     rows = to_arrow(points.assign(row=range(len(points))), _POINTS)
-    found: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
-    return found
+    records: pd.DataFrame = run_sql(sql, {"points": rows, "events": events}).to_pandas()
+    return records

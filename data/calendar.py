@@ -70,12 +70,12 @@ def add_months(time: datetime, months: int) -> datetime:
 def month_starts(first: datetime, last: datetime) -> list[datetime]:
     """Every month start in ``[first, last]``."""
     current = month_start(first)
-    found = []
+    starts = []
     while current <= last:
         if current >= first:
-            found.append(current)
+            starts.append(current)
         current = add_months(current, 1)
-    return found
+    return starts
 
 
 def days(first: datetime, last: datetime) -> list[datetime]:

@@ -29,7 +29,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.protected import is_protected
 from limitlens.data.quality_settings import Slices, default_quality
 from limitlens.data.rules import BROKEN, LINES, judge
-from limitlens.data.versions import FILE, Settled, add_clean, settle
+from limitlens.data.versions import FILE, Resolved, add_clean, resolve
 
 #: Sources that reach so much further, or less far, than most are worth a look.
 OUT_OF_STEP = timedelta(days=31)
@@ -250,13 +250,13 @@ def check_events(
                 read = _read(source, delivery, earlier, taken, progress)
                 if not (files := _judged_files(source, read, lines, run, loaded_at)):
                     continue
-                settled = settle(run, source, list(earlier), decided_until)
-                parts[source.name] = _part(source, files, settled, store)
+                resolved = resolve(run, source, list(earlier), decided_until)
+                parts[source.name] = _part(source, files, resolved, store)
                 _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
-                for folder, pieces in _folders(source, settled).items():
+                for folder, pieces in _folders(source, resolved).items():
                     names += store.write(load, folder, pieces)
                 if source is ACCOUNTS:
-                    lines = settled.accounts()
+                    lines = resolved.accounts()
                     of_lines = line_slices(run, slices)
                 elif source.name in EVENT_SOURCES:
                     held = _fresh(parts[source.name].held, load, store)
@@ -335,28 +335,28 @@ def _judged_files(
     return judged
 
 
-def _part(source: Source, files: Sequence[_JudgedFile], settled: Settled, store: EventStore) -> _Part:
+def _part(source: Source, files: Sequence[_JudgedFile], resolved: Resolved, store: EventStore) -> _Part:
     names = pa.array([file.name for file in files])
-    conflicts = _held(source, names.take(settled.conflicts[FILE]), settled.conflicts)
+    conflicts = _held(source, names.take(resolved.conflicts[FILE]), resolved.conflicts)
     held = pa.concat_tables([*(file.held for file in files), conflicts])
     known = {*_earlier_attributes(source, store), *source.column_names(), FILE, ROW}
     return _Part(
         SourceCount(
             files=len(files),
             rows_in=sum(file.rows for file in files),
-            accepted=settled.accepted,
+            accepted=resolved.accepted,
             quarantined=len(held),
-            deduplicated=settled.deduplicated,
-            stamped=settled.stamped,
+            deduplicated=resolved.deduplicated,
+            stamped=resolved.stamped,
         ),
         held,
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),
-        new_attributes=tuple(column for column in settled.columns if store.present() and column not in known),
-        protected=_apart(source, settled),
+        new_attributes=tuple(column for column in resolved.columns if store.present() and column not in known),
+        protected=_apart(source, resolved),
         empty=tuple(file.name for file in files if not file.rows),
-        limit_zero=settled.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
-        without_limit=settled.accepted_where("limit_cents IS NULL") if source is ACCOUNTS else 0,
-        reach=settled.known_until() if source.name in EVENT_SOURCES else None,
+        limit_zero=resolved.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
+        without_limit=resolved.accepted_where("limit_cents IS NULL") if source is ACCOUNTS else 0,
+        reach=resolved.known_until() if source.name in EVENT_SOURCES else None,
     )
 
 
@@ -392,17 +392,17 @@ def _held(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
     return pa.table({**origin, **{name: broken[name] for name in BROKEN.names}}, schema=_HELD)
 
 
-def _folders(source: Source, settled: Settled) -> dict[str, Iterator[pa.Table]]:
+def _folders(source: Source, resolved: Resolved) -> dict[str, Iterator[pa.Table]]:
     """Accepted rows by the folder they belong in; protected attributes stand apart."""
-    protected = _apart(source, settled)
-    events = (piece.drop_columns(protected) for piece in settled.pieces())
-    apart = (piece.select([*PROTECTED_KEYS.names, *protected]) for piece in settled.pieces())
+    protected = _apart(source, resolved)
+    events = (piece.drop_columns(protected) for piece in resolved.pieces())
+    apart = (piece.select([*PROTECTED_KEYS.names, *protected]) for piece in resolved.pieces())
     return {f"events/{source.name}": events, **({"protected": apart} if protected else {})}
 
 
-def _apart(source: Source, settled: Settled) -> tuple[str, ...]:
+def _apart(source: Source, resolved: Resolved) -> tuple[str, ...]:
     """Protected attributes of a source."""
-    return tuple(name for name in settled.columns if source.open_columns and is_protected(name))
+    return tuple(name for name in resolved.columns if source.open_columns and is_protected(name))
 
 
 def _fresh(held: pa.Table, load: str, store: EventStore) -> pa.Table:

@@ -161,9 +161,9 @@ def _expect_readable(delivered: DeliveredFile, column: Column, value: str) -> No
     if column.dtype in ("cents", "integer"):
         wrong += f" OR {value} <> TRUNC({value}) OR ABS({value}) > 9e18"
     sql = f"SELECT {ROW} AS row, {text} AS got FROM delivered WHERE {wrong} LIMIT 1"
-    for found in run_sql(sql, {"delivered": delivered.table}).to_pylist():
-        place = f"{delivered.name}, row {found['row']}"
-        raise InputError(f"{place}: {column.name} is {found['got']!r}, expected {column.dtype}; mend the cell.")
+    for cell in run_sql(sql, {"delivered": delivered.table}).to_pylist():
+        place = f"{delivered.name}, row {cell['row']}"
+        raise InputError(f"{place}: {column.name} is {cell['got']!r}, expected {column.dtype}; mend the cell.")
 
 
 def _touched(truth: Path) -> dict[str, tuple[int, int, int]]:

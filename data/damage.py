@@ -39,12 +39,12 @@ def parquet_sql(paths: Iterable[Path], *, by_name: bool = False) -> str:
     IntegrityError
         A file is missing.
     """
-    found = list(paths)
-    for path in found:
+    files = list(paths)
+    for path in files:
         if not path.is_file():
             raise damaged(path, _MISSING)
     options = ", union_by_name = TRUE" if by_name else ""
-    return f"read_parquet([{', '.join(map(_text, found))}], hive_partitioning = FALSE{options})"
+    return f"read_parquet([{', '.join(map(_text, files))}], hive_partitioning = FALSE{options})"
 
 
 def _text(path: Path) -> str:
@@ -84,22 +84,22 @@ def naming_damage(
         yield
     except error as raised:
         for path in dict.fromkeys(paths()):
-            if told := _damage(path):
-                raise damaged(path, told) from raised
+            if cause := _damage(path):
+                raise damaged(path, cause) from raised
         raise
 
 
-def damaged(path: Path, told: object) -> IntegrityError:
+def damaged(path: Path, cause: object) -> IntegrityError:
     """The error for a recorded file that cannot be read.
 
     Parameters
     ----------
     path : Path
-    told : object
+    cause : object
         What its reader said about it.
     """
     return IntegrityError(
-        f"{path}: not the file that was written ({str(told).strip().partition(chr(10))[0]}); restore it from a backup."
+        f"{path}: not the file that was written ({str(cause).strip().partition(chr(10))[0]}); restore it from a backup."
     )
 
 

@@ -107,7 +107,7 @@ def find_delivery(root: Path) -> Delivery:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one folder a source in it: {', '.join(SOURCES)}.")
-    files = {name: found for name in SOURCES if (found := _files_of(root, name))}
+    files = {name: paths for name in SOURCES if (paths := _files_of(root, name))}
     for source in SOURCES.values():
         if source.required and source.name not in files:
             raise InputError(f"{root / source.name}: no file found; put the {source.name} there as Parquet or CSV.")
@@ -279,25 +279,25 @@ def _first_line(data: bytes, broken: Callable[[bytes], bool]) -> int:
     return next((number for number, line in enumerate(data.split(b"\n"), 1) if broken(line)), 0)
 
 
-def _columns(found: Sequence[str], name: str, source: Source) -> tuple[list[str], tuple[str, ...]]:
+def _columns(header: Sequence[str], name: str, source: Source) -> tuple[list[str], tuple[str, ...]]:
     """Split the columns of a file into those to read and those the contract has no use for."""
-    if len(found) > MAX_COLUMNS:
-        raise InputError(f"{name}: {len(found):,} columns, expected at most {MAX_COLUMNS:,}; drop those not needed.")
-    lowered = [column.lower() for column in found]
-    if repeated := next((column for column in found if lowered.count(column.lower()) > 1), None):
+    if len(header) > MAX_COLUMNS:
+        raise InputError(f"{name}: {len(header):,} columns, expected at most {MAX_COLUMNS:,}; drop those not needed.")
+    lowered = [column.lower() for column in header]
+    if repeated := next((column for column in header if lowered.count(column.lower()) > 1), None):
         raise InputError(f"{name}: column '{repeated}' stands there more than once; rename or drop the others.")
-    further = [column for column in found if column not in source.column_names()]
+    further = [column for column in header if column not in source.column_names()]
     for column in source.columns:
-        if column.required and column.name not in found:
+        if column.required and column.name not in header:
             raise InputError(f"{name}: expected column '{column.name}', {_likely(column.name, further)}.")
         # Where further columns are attributes, a misspelt one would become a feature.
-        if source.open_columns and column.name not in found and (alike := _alike(column.name, further)):
+        if source.open_columns and column.name not in header and (alike := _alike(column.name, further)):
             raise InputError(
                 f"{name}: column '{alike}' reads like '{column.name}'; rename it, to another name if it is not."
             )
     kept = [column for column in further if source.open_columns and not column.startswith("__index_level_")]
     unused = tuple(column for column in further if column not in kept)
-    return [column for column in found if column not in unused], unused
+    return [column for column in header if column not in unused], unused
 
 
 def _likely(wanted: str, further: Sequence[str]) -> str:

@@ -34,16 +34,16 @@ def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-def not_writable(path: Path, told: object) -> WorkspaceError:
+def not_writable(path: Path, reason: object) -> WorkspaceError:
     """The error for a file that may not be written.
 
     Parameters
     ----------
     path : Path
-    told : object
+    reason : object
         What the system said.
     """
-    return WorkspaceError(f"{path}: cannot be written ({told}); make the folder writable, or copy it to where it is.")
+    return WorkspaceError(f"{path}: cannot be written ({reason}); make the folder writable, or copy it to where it is.")
 
 
 @contextmanager

@@ -92,13 +92,13 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
 
     def run(sql: str, more: Relations, values: Values | None = None, /) -> pa.Table:
         texts.extend([sql, *(text for text in more.values() if isinstance(text, str))])
-        found = _run(connection, sql, more, values)
+        table = _run(connection, sql, more, values)
         del texts[named:]
-        return found
+        return table
 
     named = len(texts)
     read = naming_damage(duckdb.Error, lambda: [path for text in texts for path in files_in(text)])
-    with _database().cursor() as connection, read, _told():
+    with _database().cursor() as connection, read, _naming_lack_of_room():
         connection.execute("SET TimeZone = 'UTC'")
         _name(connection, tables)
         for name, sql in (held or {}).items():
@@ -109,8 +109,8 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, tables: Relations, values: Values | None) -> pa.Table:
     _name(connection, tables)
     try:
-        found = connection.sql(sql, params=dict(values)) if values else connection.sql(sql)
-        return pa.table({}) if found is None else found.to_arrow_table()
+        relation = connection.sql(sql, params=dict(values)) if values else connection.sql(sql)
+        return pa.table({}) if relation is None else relation.to_arrow_table()
     finally:
         for name, table in tables.items():
             if isinstance(table, str):
@@ -128,14 +128,14 @@ def _name(connection: duckdb.DuckDBPyConnection, tables: Relations) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _naming_lack_of_room() -> Iterator[None]:
     """Memory and disk that are full, in one line."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        told = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         raise WorkspaceError(
-            f"no room for a query ({told}); free memory or room on the disk, and run the command again."
+            f"no room for a query ({message}); free memory or room on the disk, and run the command again."
         ) from error
 
 

@@ -123,12 +123,12 @@ class EventStore:
 
     def spark_relations(self) -> dict[str, str]:
         """:meth:`relations` in Spark SQL, which reads the same files; without protected attributes."""
-        found = {}
+        relations = {}
         for source in SOURCES:
             attributes = self.attributes() if source == ACCOUNTS.name else {}
             schema = _with_attributes(stored_schema(source), attributes)
-            found[source] = _spark_select(self._committed(f"events/{source}"), schema)
-        return found
+            relations[source] = _spark_select(self._committed(f"events/{source}"), schema)
+        return relations
 
     def present(self) -> tuple[str, ...]:
         """Sources of which at least one file was ever delivered, in the contract's order."""
@@ -147,20 +147,20 @@ class EventStore:
             f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})"
             for s in (*EVENT_SOURCES, OUTCOMES.name)
         )
-        found = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
-        if not found:
+        latest = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
+        if not latest:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
-        return {s: t for s, t in found.items() if s in EVENT_SOURCES} or found
+        return {s: t for s, t in latest.items() if s in EVENT_SOURCES} or latest
 
     def reach_by_load(self) -> list[dict[str, datetime]]:
         """Latest known time of each event source after each load that brought events; its own mark tells it."""
-        found: list[dict[str, datetime]] = []
+        reaches: list[dict[str, datetime]] = []
         for load in self.loads():
-            told = {source: datetime.fromisoformat(time) for source, time in load.get("reach", {}).items()}
-            before = found[-1] if found else {}
-            if told:
-                found.append(before | {s: max(time, before.get(s, time)) for s, time in told.items()})
-        return found
+            reach = {source: datetime.fromisoformat(time) for source, time in load.get("reach", {}).items()}
+            before = reaches[-1] if reaches else {}
+            if reach:
+                reaches.append(before | {s: max(time, before.get(s, time)) for s, time in reach.items()})
+        return reaches
 
     def known_until(self) -> datetime:
         """How far most sources of events reach, by which a job goes that was given no date.
@@ -182,8 +182,8 @@ class EventStore:
         if not attributes:
             return {}
         counts = ", ".join(f"COUNT(DISTINCT {quoted(name)}) AS {quoted(name)}" for name in sorted(attributes))
-        found = run_sql(f"SELECT {counts} FROM accounts", {"accounts": self.relation(ACCOUNTS.name)})
-        return {str(name): int(count) for name, count in found.to_pylist()[0].items()}
+        table = run_sql(f"SELECT {counts} FROM accounts", {"accounts": self.relation(ACCOUNTS.name)})
+        return {str(name): int(count) for name, count in table.to_pylist()[0].items()}
 
     def protected_attributes(self) -> dict[str, str]:
         """Protected attributes, typed as in :meth:`attributes`; for fairness tests only."""
@@ -226,8 +226,8 @@ class EventStore:
             points[["account_id", "as_of"]].assign(row=range(len(points))),
             pa.schema([("account_id", pa.string()), ("as_of", pa.timestamp("us", tz="UTC")), ("row", pa.int64())]),
         )
-        found: pd.DataFrame = run_sql(sql, {"points": rows, "protected": self._protected()}).to_pandas()
-        return found.drop(columns="row").set_index(points.index)
+        attributes: pd.DataFrame = run_sql(sql, {"points": rows, "protected": self._protected()}).to_pandas()
+        return attributes.drop(columns="row").set_index(points.index)
 
     def versions(self, source: str) -> str:
         """SQL like :meth:`relation`, with the protected attributes too: what a delivery is compared to."""
@@ -245,8 +245,8 @@ class EventStore:
         """Rows ever held back by source, column and rule, the most frequent first: ``source, column, rule, rows``."""
         sql = f"""SELECT source, "column", rule, COUNT(*) AS rows FROM ({self.quarantine()})
             GROUP BY ALL ORDER BY rows DESC, source, "column", rule"""
-        found: list[dict[str, Any]] = run_sql(sql).to_pylist()
-        return found
+        counts: list[dict[str, Any]] = run_sql(sql).to_pylist()
+        return counts
 
     def profiles(self) -> str:
         """SQL of the profiles of all loads, columns as in :data:`limitlens.data.profiles.PROFILE`.
@@ -294,12 +294,12 @@ class EventStore:
 
         A reader does not see it before :meth:`commit`.
         """
-        found = (piece for piece in pieces if len(piece))
-        if (first := next(found, None)) is None:
+        filled = (piece for piece in pieces if len(piece))
+        if (first := next(filled, None)) is None:
             return []
         name = f"{folder}/{load}.parquet"
         with parquet_stream(first.schema, self.root / name) as write:
-            for piece in itertools.chain([first], found):
+            for piece in itertools.chain([first], filled):
                 write(piece)
         return [name]
 

@@ -48,14 +48,14 @@ def judge(profiles: pd.DataFrame, settings: Judging, first_day: datetime, until:
     list of Incident
         The worst first.
     """
-    found: list[Incident] = []
+    incidents: list[Incident] = []
     with threadpool_limits(1, user_api="blas"):  # the matrices are small: more threads would wait for each other
         for first, end in _runs(first_day, until, settings.longest_window_days):
             for source, rows in profiles.groupby("source", sort=True):
                 panel = panel_of(rows, _day(end), settings.memory_days)
                 on = bench(panel, settings, _day(first))
-                found += _incidents(str(source), on) if on else []
-    return sorted(_merged(found), key=lambda one: (one.state != "hold", one.p, one.scope))
+                incidents += _incidents(str(source), on) if on else []
+    return sorted(_merged(incidents), key=lambda one: (one.state != "hold", one.p, one.scope))
 
 
 def _day(time: datetime) -> np.datetime64:
@@ -64,25 +64,25 @@ def _day(time: datetime) -> np.datetime64:
 
 def _runs(first_day: datetime, until: datetime, longest: int) -> list[tuple[datetime, datetime]]:
     """Runs of days that are judged at a time; the last one is a full one."""
-    found: list[tuple[datetime, datetime]] = []
+    runs: list[tuple[datetime, datetime]] = []
     while until > first_day:
-        found.append((max(first_day, until - DAY * longest), until))
+        runs.append((max(first_day, until - DAY * longest), until))
         until -= DAY * longest
-    return found[::-1]
+    return runs[::-1]
 
 
 def _merged(incidents: Sequence[Incident]) -> list[Incident]:
     """One incident for what goes on in one slice from run to run."""
-    found: list[Incident] = []
+    merged: list[Incident] = []
     for incident in incidents:
-        same = next((one for one in found if one.scope == incident.scope and incident.since <= one.until), None)
+        same = next((one for one in merged if one.scope == incident.scope and incident.since <= one.until), None)
         if same is None:
-            found.append(incident)
+            merged.append(incident)
             continue
         worse = min(same, incident, key=lambda one: (one.state != "hold", one.p))
         since, until = min(same.since, incident.since), max(same.until, incident.until)
-        found[found.index(same)] = replace(worse, since=since, until=until)
-    return found
+        merged[merged.index(same)] = replace(worse, since=since, until=until)
+    return merged
 
 
 def _incidents(source: str, on: Bench) -> Iterator[Incident]:
@@ -93,13 +93,13 @@ def _incidents(source: str, on: Bench) -> Iterator[Incident]:
 
 def _overlapping(hits: Sequence[Hit]) -> list[list[Hit]]:
     """Hits by runs of days that touch one another."""
-    found: list[list[Hit]] = []
+    groups: list[list[Hit]] = []
     for hit in sorted(hits, key=lambda one: (one.begin, one.end, one.place)):
-        if found and hit.begin < max(one.end for one in found[-1]):
-            found[-1].append(hit)
+        if groups and hit.begin < max(one.end for one in groups[-1]):
+            groups[-1].append(hit)
         else:
-            found.append([hit])
-    return found
+            groups.append([hit])
+    return groups
 
 
 def _explanation(on: Bench, hits: Sequence[Hit]) -> list[Hit]:
@@ -165,8 +165,8 @@ def _slices_that_explain(on: Bench, top: Hit, hits: Sequence[Hit]) -> list[Hit]:
         its_kind, column, _ = on.panel.scopes[hit.place]
         if column and its_kind == kind and hit.figure == top.figure:
             by_column.setdefault(column, []).append(hit)
-    found = [mine for mine in by_column.values() if _explain(on, top, mine)]
-    return min(found, key=lambda mine: (len(mine), share_of_rows(on, top.place, _places(mine))), default=[])
+    explaining = [mine for mine in by_column.values() if _explain(on, top, mine)]
+    return min(explaining, key=lambda mine: (len(mine), share_of_rows(on, top.place, _places(mine))), default=[])
 
 
 def _explain(on: Bench, top: Hit, mine: Sequence[Hit]) -> bool:
@@ -207,5 +207,5 @@ def _incident(source: str, on: Bench, hit: Hit, hits: Sequence[Hit]) -> Incident
 
 
 def _midnight(day: np.datetime64) -> datetime:
-    found: date = day.astype("datetime64[D]").item()
-    return datetime(found.year, found.month, found.day, tzinfo=UTC)
+    calendar_day: date = day.astype("datetime64[D]").item()
+    return datetime(calendar_day.year, calendar_day.month, calendar_day.day, tzinfo=UTC)

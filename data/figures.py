@@ -60,8 +60,8 @@ def _mean(name: str, column: str, of: str, **how: bool) -> Figure:
     def variance(counts: Counts) -> FloatArray:
         rows = np.maximum(counts[of].sum(axis=1), 1)
         mean = counts[column].sum(axis=1) / rows
-        found: FloatArray = np.maximum(counts[f"{column}_squared"].sum(axis=1) / rows - mean**2 / _MILLION, 1e4)
-        return found / _MILLION
+        millionths: FloatArray = np.maximum(counts[f"{column}_squared"].sum(axis=1) / rows - mean**2 / _MILLION, 1e4)
+        return millionths / _MILLION
 
     return Figure(name, "mean", lambda c, _: c[column] / _MILLION, lambda c: c[of], variance, **how)
 
@@ -70,8 +70,8 @@ def _of_circle(name: str, column: str) -> Figure:
     def variance(counts: Counts) -> FloatArray:
         rows = np.maximum(counts["rows"].sum(axis=1), 1)
         length = (counts["hour_cos"].sum(axis=1) ** 2 + counts["hour_sin"].sum(axis=1) ** 2) / (rows * _MILLION) ** 2
-        found: FloatArray = np.maximum((1 - length) / 2, 0.01)
-        return found
+        circular_variance: FloatArray = np.maximum((1 - length) / 2, 0.01)
+        return circular_variance
 
     return Figure(name, "mean", lambda c, _: c[column] / _MILLION, lambda c: c["rows"], variance)
 
@@ -82,15 +82,15 @@ def _spread() -> Figure:
     def squares(counts: Counts, past: Counts) -> FloatArray:
         mean = past["log_amount"].sum(axis=1) / np.maximum(past["amounts"].sum(axis=1), 1) / _MILLION
         center = mean[:, None]
-        found: FloatArray = (
+        squared_deviations: FloatArray = (
             counts["log_amount_squared"] - 2 * center * counts["log_amount"]
         ) / _MILLION + center**2 * counts["amounts"]
-        return found
+        return squared_deviations
 
     def variance(past: Counts) -> FloatArray:
         rows = np.maximum(past["amounts"].sum(axis=1), 1)
-        found: FloatArray = np.maximum(2 * (squares(past, past).sum(axis=1) / rows) ** 2, 0.01)
-        return found
+        variance_of_square: FloatArray = np.maximum(2 * (squares(past, past).sum(axis=1) / rows) ** 2, 0.01)
+        return variance_of_square
 
     return Figure(
         "spread of log amount", "mean", squares, lambda c: c["amounts"], variance, 300, one_kind=True, last=True

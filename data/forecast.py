@@ -186,8 +186,8 @@ def _fitted(given: _Given, taught: BoolArray) -> tuple[FloatArray, FloatArray]:
             if counts:
                 whole = e * level * season
                 heard = _heard(whole) if number == 7 else np.ones_like(whole)
-                told = (y * heard) @ one_hot + _PRIOR_ROWS
-                season = season * (told / ((whole * heard) @ one_hot + _PRIOR_ROWS))[:, classes]
+                observed = (y * heard) @ one_hot + _PRIOR_ROWS
+                season = season * (observed / ((whole * heard) @ one_hot + _PRIOR_ROWS))[:, classes]
             else:
                 rest = (y - e * (level + season)) @ one_hot
                 season = season + (rest / (e @ one_hot + _PRIOR_ROWS))[:, classes]
@@ -211,8 +211,8 @@ def _heard(expected: FloatArray) -> FloatArray:
     """Weights by which no day, such as one on which all fees fall, speaks for more than three usual ones."""
     roots, there = np.sqrt(np.maximum(expected, 0.0)), np.maximum((expected > 0).sum(axis=1, keepdims=True), 1)
     usual = (roots.sum(axis=1, keepdims=True) / there) ** 2
-    found: FloatArray = np.minimum(1.0, 3 * usual / np.maximum(expected, 1e-9))
-    return found
+    weights: FloatArray = np.minimum(1.0, 3 * usual / np.maximum(expected, 1e-9))
+    return weights
 
 
 def _moving(y: FloatArray, e: FloatArray) -> FloatArray:
@@ -220,8 +220,8 @@ def _moving(y: FloatArray, e: FloatArray) -> FloatArray:
     overall = y.sum(axis=1, keepdims=True) / np.maximum(e.sum(axis=1, keepdims=True), 1e-9)
     daily = e.sum(axis=1, keepdims=True) / np.maximum((e > 0).sum(axis=1, keepdims=True), 1)
     near_y, near_e = (_around(x) for x in (y, e))
-    found: FloatArray = (near_y + daily * overall) / np.maximum(near_e + daily, 1e-9)
-    return found
+    level: FloatArray = (near_y + daily * overall) / np.maximum(near_e + daily, 1e-9)
+    return level
 
 
 def _around(x: FloatArray) -> FloatArray:
@@ -247,21 +247,21 @@ def level_before(y: FloatArray, e: FloatArray, past: int, gap: int, *, trend: bo
     slope = (weight * aged_rows - aged * rows) / np.maximum(weight * squared - aged**2 + steady, 1e-9)
     slope *= np.abs(rows) / (np.abs(rows) + 50)
     older = aged / np.maximum(weight, 1e-9)
-    found: FloatArray = np.clip(mean - slope * older, np.minimum(mean / 3, 3 * mean), np.maximum(mean / 3, 3 * mean))
-    return found
+    level: FloatArray = np.clip(mean - slope * older, np.minimum(mean / 3, 3 * mean), np.maximum(mean / 3, 3 * mean))
+    return level
 
 
 def running(x: FloatArray) -> FloatArray:
     """Sums over the days before each day, and over all of them at the end."""
-    found = np.zeros((x.shape[0], x.shape[1] + 1))
-    np.cumsum(x, axis=1, out=found[:, 1:])
-    return found
+    sums = np.zeros((x.shape[0], x.shape[1] + 1))
+    np.cumsum(x, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def windows(total: FloatArray, length: int) -> FloatArray:
     """Sums over every run of so many days, from running sums; the first run begins on the first day."""
-    found: FloatArray = total[:, length:] - total[:, :-length]
-    return found
+    sums: FloatArray = total[:, length:] - total[:, :-length]
+    return sums
 
 
 def _outliers(given: _Given, taught: BoolArray, season: FloatArray, level: FloatArray, longest: int) -> BoolArray:
@@ -281,8 +281,8 @@ def _outliers(given: _Given, taught: BoolArray, season: FloatArray, level: Float
     begins = far & ~np.pad(far, ((0, 0), (1, 0)))[:, :-1]
     run = np.cumsum(begins).reshape(far.shape)
     days_of = np.bincount(run.ravel(), far.ravel())
-    found: BoolArray = far & (days_of[run] <= LONGEST_FAULT_DAYS) & (begins.sum(axis=1) <= MOST_FAULTS)[:, None]
-    return found
+    outliers: BoolArray = far & (days_of[run] <= LONGEST_FAULT_DAYS) & (begins.sum(axis=1) <= MOST_FAULTS)[:, None]
+    return outliers
 
 
 def _quantiles(values: FloatArray, *shares: float) -> list[FloatArray]:
@@ -299,16 +299,16 @@ def _dispersion(
     chance, expected = np.where(kept, made.variance, 0.0), np.where(kept, made.expected, 0.0)
     learned = np.where(taught > 80, taught / np.maximum(taught - 38, 1), 2.0)
     least = _LEAST_VARIANCE if counts else 1e-9
-    found, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
+    dispersion, usual = np.ones((len(rest), longest)), np.zeros((len(rest), longest))
     highest = np.ones(len(rest))
     totals = [running(x) for x in (kept.astype(float), rest, chance, expected)]
     for length in range(1, longest + 1):
-        days, rests, chances, told = (windows(total, length) for total in totals)
+        days, rests, chances, expectations = (windows(total, length) for total in totals)
         whole = days == length
         off = np.where(whole & (chances > 0), rests**2 / np.maximum(chances, least), np.nan)
         high, farthest = _quantiles(off, 0.9, 1.0)
         high = np.maximum(high / _NINE_IN_TEN, 1.0) * learned
         highest = np.maximum.reduce([highest, high, farthest / _FARTHEST**2])
-        found[:, length - 1] = highest
-        usual[:, length - 1] = (told * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
-    return found, usual
+        dispersion[:, length - 1] = highest
+        usual[:, length - 1] = (expectations * whole).sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
+    return dispersion, usual

@@ -48,5 +48,5 @@ def is_among(values: pd.Series, wanted: pd.Series | pd.Index) -> pd.Series:
     >>> is_among(pd.Series(["A1", "A2"]), pd.Series(["A2"])).tolist()
     [False, True]
     """
-    found = pc.is_in(pa.array(values, pa.string()), pa.array(wanted, pa.string()))
-    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index, dtype=bool)
+    among = pc.is_in(pa.array(values, pa.string()), pa.array(wanted, pa.string()))
+    return pd.Series(among.to_numpy(zero_copy_only=False), index=values.index, dtype=bool)

@@ -76,8 +76,8 @@ class Incident:
     @property
     def evidence(self) -> str:
         """What is unusual, in a sentence."""
-        told = f"{self.figure} {_said(self.observed)}, expected {_said(self.expected)}"
-        return f"{told} ({_said(self.low)} to {_said(self.high)}) until {format_time(self.until)}"
+        comparison = f"{self.figure} {_rounded(self.observed)}, expected {_rounded(self.expected)}"
+        return f"{comparison} ({_rounded(self.low)} to {_rounded(self.high)}) until {format_time(self.until)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -87,20 +87,20 @@ class Incident:
         """The incident as a person reads it, with the number of lines it touches."""
         days = (self.until - self.since).days
         return [
-            f"{self.state}: {scope_text(self.scope)}: {self.figure} {_said(self.observed)}, "
-            f"expected {_said(self.expected)} ({_said(self.low)} to {_said(self.high)})",
+            f"{self.state}: {scope_text(self.scope)}: {self.figure} {_rounded(self.observed)}, "
+            f"expected {_rounded(self.expected)} ({_rounded(self.low)} to {_rounded(self.high)})",
             f"  since {format_time(self.since)}, {days} {'day' if days == 1 else 'days'}; chance of it among all "
             f"comparisons {'under 1e-12' if self.p < 1e-12 else format(self.p, '.0e')}; {touched:,} lines touched",
             f"  see: limitlens quality --source {self.source} --html quality.html",
         ]
 
 
-def _said(number: float) -> str:
+def _rounded(number: float) -> str:
     """A figure with as many digits as matter.
 
     Examples
     --------
-    >>> _said(12345.6), _said(12.345), _said(0.012345), _said(-0.0)
+    >>> _rounded(12345.6), _rounded(12.345), _rounded(0.012345), _rounded(-0.0)
     ('12,346', '12.3', '0.0123', '0')
     """
     if abs(number) >= 100:

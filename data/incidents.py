@@ -49,8 +49,9 @@ def complete_until(reach: dict[str, datetime]) -> datetime:
 def profiles_of(store: EventStore, settings: Judging, until: datetime) -> pd.DataFrame:
     """The profiles of all loads together, as far back as the settings remember."""
     since = (until - DAY * settings.memory_days).date()
-    found: pd.DataFrame = run_sql(daily_sql(store.profiles(), since)).to_pandas(date_as_object=False)
-    return found
+    table = run_sql(daily_sql(store.profiles()), values={"since": since})
+    profiles: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return profiles
 
 
 def incidents_of_last_load(store: EventStore, settings: Judging) -> list[Incident]:
@@ -87,10 +88,10 @@ def judged(
     A customer who pays twelve instalments at once brings more rows than a small slice ever saw. So an excess of rows
     from fewer than :data:`LEAST_LINES` lines is a warning.
     """
-    found = judge(profiles, settings, first_day, until)
+    incidents = judge(profiles, settings, first_day, until)
     return [
         replace(one, state="warn") if one.fault == "excess" and _lines(one, store) < LEAST_LINES else one
-        for one in found
+        for one in incidents
     ]
 
 
@@ -106,8 +107,8 @@ def _lines(incident: Incident, store: EventStore) -> int:
     SELECT COUNT(DISTINCT account_id) AS lines FROM ({store.relation(incident.source)})
     WHERE {" AND ".join(where)} AND account_id IN ({inside})
     """
-    found: int = run_sql(sql)["lines"][0].as_py()
-    return found
+    count: int = run_sql(sql)["lines"][0].as_py()
+    return count
 
 
 def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: EventStore) -> str:
@@ -143,8 +144,8 @@ def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: Ev
 def lines_touched(incident: Incident, store: EventStore) -> int:
     """How many accounts an incident touches."""
     accounts = accounts_of(incident.scope, incident.since, incident.until, store)
-    found: int = run_sql(f"SELECT COUNT(*) AS n FROM ({accounts})")["n"][0].as_py()
-    return found
+    count: int = run_sql(f"SELECT COUNT(*) AS n FROM ({accounts})")["n"][0].as_py()
+    return count
 
 
 def _is(sql: str, value: str) -> str:

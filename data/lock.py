@@ -114,8 +114,8 @@ def _holder(handle: IO[str]) -> str:
     """Who wrote the lock last: its holder, unless it has only just come."""
     handle.seek(0)
     try:
-        found = json.loads(handle.read())
+        holder = json.loads(handle.read())
         since = datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, UTC).replace(microsecond=0)
-        return f" ({found['command']} since {format_time(since)}, process {found['process']})"
+        return f" ({holder['command']} since {format_time(since)}, process {holder['process']})"
     except (ValueError, KeyError, TypeError):
         return ""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -56,15 +55,15 @@ class Panel:
     def starts(self) -> IntArray:
         """Place of the first day of each series on which a row came."""
         came = self.delivered > 0
-        found: IntArray = np.where(came.any(axis=1), came.argmax(axis=1), came.shape[1])
-        return found
+        first: IntArray = np.where(came.any(axis=1), came.argmax(axis=1), came.shape[1])
+        return first
 
 
-def daily_sql(profiles: str, since: date) -> str:
-    """SQL of all loads together from a day on, from that of :meth:`limitlens.data.events.EventStore.profiles`."""
+def daily_sql(profiles: str) -> str:
+    """SQL of all loads together from ``$since`` on, from that of :meth:`limitlens.data.events.EventStore.profiles`."""
     sums = ", ".join(f'CAST(SUM("{name}") AS DOUBLE) AS "{name}"' for name in COUNTS)
     return f"""SELECT source, kind, slice_column, slice_value, day, {sums} FROM ({profiles})
-        WHERE day >= DATE '{since.isoformat()}' GROUP BY ALL ORDER BY ALL"""
+        WHERE day >= $since GROUP BY ALL ORDER BY ALL"""
 
 
 def panel_of(rows: pd.DataFrame, end: np.datetime64, memory_days: int) -> Panel:

@@ -24,7 +24,7 @@ def line_slices(run: RunSql, slices: Slices) -> pa.Table:
     Parameters
     ----------
     run : callable
-        Knows the accounts as :func:`limitlens.data.versions.settle` leaves them.
+        Knows the accounts as :func:`limitlens.data.versions.resolve` leaves them.
     slices : Slices
 
     Returns
@@ -81,7 +81,7 @@ def profile_load(run: RunSql, source: Source, slices: Slices, lines: pa.Table, h
     Parameters
     ----------
     run : callable
-        Knows ``placed``, ``stored`` and the numbers of events, as :func:`limitlens.data.versions.settle` leaves them.
+        Knows ``placed``, ``stored`` and the numbers of events, as :func:`limitlens.data.versions.resolve` leaves them.
     source : Source
     slices : Slices
     lines : pyarrow.Table
@@ -104,10 +104,10 @@ def profile_load(run: RunSql, source: Source, slices: Slices, lines: pa.Table, h
     made = dict(_tables(scan))
     for name, sql in made.items():
         run(f"CREATE TEMP TABLE {name} AS {sql}", tables)
-    found = run(_profile(scan), {})
+    profile = run(_profile(scan), {})
     for name in made:
         run(f"DROP TABLE {name}", {})
-    return found.cast(PROFILE)
+    return profile.cast(PROFILE)
 
 
 def _slice(name: str) -> str:
@@ -291,17 +291,17 @@ def _held(scan: _Scan) -> str:
     """Rows held back; one whose time cannot be read counts on the last day on which another came."""
     kinds = next(column.one_of for column in scan.source.columns if column.name == "kind")
     listed = ", ".join(f"'{kind}'" for kind in kinds)
-    kind = f"CASE WHEN said.kind IN ({listed}) THEN said.kind ELSE '{NONE}' END" if kinds else "said.kind"
-    said = "".join(f", json_extract_string(row_json, '$.{name}') AS {quoted(name)}" for name in scan.own)
+    kind = f"CASE WHEN row_held.kind IN ({listed}) THEN row_held.kind ELSE '{NONE}' END" if kinds else "row_held.kind"
+    own_columns = "".join(f", json_extract_string(row_json, '$.{name}') AS {quoted(name)}" for name in scan.own)
     last = f"(SELECT MAX({_DAY.format(row='placed')}) FROM placed)"
     return f"""
-    SELECT COALESCE({kind}, '{NONE}') AS kind, COALESCE(CAST(said.known_time AS DATE), {last}) AS day
-        {scan.sliced("said")}
+    SELECT COALESCE({kind}, '{NONE}') AS kind, COALESCE(CAST(row_held.known_time AS DATE), {last}) AS day
+        {scan.sliced("row_held")}
     FROM (
-        SELECT account_id, known_time, json_extract_string(row_json, '$.kind') AS kind{said} FROM held
+        SELECT account_id, known_time, json_extract_string(row_json, '$.kind') AS kind{own_columns} FROM held
         WHERE rule <> '{EARLY}'
-    ) AS said LEFT JOIN line_slices ON line_slices.account_id = said.account_id
-    WHERE COALESCE(CAST(said.known_time AS DATE), {last}) IS NOT NULL
+    ) AS row_held LEFT JOIN line_slices ON line_slices.account_id = row_held.account_id
+    WHERE COALESCE(CAST(row_held.known_time AS DATE), {last}) IS NOT NULL
     """
 
 
@@ -320,10 +320,10 @@ def _profile(scan: _Scan) -> str:
         f"LEFT JOIN most_{n} ON slice_column = '' AND most_{n}.kind = parts.kind AND most_{n}.day = parts.day"
         for n in common
     )
-    said = "".join(f", common_{name}, commonest_{name}" for name in common)
+    common_columns = "".join(f", common_{name}, commonest_{name}" for name in common)
     return f"""
     WITH parts AS ({" UNION ALL BY NAME ".join(_part(scan, name, figures) for name in ("", *scan.slices))}),
-    whole AS (SELECT '{scan.source.name}' AS source, parts.*{said} FROM parts {joins})
+    whole AS (SELECT '{scan.source.name}' AS source, parts.*{common_columns} FROM parts {joins})
     SELECT {", ".join(filled)} FROM whole ORDER BY {", ".join(KEYS)}
     """
 

@@ -34,6 +34,6 @@ class Part(str):
 
     def __new__(cls, text: str, done: float, whole: float) -> "Part":
         """Text with two numbers."""
-        found = super().__new__(cls, text)
-        found.done, found.whole = done, whole
-        return found
+        part = super().__new__(cls, text)
+        part.done, part.whole = done, whole
+        return part

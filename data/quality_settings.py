@@ -23,8 +23,8 @@ class Slices:
 
     def of(self, source: str) -> tuple[str, ...]:
         """Columns of a source of events that name a slice."""
-        found: tuple[str, ...] = getattr(self, source)
-        return found
+        columns: tuple[str, ...] = getattr(self, source)
+        return columns
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def parse_quality(text: str, source: str = "quality") -> QualitySettings:
     body, reader = load_toml(text, source), Reader(text, source)
     sections = {"slices": Slices, "judging": Judging}
     reader.table(body, (), sections, sections)
-    found = QualitySettings(**{name: _section(reader, body, name, into) for name, into in sections.items()})
-    if found.judging.hold_p > found.judging.warn_p:
+    settings = QualitySettings(**{name: _section(reader, body, name, into) for name, into in sections.items()})
+    if settings.judging.hold_p > settings.judging.warn_p:
         raise reader.error(("judging", "hold_p"), "hold_p is above warn_p; a hold needs the smaller one.")
-    return found
+    return settings
 
 
 @cache
@@ -116,22 +116,22 @@ def _value(reader: Reader, values: Any, path: tuple[str, str], expected: Any) ->
     section, key = path
     if get_origin(expected) is tuple:
         return _columns(reader, values, path)
-    found = reader.value(values, (section,), key, expected)
+    value = reader.value(values, (section,), key, expected)
     least, most = _BOUNDS[key]
-    if not least <= found <= most:
-        raise reader.error(path, f"{key} in [{section}] is {found!r}; expected {least:g} to {most:g}.")
-    return found
+    if not least <= value <= most:
+        raise reader.error(path, f"{key} in [{section}] is {value!r}; expected {least:g} to {most:g}.")
+    return value
 
 
 def _columns(reader: Reader, values: Any, path: tuple[str, str]) -> tuple[str, ...]:
     section, key = path
-    found = values[key]
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise reader.error(path, f"{key} in [{section}] is {found!r}; expected a list of columns.")
+    columns = values[key]
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise reader.error(path, f"{key} in [{section}] is {columns!r}; expected a list of columns.")
     texts = [column.name for column in SOURCES[key].columns if column.dtype == "string"]
-    for name in found:
+    for name in columns:
         if key in EVENT_SOURCES and name not in texts:
             raise reader.error(path, f"{key} has no text column {name!r}; expected some of {texts}.")
         if is_protected(name):
             raise reader.error(path, f"{name!r} is protected and no slice; leave it out.")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(columns))

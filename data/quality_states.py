@@ -61,7 +61,7 @@ def slice_states(
     first_day, until : datetime
         The days that were judged; UTC midnights.
     """
-    found = []
+    states = []
     for source, rows in profiles.groupby("source", sort=True):
         panel = panel_of(rows, np.datetime64(until.date(), "D"), settings.memory_days)
         on = bench(panel, settings, np.datetime64(first_day.date(), "D"))
@@ -73,8 +73,8 @@ def slice_states(
             mine = [one for one in incidents if (one.source, *one.scope[2:]) == (source, column, value)]
             state: State = mine[0].state if mine else "ok" if (column, value) in known else "learning"
             last = panel.days[np.flatnonzero(came[place])[-1]].item()
-            found.append(SliceState(str(source), column, value, state, last, mine[0].figure if mine else ""))
-    return found
+            states.append(SliceState(str(source), column, value, state, last, mine[0].figure if mine else ""))
+    return states
 
 
 def curve(profiles: pd.DataFrame, incident: Incident, settings: Judging, until: datetime, days: int) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def curve(profiles: pd.DataFrame, incident: Incident, settings: Judging, until: 
     if often[place]:
         observed, expected = 1 - observed, 1 - expected
     low, high = expected - _BAND * spread, expected + _BAND * spread
-    found = pd.DataFrame(
+    daily = pd.DataFrame(
         {
             "observed": observed,
             "expected": expected,
@@ -109,4 +109,4 @@ def curve(profiles: pd.DataFrame, incident: Incident, settings: Judging, until: 
         },
         index=pd.DatetimeIndex(panel.days),
     )
-    return found[found.index >= pd.Timestamp((until - DAY * days).replace(tzinfo=None))]
+    return daily[daily.index >= pd.Timestamp((until - DAY * days).replace(tzinfo=None))]

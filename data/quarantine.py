@@ -58,8 +58,8 @@ def all_mended(store: EventStore, source: str, load: str) -> bool:
     sql = f"""
     SELECT COUNT(*) AS left_over FROM held JOIN wanted USING (source, load) WHERE NOT mended AND rule <> '{EARLY}'
     """
-    found: int = run_sql(sql, {"held": quarantined(store), "wanted": rows})["left_over"][0].as_py()
-    return not found
+    left_over: int = run_sql(sql, {"held": quarantined(store), "wanted": rows})["left_over"][0].as_py()
+    return not left_over
 
 
 def quarantine_table(store: EventStore) -> pd.DataFrame:
@@ -68,8 +68,8 @@ def quarantine_table(store: EventStore) -> pd.DataFrame:
     SELECT load, source, file, "column", rule, COUNT(*) AS rows, COUNT(*) FILTER (mended) AS mended
     FROM ({quarantined(store)}) GROUP BY ALL ORDER BY load DESC, rows DESC, source, file, "column", rule
     """
-    found: pd.DataFrame = run_sql(sql).to_pandas()
-    return found
+    counts: pd.DataFrame = run_sql(sql).to_pandas()
+    return counts
 
 
 def quarantine_rows(store: EventStore, *, source: str | None = None, rule: str | None = None) -> pa.Table:

@@ -163,7 +163,7 @@ def cast_sql(column: Column, is_text: bool) -> str:
     if column.dtype == "boolean":
         word = f"lower(CAST({value} AS VARCHAR))"
         meant = {of: f"({word} = '{of}' OR TRY_CAST({word} AS DOUBLE) = {number})" for of, number in _BOOLEANS.items()}
-        return f"CASE {' '.join(f'WHEN {found} THEN {of}' for of, found in meant.items())} END"
+        return f"CASE {' '.join(f'WHEN {condition} THEN {of}' for of, condition in meant.items())} END"
     if column.dtype == "timestamp":
         time = f"TRY_CAST({value} AS TIMESTAMPTZ)"
         bounds = f"{time} >= TIMESTAMPTZ '{FIRST_YEAR}-01-01' AND {time} < TIMESTAMPTZ '{LAST_YEAR + 1}-01-01'"

@@ -15,8 +15,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
     Examples
     --------
-    >>> found = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2")
-    >>> found[("a",)], found[("b", "c")], found[("b", "c", 0)], found[("e", 0, "f")]
+    >>> lines = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2")
+    >>> lines[("a",)], lines[("b", "c")], lines[("b", "c", 0)], lines[("e", 0, "f")]
     (1, 3, 4, 7)
     """
     lines: dict[KeyPath, int] = {}
@@ -33,8 +33,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
                 table = (*table, counts[table])
             lines.setdefault(table, number)
             continue
-        if depth == 0 and (found := _KEY.match(raw)):
-            key, element = (*table, *_names(found[1])), 0
+        if depth == 0 and (assignment := _KEY.match(raw)):
+            key, element = (*table, *_names(assignment[1])), 0
             lines.setdefault(key, number)
         for mark in line:
             if mark == "{" and depth == 1:

@@ -28,11 +28,11 @@ def read_toml(path: Path) -> str:
         It is missing, no regular file (a pipe would be waited for), larger than 1 MB, or not UTF-8.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{path}: not a regular file; save the text as a TOML file and name that.")
-        if found.st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: {found.st_size:,} bytes; expected at most {_MAX_BYTES:,}.")
+        if status.st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: {status.st_size:,} bytes; expected at most {_MAX_BYTES:,}.")
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file.") from error
@@ -54,8 +54,8 @@ def load_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # a number of thousands of digits is one of another kind
-        found = re.search(r"at line (\d+)", str(error))
-        line = found[1] if found else len(text.splitlines())
+        place = re.search(r"at line (\d+)", str(error))
+        line = place[1] if place else len(text.splitlines())
         raise ConfigError(f"{source}:{line}: not valid TOML: {error}.") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: brackets within brackets, too deep to be read.") from error
@@ -89,7 +89,7 @@ class Reader:
         ConfigError
             It is no table, a key is not known, or a required one is missing.
         """
-        where = said(path)
+        where = header(path)
         if not isinstance(body, dict):
             raise self.error(path, f"{where} is {body!r}; expected a table.")
         for key in body:
@@ -105,39 +105,39 @@ class Reader:
     def section(self, body: Mapping[str, Any], path: KeyPath, into: type) -> Any:
         """An instance of a dataclass from a table with one key a field; those with a default may be left out."""
         if path[-1] not in body:
-            raise self.error(path[:-1], f"section {said(path)} is missing; add it.")
+            raise self.error(path[:-1], f"section {header(path)} is missing; add it.")
         needed = [field.name for field in fields(into) if field.default is MISSING]
         values = self.table(body[str(path[-1])], path, [field.name for field in fields(into)], needed)
         return into(**{f.name: self.value(values, path, f.name, f.type) for f in fields(into) if f.name in values})
 
     def array(self, body: Mapping[str, Any], path: KeyPath) -> list[Any]:
         """A list; none where it is left out."""
-        found = body.get(str(path[-1]), [])
-        if not isinstance(found, list):
-            raise self.error(path, f"{path[-1]} is {found!r}; expected a list.")
-        return found
+        elements = body.get(str(path[-1]), [])
+        if not isinstance(elements, list):
+            raise self.error(path, f"{path[-1]} is {elements!r}; expected a list.")
+        return elements
 
     def value(self, body: Mapping[str, Any], path: KeyPath, key: str, expected: Any) -> Any:
         """A value of a type, or one of the words of a ``Literal``; numbers are finite and not absurd."""
-        found, where = body[key], (*path, key)
+        value, where = body[key], (*path, key)
         if words := get_args(expected):
-            if found not in words:
-                raise self.error(where, f"{key} in {said(path)} is {found!r}; expected one of {list(words)}.")
-            return found
+            if value not in words:
+                raise self.error(where, f"{key} in {header(path)} is {value!r}; expected one of {list(words)}.")
+            return value
         accepted = (int, float) if expected is float else (expected,)
-        if not isinstance(found, accepted) or (isinstance(found, bool) and expected is not bool):
-            raise self.error(where, f"{key} in {said(path)} is {found!r}; expected {expected.__name__}.")
-        if isinstance(found, int | float) and not abs(found) <= LARGEST:
-            raise self.error(where, f"{key} in {said(path)} is {found!r}; expected at most {LARGEST:,} either way.")
-        return float(found) if expected is float else found
+        if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
+            raise self.error(where, f"{key} in {header(path)} is {value!r}; expected {expected.__name__}.")
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:
+            raise self.error(where, f"{key} in {header(path)} is {value!r}; expected at most {LARGEST:,} either way.")
+        return float(value) if expected is float else value
 
 
-def said(path: KeyPath) -> str:
+def header(path: KeyPath) -> str:
     """A path as the file writes it.
 
     Examples
     --------
-    >>> said(("segments", "student")), said(("rules", 1)), said(())
+    >>> header(("segments", "student")), header(("rules", 1)), header(())
     ('[segments.student]', '[[rules]] number 2', 'the file')
     """
     if not path:

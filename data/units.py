@@ -51,5 +51,5 @@ def _two_decimals(delivered: DeliveredFile, column: str) -> int:
     return _count(pc.match_substring_regex(delivered.table[column], _TWO_DECIMALS)) if delivered.is_text else 0
 
 
-def _count(found: pa.ChunkedArray) -> int:
-    return int(pc.sum(found, min_count=0).as_py())
+def _count(matches: pa.ChunkedArray) -> int:
+    return int(pc.sum(matches, min_count=0).as_py())

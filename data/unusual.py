@@ -116,8 +116,8 @@ def find_hits(on: Bench, figure: Figure) -> list[Hit]:
     looked_at = _looked_at(on, figure)
     if not looked_at.all():
         places = np.flatnonzero(looked_at)
-        found = find_hits(on.on(on.panel.some(places)), figure) if len(places) else []
-        return [replace(hit, place=int(places[hit.place])) for hit in found]
+        hits = find_hits(on.on(on.panel.some(places)), figure) if len(places) else []
+        return [replace(hit, place=int(places[hit.place])) for hit in hits]
     made, often = expected_of(on, figure)
     made, exposure = made.since(on.past), figure.exposure(on.panel.named(on.past))
     best: dict[int, Hit] = {}
@@ -152,8 +152,8 @@ def _looked_at(on: Bench, figure: Figure) -> BoolArray:
             far |= ((2 * off >= on.settings.least_shift * unit * many) & (many >= figure.least_rows)).any(axis=1)
         else:
             far |= (2 * off >= np.maximum(on.settings.least_share * many, LEAST_ROWS)).any(axis=1)
-    found: BoolArray = far & of_kind
-    return found
+    suspect: BoolArray = far & of_kind
+    return suspect
 
 
 def expected_of(on: Bench, figure: Figure) -> tuple[Forecast, BoolArray]:
@@ -235,8 +235,8 @@ class _Window:
             one_row = np.sqrt(self.chance / np.maximum(self.rows, 1e-9))
             enough = (off >= settings.least_shift * self.rows * one_row) & (self.rows >= self.figure.least_rows)
         less = (self.rest < 0) ^ self.often[:, None]
-        found: BoolArray = enough & ~(less & self.figure.only_more) & (self.rest**2 > _NEAR**2 * self.variance)
-        return found
+        changed: BoolArray = enough & ~(less & self.figure.only_more) & (self.rest**2 > _NEAR**2 * self.variance)
+        return changed
 
     def still_off(self, on: Bench) -> BoolArray:
         """Windows to be looked at: those that began before the first day judged are still off in the days since."""
@@ -245,8 +245,8 @@ class _Window:
         new, end = np.maximum(begin, first), begin + self.length
         since, spread = rest[:, end] - rest[:, new], np.maximum(chance[:, end] - chance[:, new], 0.0)
         still = since * np.sign(self.rest) > 2 * np.sqrt(spread * self.made.dispersion[:, [0]])
-        found: BoolArray = (end > first) & ((begin >= first) | still)
-        return found
+        relevant: BoolArray = (end > first) & ((begin >= first) | still)
+        return relevant
 
     def log_p(self, place: int, start: int) -> float:
         """Logarithm of the chance of a window so far off, on either side."""

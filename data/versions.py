@@ -45,7 +45,7 @@ def add_clean(run: RunSql, rows: pa.Table) -> None:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Resolved:
     """What became of the sound rows of a source.
 
     Parameters
@@ -93,8 +93,8 @@ class Settled:
 
     def known_until(self) -> datetime | None:
         """Latest known time of an accepted row, as delivered; None: there is no row."""
-        found: datetime | None = self.run("SELECT MAX(delivered_known_time) AS t FROM placed", {})["t"][0].as_py()
-        return found
+        latest: datetime | None = self.run("SELECT MAX(delivered_known_time) AS t FROM placed", {})["t"][0].as_py()
+        return latest
 
     def accounts(self) -> pa.Table:
         """Ids of the accounts in the store or among the accepted rows: one column, ``account_id``."""
@@ -115,7 +115,7 @@ _NUMBER = f""",
 CHANGED = f"SELECT {_POSITION} AS place FROM numbers WHERE event_no <> {_FIRST} + {_POSITION}"
 
 
-def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Settled:
+def resolve(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Resolved:
     """Compare the sound rows of a source with one another and with those accepted before.
 
     Parameters
@@ -131,7 +131,7 @@ def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_u
 
     Returns
     -------
-    Settled
+    Resolved
     """
     columns, events = _clean_columns(run), "event_id" in source.key
     run(f"CREATE TEMP TABLE several AS {_several(source)}", {})
@@ -143,7 +143,7 @@ def settle(run: RunSql, source: Source, stored_columns: Sequence[str], decided_u
         run("CREATE TEMP TABLE beginning AS SELECT COALESCE(MAX(event_no), 0) + 1 AS first_no FROM stored", {})
         run(f"CREATE TEMP TABLE numbers AS {_NUMBERS}", {})
     held = broken_rows(conflicts, [Rule(source.key[0], CONFLICT, "")])
-    return Settled(
+    return Resolved(
         accepted=_count(run, "placed"),
         deduplicated=_count(run, "others WHERE verdict = 'deduplicated'"),
         stamped=_count(run, "placed WHERE known_time <> delivered_known_time"),
@@ -159,8 +159,8 @@ def _clean_columns(run: RunSql) -> tuple[str, ...]:
 
 
 def _count(run: RunSql, what: str) -> int:
-    found: int = run(f"SELECT COUNT(*) AS n FROM {what}", {})["n"][0].as_py()
-    return found
+    count: int = run(f"SELECT COUNT(*) AS n FROM {what}", {})["n"][0].as_py()
+    return count
 
 
 def _several(source: Source) -> str:

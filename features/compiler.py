@@ -163,10 +163,10 @@ def _tables(features: FeatureSet, clock: Clock) -> list[str]:
     names = {a.rows for a in features.aggregates}
     names |= {"arrears"} if _has(features, _ARREARS) else set()
     names |= {"balance"} if _has(features, _BALANCE) else set()
-    found = [accounts(scope), *tables_for(names, scope)]
+    tables = [accounts(scope), *tables_for(names, scope)]
     periodic = sorted((a for a in features.aggregates if a.per), key=days_name)
-    found += [day_table(list(together), clock) for _, together in groupby(periodic, key=days_name)]
-    return [*found, *measured.values(), _joined(features, clock, list(measured))]
+    tables += [day_table(list(together), clock) for _, together in groupby(periodic, key=days_name)]
+    return [*tables, *measured.values(), _joined(features, clock, list(measured))]
 
 
 def _has(features: FeatureSet, names: tuple[str, ...]) -> bool:
@@ -177,14 +177,14 @@ def _measured(features: FeatureSet, clock: Clock) -> dict[str, str]:
     """SQL of every group of aggregates that is measured together, by the name of its result."""
     plain = [a for a in features.aggregates if not a.per and a.how not in {*OF_KEYS, "last"}]
     keyed = [a for a in features.aggregates if a.how in OF_KEYS]
-    found = {a.name: latest_features(a, clock) for a in features.aggregates if a.how == "last"}
-    found |= {a.name: period_features(a, clock) for a in features.aggregates if a.per}
+    queries = {a.name: latest_features(a, clock) for a in features.aggregates if a.how == "last"}
+    queries |= {a.name: period_features(a, clock) for a in features.aggregates if a.per}
     for rows, together in groupby(sorted(plain, key=_rows), key=_rows):
-        found[rows] = window_features(list(together), clock)
+        queries[rows] = window_features(list(together), clock)
     for values, together in groupby(sorted(keyed, key=_values), key=_values):
         name = "_".join(["values_of", *values])
-        found[name] = key_features(name, list(together), clock)
-    return found
+        queries[name] = key_features(name, list(together), clock)
+    return queries
 
 
 def _rows(declared: Aggregate) -> str:

@@ -261,17 +261,17 @@ class FeatureSet:
         """
         if source == "accounts":
             return tuple(name for name, _ in self.attributes)
-        found: list[str] = [p.name for p in self.positions if source in p.needs and kind not in _TRANSFERS]
-        found += [name for a in self.aggregates if a.reads(source, kind) for name in a.column_names()]
+        names: list[str] = [p.name for p in self.positions if source in p.needs and kind not in _TRANSFERS]
+        names += [name for a in self.aggregates if a.reads(source, kind) for name in a.column_names()]
         for ratio in self.ratios:
-            found += [ratio.name] if {ratio.numerator, ratio.denominator} & set(found) else []
-        return tuple(found)
+            names += [ratio.name] if {ratio.numerator, ratio.denominator} & set(names) else []
+        return tuple(names)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Event sources that the declarations read."""
-        found = [*(a.needs for a in self.aggregates), *(p.needs for p in self.positions)]
-        return tuple(sorted(frozenset().union(*found)))
+        needs = [*(a.needs for a in self.aggregates), *(p.needs for p in self.positions)]
+        return tuple(sorted(frozenset().union(*needs)))
 
     def for_sources(self, present: tuple[str, ...]) -> "FeatureSet":
         """The same set without the declarations whose source is absent."""
@@ -323,12 +323,12 @@ class FeatureSet:
     @cached_property
     def declaration_of(self) -> dict[str, Aggregate | Ratio | Position | LineShare]:
         """Declaration behind each column, line shares included."""
-        found: dict[str, Aggregate | Ratio | Position | LineShare] = {}
+        declarations: dict[str, Aggregate | Ratio | Position | LineShare] = {}
         for aggregate in self.aggregates:
-            found |= dict.fromkeys(aggregate.column_names(), aggregate)
-        found |= {position.name: position for position in self.positions}
-        found |= {ratio.name: ratio for ratio in self.ratios}
-        return found | {share.name: share for share in self.shares}
+            declarations |= dict.fromkeys(aggregate.column_names(), aggregate)
+        declarations |= {position.name: position for position in self.positions}
+        declarations |= {ratio.name: ratio for ratio in self.ratios}
+        return declarations | {share.name: share for share in self.shares}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

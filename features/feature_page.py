@@ -49,10 +49,10 @@ def feature_page() -> str:
     """
     rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in row_sets(CATALOGUE).items())
     head = _INTRODUCTION.format(count=len(CATALOGUE.columns), shares=len(CATALOGUE.shares), rows=rows)
-    found = sorted(listed(CATALOGUE), key=lambda one: (_ORDER.index(one.source), _LAYERS.index(one.layer)))
+    entries = sorted(listed(CATALOGUE), key=lambda one: (_ORDER.index(one.source), _LAYERS.index(one.layer)))
     sections = [
         _section(source, layer, list(together))
-        for (source, layer), together in groupby(found, key=lambda one: (one.source, one.layer))
+        for (source, layer), together in groupby(entries, key=lambda one: (one.source, one.layer))
     ]
     return "\n".join([head, *sections])
 
@@ -62,11 +62,11 @@ _ORDER = ("consumption", "payment", "device")
 _LAYERS = ("event", "day", "week", "month", "account", "device", "network")
 
 
-def _section(source: str, layer: str, found: list[Listed]) -> str:
+def _section(source: str, layer: str, entries: list[Listed]) -> str:
     lines = [
         f"| `{one.name}` | {one.measures} | {one.unit} | {one.why} | {_SIGNS[one.monotone]} | {one.silence} "
         f"| {one.reason} |"
-        for one in found
+        for one in entries
     ]
     head = ["| feature | measures | unit | why | direction | silence | reason |", "|---|---|---|---|---|---|---|"]
     return "\n".join([f"## {source.capitalize()}: {layer}\n", *head, *lines, ""])

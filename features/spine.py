@@ -45,8 +45,8 @@ def lines_at(points: pd.DataFrame, events: Mapping[str, pa.Table | str]) -> pd.D
         no limit, such as a loan, carries :data:`limitlens.features.line.NO_LIMIT`.
     """
     relations = {"accounts": events["accounts"], "spine": to_arrow(points, _POINTS)}
-    found: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
-    return found
+    lines: pd.DataFrame = run_sql(_LINES, relations).to_pandas()
+    return lines
 
 
 def book(as_ofs: Sequence[datetime], events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
@@ -76,8 +76,8 @@ def with_limit(lines: pd.DataFrame) -> pd.DataFrame:
 def has_limits(events: Mapping[str, pa.Table | str]) -> bool:
     """Whether any account was ever delivered with a limit above 0."""
     sql = "SELECT COUNT(*) > 0 AS any_limit FROM accounts WHERE limit_cents > 0"
-    found: bool = run_sql(sql, {"accounts": events["accounts"]})["any_limit"][0].as_py()
-    return found
+    any_limit: bool = run_sql(sql, {"accounts": events["accounts"]})["any_limit"][0].as_py()
+    return any_limit
 
 
 @dataclass(frozen=True)
@@ -98,26 +98,23 @@ class Undecidable:
 
 def undecidable(as_of: datetime, events: Mapping[str, pa.Table | str]) -> Undecidable:
     """Count the lines that cannot be decided at a time, as known at it."""
-    moment = f"TIMESTAMPTZ '{as_of.isoformat()}'"
-    sql = f"""
+    sql = """
     WITH known AS (
-        SELECT opened_at, limit_cents FROM accounts WHERE known_time < {moment} QUALIFY ROW_NUMBER() OVER (
+        SELECT opened_at, limit_cents FROM accounts WHERE known_time < $as_of QUALIFY ROW_NUMBER() OVER (
             PARTITION BY account_id ORDER BY known_time DESC, delivered_known_time DESC
         ) = 1
     )
     SELECT COUNT(*) FILTER (limit_cents IS NULL) AS without_limit, COUNT(*) FILTER (limit_cents = 0) AS limit_zero
-    FROM known WHERE opened_at < {moment}
+    FROM known WHERE opened_at < $as_of
     """
-    return Undecidable(**run_sql(sql, {"accounts": events["accounts"]}).to_pylist()[0])
+    return Undecidable(**run_sql(sql, {"accounts": events["accounts"]}, {"as_of": as_of}).to_pylist()[0])
 
 
 def opened_between(first: datetime, end: datetime, events: Mapping[str, pa.Table | str]) -> pd.DataFrame:
     """Accounts opened in ``[first, end)``: ``account_id, opened_at``."""
-    sql = f"""
+    sql = """
     SELECT account_id, MAX(opened_at) AS opened_at FROM accounts GROUP BY account_id
-    HAVING MAX(opened_at) >= CAST('{first.isoformat()}' AS TIMESTAMPTZ)
-        AND MAX(opened_at) < CAST('{end.isoformat()}' AS TIMESTAMPTZ)
-    ORDER BY account_id
+    HAVING MAX(opened_at) >= $first AND MAX(opened_at) < $end ORDER BY account_id
     """
-    found: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}).to_pandas()
-    return found
+    opened: pd.DataFrame = run_sql(sql, {"accounts": events["accounts"]}, {"first": first, "end": end}).to_pandas()
+    return opened

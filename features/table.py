@@ -145,9 +145,9 @@ def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
     """Accounts that have about :data:`PART_EVENTS` events together."""
     names = ("accounts", *features.sources)
     counts = ", ".join(f"(SELECT COUNT(*) FROM every_{name}) AS {name}" for name in names)
-    found = run(f"SELECT {counts}", {}).to_pylist()[0]
-    accounts = found.pop("accounts")
-    return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(found.values()), 1)))
+    row_counts = run(f"SELECT {counts}", {}).to_pylist()[0]
+    accounts = row_counts.pop("accounts")
+    return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(row_counts.values()), 1)))
 
 
 def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: RunSql) -> pa.Table:

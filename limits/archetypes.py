@@ -57,18 +57,18 @@ class Archetypes:
         Good ones of all flagged lines on the half that measures.
     asked : int
         Leaves of the tree.
-    told : tuple of Archetype
+    significant : tuple of Archetype
         Those whose interval excludes the share of all, and by more than chance among so many leaves; good ones first.
     """
 
     good: Rate
     asked: int
-    told: tuple[Archetype, ...]
+    significant: tuple[Archetype, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         good = asdict(self.good) | {"interval": list(self.good.interval)}
-        return {"good": good, "asked": self.asked, "told": [one.to_dict() for one in self.told]}
+        return {"good": good, "asked": self.asked, "told": [one.to_dict() for one in self.significant]}
 
 
 def find_archetypes(inputs: pd.DataFrame, account_id: pd.Series, bad: BoolArray) -> Archetypes:
@@ -87,8 +87,8 @@ def find_archetypes(inputs: pd.DataFrame, account_id: pd.Series, bad: BoolArray)
     --------
     >>> inputs = pd.DataFrame({"age_days": np.arange(400) % 100, "segment": ["student", "salaried"] * 200})
     >>> bad = (inputs["age_days"] >= 40).to_numpy()
-    >>> found = find_archetypes(inputs, pd.Series([f"A{k}" for k in range(400)]), bad)
-    >>> [(one.words, one.good.share) for one in found.told]
+    >>> groups = find_archetypes(inputs, pd.Series([f"A{k}" for k in range(400)]), bad)
+    >>> [(one.words, one.good.share) for one in groups.significant]
     [('age_days < 40', 1.0), ('age_days ≥ 40', 0.0)]
     """
     numbers = _numbers(inputs)
@@ -102,12 +102,12 @@ def find_archetypes(inputs: pd.DataFrame, account_id: pd.Series, bad: BoolArray)
     leaves = _leaves(tree, numbers)
     rates = {place: Rate(int((~bad[judging])[leaf == place].sum()), int((leaf == place).sum())) for place in leaves}
     p = [binomtest(one.count, one.of, good.share).pvalue if one.of else 1.0 for one in rates.values()]
-    found = [
+    significant = [
         Archetype(_words(numbers, leaves[place]), rate, leaves[place])
         for (place, rate), adjusted in zip(rates.items(), false_discovery_control(p), strict=True)
         if adjusted <= 1 - CONFIDENCE and not rate.interval[0] <= good.share <= rate.interval[1]
     ]
-    return Archetypes(good, len(leaves), tuple(sorted(found, key=lambda one: -one.good.share)))
+    return Archetypes(good, len(leaves), tuple(sorted(significant, key=lambda one: -one.good.share)))
 
 
 def _numbers(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -122,12 +122,12 @@ def _numbers(inputs: pd.DataFrame) -> pd.DataFrame:
 
 def _leaves(tree: DecisionTreeClassifier, numbers: pd.DataFrame) -> dict[int, dict[str, tuple[float, float, bool]]]:
     """Bounds of each leaf, by the number of the leaf."""
-    grown, found = tree.tree_, {}
+    grown, bounds = tree.tree_, {}
     waiting: list[tuple[int, dict[str, tuple[float, float, bool]]]] = [(0, {})]
     while waiting:
         node, path = waiting.pop()
         if grown.children_left[node] == -1:
-            found[node] = path
+            bounds[node] = path
             continue
         name = str(numbers.columns[grown.feature[node]])
         cut, missing = float(grown.threshold[node]), bool(grown.missing_go_to_left[node])
@@ -135,7 +135,7 @@ def _leaves(tree: DecisionTreeClassifier, numbers: pd.DataFrame) -> dict[int, di
         right = (max(low, cut), high, may_miss and not missing)
         waiting.append((int(grown.children_right[node]), path | {name: right}))
         waiting.append((int(grown.children_left[node]), path | {name: (low, min(high, cut), may_miss and missing)}))
-    return found
+    return bounds
 
 
 def _words(numbers: pd.DataFrame, bounds: Mapping[str, tuple[float, float, bool]]) -> str:

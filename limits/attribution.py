@@ -134,9 +134,9 @@ def order_matters(limit_cents: IntArray) -> BoolArray:
     values = limit_cents[moved]
     leading = {order: _leading(values, order) for order in _orders()}
     first = next(iter(leading.values()))
-    found = np.zeros(len(limit_cents), bool)
-    found[moved] = np.any([player != first for player in leading.values()], axis=0)
-    return found
+    depends = np.zeros(len(limit_cents), bool)
+    depends[moved] = np.any([player != first for player in leading.values()], axis=0)
+    return depends
 
 
 def _leading(limit_cents: IntArray, order: tuple[str, ...]) -> IntArray:
@@ -168,8 +168,8 @@ def but_for(outcome: IntArray) -> pd.DataFrame:
     -------
     DataFrame of bool, columns ``necessary_*`` and ``sufficient_*`` for each player
     """
-    found = {f"necessary_{player}": _differs(outcome, player, 1) for player in PLAYERS}
-    return pd.DataFrame(found | {f"sufficient_{player}": _differs(outcome, player, 0) for player in PLAYERS})
+    necessary = {f"necessary_{player}": _differs(outcome, player, 1) for player in PLAYERS}
+    return pd.DataFrame(necessary | {f"sufficient_{player}": _differs(outcome, player, 0) for player in PLAYERS})
 
 
 def _differs(outcome: IntArray, player: str, rest: int) -> BoolArray:

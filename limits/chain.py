@@ -82,7 +82,7 @@ def links(connection: Connection) -> list[Link]:
     for *cells, head in connection.execute(f"SELECT {_OVERRIDE}, head FROM overrides"):
         name = f"override {cells[0]} of account {cells[1]}"
         placed.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
-    found = [link for *_, link in sorted(placed, key=lambda one: one[:2])]
+    chain = [link for *_, link in sorted(placed, key=lambda one: one[:2])]
     later = []
     for *cells, head in connection.execute(f"SELECT {_REVISION}, head FROM revisions"):
         name = f"revision of run {cells[0][:12]}"
@@ -96,18 +96,18 @@ def links(connection: Connection) -> list[Link]:
             (cells[-1], Link(f"restoration {cells[0]} of account {cells[1]}", ("restoration", *cells), (), head))
         )
     for place, link in sorted(later, key=lambda one: one[0]):
-        found.insert(place, link)
-    return found
+        chain.insert(place, link)
+    return chain
 
 
 def last_head(connection: Connection) -> str:
     """Hash of the whole chain; empty before the first link."""
     placed = " UNION ALL ".join(f"SELECT head FROM {table} WHERE links_before = :last" for table in _PLACED)
     override = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
-    found = connection.execute(placed, {"last": count_links(connection) - 1}).fetchone()
-    found = found or connection.execute(override).fetchone()
-    found = found or connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
-    return found[0] if found else ""
+    row = connection.execute(placed, {"last": count_links(connection) - 1}).fetchone()
+    row = row or connection.execute(override).fetchone()
+    row = row or connection.execute("SELECT head FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
+    return row[0] if row else ""
 
 
 def count_links(connection: Connection) -> int:

@@ -59,11 +59,11 @@ class Breach:
 
     what: str
     segment: str
-    found: float
+    share: float
     allowed: float
 
     def __str__(self) -> str:
-        return f"{self.what} in {self.segment}: {self.found:.2%}, allowed {self.allowed:.2%}"
+        return f"{self.what} in {self.segment}: {self.share:.2%}, allowed {self.allowed:.2%}"
 
 
 def compare_decisions(now: pd.DataFrame, matured: pd.DataFrame, moved_by: Mapping[str, int]) -> Comparison:
@@ -115,11 +115,11 @@ def _swaps(rows: pd.DataFrame) -> pd.DataFrame:
     old, new = (rows[f"action_{side}"].isin(FLAGGED) for side in ("old", "new"))
     bad = rows["bad"].astype(bool)
     sets = {"both": old & new, "only old": old & ~new, "only new": new & ~old}
-    found = [
+    counts = [
         {"lines": int(chosen.sum()), "good": int((chosen & ~bad).sum()), "bad": int((chosen & bad).sum())}
         for chosen in sets.values()
     ]
-    return pd.DataFrame(found, index=pd.Index(list(sets), name="cut_by"))
+    return pd.DataFrame(counts, index=pd.Index(list(sets), name="cut_by"))
 
 
 def breaches(comparison: Comparison, budget: Budget) -> list[Breach]:
@@ -133,7 +133,7 @@ def breaches(comparison: Comparison, budget: Budget) -> list[Breach]:
     whole = comparison.segments.to_dict("index")["all"]
     early_share = whole["newly_closed_early"] / max(whole["lines"], 1.0)
     newly_cut, closed_early = "good customers newly cut", f"lines under {EARLY_DAYS} days newly closed"
-    found = [
+    checks = [
         Breach("limits that would move", "all segments", whole["moved_share"], budget.moved_share),
         Breach(newly_cut, "all segments", whole["good_newly_cut_share"], budget.good_newly_cut_share),
         Breach(closed_early, "all segments", early_share, budget.newly_closed_early_share),
@@ -141,8 +141,8 @@ def breaches(comparison: Comparison, budget: Budget) -> list[Breach]:
     judged = comparison.segments.drop(index="all")
     shares = judged.loc[judged["good"] >= budget.segment_min_lines, "good_newly_cut_share"]
     allowed = budget.segment_good_newly_cut_share
-    found += [Breach(newly_cut, f"segment {name}", float(share), allowed) for name, share in shares.items()]
-    return [breach for breach in found if breach.found > breach.allowed]
+    checks += [Breach(newly_cut, f"segment {name}", float(share), allowed) for name, share in shares.items()]
+    return [breach for breach in checks if breach.share > breach.allowed]
 
 
 def driving_features(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

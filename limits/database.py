@@ -86,7 +86,7 @@ def connect(workspace: Path) -> Iterator[Connection]:
     path = workspace / "ledger.sqlite"
     with writable(workspace):
         workspace.mkdir(parents=True, exist_ok=True)
-    with _told(path), closing(sqlite3.connect(path)) as connection:
+    with _naming_file_errors(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_TABLES)
@@ -106,7 +106,7 @@ def reading(workspace: Path) -> Iterator[Connection]:
         As :func:`connect`.
     """
     path = workspace / "ledger.sqlite"
-    with _told(path), closing(_opened(path)) as connection:
+    with _naming_file_errors(path), closing(_opened(path)) as connection:
         there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for statement in _TABLES.split(";")[:-1]:
             if statement.split()[5] not in there:  # a file of an earlier version, or none
@@ -137,7 +137,7 @@ def _opened(path: Path) -> Connection:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _naming_file_errors(path: Path) -> Iterator[None]:
     """What can go wrong with the file, in one line."""
     try:
         yield

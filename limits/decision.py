@@ -57,8 +57,8 @@ class _Lines:
     @property
     def paused(self) -> BoolArray:
         """Lines that wait for a second look."""
-        found: BoolArray = self.days_since_pause < NEVER_DAYS
-        return found
+        waiting: BoolArray = self.days_since_pause < NEVER_DAYS
+        return waiting
 
     def cut(self, name: str) -> npt.NDArray[np.int64 | np.float64]:
         """One value of each line's segment."""
@@ -115,7 +115,7 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
             "limit_cents": limit,
             "can_draw": can_draw,
             "pd": pd_,
-            "fired_rules": _told(asked, policy),
+            "fired_rules": _fired_rules(asked, policy),
         },
         index=table.index,
     )
@@ -194,11 +194,11 @@ def _looked_at_twice(code: IntArray, hard: IntArray, lines: _Lines, policy: Poli
     lowers = (lines.days_since_change >= policy.timers.dwell_days) & (_lowered(lines, policy) < lines.limit_cents)
     adverse = (code > _CODE["decrease"]) | ((code == _CODE["decrease"]) & lowers)
     waits, paused = adverse & (hard <= _PAUSE) & ~lines.closed, lines.paused
-    found = code
+    codes = code
     if look:
-        found = np.where(waits & ~paused & lines.can_draw, _PAUSE, found)
-        found = np.where(waits & paused & (lines.days_since_pause < look.after_days), _KEEP, found)
-    return np.where(paused & ~adverse, _CODE["unfreeze"], found)
+        codes = np.where(waits & ~paused & lines.can_draw, _PAUSE, codes)
+        codes = np.where(waits & paused & (lines.days_since_pause < look.after_days), _KEEP, codes)
+    return np.where(paused & ~adverse, _CODE["unfreeze"], codes)
 
 
 def _by_pd(lines: _Lines, policy: Policy) -> IntArray:
@@ -245,8 +245,8 @@ def _fires(rule: Rule, columns: Mapping[str, FloatArray], lines: _Lines, policy:
 def holds(condition: Condition, values: FloatArray) -> BoolArray:
     """Where a condition of a rule holds; a missing value never does."""
     compare = {"at_least": np.greater_equal, "at_most": np.less_equal, "above": np.greater, "below": np.less}
-    found: BoolArray = compare[condition.operator](values, condition.value)
-    return found
+    met: BoolArray = compare[condition.operator](values, condition.value)
+    return met
 
 
 def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray, IntArray, BoolArray]:
@@ -287,7 +287,7 @@ def _rounded(cents: npt.NDArray[np.floating], policy: Policy) -> IntArray:
     return (np.floor(cents / unit + 1e-9) * unit).astype(np.int64)
 
 
-def _told(asked: IntArray, policy: Policy) -> npt.NDArray[np.object_]:
+def _fired_rules(asked: IntArray, policy: Policy) -> npt.NDArray[np.object_]:
     """Names of the rules behind each mask; lines with the same mask share one list."""
     place, masks = pd.factorize(asked)
     names = np.empty(len(masks), object)

@@ -121,10 +121,10 @@ def _group_differs(
     sets: Mapping[str, FeatureSet], group: str, tables: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 ) -> BoolArray:
     """Of which accounts any column of a group moved between C0 and C1."""
-    found = []
+    by_set = []
     for digest, features in sets.items():
         names = group_columns(features, group) if group in behaviour_groups(features) else []
         old, new = (table[names] for table in tables[digest])
-        found.append(rows_differ(old, new))
-    different: BoolArray = np.any(found, axis=0)
+        by_set.append(rows_differ(old, new))
+    different: BoolArray = np.any(by_set, axis=0)
     return different

@@ -82,5 +82,5 @@ def held(
     for name in _OUTCOME:
         differs |= as_known[name].to_numpy() != before_fault[name].to_numpy()
     excepted = [bool(set(except_rules) & set(fired)) for fired in as_known["fired_rules"]]
-    found: BoolArray = differs & ~np.array(excepted, bool)
-    return found
+    on_hold: BoolArray = differs & ~np.array(excepted, bool)
+    return on_hold

@@ -140,13 +140,13 @@ def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> BoolArray:
     >>> rows_differ(one, other).tolist()
     [False, False, True, True, True]
     """
-    found = np.zeros(len(table), bool)
+    differs = np.zeros(len(table), bool)
     if table is other:
-        return found
+        return differs
     for name in table.columns.drop("known_by", errors="ignore"):
         a, b = table[name].array, other[name].array
-        found |= np.asarray(~((a == b) | (pd.isna(a) & pd.isna(b))), bool)
-    return found
+        differs |= np.asarray(~((a == b) | (pd.isna(a) & pd.isna(b))), bool)
+    return differs
 
 
 def check_recorded(lattice: Lattice, account_ids: pd.Series, recorded_old: IntArray, recorded_new: IntArray) -> None:

@@ -136,8 +136,8 @@ class Ledger:
 
     def revisions(self) -> pd.DataFrame:
         """Every revision, in order; columns of :data:`limitlens.limits.ledger_tables.REVISIONS`."""
-        found: pd.DataFrame = self._rows("revisions", REVISIONS).to_pandas()
-        return found
+        rows: pd.DataFrame = self._rows("revisions", REVISIONS).to_pandas()
+        return rows
 
     def _check_repeated(self, name: str, tables: Mapping[Path, pa.Table]) -> None:
         """Refuse to record something again with other content."""
@@ -195,8 +195,8 @@ class Ledger:
 
     def holds(self) -> pd.DataFrame:
         """Every hold with its release, in order; columns of :data:`limitlens.limits.ledger_tables.HOLDS`."""
-        found: pd.DataFrame = self._rows("holds", HOLDS).to_pandas()
-        return found
+        rows: pd.DataFrame = self._rows("holds", HOLDS).to_pandas()
+        return rows
 
     def holds_in_force(self) -> dict[int, Hold]:
         """Holds that nobody has released, by number."""
@@ -211,8 +211,8 @@ class Ledger:
 
     def overrides(self) -> pd.DataFrame:
         """What persons ordered, restorations too; columns of :data:`limitlens.limits.ledger_tables.OVERRIDES`."""
-        found: pd.DataFrame = self._rows("overrides", OVERRIDES).to_pandas()
-        return found
+        rows: pd.DataFrame = self._rows("overrides", OVERRIDES).to_pandas()
+        return rows
 
     def head(self) -> str:
         """Hash of the whole chain; empty before the first run."""
@@ -233,9 +233,9 @@ class Ledger:
             Names the first link that is broken, or a file that no run recorded.
         """
         with reading(self.workspace) as connection:
-            found = links(connection)
+            chain = links(connection)
         head = ""
-        for link in found:
+        for link in chain:
             head = next_head(head, link.content)
             if head != link.head:
                 raise IntegrityError(
@@ -252,7 +252,7 @@ class Ledger:
             raise IntegrityError(
                 f"{extra}: no run has recorded this file; if a run was interrupted, limitlens decide mends it."
             )
-        return len(found)
+        return len(chain)
 
     def verify_anchors(self, anchors: Mapping[str, str]) -> None:
         """Compare the chain with the heads that were noted elsewhere: it may be longer, but none may be gone.
@@ -330,8 +330,8 @@ class Ledger:
         WorkspaceError
             Nothing has been decided yet.
         """
-        found: pd.DataFrame = self.table(sql, values).to_pandas()
-        return found
+        table: pd.DataFrame = self.table(sql, values).to_pandas()
+        return table
 
     def table(self, sql: str, values: Values | None = None) -> pa.Table:
         """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
@@ -424,12 +424,12 @@ def _file_stem(run: Run) -> str:
 
 
 def _runs(connection: Connection, where: str) -> list[Run]:
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT run_id, as_of, model_version, model_digest, policy_digest, backtest FROM runs "
         f"WHERE {where} ORDER BY rowid"
     )
     return [
-        Run(run, parse_time(as_of), version, model, policy, bool(b)) for run, as_of, version, model, policy, b in found
+        Run(run, parse_time(as_of), version, model, policy, bool(b)) for run, as_of, version, model, policy, b in rows
     ]
 
 

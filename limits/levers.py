@@ -175,8 +175,8 @@ def _follow(declared: Aggregate, mine: list[Aggregate], before: _Columns, column
 
 def _divided(part: FloatArray, whole: FloatArray) -> FloatArray:
     """Share that is left; unknown where nothing is."""
-    found: FloatArray = np.divide(part, whole, out=np.full(len(part), np.nan), where=(whole > 0) & (part > 0))
-    return found
+    share_left: FloatArray = np.divide(part, whole, out=np.full(len(part), np.nan), where=(whole > 0) & (part > 0))
+    return share_left
 
 
 def _owe_less(features: FeatureSet, columns: _Columns, cents: Mapping[int, FloatArray]) -> None:

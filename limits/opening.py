@@ -58,9 +58,9 @@ def qualify(applications: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 
 
 def _disqualified(applications: pd.DataFrame, by: Disqualifier) -> BoolArray:
-    found = np.ones(len(applications), bool)
+    disqualified = np.ones(len(applications), bool)
     for condition in by.when:
         if condition.column not in applications:
             raise ConfigError(f"{by.name!r} names column {condition.column!r}; add it to the applications.")
-        found &= holds(condition, applications[condition.column].to_numpy(np.float64, na_value=np.nan))
-    return found
+        disqualified &= holds(condition, applications[condition.column].to_numpy(np.float64, na_value=np.nan))
+    return disqualified

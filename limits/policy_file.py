@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from limitlens.data.errors import ConfigError
 from limitlens.data.toml_lines import KeyPath
-from limitlens.data.toml_reader import Reader, load_toml, read_toml, said
+from limitlens.data.toml_reader import Reader, header, load_toml, read_toml
 from limitlens.features.reasons import REASONS
 from limitlens.limits.policy import (
     BUCKET_ACTIONS,
@@ -88,12 +88,12 @@ def at_once(policy: Policy) -> Policy:
     """
     if policy.second_look is None:
         return policy
-    found = parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name)
-    if found.second_look:
+    immediate = parse_policy(_SECOND_LOOK.sub("", policy.text), policy.name)
+    if immediate.second_look:
         raise ConfigError(
             f"policy {policy.name!r}: write its second look as a section [second_look] in lines of its own."
         )
-    return found
+    return immediate
 
 
 def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Policy:
@@ -236,14 +236,14 @@ def _bucket(raw: Any, path: KeyPath, reader: Reader) -> Bucket:
 def _word(body: Mapping[str, Any], path: KeyPath, key: str, words: Collection[str], reader: Reader) -> str:
     word: str = reader.value(body, path, key, str)
     if word not in words:
-        raise reader.error((*path, key), f"unknown {key} {word!r} in {said(path)}; expected one of {list(words)}.")
+        raise reader.error((*path, key), f"unknown {key} {word!r} in {header(path)}; expected one of {list(words)}.")
     return word
 
 
 def _conditions(body: Mapping[str, Any], path: KeyPath, reader: Reader) -> tuple[Condition, ...]:
     conditions = reader.array(body, (*path, "when"))
     if not conditions:
-        raise reader.error((*path, "when"), f"{said(path)} has no condition: it would hold for every line.")
+        raise reader.error((*path, "when"), f"{header(path)} has no condition: it would hold for every line.")
     return tuple(_condition(raw, (*path, "when", place), reader) for place, raw in enumerate(conditions))
 
 

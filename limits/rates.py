@@ -35,8 +35,8 @@ class Rate:
         """The exact interval of a binomial share (Clopper and Pearson 1934)."""
         if not self.of:
             return 0.0, 1.0
-        found = stats.binomtest(self.count, self.of).proportion_ci(CONFIDENCE, method="exact")
-        return float(found.low), float(found.high)
+        bounds = stats.binomtest(self.count, self.of).proportion_ci(CONFIDENCE, method="exact")
+        return float(bounds.low), float(bounds.high)
 
 
 def difference(one: Rate, other: Rate) -> tuple[float, float, float]:
@@ -50,14 +50,14 @@ def difference(one: Rate, other: Rate) -> tuple[float, float, float]:
     if not (one.of and other.of):
         return float("nan"), -1.0, 1.0
     (low1, high1), (low2, high2) = (_wilson(rate) for rate in (one, other))
-    found, p1, p2 = one.share - other.share, one.share, other.share
+    gap, p1, p2 = one.share - other.share, one.share, other.share
     below, above = np.hypot(p1 - low1, high2 - p2), np.hypot(high1 - p1, p2 - low2)
-    return found, float(found - below), float(found + above)
+    return gap, float(gap - below), float(gap + above)
 
 
 def _wilson(rate: Rate) -> tuple[float, float]:
-    found = stats.binomtest(rate.count, rate.of).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
+    bounds = stats.binomtest(rate.count, rate.of).proportion_ci(CONFIDENCE, method="wilson")
+    return float(bounds.low), float(bounds.high)
 
 
 def cases_needed(rate: Rate, half_width: float) -> int:

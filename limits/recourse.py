@@ -80,11 +80,11 @@ def find_recourse(
     milder: Recourse | None = None
     useful = _useful(iteration, table, state)
     for size in range(1, min(MAX_LEVERS, len(useful)) + 1):
-        found = _nearest(iteration, table, state, decision, _candidates(useful, size))
-        if found and found.action not in ADVERSE:
-            return found
-        if found and (milder is None or ACTIONS.index(found.action) < ACTIONS.index(milder.action)):
-            milder = found
+        nearest = _nearest(iteration, table, state, decision, _candidates(useful, size))
+        if nearest and nearest.action not in ADVERSE:
+            return nearest
+        if nearest and (milder is None or ACTIONS.index(nearest.action) < ACTIONS.index(milder.action)):
+            milder = nearest
     return milder
 
 
@@ -103,7 +103,7 @@ def _useful(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> l
     """Levers that move something they can tell."""
     alone = pd.DataFrame(np.eye(len(LEVERS)), columns=list(LEVERS))
     before, after = _columns(iteration, table, state), _columns(iteration, *_pulled(iteration, table, state, alone))
-    return [code for k, code in enumerate(LEVERS) if _told(code, (), before.iloc[0], after.iloc[k])]
+    return [code for k, code in enumerate(LEVERS) if _shown_column(code, (), before.iloc[0], after.iloc[k])]
 
 
 def _pulled(
@@ -133,12 +133,12 @@ def _nearest(
     fired = [c for rule in iteration.policy.evidence if rule.name in set(decision["fired_rules"]) for c in rule.when]
     for i in severity[severity < ACTIONS.index(decision["action"])].sort_values(kind="stable").index:
         pulled = {code: fraction for code, fraction in fractions.loc[i].items() if fraction > 0}
-        told = {code: _told(str(code), fired, before, after.loc[i]) for code in pulled}
-        if all(told.values()):
+        shown = {code: _shown_column(str(code), fired, before, after.loc[i]) for code in pulled}
+        if all(shown.values()):
             unit = iteration.model.features.declaration_of
             moves = tuple(
-                Move(str(code), float(far), told[code], float(before[told[code]]), float(after.loc[i, told[code]]),
-                     unit[told[code]].unit)
+                Move(str(code), float(far), shown[code], float(before[shown[code]]), float(after.loc[i, shown[code]]),
+                     unit[shown[code]].unit)
                 for code, far in pulled.items()
             )  # fmt: skip
             row = decided.loc[i]
@@ -146,7 +146,7 @@ def _nearest(
     return None
 
 
-def _told(code: str, fired: Collection[Condition], before: pd.Series, after: pd.Series) -> str:
+def _shown_column(code: str, fired: Collection[Condition], before: pd.Series, after: pd.Series) -> str:
     """The column that tells what a lever did: one by which a rule no longer holds, else the plainest that fell."""
     fell = [name for name in SHOWN[code] if name in before.index and after[name] < before[name]]
     ended = {c.column for c in fired if c.column in fell and after[c.column] <= c.value <= before[c.column]}

@@ -68,11 +68,11 @@ class Registry:
 
     def model(self, version: str) -> RegisteredModel:
         """One registered model version."""
-        found = {model.model_version: model for model in self.models()}
-        if version not in found:
-            mend = f"expected one of {sorted(found)}" if found else "none does yet, run limitlens train first"
+        by_version = {model.model_version: model for model in self.models()}
+        if version not in by_version:
+            mend = f"expected one of {sorted(by_version)}" if by_version else "none does yet, run limitlens train first"
             raise WorkspaceError(f"model version {version!r} does not exist; {mend}.")
-        return found[version]
+        return by_version[version]
 
     def record_promotion(
         self,
@@ -94,13 +94,13 @@ class Registry:
             Who let an override or rollback pass, and why.
         """
         with connect(self.workspace) as connection:
-            found = connection.execute(
+            cursor = connection.execute(
                 "INSERT INTO promotions (model_version, reviewer, kind, promoted_at) VALUES (?, ?, ?, ?)",
                 [version, reviewer, kind, promoted_at.isoformat()],
             )
             if approver and reason:
                 connection.execute(
-                    "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [found.lastrowid, approver, reason]
+                    "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [cursor.lastrowid, approver, reason]
                 )
 
     def promotions(self) -> list[Promotion]:

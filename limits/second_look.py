@@ -18,8 +18,8 @@ from limitlens.limits.state import NEVER_DAYS
 
 def carried_out(decisions: pd.DataFrame) -> BoolArray:
     """Which decisions are adverse actions on lines that were paused; decisions with ``action`` and ``state.*``."""
-    found: BoolArray = (decisions["state.paused_at"].notna() & decisions["action"].isin(ADVERSE)).to_numpy(bool)
-    return found
+    adverse: BoolArray = (decisions["state.paused_at"].notna() & decisions["action"].isin(ADVERSE)).to_numpy(bool)
+    return adverse
 
 
 def settled(decisions: pd.DataFrame) -> BoolArray:
@@ -88,7 +88,7 @@ def ends_a_pause(previous: pd.DataFrame, changes: pd.DataFrame) -> BoolArray:
 def without_pause(decisions: pd.DataFrame) -> pd.DataFrame:
     """The state before as if the line had never been paused: only lines that can draw are."""
     paused = decisions["state.paused_at"].notna()
-    found = decisions.assign(**{"state.can_draw": decisions["state.can_draw"] | paused})
-    found["state.paused_at"] = decisions["state.paused_at"].mask(paused)
-    found["state.days_since_pause"] = NEVER_DAYS
-    return found
+    unpaused = decisions.assign(**{"state.can_draw": decisions["state.can_draw"] | paused})
+    unpaused["state.paused_at"] = decisions["state.paused_at"].mask(paused)
+    unpaused["state.days_since_pause"] = NEVER_DAYS
+    return unpaused

@@ -43,21 +43,21 @@ def spared(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame, decid
         ``spared_by`` (list of str), each of :data:`PROTECTIONS` that alone was enough; ``spared_action`` and
         ``spared_limit_cents``, what would have been done without any; null where nothing was spared.
     """
-    found = pd.DataFrame(None, index=decided.index, columns=list(SPARED), dtype=object)
+    record = pd.DataFrame(None, index=decided.index, columns=list(SPARED), dtype=object)
     pd_ = decided["pd"].to_numpy(np.float64)
     without = _with_only(None, iteration, table, state, pd_)
     done = decided["action"].isin([*FLAGGED, "hold"]).to_numpy()
     rows = np.flatnonzero(without["action"].isin(FLAGGED).to_numpy() & ~done)
     if not len(rows):
-        return found
+        return record
     some, some_state = table.iloc[rows], state.iloc[rows]
     alone = {name: _with_only(name, iteration, some, some_state, pd_[rows]) for name in PROTECTIONS}
     enough = np.array([~alone[name]["action"].isin(FLAGGED).to_numpy() for name in PROTECTIONS])
     by = [[name for name, on in zip(PROTECTIONS, column, strict=True) if on] for column in enough.T]
-    found.iloc[rows, 0] = pd.Series(by, dtype=object).to_numpy()
+    record.iloc[rows, 0] = pd.Series(by, dtype=object).to_numpy()
     for place, name in enumerate(("action", "limit_cents"), start=1):
-        found.iloc[rows, place] = without[name].iloc[rows].astype(object).to_numpy()
-    return found
+        record.iloc[rows, place] = without[name].iloc[rows].astype(object).to_numpy()
+    return record
 
 
 def _with_only(

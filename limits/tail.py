@@ -51,15 +51,15 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
     >>> int(found["rows"]), int(found["bads"]), round(float(found["expected"]), 1), bool(found["off"])
     (100, 60, 30.0, True)
     """
-    order, found = np.argsort(-pd_, kind="stable"), []
+    order, records = np.argsort(-pd_, kind="stable"), []
     for share in SHARES:
         tail = np.sort(order[: max(1, round(len(order) * share))])
         parts = [("", ALL, tail)]
         for by, values in groups.items():
             mine = pd.Categorical(values)[tail].remove_unused_categories()
             parts += [(by, str(name), tail[mine == name]) for name in mine.categories]
-        found += [{"by": by, "group": name, "share": share, **_compared(bad[at], pd_[at])} for by, name, at in parts]
-    table = pd.DataFrame(found)
+        records += [{"by": by, "group": name, "share": share, **_compared(bad[at], pd_[at])} for by, name, at in parts]
+    table = pd.DataFrame(records)
     enough = table[["bads", "expected"]].max(axis=1) >= ENOUGH_BADS
     far = ~table["ratio"].between(*NEAR_ENOUGH) & ~(table["low"].le(1) & table["high"].ge(1))
     adjusted = table["p"].where(enough, 1.0)
@@ -76,12 +76,12 @@ def _compared(bad: BoolArray, pd_: FloatArray) -> dict[str, Any]:
     return {"rows": rate.of, "bads": rate.count, "expected": expected, "ratio": ratio, "low": low, "high": high, "p": p}
 
 
-def tail_doubts(found: pd.DataFrame) -> list[str]:
+def tail_doubts(groups: pd.DataFrame) -> list[str]:
     """What the tail says against using a model; nothing if nothing does.
 
     Parameters
     ----------
-    found : DataFrame
+    groups : DataFrame
         Of :func:`tail_groups`.
 
     Examples
@@ -91,7 +91,7 @@ def tail_doubts(found: pd.DataFrame) -> list[str]:
     >>> tail_doubts(tail_groups(bad, pd_, {}))
     ['its tail is off: of the riskiest 10% 60 went bad, 30.0 were expected (2.00 [1.66, 2.32])']
     """
-    off = found[found["off"]]
+    off = groups[groups["off"]]
     if off.empty:
         return []
     worst = off.iloc[np.argsort(-np.abs(np.log(np.maximum(off["ratio"], 1e-9))), kind="stable")]

@@ -59,10 +59,10 @@ class Calibration:
             beyond = scores - np.clip(scores, at[0], at[-1])
             return np.asarray(np.interp(scores, np.array(at), np.array(levels)) + slope * beyond, np.float64)
         inputs = calibration_inputs(self.method, scores)
-        found = np.full(len(scores), self.values[0][0])
+        log_odds = np.full(len(scores), self.values[0][0])
         for k, weight in enumerate(self.values[0][1:]):  # a matrix product would round differently in batches
-            found += weight * inputs[:, k]
-        return found
+            log_odds += weight * inputs[:, k]
+        return log_odds
 
     def shifted(self, by: float) -> "Calibration":
         """The map whose log-odds are higher by so much.
@@ -100,5 +100,5 @@ def to_pd(log_odds: FloatArray) -> FloatArray:
     """Probability of each log-odds, strictly between 0 and 1."""
     from scipy.special import expit  # noqa: PLC0415
 
-    found: FloatArray = np.clip(expit(log_odds), 1e-9, 1 - 1e-9)
-    return found
+    pd_: FloatArray = np.clip(expit(log_odds), 1e-9, 1 - 1e-9)
+    return pd_

@@ -61,8 +61,8 @@ def _scorer_change(scorer: Scorer, before: FloatArray, after: FloatArray, accoun
     raw = values.sum(axis=1)
     calibrated = scorer.log_odds(after, account) - scorer.log_odds(before, account)
     stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
-    found: FloatArray = values * stretch[:, None]
-    return found
+    stretched: FloatArray = values * stretch[:, None]
+    return stretched
 
 
 def _member_change(member: Member, both: FloatArray) -> FloatArray:
@@ -88,7 +88,7 @@ def tree_changes(trees: Trees, before: FloatArray, after: FloatArray) -> FloatAr
     float64 array of shape (columns,)
         In log-odds of the member; the sum is the new prediction less the old one.
     """
-    found = np.zeros(len(after))
+    changes = np.zeros(len(after))
     old_left, new_left = trees.goes_left(before).tolist(), trees.goes_left(after).tolist()
     feature, left, right = trees.feature.tolist(), trees.left.tolist(), trees.right.tolist()
     nothing: frozenset[int] = frozenset()
@@ -96,7 +96,7 @@ def tree_changes(trees: Trees, before: FloatArray, after: FloatArray) -> FloatAr
     while stack:
         node, new, old = stack.pop()
         if node < 0:
-            _pay(found, trees.leaf[~node], new, old)
+            _pay(changes, trees.leaf[~node], new, old)
             continue
         column = feature[node]
         new_child, old_child = (left[node] if goes[node] else right[node] for goes in (new_left, old_left))
@@ -107,12 +107,12 @@ def tree_changes(trees: Trees, before: FloatArray, after: FloatArray) -> FloatAr
             stack.append((new_child, new | {column}, old))
         if column not in new:
             stack.append((old_child, new, old | {column}))
-    return found
+    return changes
 
 
-def _pay(found: FloatArray, value: float, new: frozenset[int], old: frozenset[int]) -> None:
+def _pay(changes: FloatArray, value: float, new: frozenset[int], old: frozenset[int]) -> None:
     u, v = len(new), len(old)
     for column in new:
-        found[column] += value * factorial(u - 1) * factorial(v) / factorial(u + v)
+        changes[column] += value * factorial(u - 1) * factorial(v) / factorial(u + v)
     for column in old:
-        found[column] -= value * factorial(u) * factorial(v - 1) / factorial(u + v)
+        changes[column] -= value * factorial(u) * factorial(v - 1) / factorial(u + v)

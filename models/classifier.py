@@ -27,7 +27,7 @@ from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.scorer import AccountArray, Member, Scorer, mean_scores
 
 #: Trees between two lines about how far a training is.
-_TOLD_EVERY = 25
+_REPORT_EVERY = 25
 
 #: The first trees of a member, where columns are to be learned first: so many, small, of few rows. A leaf moves the
 #: log-odds by 1 at most: where hardly a line goes bad, five bad lines would be a step of hundreds.
@@ -199,24 +199,24 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         for done, turn in enumerate(turns):
             callbacks = [] if done else [self._stop()]
             if progress:
-                callbacks.append(self._told(done, len(turns), len(bad), progress))
+                callbacks.append(self._progress_callback(done, len(turns), len(bad), progress))
             dealt = self._dealt(bad, account, latest, turn)
             texts, trees = self._texts(data, dealt, turn, trees, callbacks)
             members += [Member(text, k, turn) for k, text in enumerate(texts)]
         self.trees_ = trees
         return members
 
-    def _told(self, done: int, turns: int, rows: int, progress: Progress) -> Callback:
+    def _progress_callback(self, done: int, turns: int, rows: int, progress: Progress) -> Callback:
         """A callback of LightGBM that tells how far the members of a turn are; all grow together, tree by tree."""
         members = f"members {done * self.folds + 1} to {(done + 1) * self.folds} of {turns * self.folds}"
 
-        def tell(env: lgb.callback.CallbackEnv) -> None:
+        def report(env: lgb.callback.CallbackEnv) -> None:
             trees, most = env.iteration + 1, env.end_iteration
-            if trees % _TOLD_EVERY == 0 or trees == most:
+            if trees % _REPORT_EVERY == 0 or trees == most:
                 text = f"training {members} on {rows:,} rows: tree {trees} of at most {most}"
                 progress(Part(text, done + trees / most, turns))
 
-        return tell
+        return report
 
     def held_out_loss(
         self,
@@ -237,8 +237,8 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             Called by LightGBM after every tree.
         """
         dealt = self._dealt(bad, _numbers(len(bad), account), _latest(len(bad), period), 0)
-        found = self._turn(self._binned(inputs, bad), dealt, 0, self.n_estimators, [self._stop(), *callbacks])
-        return float(found["valid binary_logloss-mean"][-1])
+        losses = self._turn(self._binned(inputs, bad), dealt, 0, self.n_estimators, [self._stop(), *callbacks])
+        return float(losses["valid binary_logloss-mean"][-1])
 
     def _binned(self, inputs: FloatArray, bad: BoolArray) -> lgb.Dataset:
         options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.max_bin}}
@@ -272,9 +272,9 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
     ) -> tuple[list[str], int]:
         """The members of a turn, and how many trees they keep; nothing else of it stays, a booster holds its rows."""
-        found = self._turn(data, dealt, turn, trees, callbacks)["cvbooster"]
-        kept = max(found.best_iteration, 1) if found.best_iteration != -1 else trees
-        return [booster.model_to_string(num_iteration=kept) for booster in found.boosters], kept
+        cvbooster = self._turn(data, dealt, turn, trees, callbacks)["cvbooster"]
+        kept = max(cvbooster.best_iteration, 1) if cvbooster.best_iteration != -1 else trees
+        return [booster.model_to_string(num_iteration=kept) for booster in cvbooster.boosters], kept
 
     def _turn(
         self, data: lgb.Dataset, dealt: list[tuple[IntArray, IntArray]], turn: int, trees: int, callbacks: list[Any]
@@ -285,10 +285,10 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             first = self._first(len(data.feature_name))
             callbacks, parameters = [*callbacks, _after_the_first(first, parameters)], parameters | first
         with threadpool_limits(thread_count(), user_api="openmp"):  # a parameter would stand in the model's text
-            found: dict[str, Any] = lgb.cv(
+            evaluation: dict[str, Any] = lgb.cv(
                 parameters, data, trees, folds=dealt, callbacks=callbacks, return_cvbooster=True
             )
-        return found
+        return evaluation
 
     def _first(self, columns: int) -> dict[str, Any]:
         """Parameters of the first trees, which read only the columns to be learned first."""
@@ -296,7 +296,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         """Parameters for LightGBM; the result is the same for any number of threads."""
-        found = {
+        parameters = {
             "objective": "binary",
             "metric": "binary_logloss",
             "num_leaves": self.num_leaves,
@@ -312,7 +312,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             "force_row_wise": True,
             "verbose": -1,
         }
-        return found | ({"monotone_constraints": list(self.monotone)} if self.monotone is not None else {})
+        return parameters | ({"monotone_constraints": list(self.monotone)} if self.monotone is not None else {})
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
         """Calibrated log-odds of bad, of shape (n,); for rows of accounts that no member has seen."""
@@ -328,8 +328,8 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
         """The more probable class."""
         bad = self.predict_proba(X)[:, 1] > 0.5
-        found: npt.NDArray[Any] = self.classes_[bad.astype(int)]
-        return found
+        classes: npt.NDArray[Any] = self.classes_[bad.astype(int)]
+        return classes
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -348,8 +348,8 @@ def _after_the_first(first: Mapping[str, Any], usual: Mapping[str, Any]) -> Call
     def by_tree(name: str) -> Callable[[int], Any]:
         return lambda tree: first[name] if tree < _FIRST_TREES else later[name]
 
-    found: Callback = lgb.reset_parameter(**{name: by_tree(name) for name in first})
-    return found
+    callback: Callback = lgb.reset_parameter(**{name: by_tree(name) for name in first})
+    return callback
 
 
 def _numbers(rows: int, account: npt.NDArray[Any] | None) -> AccountArray:

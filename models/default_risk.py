@@ -47,8 +47,8 @@ class DefaultRiskModel:
         Digest of the data contract the training data passed.
     labels_end : str
         ISO time until which the training labels look; decisions before it are a backtest.
-    level_shift : float
-        By how much the calibrations were moved after training, in log-odds; see :mod:`limitlens.models.level`.
+    recalibration_shift : float
+        By how much the calibrations were moved after training, in log-odds; see :mod:`limitlens.models.recalibration`.
     """
 
     features: FeatureSet
@@ -58,7 +58,7 @@ class DefaultRiskModel:
     settings: TrainSettings
     contract: str
     labels_end: str
-    level_shift: float = 0.0
+    recalibration_shift: float = 0.0
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class DefaultRiskModel:
             "settings": self.settings.to_dict(),
             "contract": self.contract,
             "labels_end": self.labels_end,
-            "level_shift": self.level_shift,
+            "level_shift": self.recalibration_shift,
         }
 
     @cached_property
@@ -100,14 +100,16 @@ class DefaultRiskModel:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def at_level(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
+def recalibrated(model: DefaultRiskModel, shift: float) -> DefaultRiskModel:
     """The model with every log-odds moved by ``shift``."""
 
     def moved(scorer: Scorer) -> Scorer:
         return Scorer(scorer.members, scorer.calibration.shifted(shift))
 
     new_lines = moved(model.new_lines) if model.new_lines else None
-    return replace(model, book=moved(model.book), new_lines=new_lines, level_shift=model.level_shift + shift)
+    return replace(
+        model, book=moved(model.book), new_lines=new_lines, recalibration_shift=model.recalibration_shift + shift
+    )
 
 
 def calibrated_as(model: DefaultRiskModel, other: DefaultRiskModel) -> DefaultRiskModel:
@@ -129,10 +131,10 @@ def predict_log_odds(
         return np.empty(0)
     inputs = model.inputs(table, limit_cents, line_age_days)
     account = account_numbers(table["account_id"])
-    found = np.empty(len(table))
+    log_odds = np.empty(len(table))
     for scorer, rows in model.routed(line_age_days):
-        found[rows] = scorer.log_odds(inputs[rows], account[rows])
-    return found
+        log_odds[rows] = scorer.log_odds(inputs[rows], account[rows])
+    return log_odds
 
 
 def predict_pd(
@@ -222,5 +224,5 @@ def _from_dict(body: dict[str, Any], scorers: dict[str, Scorer]) -> DefaultRiskM
         settings=TrainSettings.from_dict(body["settings"]),
         contract=body["contract"],
         labels_end=body["labels_end"],
-        level_shift=body["level_shift"],
+        recalibration_shift=body["level_shift"],
     )

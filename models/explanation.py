@@ -47,13 +47,13 @@ def shap_values(
 
 def _scorer_shap(scorer: Scorer, inputs: FloatArray, account: AccountArray) -> FloatArray:
     """SHAP values of the mean of the members, stretched as the calibration stretches their sum."""
-    found = mean_over(scorer.members, inputs, account, _contributions)
-    values, base = found[:, :-1], found[:, -1]
+    contributions = mean_over(scorer.members, inputs, account, _contributions)
+    values, base = contributions[:, :-1], contributions[:, -1]
     raw = values.sum(axis=1)
     calibrated = scorer.calibration.log_odds(base + raw) - scorer.calibration.log_odds(base)
     stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
-    found_values: FloatArray = values * stretch[:, None]
-    return found_values
+    stretched: FloatArray = values * stretch[:, None]
+    return stretched
 
 
 def _contributions(member: Member, inputs: FloatArray) -> FloatArray:
@@ -71,12 +71,12 @@ def additivity_error(
     table, limit_cents, line_age_days
         As in :func:`shap_values`.
     """
-    inputs, found = model.inputs(table, limit_cents, line_age_days), 0.0
+    inputs, worst = model.inputs(table, limit_cents, line_age_days), 0.0
     for scorer, rows in model.routed(line_age_days):
         for member in scorer.members:
             summed = _contributions(member, inputs[rows]).sum(axis=1)
-            found = max(found, float(np.abs(summed - member.raw(inputs[rows])).max()))
-    return found
+            worst = max(worst, float(np.abs(summed - member.raw(inputs[rows])).max()))
+    return worst
 
 
 def reason_codes(

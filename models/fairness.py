@@ -112,5 +112,5 @@ def groups_of(attribute: pd.Series) -> npt.NDArray[np.object_]:
         named = attribute.astype(object)
     named = named.where(attribute.notna(), NOT_KNOWN).astype(str)
     sizes = named.map(named.value_counts())
-    found: npt.NDArray[np.object_] = named.where(sizes >= MIN_ROWS, FEW).to_numpy(object)
-    return found
+    groups: npt.NDArray[np.object_] = named.where(sizes >= MIN_ROWS, FEW).to_numpy(object)
+    return groups

@@ -80,7 +80,7 @@ def contrast(
     """Compare good and bad flagged lines at equal PD, feature by feature.
 
     A difference is the coefficient of good in a regression of the feature on the bands, the log-odds and good.
-    The p-value is that of the larger of the two differences, push and value, each in its standard error, among
+    The p-value is that of the larger of the two differences, contribution and value, each in its standard error, among
     permutations of the outcomes inside the bands; the intervals are of a bootstrap of the lines inside the bands.
 
     Parameters
@@ -178,7 +178,7 @@ class _Bands:
 
 
 def _compared(bands: _Bands, residual: FloatArray, names: list[str]) -> pd.DataFrame:
-    """Differences, intervals and p-values of each feature; ``residual`` has the pushes, then the values."""
+    """Differences, intervals and p-values of each feature; ``residual`` has the SHAP values, then the values."""
     rng = np.random.default_rng(1)
     sums, spread = bands.good @ residual, bands.spread(residual)
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
@@ -194,8 +194,8 @@ def _compared(bands: _Bands, residual: FloatArray, names: list[str]) -> pd.DataF
         for kind, half in (("push", slice(0, len(names))), ("value", slice(len(names), None)))
         for end, values in (("", difference), ("_low", low), ("_high", high))
     }
-    found = {"feature": names, **ends, "p": p, "adjusted_p": adjusted, "stable": stable, "z": largest}
-    return pd.DataFrame(found).assign(told=(adjusted <= _FALSE) & stable)
+    columns = {"feature": names, **ends, "p": p, "adjusted_p": adjusted, "stable": stable, "z": largest}
+    return pd.DataFrame(columns).assign(told=(adjusted <= _FALSE) & stable)
 
 
 def _p_values(bands: _Bands, scaled: FloatArray, largest: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -217,19 +217,19 @@ def _p_values(bands: _Bands, scaled: FloatArray, largest: FloatArray, rng: np.ra
 
 def _permuted(bands: _Bands, draws: int, rng: np.random.Generator) -> FloatArray:
     """Outcomes permuted inside the bands, a row a draw."""
-    found = np.empty((draws, len(bands.good)))
+    outcomes = np.empty((draws, len(bands.good)))
     for size in np.unique(bands.sizes):
         places = (bands.starts[bands.sizes == size, None] + np.arange(size)).ravel()
         drawn = np.tile(bands.good[places], draws).reshape(-1, size)
-        found[:, places] = rng.permuted(drawn, axis=1).reshape(draws, -1)
-    return found
+        outcomes[:, places] = rng.permuted(drawn, axis=1).reshape(draws, -1)
+    return outcomes
 
 
 def _bootstrap(bands: _Bands, residual: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Differences of lines drawn again inside each band, a row a draw."""
     rows, starts, sizes = len(bands.good), np.repeat(bands.starts, bands.sizes), np.repeat(bands.sizes, bands.sizes)
     apart = float((bands.goods * (bands.sizes - bands.goods) / bands.sizes).sum())
-    narrower, found, step = bands.weight / apart, [], max(1, _AT_ONCE // rows)
+    narrower, differences, step = bands.weight / apart, [], max(1, _AT_ONCE // rows)
     for start in range(0, _DRAWS, step):
         draws = min(step, _DRAWS - start)
         drawn = starts + (rng.random((draws, rows)) * sizes).astype(np.int64)
@@ -238,5 +238,5 @@ def _bootstrap(bands: _Bands, residual: FloatArray, rng: np.random.Generator) ->
         goods = np.add.reduceat(times * bands.good, bands.starts, axis=1)
         weight = (goods * (bands.sizes - goods) / bands.sizes).sum(axis=1, keepdims=True)
         share = np.repeat(goods / bands.sizes, bands.sizes, axis=1)
-        found.append(times * (bands.good - share) @ residual / np.maximum(weight * narrower, 1e-12))
-    return np.vstack(found)
+        differences.append(times * (bands.good - share) @ residual / np.maximum(weight * narrower, 1e-12))
+    return np.vstack(differences)

@@ -76,12 +76,12 @@ def find_categories(features: FeatureSet, table: pd.DataFrame, known: Categories
     >>> find_categories(CATALOGUE, table, {"segment": ("c",)})
     {'segment': ('c', 'a', 'b')}
     """
-    found = {}
+    categories = {}
     for name in text_columns(features):
         before = (known or {}).get(name, ())
         counts = table[name].value_counts().sort_index().drop(labels=list(before), errors="ignore")
-        found[name] = (*before, *sorted(counts.nlargest(MAX_CATEGORIES - len(before)).index))
-    return found
+        categories[name] = (*before, *sorted(counts.nlargest(MAX_CATEGORIES - len(before)).index))
+    return categories
 
 
 def model_inputs(
@@ -124,8 +124,8 @@ def account_numbers(account_ids: pd.Series) -> npt.NDArray[np.uint64]:
     [1631269015986820564, 14426753208092092616, 1631269015986820564]
     """
     codes, ids = pd.factorize(account_ids)
-    found = (hashlib.sha256(str(one).encode()).digest()[:8] for one in ids)
-    return np.array([int.from_bytes(first, "big") for first in found], np.uint64)[codes]
+    digests = (hashlib.sha256(str(one).encode()).digest()[:8] for one in ids)
+    return np.array([int.from_bytes(first, "big") for first in digests], np.uint64)[codes]
 
 
 def fold_of(account: npt.NDArray[np.uint64], folds: int, turn: int) -> IntArray:

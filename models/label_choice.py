@@ -68,9 +68,9 @@ def vintage_curve(dpd: pd.DataFrame, bad_dpd_days: int) -> pd.DataFrame:
     table = ordered.assign(bad=bad)
     first = table.groupby("account_id")["age_months"].transform("min")
     whole = (first <= 1).groupby(table["vintage"]).transform("mean") > 0.95
-    found = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="mean")
+    shares = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="mean")
     seen = table[whole].pivot_table("bad", "age_months", "vintage", aggfunc="size")
-    return found.where(seen >= seen.max() * 0.9)
+    return shares.where(seen >= seen.max() * 0.9)
 
 
 #: Early signs of a new line: so many days past due, within so many months of its opening.

@@ -115,17 +115,17 @@ def computed_labels(
     numbers = account_numbers(matured["account_id"].unique())
     accounts = numbers.select(["account_no"]).to_pandas().assign(as_of=known_by, known_by=known_by)
     with prepared({"payment": events["payment"], "numbers": numbers}, _PAYMENT) as run:
-        moments = _found(run, _checkpoints(default_dpd_days), accounts)
-        reached = to_arrow(_found(run, _reached(default_dpd_days), moments))
+        moments = _at_points(run, _checkpoints(default_dpd_days), accounts)
+        reached = to_arrow(_at_points(run, _reached(default_dpd_days), moments))
     point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()
     return labelled
 
 
-def _found(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
+def _at_points(run: RunSql, sql: str, points: pd.DataFrame) -> pd.DataFrame:
     spine = point_spine(points.astype({"as_of": _TIME, "known_by": _TIME}))
-    found: pd.DataFrame = run(sql, {"spine": spine}).to_pandas()
-    return found
+    table: pd.DataFrame = run(sql, {"spine": spine}).to_pandas()
+    return table
 
 
 def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime | None = None) -> pd.DataFrame:
@@ -138,7 +138,8 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
     known_by : datetime, optional
         Only what was known before this time; default: all.
     """
-    known = f"WHERE known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)" if known_by else ""
+    known = "WHERE known_time < $known_by" if known_by else ""
+    values = {"known_by": known_by} if known_by else {}
     sql = f"""
     SELECT account_id, as_of, known_time, bad FROM (
         SELECT *, ROW_NUMBER() OVER (
@@ -147,5 +148,5 @@ def delivered_labels(events: Mapping[str, pa.Table | str], *, known_by: datetime
         FROM outcomes {known}
     ) WHERE version = 1 ORDER BY account_id, as_of
     """
-    found: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}).to_pandas()
-    return found
+    labels: pd.DataFrame = run_sql(sql, {"outcomes": events["outcomes"]}, values).to_pandas()
+    return labels

@@ -51,7 +51,7 @@ def suspects(
     >>> suspects(known, ["written_off", "row"], bad, np.arange(200) / 200, np.array([0.9, 0.1]))["suspicion"].tolist()
     ['AUC alone at or above 0.95; better than the whole model; above 80% of the gain', '']
     """
-    whole, found = measure(bad, pd_).auc, []
+    whole, rows = measure(bad, pd_).auc, []
     for place, name in enumerate(columns):
         score, auc = _best_order(inputs[:, place], bad)
         beats = auc > whole and paired_auc_gain(bad, score, pd_)[1] > 0
@@ -60,21 +60,21 @@ def suspects(
             "better than the whole model": beats,
             f"above {GAIN_SHARE:.0%} of the gain": gain[place] > GAIN_SHARE,
         }
-        told = "; ".join(reason for reason, holds in why.items() if holds)
-        found.append({"feature": name, "auc": auc, "gain_share": float(gain[place]), "suspicion": told})
-    table = pd.DataFrame(found, columns=["feature", "auc", "gain_share", "suspicion"])
+        suspicion = "; ".join(reason for reason, holds in why.items() if holds)
+        rows.append({"feature": name, "auc": auc, "gain_share": float(gain[place]), "suspicion": suspicion})
+    table = pd.DataFrame(rows, columns=["feature", "auc", "gain_share", "suspicion"])
     order = np.lexsort((table["feature"], -table["auc"], table["suspicion"] == ""))
     return table.iloc[order].reset_index(drop=True)
 
 
 def _best_order(values: FloatArray, bad: BoolArray) -> tuple[FloatArray, float]:
     """An input as a score and its AUC, in the direction, and with what is missing at the end, that tell most."""
-    missing, found = np.isnan(values), []
+    missing, orders = np.isnan(values), []
     for end in (-np.inf, np.inf) if missing.any() else (0.0,):
         ranks = rankdata(np.where(missing, end, values))
         auc = _auc(ranks, bad)
-        found += [(ranks, auc), (-ranks, 1 - auc)]
-    return max(found, key=lambda one: one[1])
+        orders += [(ranks, auc), (-ranks, 1 - auc)]
+    return max(orders, key=lambda one: one[1])
 
 
 def _auc(ranks: FloatArray, bad: BoolArray) -> float:
@@ -105,12 +105,12 @@ def category_shares(
     >>> category_shares(codes, bad, fold, codes, fold).tolist()
     [0.0, 1.0, 0.0, 0.0]
     """
-    found = np.empty(len(asked))
+    encoded = np.empty(len(asked))
     for fold in np.unique(asked_fold):
         others, mine = known_fold != fold, asked_fold == fold
         shares = pd.Series(known_bad[others]).groupby(known[others]).mean()
-        found[mine] = pd.Series(asked[mine]).map(shares).fillna(known_bad[others].mean()).to_numpy(np.float64)
-    return found
+        encoded[mine] = pd.Series(asked[mine]).map(shares).fillna(known_bad[others].mean()).to_numpy(np.float64)
+    return encoded
 
 
 def gain_shares(model: DefaultRiskModel) -> FloatArray:

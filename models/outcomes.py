@@ -51,10 +51,10 @@ def outcomes(
         if "outcomes" in relations
         else _computed(asked, relations, settings, known_by)
     )
-    found = pd.Series("censored", index=pd.MultiIndex.from_frame(asked))
+    outcome = pd.Series("censored", index=pd.MultiIndex.from_frame(asked))
     for name, where in (("good", ~bad & ~late), ("indeterminate", ~bad & late), ("bad", bad)):
-        found[where.index[where]] = name
-    return pd.Series(found.loc[pd.MultiIndex.from_frame(points[_KEY])].to_numpy(), points.index, dtype=str)
+        outcome[where.index[where]] = name
+    return pd.Series(outcome.loc[pd.MultiIndex.from_frame(points[_KEY])].to_numpy(), points.index, dtype=str)
 
 
 def _computed(
@@ -75,6 +75,6 @@ def _delivered(
 ) -> tuple[pd.Series, pd.Series]:
     labels = delivered_labels(relations, known_by=known_by)[[*_KEY, "bad"]].sort_values("as_of")
     labels["as_of"] = labels["as_of"].astype(points["as_of"].dtype)
-    found = pd.merge_asof(points.sort_values("as_of"), labels, on="as_of", by="account_id", tolerance=DELIVERED_WITHIN)
-    bad = found.dropna(subset="bad").set_index(_KEY)["bad"].astype(bool)
+    paired = pd.merge_asof(points.sort_values("as_of"), labels, on="as_of", by="account_id", tolerance=DELIVERED_WITHIN)
+    bad = paired.dropna(subset="bad").set_index(_KEY)["bad"].astype(bool)
     return bad, pd.Series(np.zeros(len(bad), bool), bad.index)

@@ -101,13 +101,14 @@ def find_proxy(
         return None
     fold = fold_of(account, _FOLDS, 0)
     data = lgb.Dataset(inputs, categorical_feature=list(categorical), params=_PARAMS, free_raw_data=False).construct()
-    told = [(name, *_told(data, inputs, group == name, fold)) for name in (names[1:] if len(names) == 2 else names)]
-    best, auc, gain = max(told, key=lambda one: one[1])
+    asked = names[1:] if len(names) == 2 else names
+    candidates = [(name, *_separation(data, inputs, group == name, fold)) for name in asked]
+    best, auc, gain = max(candidates, key=lambda one: one[1])
     strongest = [place for place in np.argsort(-gain, kind="stable")[:_FEATURES] if gain[place] > 0]
     return Proxy(str(best), len(group), auc, tuple(columns[k] for k in strongest), _correlation_ratio(group, pd_))
 
 
-def _told(data: lgb.Dataset, inputs: FloatArray, is_it: BoolArray, fold: IntArray) -> tuple[float, FloatArray]:
+def _separation(data: lgb.Dataset, inputs: FloatArray, is_it: BoolArray, fold: IntArray) -> tuple[float, FloatArray]:
     """Mean AUC over the folds in which there are both, and the gain of each input."""
     aucs, gain = [], np.zeros(inputs.shape[1])
     for held in range(_FOLDS):

@@ -54,8 +54,8 @@ class Member:
 
     def raw(self, inputs: FloatArray, **options: Any) -> FloatArray:
         """What :meth:`lightgbm.Booster.predict` gives on the scale of log-odds, whatever the number of threads."""
-        found = self.booster.predict(inputs, raw_score=True, num_threads=thread_count(), **options)
-        return np.asarray(found, np.float64)
+        scores = self.booster.predict(inputs, raw_score=True, num_threads=thread_count(), **options)
+        return np.asarray(scores, np.float64)
 
     @cached_property
     def sha256(self) -> str:
@@ -118,11 +118,11 @@ def mean_over(
         Takes a member and rows; returns an array with as many rows. Always added in the same order.
     """
     turns = [list(mine) for _, mine in groupby(members, key=lambda member: member.turn)]
-    said = [_said(mine, inputs, account, predict) for mine in turns]
-    return np.asarray(sum(said[1:], said[0]) / len(said), np.float64)
+    by_turn = [_mean_of_turn(mine, inputs, account, predict) for mine in turns]
+    return np.asarray(sum(by_turn[1:], by_turn[0]) / len(by_turn), np.float64)
 
 
-def _said(
+def _mean_of_turn(
     members: list[Member],
     inputs: FloatArray,
     account: AccountArray | None,
@@ -135,7 +135,7 @@ def _said(
     fold = fold_of(account, len(members), members[0].turn)
     chosen = [(member, np.flatnonzero(fold == member.fold)) for member in members]
     parts = [(rows, predict(member, inputs[rows])) for member, rows in chosen if len(rows)]
-    found = np.empty((len(inputs), *parts[0][1].shape[1:]))
+    predictions = np.empty((len(inputs), *parts[0][1].shape[1:]))
     for rows, values in parts:
-        found[rows] = values
-    return found
+        predictions[rows] = values
+    return predictions

@@ -119,17 +119,17 @@ def read_settings(path: Path) -> TrainSettings:
     text = read_toml(path)
     body, reader = load_toml(text, str(path)), Reader(text, str(path))
     reader.table(body, (), _SECTIONS)
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for section, known in _SECTIONS.items():
         given = body.get(section, {})
         if old := [key for key in _RENAMED if isinstance(given, dict) and key in given]:
-            told = f"{old[0]} is called {_RENAMED[old[0]]} in section [model], as in LightGBM; rename it."
-            raise reader.error((section, old[0]), told)
+            message = f"{old[0]} is called {_RENAMED[old[0]]} in section [model], as in LightGBM; rename it."
+            raise reader.error((section, old[0]), message)
         values = reader.table(given, (section,), known)
-        found |= {key: _value(values, (section,), key, reader) for key in values}
-    settings = TrainSettings(**found)
+        arguments |= {key: _value(values, (section,), key, reader) for key in values}
+    settings = TrainSettings(**arguments)
     if settings.carried_rounds >= settings.rounds:
-        given = next(key for key in ("rounds", "carried_rounds") if key in found)
+        given = next(key for key in ("rounds", "carried_rounds") if key in arguments)
         raise reader.error(
             ("model", given),
             f"rounds is {settings.rounds} and carried_rounds {settings.carried_rounds}; expected fewer carried_rounds "
@@ -142,10 +142,10 @@ def _value(values: Mapping[str, Any], path: KeyPath, key: str, reader: Reader) -
     """One value of a section, of the type of its default and inside its bounds."""
     expected = type(getattr(TrainSettings(), key))
     if expected is tuple:
-        found = reader.array(values, (*path, key))
-        if wrong := [name for name in found if not isinstance(name, str)]:
+        names = reader.array(values, (*path, key))
+        if wrong := [name for name in names if not isinstance(name, str)]:
             raise reader.error((*path, key), f"{key} names {wrong[0]!r}; expected a list of names.")
-        return tuple(found)
+        return tuple(names)
     value = reader.value(values, path, key, expected)
     if key == "timezone" and not _is_timezone(value):
         raise reader.error((*path, key), f"timezone is {value!r}; expected an IANA name such as 'Asia/Shanghai'.")

@@ -50,7 +50,7 @@ def stability(before: FloatArray, after: FloatArray, bins: int = 10, level: floa
     counts = [_counts(values, edges) for values in (before, after)]
     used = counts[0] + counts[1] > 0
     # Half a row is added to every bin, so that an empty one is not infinitely far away.
-    p, q = ((found[used] + 0.5) / (found[used] + 0.5).sum() for found in counts)
+    p, q = ((count[used] + 0.5) / (count[used] + 0.5).sum() for count in counts)
     scale = 1 / max(len(before), 1) + 1 / max(len(after), 1)
     critical = float(chi2.ppf(level, max(int(used.sum()) - 1, 1))) * scale
     return Stability(float(((q - p) * np.log(q / p)).sum()), critical)

@@ -97,7 +97,7 @@ def read_trees(text: str) -> Trees:
         threshold=_numbers(grown, "threshold"),
         default_left=(kind & _DEFAULT_LEFT) > 0,
         missing=kind >> _MISSING_SHIFT,
-        categories={first + split: codes for first, found in sets for split, codes in found.items()},
+        categories={first + split: codes for first, by_split in sets for split, codes in by_split.items()},
         left=_children(grown, "left_child", first_split, first_leaf),
         right=_children(grown, "right_child", first_split, first_leaf),
         leaf=_numbers(grown, "leaf_value"),
@@ -123,8 +123,8 @@ def _children(
     """Children, numbered over all trees."""
     splits = [int(block["num_leaves"]) - 1 for block in blocks]
     child, split, leaf = _whole(blocks, name), np.repeat(first_split, splits), np.repeat(first_leaf, splits)
-    found: IntArray = child + np.where(child >= 0, split, -leaf)
-    return found
+    children: IntArray = child + np.where(child >= 0, split, -leaf)
+    return children
 
 
 def _categories(block: dict[str, str]) -> dict[int, frozenset[int]]:
@@ -133,9 +133,9 @@ def _categories(block: dict[str, str]) -> dict[int, frozenset[int]]:
         return {}
     words, bounds = (_whole([block], name).tolist() for name in ("cat_threshold", "cat_boundaries"))
     threshold = _numbers([block], "threshold")  # of a split on categories: which of the sets is its own
-    found = {}
+    sets = {}
     for split in np.flatnonzero(_whole([block], "decision_type") & _CATEGORICAL).tolist():
         place = int(threshold[split])
         mine = words[bounds[place] : bounds[place + 1]]
-        found[split] = frozenset(32 * i + bit for i, word in enumerate(mine) for bit in range(32) if word >> bit & 1)
-    return found
+        sets[split] = frozenset(32 * i + bit for i, word in enumerate(mine) for bit in range(32) if word >> bit & 1)
+    return sets

@@ -85,12 +85,12 @@ LEVEL_BOUNDS = (0.5, 2.0)
 _CHANCE = 0.01
 
 
-def doubts(found: Metrics, learned_rows: int, learned_bads: int) -> list[str]:
+def doubts(metrics: Metrics, learned_rows: int, learned_bads: int) -> list[str]:
     """What speaks against using a model at all; nothing if nothing does.
 
     Parameters
     ----------
-    found : Metrics
+    metrics : Metrics
         On rows it has not seen.
     learned_rows, learned_bads : int
         Rows it learned from.
@@ -101,19 +101,21 @@ def doubts(found: Metrics, learned_rows: int, learned_bads: int) -> list[str]:
     ['it learned from 8 bad and 292 good lines, fewer than 20 of a kind: calibrated by its level alone',
      'it ranks worse than a coin: AUC 0.000']
     """
-    told = []
+    reasons = []
     if min(learned_bads, learned_rows - learned_bads) < MIN_BADS:
-        told.append(
+        reasons.append(
             f"it learned from {learned_bads:,} bad and {learned_rows - learned_bads:,} good lines, fewer than "
             f"{MIN_BADS} of a kind: calibrated by its level alone"
         )
-    if found.auc < 0.5:
-        told.append(f"it ranks worse than a coin: AUC {found.auc:.3f}")
-    ratio = found.observed_share / found.expected_share
-    too_low = jeffreys_test(found.bads, found.rows, found.expected_share)
+    if metrics.auc < 0.5:
+        reasons.append(f"it ranks worse than a coin: AUC {metrics.auc:.3f}")
+    ratio = metrics.observed_share / metrics.expected_share
+    too_low = jeffreys_test(metrics.bads, metrics.rows, metrics.expected_share)
     if not LEVEL_BOUNDS[0] <= ratio <= LEVEL_BOUNDS[1] and not _CHANCE <= too_low <= 1 - _CHANCE:
-        told.append(f"its PDs are off: {found.observed_share:.2%} went bad, {found.expected_share:.2%} were expected")
-    return told
+        reasons.append(
+            f"its PDs are off: {metrics.observed_share:.2%} went bad, {metrics.expected_share:.2%} were expected"
+        )
+    return reasons
 
 
 def calibration_table(bad: BoolArray, pd_: FloatArray, bins: int = 10) -> pd.DataFrame:
@@ -210,11 +212,11 @@ def tail_table(
     [4.0]
     """
     order = np.argsort(-pd_, kind="stable")
-    found = []
+    rows = []
     for share in shares:
         chosen = order[: max(1, round(len(order) * share))]
         bads = int(bad[chosen].sum())
-        found.append(
+        rows.append(
             {
                 "share": share,
                 "rows": len(chosen),
@@ -225,7 +227,7 @@ def tail_table(
                 "caught_share": bads / int(bad.sum()),
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def paired_auc_gain(bad: BoolArray, better: FloatArray, base: FloatArray) -> tuple[float, float, float]:

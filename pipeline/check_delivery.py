@@ -98,8 +98,8 @@ def check(
 def _basis(workspace: Workspace, settings: QualitySettings) -> str:
     """What a judgement and the holds after it rest on: all loads, the settings, and what the policy says of holding."""
     holding = asdict(workspace.policy_in_force().holding)
-    told = {"events": workspace.events.digest(), "judging": asdict(settings.judging), "holding": holding}
-    return json.dumps(told, indent=1) + "\n"
+    basis = {"events": workspace.events.digest(), "judging": asdict(settings.judging), "holding": holding}
+    return json.dumps(basis, indent=1) + "\n"
 
 
 def _same(hold: Hold, other: Hold) -> bool:
@@ -126,9 +126,9 @@ def _quarantined(workspace: Workspace, decided_until: datetime | None) -> list[H
     if decided_until is None or len(loads) < 2:
         return []
     rows: dict[str, int] = {}
-    for found in loads[-1]["quarantine"]:
-        if found["rule"] != EARLY and found["source"] in _HOLDING:
-            rows[found["source"]] = rows.get(found["source"], 0) + found["rows"]
+    for group in loads[-1]["quarantine"]:
+        if group["rule"] != EARLY and group["source"] in _HOLDING:
+            rows[group["source"]] = rows.get(group["source"], 0) + group["rows"]
     load = str(loads[-1]["load"])
     return [
         Hold(source, decided_until, decided_until, ACTOR, f"{count:,} rows in the quarantine", "", QUARANTINED, load)

@@ -46,8 +46,8 @@ def run(out: Path, *, accounts: int, seed: int, now: datetime, progress: Progres
     if workspace.ledger.decided_until() is None:
         _decide_in_two_iterations(workspace, now, progress, show)
     show("\nReconciled, where 30 days have passed:\n  " + "\n  ".join(reconcile(workspace, progress).lines()))
-    if said := pauses(workspace.ledger).sentence():
-        show(f"\n{said}")
+    if sentence := pauses(workspace.ledger).sentence():
+        show(f"\n{sentence}")
     progress("replaying every decision from the events")
     show(f"\nReplayed {replay(workspace, progress):,} decisions: every action, limit and PD equal to the ledger.")
     case = telling_account(read_decisions(workspace))

@@ -99,11 +99,11 @@ def _experiment(mlflow: "MlflowClient", store: Path) -> str:
     location = (store / "artifacts").resolve().as_uri()
     moved = f"{EXPERIMENT} moved to {str(store.resolve())[-_MAX_NAME:]}"
     for name in itertools.chain([EXPERIMENT, moved], (f"{moved}, {number}" for number in itertools.count(2))):
-        found = mlflow.get_experiment_by_name(name)
-        if found is None:
+        experiment = mlflow.get_experiment_by_name(name)
+        if experiment is None:
             return str(mlflow.create_experiment(name, artifact_location=location))
-        if found.artifact_location == location and found.lifecycle_stage == "active":
-            return str(found.experiment_id)
+        if experiment.artifact_location == location and experiment.lifecycle_stage == "active":
+            return str(experiment.experiment_id)
     raise AssertionError("names do not end")
 
 
@@ -134,8 +134,8 @@ def recorded_run(
     try:
         mlflow = client(store)
         experiment = _experiment(mlflow, store)
-        found = _interrupted(mlflow, experiment, name, once, tags) if once else None
-        run_id = found or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+        interrupted = _interrupted(mlflow, experiment, name, once, tags) if once else None
+        run_id = interrupted or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
         try:
             yield mlflow, run_id
         except BaseException:
@@ -150,13 +150,13 @@ def recorded_run(
 
 def _interrupted(mlflow: "MlflowClient", experiment: str, name: str, tag: str, tags: Mapping[str, str]) -> str | None:
     """Id of the run of this name and tag, if there is one; the rest that never ended is marked as killed."""
-    found = None
+    run_id = None
     for run in mlflow.search_runs([experiment], f"attributes.run_name = '{name}'"):
         if run.data.tags.get(tag) == tags[tag]:
-            found = str(run.info.run_id)
+            run_id = str(run.info.run_id)
         elif run.info.status == "RUNNING":
             mlflow.set_terminated(run.info.run_id, "KILLED")
-    return found
+    return run_id
 
 
 def heads(store: Path) -> dict[str, str]:
@@ -168,13 +168,13 @@ def heads(store: Path) -> dict[str, str]:
 
     every = ViewType.ALL
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(view_type=every)]
-    found: dict[str, str] = {}
+    by_run: dict[str, str] = {}
     token: str | None = None
     while token != "":
         page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", every, _PAGE_RUNS, page_token=token)
-        found |= {run.info.run_id: run.data.tags[HEAD] for run in page}
+        by_run |= {run.info.run_id: run.data.tags[HEAD] for run in page}
         token = page.token or ""
-    return found
+    return by_run
 
 
 def log_values(

@@ -168,8 +168,8 @@ class Workspace:
             )
         values = self.events.values_of([name for name, kind in delivered.items() if kind == "text"])
         many = {name: f"{count:,} values" for name, count in values.items() if count > MAX_VALUES}
-        found = many | {name: "a place" for name in delivered if is_place(name)}
-        return {name: why for name, why in found.items() if name not in settings.attributes}
+        reasons = many | {name: "a place" for name in delivered if is_place(name)}
+        return {name: why for name, why in reasons.items() if name not in settings.attributes}
 
     def relations(self, features: FeatureSet) -> dict[str, str]:
         """SQL of every source; protected attributes join the accounts only if the feature set names them."""

@@ -22,7 +22,7 @@ def test_a_group_that_is_good_more_often_is_told_in_words_with_the_share_of_the_
     inputs, account, rng = lines(1)
     group = ((inputs["new_device_days"] < 10) & (inputs["segment"] == "student")).to_numpy()
     bad = rng.random(LINES) > np.where(group, 0.95, 0.2)
-    best = find_archetypes(inputs, account, bad).told[0]
+    best = find_archetypes(inputs, account, bad).significant[0]
     assert set(best.words.split(" and ")) == {"new_device_days < 10", "segment = student"}
     judging = fold_of(account_numbers(account), 2, 0) == 0
     assert (best.good.count, best.good.of) == (int((group & ~bad & judging).sum()), int((group & judging).sum()))
@@ -44,7 +44,7 @@ def test_groups_that_chance_made_are_not_told() -> None:
     told = 0
     for seed in range(40):
         inputs, account, rng = lines(seed)
-        told += bool(find_archetypes(inputs, account, rng.random(LINES) < 0.5).told)
+        told += bool(find_archetypes(inputs, account, rng.random(LINES) < 0.5).significant)
     assert told <= 4
 
 
@@ -52,7 +52,7 @@ def test_what_is_not_known_is_said() -> None:
     inputs, account, rng = lines(2)
     inputs = inputs[["f0"]].where(inputs["f0"] > 0)
     bad = rng.random(LINES) < np.where(inputs["f0"].isna(), 0.05, 0.9)
-    words = [one.words for one in find_archetypes(inputs, account, bad).told]
+    words = [one.words for one in find_archetypes(inputs, account, bad).significant]
     assert any("not known" in text for text in words)
     assert not all("not known" in text for text in words)
 

@@ -159,7 +159,7 @@ def test_why_says_what_pushed_the_pd_of_a_line_that_is_never_decided(
     score(workspace, AS_OF, tmp_path / "scores.parquet", progress=quiet)
     scores = pq.read_table(tmp_path / "scores.parquet").to_pandas().set_index("account_id")["pd"]
     assert found.pd == scores["A0003"]
-    assert found.pushes[0].feature == "income"
+    assert found.contributions[0].feature == "income"
     shown = CliRunner().invoke(app, ["why", "A0003", "--as-of", "2026-03-01", "--workspace", str(workspace.root)])
     assert shown.stdout.splitlines() == pd_lines(found)
     assert why_pd(flat[0], "A0003", AS_OF) is None

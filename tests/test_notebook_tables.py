@@ -8,7 +8,7 @@ import pytest
 
 from limitlens.data.check import LoadReport, SourceCount
 from limitlens.limits.comparison import Breach, Comparison
-from limitlens.pipeline.answers.answer import Answer, Data, Decision, Line, Model, Split, Told
+from limitlens.pipeline.answers.answer import Answer, Data, Decision, Line, Model, Notice, Split
 from limitlens.pipeline.deciding.reconcile import Reconciled
 from limitlens.pipeline.deciding.record import Decided
 from limitlens.pipeline.release.compare import Compared
@@ -64,7 +64,7 @@ def test_an_answer_shows_what_was_decided_and_markup_in_an_account_id_is_inert()
         split=partly(Split, share_cents=_BY_CAUSE),
         model=partly(Model),
         data=partly(Data),
-        told=partly(Told, reason_texts=(EVIL,)),
+        notice=partly(Notice, reason_texts=(EVIL,)),
     )
     html = answer._repr_html_()
     assert "<th>limit</th><td>2,000.00 → 600.00</td>" in html

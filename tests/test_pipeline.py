@@ -27,7 +27,7 @@ from limitlens.limits.lattice import CHAIN, evaluate
 from limitlens.limits.model_parts import split_model
 from limitlens.limits.policy import ACTIONS
 from limitlens.limits.state import state_before
-from limitlens.models.default_risk import at_level, calibrated_as
+from limitlens.models.default_risk import calibrated_as, recalibrated
 from limitlens.models.explanation import shap_values
 from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.settings import TrainSettings
@@ -206,7 +206,7 @@ def test_a_calibration_that_moved_alone_is_the_whole_share_of_the_model(small_wo
     moments = pd.DataFrame({"account_id": after["account_id"], "t1": after["as_of"]})
     rows = rebuilt(small_workspace, old.model.features, moments, "t1", "t1")
     tables = {(leg, old.model.features.digest): rows for leg in CHAIN}
-    louder = replace(old, model=at_level(old.model, 1.0))
+    louder = replace(old, model=recalibrated(old.model, 1.0))
     other = replace(small_workspace.iteration("1"), policy=old.policy)
     for new, still in ((louder, [0]), (replace(other, model=calibrated_as(other.model, old.model)), [1]), (other, [])):
         parts = split_model(old, new, tables, state, state)

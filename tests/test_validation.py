@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from limitlens.data.errors import GateError
-from limitlens.models.default_risk import DefaultRiskModel, at_level
+from limitlens.models.default_risk import DefaultRiskModel, recalibrated
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
@@ -136,7 +136,7 @@ def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_
     workspace = Workspace(tmp_path / "work")
     model, table = fit_iteration(workspace, settings, None, None)
     record = TrainingRecord(workspace.events.digest(), "", "")
-    trained = validate_and_register(workspace, at_level(model, -1.5), table, policy, "developer", record=record)
+    trained = validate_and_register(workspace, recalibrated(model, -1.5), table, policy, "developer", record=record)
     folder = workspace.root / workspace.registry.model(trained.model_version).folder
     warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
     assert len(warned) == 1

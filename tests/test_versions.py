@@ -47,7 +47,7 @@ def version(row: Row) -> tuple[Any, Any]:
     return row["event_id"], row.get("delivered_known_time", row["known_time"])
 
 
-def settled(stored: list[Row], rows: list[Row], decided_until: datetime | None) -> tuple[list[Row], int, int]:
+def resolved(stored: list[Row], rows: list[Row], decided_until: datetime | None) -> tuple[list[Row], int, int]:
     """Accepted rows in order, with their numbers, and how many were in conflict and known already."""
     known = {version(row): row for row in stored}
     owners, contents, taken = defaultdict(set), defaultdict(set), set()
@@ -89,7 +89,7 @@ def test_loads_are_settled_as_plain_python_would(
             deliver(inbox, files)
             report = check_events(inbox, store, decided_until=decided_until, max_quarantined_share=1)
             count = report.sources["device"]
-            accepted, conflicts, repeats = settled(stored, [row for rows in files for row in rows], decided_until)
+            accepted, conflicts, repeats = resolved(stored, [row for rows in files for row in rows], decided_until)
             assert (count.accepted, count.quarantined, count.deduplicated) == (len(accepted), conflicts, repeats)
             if accepted:
                 table = pq.read_table(store.root / f"events/device/{report.load}.parquet")

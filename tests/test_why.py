@@ -17,6 +17,7 @@ from limitlens.pipeline.answers.report import read_decisions, telling_account
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
+from limitlens.pipeline.answers.why_pd import Contribution, PdAnswer
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.replay import recorded_decisions
@@ -59,7 +60,7 @@ def test_markup_in_an_account_id_a_rule_or_a_policy_is_escaped(answer: Answer) -
         answer,
         line=replace(answer.line, account_id=EVIL),
         decision=replace(answer.decision, fired_rules=(EVIL,), policy=EVIL),
-        told=replace(answer.told, reason_texts=(EVIL,)),
+        notice=replace(answer.notice, reason_texts=(EVIL,)),
     )
     rendered = card(evil)
     assert "<script" not in rendered
@@ -73,12 +74,15 @@ def test_ids_of_its_plots_are_unique(page: str) -> None:
 
 
 def test_the_page_says_what_the_text_says(answer: Answer, page: str) -> None:
-    told = answer.told
-    words = [*told.reason_texts, *told.reason_texts_zh, told.recourse_texts["zh"], *answer.decision.digests.values()]
+    notice = answer.notice
+    words = [*notice.reason_texts, *notice.reason_texts_zh, notice.recourse_texts["zh"]]
+    words += answer.decision.digests.values()
     words += [fact.feature for group in answer.split.groups if group.share_cents for fact in group.facts]
     assert not [word for word in words if word not in page]
     text = render(answer)
-    assert not [word for word in (*answer.told.reason_texts, *answer.told.recourse_texts.values()) if word not in text]
+    assert not [
+        word for word in (*answer.notice.reason_texts, *answer.notice.recourse_texts.values()) if word not in text
+    ]
 
 
 def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace) -> None:
@@ -86,7 +90,7 @@ def test_a_first_decision_has_a_page_without_a_split(small_workspace: Workspace)
     row = first[first["action"].isin(ADVERSE)].iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
     assert found.split.share_cents is None
-    assert found.told.recourse_texts.keys() == {"en", "zh"}
+    assert found.notice.recourse_texts.keys() == {"en", "zh"}
     assert "This is the first decision" in card(found)
 
 
@@ -96,6 +100,14 @@ def test_the_answer_carries_the_version_and_digest_of_the_reasons(answer: Answer
     assert plain["digests"]["reasons"] == reasons_digest()
     assert plain["recourse"]["moves"]
     assert plain["timeline"][0]["action"] == "opened"
+
+
+def test_json_keeps_its_keys(answer: Answer) -> None:
+    facts = [fact for group in answer.to_dict()["groups"] for fact in group["facts"]]
+    assert facts
+    assert {tuple(fact) for fact in facts} == {("feature", "before", "after", "unit", "why", "push", "rules")}
+    scored = PdAnswer("A1", "2026-01-01", 0.1, "1", (Contribution("income", "1", 0.2, "why"),))
+    assert scored.to_dict().keys() == {"account_id", "as_of", "pd", "model_version", "pushes"}
 
 
 def test_each_needed_cause_but_data_has_its_own_outcome_and_it_is_another(small_workspace: Workspace) -> None:
@@ -120,16 +132,16 @@ def test_a_fact_moved_the_score_or_is_read_by_a_rule_that_fired(small_workspace:
     row = changes(small_workspace, adverse=True).iloc[-1]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
     facts = [fact for group in found.split.groups for fact in group.facts]
-    assert any(fact.push for fact in facts)
-    assert all(fact.rules or fact.push for fact in facts)
+    assert any(fact.contribution for fact in facts)
+    assert all(fact.rules or fact.contribution for fact in facts)
     assert {rule for fact in facts for rule in fact.rules} <= set(found.decision.fired_rules)
 
 
 def test_only_adverse_answers_say_what_could_have_been_different(small_workspace: Workspace) -> None:
     row = changes(small_workspace, adverse=False).iloc[0]
     found = why(small_workspace, row["account_id"], row["as_of"].to_pydatetime())
-    assert found.told.recourse is None
-    assert not found.told.recourse_texts
+    assert found.notice.recourse is None
+    assert not found.notice.recourse_texts
     assert "What could have been different" not in render(found) + card(found)
 
 

@@ -51,16 +51,16 @@ def answer(
     owner = struck["owner"].to_numpy(np.int64)
     here = (fortune.gone_from[owner] > scene.month.index) & ~line.left[owner]
     struck, owner = struck[here], owner[here]
-    found = [scene.world.reactions[action] for action in struck["action"]]
-    shares = np.array([[getattr(each, name) for name in ANSWERS] for each in found]).reshape(-1, len(ANSWERS))
+    reactions = [scene.world.reactions[action] for action in struck["action"]]
+    shares = np.array([[getattr(each, name) for name in ANSWERS] for each in reactions]).reshape(-1, len(ANSWERS))
     shares[:, 0] *= 2 * sigmoid(able[owner])
     shares[:, 1] *= 2 * sigmoid(-able[owner]) * owing[owner]
     luck = scene.chance.uniform("answers", scene.number[owner], scene.month.index)
     which = (luck[:, None] >= shares.cumsum(axis=1)).sum(axis=1)
     leaves, needs, pays, less = (which == k for k in range(len(ANSWERS)))
     trouble, appetite, left = np.zeros(len(able)), line.appetite.copy(), line.left.copy()
-    trouble[owner] = np.array([each.stress for each in found]) * needs
-    appetite[owner] *= np.where(less, [each.appetite for each in found], 1.0)
+    trouble[owner] = np.array([each.stress for each in reactions]) * needs
+    appetite[owner] *= np.where(less, [each.appetite for each in reactions], 1.0)
     left[owner] |= leaves
     settles = left.copy()
     settles[owner] |= pays

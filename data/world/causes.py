@@ -144,13 +144,13 @@ def _begin(scene: Scene, cause: str, owner: IntArray, wait_days: FloatArray) -> 
     return pd.DataFrame({"owner": owner, "cause": cause, "day": day, "days": days, "strength": strength})
 
 
-def consequences(scene: Scene, fortune: Fortune, found: pd.DataFrame) -> Fortune:
+def consequences(scene: Scene, fortune: Fortune, episode_table: pd.DataFrame) -> Fortune:
     """What the episodes lead to: instalments missed, debts that weigh, money never seen again."""
     number, m, count = scene.number, scene.month.index, len(scene.number)
-    forgets = _of_cause(found, "missed_payments", "strength", count)
-    slips = _of_cause(found, "forgotten_instalment", "strength", count)
-    burst = _of_cause(found, "burst_borrowing", "strength", count)
-    cashed, taken, ring = (_of_cause(found, c, "day", count) for c in ("cash_out", "takeover", "ring_fraud"))
+    forgets = _of_cause(episode_table, "missed_payments", "strength", count)
+    slips = _of_cause(episode_table, "forgotten_instalment", "strength", count)
+    burst = _of_cause(episode_table, "burst_borrowing", "strength", count)
+    cashed, taken, ring = (_of_cause(episode_table, c, "day", count) for c in ("cash_out", "takeover", "ring_fraud"))
     planned = will_spread(scene.world.state) > 0
     vanishes = ~np.isnan(cashed) & (planned | scene.chance.below(0.85, "vanishes", number) | scene.people.fixed)
     vanishes |= ~np.isnan(ring) | (~np.isnan(taken) & scene.chance.below(0.6, "loss is disputed", number, m))
@@ -166,8 +166,8 @@ def consequences(scene: Scene, fortune: Fortune, found: pd.DataFrame) -> Fortune
     )
 
 
-def _of_cause(found: pd.DataFrame, cause: str, column: str, count: int) -> FloatArray:
+def _of_cause(episode_table: pd.DataFrame, cause: str, column: str, count: int) -> FloatArray:
     """One column of the episodes of a cause by customer, NaN where it does not strike."""
-    rows, values = found[found["cause"] == cause], np.full(count, np.nan)
+    rows, values = episode_table[episode_table["cause"] == cause], np.full(count, np.nan)
     values[rows["owner"]] = rows[column]
     return values

@@ -52,11 +52,11 @@ def read_decisions(path: Path) -> pd.DataFrame:
         table = table.select(_SCHEMA.names).cast(_SCHEMA)
     except pa.ArrowException as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}; {mend}.") from error
-    found: pd.DataFrame = table.to_pandas()
-    for name in found:
-        if (empty := found[name].isna().to_numpy()).any():
+    decisions: pd.DataFrame = table.to_pandas()
+    for name in decisions:
+        if (empty := decisions[name].isna().to_numpy()).any():
             raise InputError(f"{path}: row {empty.argmax() + 1}, column {name}: an empty cell; {mend}.")
-    return found
+    return decisions
 
 
 def lender_actions(decisions: pd.DataFrame | None, numbers: IntArray, start: datetime, end: datetime) -> pd.DataFrame:
@@ -91,10 +91,10 @@ def lender_actions(decisions: pd.DataFrame | None, numbers: IntArray, start: dat
             row = int(wrong.to_numpy().argmax())
             got = decisions[column].iloc[row]
             raise InputError(f"decisions: row {row + 1}, column {column}: {got} is not in this world; {mend}.")
-    found = decisions[["action", "limit_cents", "can_draw"]].assign(
+    actions = decisions[["action", "limit_cents", "can_draw"]].assign(
         number=number.astype(np.int64), day=(decisions["as_of"] - pd.Timestamp(start)) / pd.Timedelta(days=1)
     )
-    return found.sort_values(["day", "number"], ignore_index=True, kind="stable")
+    return actions.sort_values(["day", "number"], ignore_index=True, kind="stable")
 
 
 def owned(people: People, actions: pd.DataFrame) -> pd.DataFrame:

@@ -112,8 +112,8 @@ def lived(
     wait = (
         none if "salary_delay" in without else np.where(fortune.gone_from > scene.month.index, salary_waits(scene), 0.0)
     )
-    found = episodes(scene, able, fortune, lost=lost, wait_days=wait, without=without)
-    fortune = consequences(scene, fortune, found)
+    episode_table = episodes(scene, able, fortune, lost=lost, wait_days=wait, without=without)
+    fortune = consequences(scene, fortune, episode_table)
     before_first = month_days[scene.month.index - 1] if scene.month.index else -1
     to_answer, acting = between(acted, scene.month, before_first)
     answered = answer(scene, fortune, lives.line, to_answer, able=able, owing=lives.balance_cents > 0)
@@ -124,8 +124,8 @@ def lived(
     reached, day = defaults_in(scene.people, fortune, payment, scene.month.index, month_days)
     bills, paid, unpaid_cents = _instalments(scene, lives, payment, owing, able=able, wait_days=wait)
     quiet = (fortune.gone_from < scene.month.index) | (lives.fortune.unpaid >= _STOPS_AT) | answered.line.left
-    bought, left_cents = _spending(scene, lives, found, able, quiet)
-    marks = traces(scene, found, left_cents, lives.phone)
+    bought, left_cents = _spending(scene, lives, episode_table, able, quiet)
+    marks = traces(scene, episode_table, left_cents, lives.phone)
     bought = pd.concat([bought, marks.consumption], ignore_index=True)
     stopped = refused(bought, acting, lives.balance_cents)
     passed_on = not_passed_on(marks.payment, bought, stopped) if stopped.any() else marks.payment
@@ -133,7 +133,7 @@ def lived(
     poor = np.where(fortune.poor_until > scene.month.index, 1 - scene.world.causes["income_loss"].severity, 1.0)
     poor = poor * np.exp(scene.world.state.income_shows * fortune.drift)
     moved = transfers(scene, able, income_share=poor, wait_days=wait)
-    seen, phone = _sign_ins(scene, lives.phone, found, quiet)
+    seen, phone = _sign_ins(scene, lives.phone, episode_table, quiet)
     rows = {
         "consumption": bought,
         "payment": pd.concat([bills, paid, moved, passed_on], ignore_index=True),
@@ -146,7 +146,7 @@ def lived(
         phone,
         unpaid_cents,
     )
-    return Lived(after, rows, found, np.where(reached & owing, day, np.nan), answered.rows)
+    return Lived(after, rows, episode_table, np.where(reached & owing, day, np.nan), answered.rows)
 
 
 def _as_they_now_are(scene: Scene, line: Line) -> Scene:
@@ -167,10 +167,10 @@ def _borrowed(bought: pd.DataFrame, people: People) -> IntArray:
 
 
 def _spending(
-    scene: Scene, lives: Lives, found: pd.DataFrame, able: FloatArray, quiet: BoolArray
+    scene: Scene, lives: Lives, episode_table: pd.DataFrame, able: FloatArray, quiet: BoolArray
 ) -> tuple[pd.DataFrame, IntArray]:
     """Everyday consumption with interest, and what it leaves of the limit; a line emptied at once has none."""
-    emptied = np.isin(np.arange(len(quiet)), found.loc[found["cause"].isin(FIRST_DAYS), "owner"])
+    emptied = np.isin(np.arange(len(quiet)), episode_table.loc[episode_table["cause"].isin(FIRST_DAYS), "owner"])
     free = np.maximum(np.where(lives.line.can_draw, lives.line.limit_cents, 0) - lives.balance_cents, 0)
     bought = spending(scene, able, np.where(quiet | emptied, 0, free))
     left = np.maximum(free - _sum(bought[bought["kind"] != "refund"], scene.people), 0)
@@ -178,11 +178,13 @@ def _spending(
     return pd.concat([bought, interest(scene, revolved)], ignore_index=True), np.where(quiet, 0, left)
 
 
-def _sign_ins(scene: Scene, phone: IntArray, found: pd.DataFrame, quiet: BoolArray) -> tuple[pd.DataFrame, IntArray]:
+def _sign_ins(
+    scene: Scene, phone: IntArray, episode_table: pd.DataFrame, quiet: BoolArray
+) -> tuple[pd.DataFrame, IntArray]:
     """Everyday sign-ins: none of those who are gone, none at home of those on a trip with a new phone."""
     rows, later = sign_ins(scene, phone)
-    trips = found[found["cause"].isin(["innocent_device", "travel"])].groupby("owner")["day"].min()
-    first_lines = found.loc[found["cause"].isin(FIRST_DAYS), "owner"]
+    trips = episode_table[episode_table["cause"].isin(["innocent_device", "travel"])].groupby("owner")["day"].min()
+    first_lines = episode_table.loc[episode_table["cause"].isin(FIRST_DAYS), "owner"]
     begun = rows["owner"].map(trips)
     rows = rows[~(quiet[rows["owner"]] | rows["owner"].isin(first_lines) | (begun <= rows["day"]))]
     later = later.copy()

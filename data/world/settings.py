@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from limitlens.data.errors import ConfigError
 from limitlens.data.toml_lines import KeyPath
-from limitlens.data.toml_reader import LARGEST, Reader, load_toml, read_toml, said
+from limitlens.data.toml_reader import LARGEST, Reader, header, load_toml, read_toml
 from limitlens.data.world.mechanisms import Answer, Manner, Portfolio, Reminder, State
 
 #: Futures drawn for the true PD of each line.
@@ -196,7 +196,7 @@ def read_world(path: Path) -> WorldSettings:
         portfolio=_portfolio(reader, body.get("portfolio", {})),
         state=_read(reader, ("state",), body.get("state", {}), State),
         reminder=_read(reader, ("reminder",), body["reminder"], Reminder) if "reminder" in body else None,
-        reactions={action: _answer(reader, action, found) for action, found in answers.items()},
+        reactions={action: _answer(reader, action, raw) for action, raw in answers.items()},
     )
 
 
@@ -215,36 +215,36 @@ def _cause(reader: Reader, name: str, raw: Any, shipped: Cause) -> Cause:
         return shipped
     path = ("causes", name)
     body = reader.table(raw, path, [part.name for part in fields(Cause)])
-    found: Cause = _read(reader, path, {key: body[key] for key in body if key != "manner"}, Cause)
+    cause: Cause = _read(reader, path, {key: body[key] for key in body if key != "manner"}, Cause)
     manner = _manner(reader, (*path, "manner"), body["manner"]) if "manner" in body else shipped.manner
     if manner is None and name not in _UNSPENT:
-        raise reader.error(path, f"'manner' is missing in {said(path)}; add it.")
-    return replace(found, manner=manner)
+        raise reader.error(path, f"'manner' is missing in {header(path)}; add it.")
+    return replace(cause, manner=manner)
 
 
 def _manner(reader: Reader, path: KeyPath, raw: Any) -> Manner:
-    found: Manner = _read(reader, path, raw, Manner)
+    manner: Manner = _read(reader, path, raw, Manner)
     for key in ("draws", "purchases"):
-        fewest, most = getattr(found, key)
+        fewest, most = getattr(manner, key)
         if fewest > most:
-            raise reader.error((*path, key), f"{key} in {said(path)} is {[fewest, most]}; expected fewest and most.")
-    return found
+            raise reader.error((*path, key), f"{key} in {header(path)} is {[fewest, most]}; expected fewest and most.")
+    return manner
 
 
 def _portfolio(reader: Reader, raw: Any) -> Portfolio:
     path = ("portfolio",)
-    found: Portfolio = _read(reader, path, raw, Portfolio)
-    if not found.due_days:
-        raise reader.error((*path, "due_days"), f"due_days in {said(path)} is empty; name days of the month.")
-    return found
+    portfolio: Portfolio = _read(reader, path, raw, Portfolio)
+    if not portfolio.due_days:
+        raise reader.error((*path, "due_days"), f"due_days in {header(path)} is empty; name days of the month.")
+    return portfolio
 
 
 def _answer(reader: Reader, action: str, raw: Any) -> Answer:
     path = ("reactions", action)
-    found: Answer = _read(reader, path, raw, Answer)
-    if (total := found.leaves + found.in_need + found.pays + found.draws_less) > 1:
-        raise reader.error(path, f"the shares in {said(path)} sum to {total:g}; expected at most 1.")
-    return found
+    answer: Answer = _read(reader, path, raw, Answer)
+    if (total := answer.leaves + answer.in_need + answer.pays + answer.draws_less) > 1:
+        raise reader.error(path, f"the shares in {header(path)} sum to {total:g}; expected at most 1.")
+    return answer
 
 
 def _read(reader: Reader, path: KeyPath, raw: Any, into: type) -> Any:
@@ -260,11 +260,11 @@ def _read(reader: Reader, path: KeyPath, raw: Any, into: type) -> Any:
             values[key] = value
             continue
         if not _fits(value, expected):
-            raise reader.error((*path, key), f"{key} in {said(path)} is {body[key]!r}; expected {_words(expected)}.")
+            raise reader.error((*path, key), f"{key} in {header(path)} is {body[key]!r}; expected {_words(expected)}.")
         for number in value if isinstance(value, tuple) else [value]:
             least, most = _LEAST.get(key, 0), _MOST.get(key, LARGEST)
             if isinstance(number, int | float) and not least <= number <= most:
-                raise reader.error((*path, key), f"{key} in {said(path)} is {number}; expected {least} to {most:,}.")
+                raise reader.error((*path, key), f"{key} in {header(path)} is {number}; expected {least} to {most:,}.")
         values[key] = value
     return into(**values)
 

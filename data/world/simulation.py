@@ -143,11 +143,11 @@ def simulate(
         days = {n: d for chunk in chunks for n, d in zip(chunk.people.names(), chunk.default_day, strict=True)}
         truth.write_truth(truth.lines(days, episodes, start), out / "truth" / "lines.parquet")
     if futures:
-        found = truth.outcomes(standings, days, setting.month_days, start)
-        truth.write_truth(found, out / "truth" / "outcomes.parquet")
+        outcomes = truth.outcomes(standings, days, setting.month_days, start)
+        truth.write_truth(outcomes, out / "truth" / "outcomes.parquet")
     if decisions is not None:
-        found = pd.concat([_judged(setting, chunk) for chunk in chunks], ignore_index=True)
-        truth.write_truth(truth.actions(found, episodes, start), out / "truth" / "actions.parquet")
+        judged = pd.concat([_judged(setting, chunk) for chunk in chunks], ignore_index=True)
+        truth.write_truth(truth.actions(judged, episodes, start), out / "truth" / "actions.parquet")
     return SimulationReport(counts, dict(sorted(Counter(episodes["cause"]).items())))
 
 
@@ -195,8 +195,8 @@ def _write_months(
                         touch[source](touched)
                         counts[source] += len(table)
             progress(f"month {month + 1} of {setting.months}: {sum(counts.values()):,} rows so far")
-    found = pd.concat(episodes).sort_values(["account_id", "begins", "cause"], ignore_index=True)
-    return found, standings
+    all_episodes = pd.concat(episodes).sort_values(["account_id", "begins", "cause"], ignore_index=True)
+    return all_episodes, standings
 
 
 def _streams(stack: ExitStack, files: Mapping[str, tuple[pa.Schema, Path]]) -> dict[str, Callable[[pa.Table], None]]:

@@ -58,12 +58,12 @@ class _Struck:
         return bounds[0] + (self.luck(purpose) * (bounds[1] - bounds[0] + 1)).astype(np.int64)
 
 
-def traces(scene: Scene, found: pd.DataFrame, free_cents: IntArray, phone: IntArray) -> Traces:
+def traces(scene: Scene, episode_table: pd.DataFrame, free_cents: IntArray, phone: IntArray) -> Traces:
     """Events of the episodes of a month.
 
     Parameters
     ----------
-    found : DataFrame
+    episode_table : DataFrame
         Episodes, as :func:`limitlens.data.world.causes.episodes` returns them.
     free_cents : int64 array of shape (n,)
         What ordinary spending left of the limit.
@@ -74,7 +74,7 @@ def traces(scene: Scene, found: pd.DataFrame, free_cents: IntArray, phone: IntAr
     for cause, settings in scene.world.causes.items():
         if settings.manner is None:
             continue
-        rows = found[found["cause"] == cause]
+        rows = episode_table[episode_table["cause"] == cause]
         struck = _Struck(
             scene, cause, settings.manner, *(rows[name].to_numpy() for name in ("owner", "day", "strength"))
         )

@@ -57,13 +57,13 @@ def outcomes(
     DataFrame with ``account_id, as_of, true_pd, bad``
         ``bad``: 90 days past due within six months after ``as_of``; lines in default before are left out.
     """
-    found = []
+    parts = []
     for stand in standings:
         first, end = month_days[stand.month], month_days[stand.month + HORIZON_MONTHS]
         day = stand.rows["account_id"].map(default_day)
         rows = stand.rows.assign(as_of=pd.Timestamp(start) + timedelta(days=first), bad=day <= end)
-        found.append(rows[~(day <= first)])
-    table = pd.concat(found, ignore_index=True)[["account_id", "as_of", "true_pd", "bad"]]
+        parts.append(rows[~(day <= first)])
+    table = pd.concat(parts, ignore_index=True)[["account_id", "as_of", "true_pd", "bad"]]
     table = table.assign(as_of=table["as_of"].dt.as_unit("us"))
     return table.sort_values(["account_id", "as_of"], ignore_index=True)
 

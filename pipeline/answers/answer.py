@@ -15,7 +15,7 @@ from limitlens.pipeline.pages.amounts import money
 class Fact:
     """A feature that moved: its value at the decision before and at this one, and what it means.
 
-    ``push`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
+    ``contribution`` is what it did to the log-odds of default, by :func:`limitlens.models.change.change_of_score`;
     ``rules`` are the fired rules that read it.
     """
 
@@ -24,7 +24,7 @@ class Fact:
     after: float | None
     unit: str
     why: str
-    push: float
+    contribution: float
     rules: tuple[str, ...]
 
 
@@ -188,7 +188,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Told:
+class Notice:
     """What the customer is told, and what could have been different.
 
     ``recourse_texts`` are empty unless the action was adverse, otherwise one sentence a language.
@@ -250,6 +250,11 @@ _IN_JSON = (
 )
 
 
+def _for_json(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields by their names in JSON, which calls a contribution ``push``."""
+    return {"push" if name == "contribution" else name: value for name, value in fields}
+
+
 @dataclass(frozen=True)
 class Answer:
     """Why a decision came out as it did, by what it is about."""
@@ -259,11 +264,12 @@ class Answer:
     split: Split
     model: Model
     data: Data
-    told: Told
+    notice: Notice
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: all fields side by side."""
-        fields = {name: one for part in asdict(self).values() for name, one in part.items()}
+        parts = asdict(self, dict_factory=_for_json).values()
+        fields = {name: one for part in parts for name, one in part.items()}
         return {name: fields[name] for name in _IN_JSON}
 
     def _repr_html_(self) -> str:
@@ -274,7 +280,7 @@ class Answer:
             ("PD", f"{decision.pd:.2%}"),
         ]
         rows += [(player, money(cents, signed=True)) for player, cents in (self.split.share_cents or {}).items()]
-        rows += [("reason", text) for text in self.told.reason_texts]
+        rows += [("reason", text) for text in self.notice.reason_texts]
         return html_table(f"{self.line.account_id}: {decision.action} as of {decision.as_of}", rows)
 
     def __repr__(self) -> str:

@@ -100,6 +100,6 @@ def _chinese(move: Move) -> str:
 
 def _words(move: Move) -> tuple[str, str, str, str | None]:
     """Words of a move, and its window in days if it has one."""
-    found = _WINDOW.match(move.feature)
-    stem, days = (found["stem"], found["days"]) if found else (move.feature, None)
+    match = _WINDOW.match(move.feature)
+    stem, days = (match["stem"], match["days"]) if match else (move.feature, None)
     return (*_MOVES[stem], days)

@@ -99,18 +99,18 @@ class FalsePositives:
         known = f"outcomes within {self.horizon_months} months, as known by {self.known_by}"
         if self.flags.empty:
             return ["no line was flagged on PD alone", *self._spared_lines()]
-        told = [f"{len(self.flags):,} lines were flagged on PD alone, each counted at its first flag; {known}"]
+        sentences = [f"{len(self.flags):,} lines were flagged on PD alone, each counted at its first flag; {known}"]
         for held, name in ((False, "acted on"), (True, "held out")):
             became = self.flags.loc[self.flags["held_out"] == held, "outcome"]
             of = ", ".join(f"{(became == outcome).sum():,} {outcome}" for outcome in OUTCOMES)
-            told.append(f"  {name:<9} {len(became):>7,}: {of}")
+            sentences.append(f"  {name:<9} {len(became):>7,}: {of}")
         of = f", of lines of at most {money(self.cap_cents)} when they were drawn" if self.cap_cents else ""
-        told.append(f"false positives, measured on the holdout{of}: {rate_words(self.held_out)}")
+        sentences.append(f"false positives, measured on the holdout{of}: {rate_words(self.held_out)}")
         bias, low, high = difference(self.acted_on, self.held_out)
         off = f"; off by {bias:+.1%} [{low:+.1%}, {high:+.1%}]" if not np.isnan(bias) else ""
-        told.append(f"naive, from the lines acted on: {rate_words(self.acted_on)}{off}")
-        told.append("  bounds, whatever the unknown ones are: [{:.1%}, {:.1%}]".format(*self.bounds))
-        return [*told, *self._power_lines(), *self._slice_lines(), *self._spared_lines()]
+        sentences.append(f"naive, from the lines acted on: {rate_words(self.acted_on)}{off}")
+        sentences.append("  bounds, whatever the unknown ones are: [{:.1%}, {:.1%}]".format(*self.bounds))
+        return [*sentences, *self._power_lines(), *self._slice_lines(), *self._spared_lines()]
 
     def _power_lines(self) -> list[str]:
         needs = []
@@ -121,12 +121,12 @@ class FalsePositives:
         return [f"power: {self.held_out.of:,} flags of known outcome are held out; {', '.join(needs)}"]
 
     def _slice_lines(self) -> list[str]:
-        told = []
+        rows = []
         for row in pd.concat([self.by(name) for name in SLICES]).to_dict("records"):
             held = rate_words(Rate(row["held_out_good"], row["held_out_known"]))
             acted = rate_words(Rate(row["acted_on_good"], row["acted_on_known"]))
-            told.append(f"  {row['slice']:<10} {row['value']:<24} held out {held:<34} acted on {acted}")
-        return ["by slice, good of those whose outcome is known:", *told]
+            rows.append(f"  {row['slice']:<10} {row['value']:<24} held out {held:<34} acted on {acted}")
+        return ["by slice, good of those whose outcome is known:", *rows]
 
     def _spared_lines(self) -> list[str]:
         rows = [
@@ -269,5 +269,5 @@ def _spared(workspace: Workspace) -> pd.DataFrame:
         COUNT(*) AS decisions, COUNT(DISTINCT account_id) AS lines, SUM(limit_before_cents)::BIGINT AS limit_cents
     FROM decisions WHERE spared_action IS NOT NULL GROUP BY ALL ORDER BY decisions DESC, spared_by, spared_action
     """
-    found: pd.DataFrame = workspace.ledger.query(sql)
-    return found
+    spared: pd.DataFrame = workspace.ledger.query(sql)
+    return spared

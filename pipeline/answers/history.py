@@ -96,8 +96,8 @@ def decisions_of(workspace: Workspace, selection: Selection, limit: int) -> pd.D
     SELECT {", ".join(_LISTED)} FROM current WHERE {condition}
     ORDER BY as_of DESC, account_id LIMIT {limit}
     """
-    found: pd.DataFrame = workspace.ledger.table(sql, values).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    return found
+    latest: pd.DataFrame = workspace.ledger.table(sql, values).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return latest
 
 
 def export(workspace: Workspace, out: Path) -> int:

@@ -67,14 +67,14 @@ def pauses(ledger: Ledger) -> Pauses:
     """
     if ledger.query("SELECT 1 FROM decisions WHERE action = 'pause' LIMIT 1").empty:  # an old ledger knows no pause
         return Pauses(0, 0, 0, 0, float("nan"), 0)
-    found = ledger.query(_ENDS)
-    lifted, over = found["action"] == "unfreeze", found["action"].notna()
-    days = (found["ended_at"] - found["as_of"])[lifted].dt.days
+    ends = ledger.query(_ENDS)
+    lifted, over = ends["action"] == "unfreeze", ends["action"].notna()
+    days = (ends["ended_at"] - ends["as_of"])[lifted].dt.days
     return Pauses(
         lifted=int(lifted.sum()),
         carried_out=int((over & ~lifted).sum()),
-        judged=int((~over & found["judged"]).sum()),
-        waiting=int((~over & ~found["judged"]).sum()),
+        judged=int((~over & ends["judged"]).sum()),
+        waiting=int((~over & ~ends["judged"]).sum()),
         days=float(days.median()),
-        of_data=int(found["of_data"].sum()),
+        of_data=int(ends["of_data"].sum()),
     )

@@ -58,9 +58,9 @@ class Quality:
     def lines(self) -> list[str]:
         """The worst states and every incident as a person reads them."""
         counted = pd.Series([one.state for one in self.states], dtype=str).value_counts()
-        told = ", ".join(f"{counted.get(state, 0)} {state}" for state in ("hold", "warn", "ok", "learning"))
+        counts = ", ".join(f"{counted.get(state, 0)} {state}" for state in ("hold", "warn", "ok", "learning"))
         return [
-            f"judged {format_time(self.first_day)} to {format_time(self.until - DAY)}: {told}",
+            f"judged {format_time(self.first_day)} to {format_time(self.until - DAY)}: {counts}",
             *(
                 f"{one.state:<8}  {one.source:<12} {_slice(one.slice_column, one.slice_value):<28} "
                 f"last day {one.last_day}  {one.figure}".rstrip()
@@ -124,18 +124,19 @@ def quality(
     return Quality(first_day, until, tuple(states), tuple(incidents), lines, profiles, settings)
 
 
-def write_quality_page(found: Quality, out: Path) -> None:
+def write_quality_page(status: Quality, out: Path) -> None:
     """Write the page; replaced as a whole."""
-    heat = (plots.state_map(_by_day(found), "map"),)
+    heat = (plots.state_map(_by_day(status), "map"),)
     text = render(
         "sections.html.j2",
         {
             "title": "Data quality · 数据质量",
-            "lead": f"Days {format_time(found.first_day)} to {format_time(found.until - DAY)}, each slice judged by "
+            "lead": f"Days {format_time(status.first_day)} to {format_time(status.until - DAY)}, each slice judged by "
             "its own past. 各切片以自身历史为准，逐日判断。",
-            "warnings": [one.lines(n)[0] for one, n in zip(found.incidents, found.lines_touched, strict=True)],
+            "warnings": [one.lines(n)[0] for one, n in zip(status.incidents, status.lines_touched, strict=True)],
             "head": {
-                state: f"{sum(one.state == state for one in found.states):,} slices · {zh}" for state, zh in _ZH.items()
+                state: f"{sum(one.state == state for one in status.states):,} slices · {zh}"
+                for state, zh in _ZH.items()
             },
             "sections": [
                 Section(
@@ -145,10 +146,10 @@ def write_quality_page(found: Quality, out: Path) -> None:
                     [("", plot) for plot in heat],
                 ),
                 *(
-                    _section(found, number, one, lines)
-                    for number, (one, lines) in enumerate(zip(found.incidents, found.lines_touched, strict=True))
+                    _section(status, number, one, lines)
+                    for number, (one, lines) in enumerate(zip(status.incidents, status.lines_touched, strict=True))
                 ),
-                _table(worst_first(found.states)),
+                _table(worst_first(status.states)),
             ],
             "signers": {},
         },
@@ -165,25 +166,27 @@ def _name(one: Incident) -> str:
     return f"{what}, {one.slice_column} {one.slice_value}" if one.slice_column else what
 
 
-def _section(found: Quality, number: int, one: Incident, lines: int) -> Section:
-    shown = curve(found.profiles, one, found.settings.judging, found.until, SHOWN_DAYS)
-    told, since, _ = one.lines(lines)
+def _section(status: Quality, number: int, one: Incident, lines: int) -> Section:
+    shown = curve(status.profiles, one, status.settings.judging, status.until, SHOWN_DAYS)
+    summary, since, _ = one.lines(lines)
     many = (one.until - one.since).days
     chinese = f"自 {format_time(one.since)} 起 {many} 天；涉及 {lines:,} 个账户；状态：{_ZH[one.state]}。"
     picture = plots.band(shown, one.figure, (one.since, one.until), f"curve{number}")
-    return Section(_name(one), f"{told}. {since.strip()}. {chinese}", None, [(f"{one.figure}, expected band", picture)])
+    return Section(
+        _name(one), f"{summary}. {since.strip()}. {chinese}", None, [(f"{one.figure}, expected band", picture)]
+    )
 
 
-def _by_day(found: Quality) -> pd.DataFrame:
+def _by_day(status: Quality) -> pd.DataFrame:
     """State by source, and by slice with an incident, and day."""
-    shown = days(found.until - DAY * SHOWN_DAYS, found.until - DAY)
-    came = found.profiles[found.profiles["slice_column"] == ""].groupby("source")["day"].agg(set)
-    learning = {one.source for one in found.states if one.state == "learning" and not one.slice_column}
+    shown = days(status.until - DAY * SHOWN_DAYS, status.until - DAY)
+    came = status.profiles[status.profiles["slice_column"] == ""].groupby("source")["day"].agg(set)
+    learning = {one.source for one in status.states if one.state == "learning" and not one.slice_column}
     rows = {
         source: ["learning" if source in learning else "ok" if day.date() in _dates(there) else "none" for day in shown]
         for source, there in came.items()
     }
-    for one in reversed(found.incidents):
+    for one in reversed(status.incidents):
         for name in dict.fromkeys((one.source, _name(one))):
             states = rows.setdefault(name, ["ok"] * len(shown))
             rows[name] = [

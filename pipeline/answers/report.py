@@ -73,7 +73,7 @@ def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path
 
 def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
     """Everything the page shows, one entry a section."""
-    told = telling_account(decisions)
+    case = telling_account(decisions)
     return {
         "head": _head(workspace, decisions),
         "figures": _figures(decisions),
@@ -82,8 +82,8 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
         "actions": report_tables.action_table(decisions),
         "complaints": complaints(of_ledger(decisions)),
         "hit": _hit(workspace),
-        "card": _card(workspace, *told, decisions) if told else None,
-        "others": report_tables.worth_asking(decisions, told[0] if told else None),
+        "card": _card(workspace, *case, decisions) if case else None,
+        "others": report_tables.worth_asking(decisions, case[0] if case else None),
         "model": _model(workspace),
         "data": _data(workspace),
     }
@@ -185,15 +185,15 @@ def _card(workspace: Workspace, account_id: str, as_of: datetime, decisions: pd.
 
 def _hit(workspace: Workspace) -> dict[str, Any]:
     """Good customers that were acted on: how many, by the holdout and by what they did, by which rule, who."""
-    found = false_positives(workspace)
-    cases = report_tables.hit(found)
+    measured = false_positives(workspace)
+    cases = report_tables.hit(measured)
     return {
         "pauses": pauses(workspace.ledger).sentence(),
-        "flags": len(found.flags),
-        "months": found.horizon_months,
-        "known_by": found.known_by[:10],
-        "outcomes": report_tables.outcome_table(found),
-        "by": report_tables.hit_by(found) if found.acted_on.of else [],
+        "flags": len(measured.flags),
+        "months": measured.horizon_months,
+        "known_by": measured.known_by[:10],
+        "outcomes": report_tables.outcome_table(measured),
+        "by": report_tables.hit_by(measured) if measured.acted_on.of else [],
         "good": len(cases),
         "cases": cases.head(_MAX_HIT).to_dict("records"),
     }
@@ -205,16 +205,16 @@ def _model(workspace: Workspace) -> dict[str, Any]:
     validation = workspace.validation(version)
     declared = workspace.iteration(version).model.features.declaration_of
     meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
-    found, archetypes = (validation["false_positives"].get(name) for name in ("at_equal_pd", "archetypes"))
-    rows = [row for row in (found or {}).get("features", []) if row["told"]][:_MAX_CONTRAST]
+    contrast, archetypes = (validation["false_positives"].get(name) for name in ("at_equal_pd", "archetypes"))
+    rows = [row for row in (contrast or {}).get("features", []) if row["told"]][:_MAX_CONTRAST]
     return {
         "version": version,
         "validation": validation,
         "calibration_plot": plots.calibration(validation),
         "contrast": equal_pd_table(rows, meaning) if rows else None,
         "contrast_plot": plots.contrast(rows) if rows else "",
-        "contrast_words": equal_pd_words(found) if found else None,
-        "not_told": not_told_words(found) if found else "",
+        "contrast_words": equal_pd_words(contrast) if contrast else None,
+        "not_told": not_told_words(contrast) if contrast else "",
         "archetype_words": archetype_words(archetypes) if archetypes else None,
         "archetypes": archetype_table(archetypes) if archetypes and archetypes["told"] else None,
     }

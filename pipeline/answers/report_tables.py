@@ -136,26 +136,26 @@ def action_table(decisions: pd.DataFrame) -> dict[str, Any]:
     return {"segments": segments, "rows": rows}
 
 
-def outcome_table(found: FalsePositives) -> list[dict[str, Any]]:
+def outcome_table(measured: FalsePositives) -> list[dict[str, Any]]:
     """What became of the lines that PD alone flagged: those acted on and those held out, a row each."""
     rows = []
     for held, name in ((True, "held out: left alone by chance"), (False, "acted on")):
-        became = found.flags.loc[found.flags["held_out"] == held, "outcome"]
+        became = measured.flags.loc[measured.flags["held_out"] == held, "outcome"]
         counts = [int((became == outcome).sum()) for outcome in OUTCOMES]
-        good = rate_words(found.held_out if held else found.acted_on)
+        good = rate_words(measured.held_out if held else measured.acted_on)
         rows.append({"name": name, "lines": len(became), "counts": counts, "good": good})
     return rows
 
 
-def hit(found: FalsePositives) -> pd.DataFrame:
+def hit(measured: FalsePositives) -> pd.DataFrame:
     """Good customers that were acted on, the largest limit first, each with the command that explains it."""
-    cases = found.cases()
+    cases = measured.cases()
     return cases[(cases["outcome"] == "good") & ~cases["held_out"]].reset_index(drop=True)
 
 
-def hit_by(found: FalsePositives) -> list[dict[str, Any]]:
+def hit_by(measured: FalsePositives) -> list[dict[str, Any]]:
     """Good customers that were acted on, by rule and by iteration, out of the lines acted on whose outcome is known."""
-    rows = pd.concat([found.by(name) for name in ("rule", "iteration")]).to_dict("records")
+    rows = pd.concat([measured.by(name) for name in ("rule", "iteration")]).to_dict("records")
     return [
         {
             "by": row["slice"],
@@ -169,13 +169,13 @@ def hit_by(found: FalsePositives) -> list[dict[str, Any]]:
 def worth_asking(decisions: pd.DataFrame, shown: str | None) -> list[dict[str, Any]]:
     """For each player, the decision it took most from, without the account that is shown already."""
     split = decisions[is_split(decisions) & (decisions["account_id"] != shown)]
-    found = []
+    asked = []
     for player in PLAYERS:
         row = split.nsmallest(1, f"share_cents_{player}")
         share = int(row[f"share_cents_{player}"].sum())
         if share < 0:
-            found.append({"player": player, "share": share, **_asked(row.iloc[0])})
-    return found
+            asked.append({"player": player, "share": share, **_asked(row.iloc[0])})
+    return asked
 
 
 def _asked(row: pd.Series) -> dict[str, Any]:

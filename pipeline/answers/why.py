@@ -38,8 +38,8 @@ from limitlens.pipeline.answers.answer import (
     LateRow,
     Line,
     Model,
+    Notice,
     Split,
-    Told,
 )
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
 from limitlens.pipeline.answers.timeline import timeline
@@ -89,8 +89,8 @@ def never_limited(workspace: Workspace, account_id: str) -> bool:
     """Whether an account was delivered and never had a limit, so that it was never decided."""
     sql = "SELECT COUNT(*) > 0 AND COUNT(limit_cents) = 0 AS never FROM accounts WHERE account_id = $account"
     accounts = {"accounts": workspace.events.relation("accounts")}
-    found: bool = run_sql(sql, accounts, {"account": account_id})["never"][0].as_py()
-    return found
+    never: bool = run_sql(sql, accounts, {"account": account_id})["never"][0].as_py()
+    return never
 
 
 def _undecided(workspace: Workspace, account_id: str) -> str:
@@ -114,13 +114,13 @@ def _split_against(earlier: pd.DataFrame, change: pd.DataFrame) -> pd.DataFrame 
 
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:
     if as_of is not None:
-        found = np.flatnonzero(decisions["as_of"] == pd.Timestamp(as_of))
-        if not len(found):
+        places = np.flatnonzero(decisions["as_of"] == pd.Timestamp(as_of))
+        if not len(places):
             known = ", ".join(format_time(t) for t in decisions["as_of"])
             raise WorkspaceError(
                 f"account {account_id} was not decided as of {format_time(as_of)}; it was at: {known}."
             )
-        return int(found[0])
+        return int(places[0])
     moved = np.flatnonzero(decisions["action"] != "keep")
     return int(moved[-1]) if len(moved) else len(decisions) - 1
 
@@ -166,8 +166,8 @@ def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame 
 def _recorded(workspace: Workspace, change: pd.DataFrame) -> pd.DataFrame:
     """The decision with its latest attribution, as the ledger holds it: one row."""
     current = workspace.ledger.current(str(change["account_id"].iloc[0]))
-    found: pd.DataFrame = current[current["as_of"] == change["as_of"].iloc[0]].reset_index(drop=True)
-    return found
+    recorded: pd.DataFrame = current[current["as_of"] == change["as_of"].iloc[0]].reset_index(drop=True)
+    return recorded
 
 
 def _explain(
@@ -255,22 +255,21 @@ def _facts(new: Iteration, c0: pd.DataFrame, c1: pd.DataFrame, change: pd.DataFr
     """Features of each group that moved, those of fired rules first, then by what they did to the score."""
     state = state_before(change)
     limit, age = limit_and_age(state)
-    push = change_of_score(new.model, c0, c1, limit, age).iloc[0]
+    contributions = change_of_score(new.model, c0, c1, limit, age).iloc[0]
     features = new.model.features
     before, after = (pd.concat([t, line_columns(features, t, limit, age)], axis=1).iloc[0] for t in (c0, c1))
     fired = [rule for rule in new.policy.evidence if rule.name in set(change["fired_rules"].iloc[0])]
-    found: dict[str, tuple[Fact, ...]] = {}
+    facts: dict[str, tuple[Fact, ...]] = {}
     declared = features.declaration_of
     read = {name: tuple(r.name for r in fired if name in {c.column for c in r.when}) for name in declared}
-    for name in sorted(declared, key=lambda name: (not read[name], -abs(push[name]), name)):
-        told, known = declared[name], found.get(declared[name].source, ())
-        fact = Fact(
-            name, _number(before[name]), _number(after[name]), told.unit, told.why, float(push[name]), read[name]
-        )
-        counts = (fact.push != 0 or fact.rules) and _visibly_moved(fact)
+    for name in sorted(declared, key=lambda name: (not read[name], -abs(contributions[name]), name)):
+        declaration, known = declared[name], facts.get(declared[name].source, ())
+        values = _number(before[name]), _number(after[name])
+        fact = Fact(name, *values, declaration.unit, declaration.why, float(contributions[name]), read[name])
+        counts = (fact.contribution != 0 or fact.rules) and _visibly_moved(fact)
         if counts and len(known) < _MAX_FACTS and fact.why not in {other.why for other in known}:
-            found[told.source] = (*known, fact)
-    return found
+            facts[declaration.source] = (*known, fact)
+    return facts
 
 
 def _visibly_moved(fact: Fact) -> bool:
@@ -293,7 +292,7 @@ def _answer(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame |
         _split(rebuilt.explained),
         _model(row, before, rebuilt.explained),
         _data(workspace, change, rebuilt.explained),
-        _told(row, rebuilt.recourse, restored),
+        _notice(row, rebuilt.recourse, restored),
     )
 
 
@@ -364,10 +363,10 @@ def _data(workspace: Workspace, change: pd.DataFrame, explained: _Explained | No
     )
 
 
-def _told(row: pd.Series, recourse: Recourse | None, restored: pd.DataFrame) -> Told:
+def _notice(row: pd.Series, recourse: Recourse | None, restored: pd.DataFrame) -> Notice:
     reasons = (DATA_INCIDENT,) if len(restored) else tuple(row["reasons"])
     adverse = row["action"] in ADVERSE and restored.empty
-    return Told(
+    return Notice(
         reasons=tuple(row["reasons"]),
         reason_texts=reason_texts(reasons, "en"),
         reason_texts_zh=reason_texts(reasons, "zh"),
@@ -458,10 +457,10 @@ def _since_opening(workspace: Workspace, row: pd.Series) -> dict[str, int]:
     """Parts of the limit after a decision, from the opening on."""
     sql = "SELECT * FROM since_opening WHERE account_id = $account AND as_of = $at"
     values = {"account": str(row["account_id"]), "at": row["as_of"].to_pydatetime()}
-    found = workspace.ledger.table(sql, values).to_pylist()[0]
+    cents = workspace.ledger.table(sql, values).to_pylist()[0]
     parts = ("first_decision", "overrides", *PLAYERS)
-    since = {name.replace("_", " "): found[f"since_cents_{name}"] for name in parts}
-    return {"opening": found["opening_limit_cents"], **since}
+    since = {name.replace("_", " "): cents[f"since_cents_{name}"] for name in parts}
+    return {"opening": cents["opening_limit_cents"], **since}
 
 
 def _policy_name(workspace: Workspace, row: pd.Series | None) -> str | None:

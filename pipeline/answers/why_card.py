@@ -24,7 +24,7 @@ def card(answer: Answer) -> str:
 def card_context(answer: Answer) -> dict[str, Any]:
     """Everything the page shows; what comes from the account is escaped when it is filled in."""
     groups = told_groups(answer)
-    pushes = [abs(fact.push) for group in groups for fact in group.facts]
+    contributions = [abs(fact.contribution) for group in groups for fact in group.facts]
     moments = answer.line.timeline
     return {
         "answer": answer,
@@ -38,7 +38,7 @@ def card_context(answer: Answer) -> dict[str, Any]:
         "sentences": [*hold_sentences(answer), *(split_sentences(answer) if answer.split.share_cents else [])],
         "groups": groups,
         "model_moved": any(answer.model.model_parts.values()),
-        "strongest": max(pushes, default=0.0) or 1.0,
+        "strongest": max(contributions, default=0.0) or 1.0,
         "life": _life(moments, answer.decision.as_of),
     }
 

@@ -16,7 +16,7 @@ from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.explanation import shap_values
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
-from limitlens.pipeline.pages.amounts import push, value
+from limitlens.pipeline.pages.amounts import value, with_sign
 from limitlens.pipeline.workspace import Workspace
 
 #: Columns named, the strongest first.
@@ -24,7 +24,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Push:
+class Contribution:
     """What one column did to the log-odds of default (SHAP), its value as people read it, and why it should matter."""
 
     feature: str
@@ -41,11 +41,11 @@ class PdAnswer:
     as_of: str
     pd: float
     model_version: str
-    pushes: tuple[Push, ...]
+    contributions: tuple[Contribution, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON, which calls the contributions ``pushes``."""
+        return {"pushes" if name == "contributions" else name: one for name, one in asdict(self).items()}
 
 
 def why_pd(workspace: Workspace, account_id: str, as_of: datetime | None = None) -> PdAnswer | None:
@@ -83,11 +83,11 @@ def why_pd(workspace: Workspace, account_id: str, as_of: datetime | None = None)
         as_of=format_time(as_of or end),
         pd=float(iteration.score(row, state)[0]),
         model_version=version,
-        pushes=_pushes(iteration.model, row, state),
+        contributions=_contributions(iteration.model, row, state),
     )
 
 
-def _pushes(model: DefaultRiskModel, row: pd.DataFrame, state: pd.DataFrame) -> tuple[Push, ...]:
+def _contributions(model: DefaultRiskModel, row: pd.DataFrame, state: pd.DataFrame) -> tuple[Contribution, ...]:
     limit, age = limit_and_age(state)
     shap = shap_values(model, row, limit, age).iloc[0]
     known = pd.concat([row, line_columns(model.features, row, limit, age)], axis=1).iloc[0]
@@ -96,7 +96,9 @@ def _pushes(model: DefaultRiskModel, row: pd.DataFrame, state: pd.DataFrame) -> 
     meaning: Mapping[str, str] = LINE_MEANING | {name: one.why for name, one in declared.items()}
     units = {name: one.unit for name, one in declared.items()}
     return tuple(
-        Push(name, _shown(known[name], units.get(name, "")), float(shap[name]), meaning.get(name, "an attribute"))
+        Contribution(
+            name, _shown(known[name], units.get(name, "")), float(shap[name]), meaning.get(name, "an attribute")
+        )
         for name in names
     )
 
@@ -112,5 +114,5 @@ def pd_lines(answer: PdAnswer) -> list[str]:
     return [
         f"{answer.account_id} · as of {answer.as_of} · came without a limit: scored, never decided",
         f"  PD {answer.pd:.2%} by version {answer.model_version}. Pushed, in log-odds of default, by:",
-        *(f"    {one.feature} {one.value} ({push(one.log_odds, 2)}): {one.why}" for one in answer.pushes),
+        *(f"    {one.feature} {one.value} ({with_sign(one.log_odds, 2)}): {one.why}" for one in answer.contributions),
     ]

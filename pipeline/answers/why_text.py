@@ -8,7 +8,7 @@ from limitlens.pipeline.answers.answer import Answer, Fact, Group, Knowledge
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.deciding.reconcile import RECONCILED_AFTER
-from limitlens.pipeline.pages.amounts import money, push, value
+from limitlens.pipeline.pages.amounts import money, value, with_sign
 
 #: How a headline says an action.
 VERBS = {
@@ -31,7 +31,7 @@ _MAX_MOMENTS = 8
 #: Late records that are named.
 _MAX_LATE = 3
 
-_TOLD = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
+_REASONS = {"en": "Told to the customer: {}.", "zh": "告知客户：{}。"}
 _PAUSED = {
     "en": "Told to the customer: drawing is paused, and we look again by {date}: {texts}. The limit stays.",
     "zh": "告知客户：提款已暂停，额度不变，我们将于 {date} 前再次评估：{texts}。",
@@ -83,7 +83,7 @@ def first_sentence(answer: Answer) -> str:
 
 
 #: An adverse decision on a line about which nothing is known that a customer did.
-_UNTOLD = {
+_NO_REASON = {
     "en": "Told to the customer: no reason yet; no behaviour that speaks against the line is known, "
     "a person has to say why.",
     "zh": "告知客户：暂无理由；未掌握客户自身的不利行为，须由人工说明原因。",
@@ -92,14 +92,14 @@ _UNTOLD = {
 
 def customer_sentences(answer: Answer, language: str) -> list[str]:
     """What the customer is told in one language: the reasons, and what could have been different."""
-    texts, between = (answer.told.reason_texts, "; ") if language == "en" else (answer.told.reason_texts_zh, "；")
-    told = [_TOLD[language].format(between.join(texts))] if texts else []
+    texts, between = (answer.notice.reason_texts, "; ") if language == "en" else (answer.notice.reason_texts_zh, "；")
+    sentences = [_REASONS[language].format(between.join(texts))] if texts else []
     if answer.decision.second_look_at:
-        told = [_PAUSED[language].format(date=answer.decision.second_look_at, texts=between.join(texts))]
+        sentences = [_PAUSED[language].format(date=answer.decision.second_look_at, texts=between.join(texts))]
     if not texts and answer.decision.action in ADVERSE:
-        told = [_UNTOLD[language]]
-    different = answer.told.recourse_texts.get(language)
-    return [*told, _DIFFERENT[language].format(different)] if different else told
+        sentences = [_NO_REASON[language]]
+    different = answer.notice.recourse_texts.get(language)
+    return [*sentences, _DIFFERENT[language].format(different)] if different else sentences
 
 
 def _headline(answer: Answer) -> str:
@@ -140,9 +140,9 @@ def told_groups(answer: Answer) -> list[Group]:
 
 def _fact_line(fact: Fact) -> str:
     values = f"{value(fact.before, fact.unit)} → {value(fact.after, fact.unit)}"
-    pushed = [push(fact.push, 2)] if abs(fact.push) >= 0.005 or not fact.rules else []
-    said = ", ".join([*(["rule"] if fact.rules else []), *pushed])
-    return f"{fact.feature} {values} ({said}): {fact.why}"
+    contribution = [with_sign(fact.contribution, 2)] if abs(fact.contribution) >= 0.005 or not fact.rules else []
+    marks = ", ".join([*(["rule"] if fact.rules else []), *contribution])
+    return f"{fact.feature} {values} ({marks}): {fact.why}"
 
 
 def joint_sentences(answer: Answer) -> list[str]:
@@ -151,8 +151,8 @@ def joint_sentences(answer: Answer) -> list[str]:
     if jump is None:
         return []
     chance = "under 1e-12" if jump.p < 1e-12 else format(jump.p, ".0e")
-    told = f" (chance {chance} among all comparisons): look at the data first" if jump.unusual else ""
-    return [f"Alone or with others: {jump.text}{told}."]
+    note = f" (chance {chance} among all comparisons): look at the data first" if jump.unusual else ""
+    return [f"Alone or with others: {jump.text}{note}."]
 
 
 def hold_sentences(answer: Answer) -> list[str]:
@@ -161,11 +161,11 @@ def hold_sentences(answer: Answer) -> list[str]:
     held = answer.data.held
     if held is None:
         return good
-    told = [
+    incidents = [
         f"Hold {one.hold}{', released' if one.verdict else ''}: {one.scope}, suspect since {one.since}: {one.reason}."
         for one in held.incidents
     ]
-    told += ["The status of this line used to come every month and did not come for the last one."] * held.silent
+    incidents += ["The status of this line used to come every month and did not come for the last one."] * held.silent
     known, before, paid = (
         f"{VERBS[action]}, limit {money(cents)}"
         for action, cents in (
@@ -177,7 +177,7 @@ def hold_sentences(answer: Answer) -> list[str]:
     outcomes = f"With the data as known: {known}. As before the fault: {before}."
     outcomes += f" And had it paid since: {paid}." if paid != before else ""
     stays = "So the line stays as it was." if answer.decision.action == "hold" else "The hold changed nothing."
-    return [*told, *good, f"{outcomes} {stays}"]
+    return [*incidents, *good, f"{outcomes} {stays}"]
 
 
 def split_sentences(answer: Answer) -> list[str]:
@@ -190,8 +190,8 @@ def _severity(answer: Answer) -> list[str]:
     steps = {player: phi / ORDERS for player, phi in (answer.split.severity_phi or {}).items() if phi}
     if not steps or any((answer.split.share_cents or {}).values()):
         return []
-    told = ", ".join(f"{player} {push(step, 2)}" for player, step in steps.items())
-    return [f"No limit moved; on the scale of actions: {told} steps of severity."]
+    listed = ", ".join(f"{player} {with_sign(step, 2)}" for player, step in steps.items())
+    return [f"No limit moved; on the scale of actions: {listed} steps of severity."]
 
 
 def _order(answer: Answer) -> list[str]:
@@ -213,12 +213,12 @@ def _known(answer: Answer) -> list[str]:
 
 def _late(known: Knowledge) -> str:
     """The first late records, each with its id and when it became known."""
-    told = [
+    shown = [
         f"{row.source} {row.event_id}, {row.kind} of {row.event_time[:10]}, known {row.known_time[:10]}"
         for row in known.late[:_MAX_LATE]
     ]
-    rest = len(known.late) - len(told)
-    return "; ".join([*told, f"{rest:,} more"] if rest else told)
+    rest = len(known.late) - len(shown)
+    return "; ".join([*shown, f"{rest:,} more"] if rest else shown)
 
 
 def _records(count: int) -> str:
@@ -235,12 +235,12 @@ def _but_for(answer: Answer) -> list[str]:
     """Which causes were needed, which were enough, and what would have been decided without each that was needed."""
     needed = ", ".join(answer.split.necessary) or "no single cause"
     enough = ", ".join(answer.split.sufficient) or "no single cause"
-    told = f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
+    summary = f"Needed for this outcome: {needed}. Enough alone to change the one before: {enough}."
     without = [
         f"But for the {one.player}: {VERBS[one.action]}, limit {money(one.limit_cents)}."
         for one in answer.split.but_for
     ]
-    return [told, " ".join(without)] if without else [told]
+    return [summary, " ".join(without)] if without else [summary]
 
 
 def _timeline_lines(answer: Answer, whole: bool) -> list[str]:

@@ -250,17 +250,17 @@ def quality(
     from limitlens.pipeline.answers.quality import write_quality_page
     from limitlens.pipeline.workspace import Workspace
 
-    found = judged(Workspace(workspace), chosen, as_of=as_of, source=source)
+    status = judged(Workspace(workspace), chosen, as_of=as_of, source=source)
     if html:
-        write_quality_page(found, html)
+        write_quality_page(status, html)
     if as_json:
-        print_json(found.to_dict())
+        print_json(status.to_dict())
     else:
-        for line in found.lines():
+        for line in status.lines():
             typer.echo(line)
         if html:
             typer.echo(f"page: {html}")
-    if found.held:
+    if status.held:
         raise typer.Exit(INCIDENT)
 
 
@@ -369,21 +369,21 @@ def features(
     from limitlens.features.script import sql_script
     from limitlens.pipeline.workspace import Workspace, default_settings
 
-    found = [one for one in listed(CATALOGUE) if all(one.matches(word) for word in words or ())]
-    if not found:
+    matching = [one for one in listed(CATALOGUE) if all(one.matches(word) for word in words or ())]
+    if not matching:
         raise LimitlensError(f"no feature contains {' and '.join(words or ())!r}; limitlens features lists all.")
     if sql:
-        chosen = replace(CATALOGUE.only([one.name for one in found]), timezone=default_settings().timezone)
+        chosen = replace(CATALOGUE.only([one.name for one in matching]), timezone=default_settings().timezone)
         store = Workspace(workspace).events
         relations = store.relations() if engine == "duckdb" and store.loads() else None
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         typer.echo(sql_script(chosen, as_of or today, relations=relations, dialect=engine), nl=False)
         return
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in matching])
         return
     shown = Table("feature", "layer", "measures", "unit", "why", box=None)
-    for one in found:
+    for one in matching:
         shown.add_row(one.name, one.layer, one.measures, one.unit, one.why)
     print_table(shown, "measures", "why")
-    typer.echo(f"{len(found):,} of {len(listed(CATALOGUE)):,} features")
+    typer.echo(f"{len(matching):,} of {len(listed(CATALOGUE)):,} features")

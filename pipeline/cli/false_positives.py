@@ -26,13 +26,13 @@ def false_positives(
     from limitlens.pipeline.answers.false_positives import false_positives as measured
     from limitlens.pipeline.workspace import Workspace
 
-    found = measured(Workspace(workspace), horizon_months)
+    estimate = measured(Workspace(workspace), horizon_months)
     if cases is not None:
-        write_csv(to_arrow(found.cases()), cases)
+        write_csv(to_arrow(estimate.cases()), cases)
     if as_json:
-        print_json(found.to_dict())
+        print_json(estimate.to_dict())
         return
-    for line in found.lines():
+    for line in estimate.lines():
         typer.echo(line)
     if cases is not None:
-        typer.echo(f"{len(found.flags):,} flags: {cases}")
+        typer.echo(f"{len(estimate.flags):,} flags: {cases}")

@@ -42,17 +42,17 @@ def list_holds(
     from limitlens.pipeline.holds import list_holds as holds_of
     from limitlens.pipeline.workspace import Workspace
 
-    found = holds_of(Workspace(workspace), released=every)
+    rows = holds_of(Workspace(workspace), released=every)
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    for row in found:
+    for row in rows:
         state = f"released {row['released_at']} by {row['released_by']}: {row['verdict']}" if row["verdict"] else "open"
         typer.echo(
             f"{row['hold']}  {row['scope']}, suspect since {row['since']}  {row['lines']:,} lines held  {state}\n"
             f"   opened {row['opened_at']} by {row['actor']}: {row['reason']}"
         )
-    if not found:
+    if not rows:
         typer.echo("no hold is in force")
 
 
@@ -123,12 +123,12 @@ def harmed(
     from limitlens.pipeline.deciding.make_good import harmed as harmed_by
     from limitlens.pipeline.workspace import Workspace
 
-    found = harmed_by(Workspace(workspace), hold)
-    shown = [name for name in found.columns if not name.startswith("state")]
+    decisions = harmed_by(Workspace(workspace), hold)
+    shown = [name for name in decisions.columns if not name.startswith("state")]
     if as_json:
-        print_json(found[shown].astype(object).where(found[shown].notna(), None).to_dict("records"))
+        print_json(decisions[shown].astype(object).where(decisions[shown].notna(), None).to_dict("records"))
         return
-    for row in found.to_dict("records"):
+    for row in decisions.to_dict("records"):
         limits = f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}"
         known = f"{row['known_now_action']}, {money(row['known_now_limit_cents'])}"
         time = format_time(row["as_of"].to_pydatetime())
@@ -136,7 +136,7 @@ def harmed(
             f"{time}  {row['account_id']}  {row['action']:<8}  {limits}  with what is known today: {known}"
             f"{'  left alone: a person or a later decision stands' if row['left_alone'] else ''}"
         )
-    left = int((~found["left_alone"]).sum())
+    left = int((~decisions["left_alone"]).sum())
     typer.echo(f"{left:,} decisions to be made good: limitlens holds restore {hold} --by NAME --reason TEXT")
 
 

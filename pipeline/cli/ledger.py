@@ -100,11 +100,11 @@ def list_decisions(
     from limitlens.pipeline.workspace import Workspace
 
     chosen = Selection(account, since, until, cause, run, action, version)
-    found = decisions_of(Workspace(workspace), chosen, limit)
+    decisions = decisions_of(Workspace(workspace), chosen, limit)
     if as_json:
-        print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
+        print_json(decisions.astype(object).where(decisions.notna(), None).to_dict("records"))
         return
-    for row in found.to_dict("records"):
+    for row in decisions.to_dict("records"):
         typer.echo(decision_line(row))
 
 
@@ -115,13 +115,13 @@ def decision_line(row: Mapping[Any, Any]) -> str:
     from limitlens.limits.attribution import PLAYERS
 
     shares = {player: row[f"share_cents_{player}"] for player in PLAYERS}
-    told = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if pd.notna(share) and share]
+    causes = [f"{player} {money(share, signed=True)}" for player, share in shares.items() if pd.notna(share) and share]
     parts = [
         format_time(row["as_of"].to_pydatetime()),
         row["account_id"],
         f"{row['action']:<8}",
         f"{money(row['limit_before_cents'])} → {money(row['limit_cents'])}",
-        ", ".join(told) or ("no cause moved it" if pd.notna(shares["state"]) else "first decision"),
+        ", ".join(causes) or ("no cause moved it" if pd.notna(shares["state"]) else "first decision"),
         f"(version {row['model_version']}, run {row['run_id'][:12]})",
     ]
     return "  ".join(parts)
@@ -139,8 +139,8 @@ def overrides(
     """
     from limitlens.pipeline.workspace import Workspace
 
-    found = Workspace(workspace).ledger.overrides()
-    rows = found[found["account_id"] == account] if account else found
+    recorded = Workspace(workspace).ledger.overrides()
+    rows = recorded[recorded["account_id"] == account] if account else recorded
     if as_json:
         print_json(rows.astype(object).where(rows.notna(), None).to_dict("records"))
         return

@@ -126,7 +126,7 @@ def decision_lines(decided: "Decided") -> list[str]:
             "no behaviour that speaks against these lines is known"
         )
     lines += [f"note: {name} cannot act: its source is absent" for name in decided.inactive_rules]
-    lines += [f"warning: {told}; see limitlens holds list" for told in decided.holds]
+    lines += [f"warning: {hold}; see limitlens holds list" for hold in decided.holds]
     return lines
 
 

@@ -149,8 +149,8 @@ def _validation_table(validation: dict[str, Any]) -> "Table":
         shown.add_row(name.upper() if name != "brier" else "Brier", f"{metrics[name]:.4f}")
     shown.add_row("bad, observed", f"{metrics['observed_share']:.2%}")
     shown.add_row("bad, expected", f"{metrics['expected_share']:.2%}")
-    found = validation["false_positives"]
-    shown.add_row("cut on paper", f"{found['flagged']:,}, of them good {found['false_positives']:,}")
+    flags = validation["false_positives"]
+    shown.add_row("cut on paper", f"{flags['flagged']:,}, of them good {flags['false_positives']:,}")
     return shown
 
 
@@ -321,15 +321,15 @@ def iterations(
 
     if context.invoked_subcommand:
         return
-    found = iterations_of(Workspace(workspace))
+    rows = iterations_of(Workspace(workspace))
     if as_json:
-        print_json([asdict(row) for row in found])
+        print_json([asdict(row) for row in rows])
         return
-    if not found:
+    if not rows:
         typer.echo("no version yet\nnext: limitlens train")
         return
     shown = Table("version", "status", "changed", "decisions", "moved since", box=None)
-    for row in found:
+    for row in rows:
         moved = f"{row.changes:,} ({money(row.model_cents + row.policy_cents, signed=True)})"
         shown.add_row(row.model_version, row.status, ", ".join(row.changed), f"{row.decisions:,}", moved)
     print_table(shown, "changed")

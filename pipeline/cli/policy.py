@@ -154,11 +154,11 @@ def diff(
     old = _named(policies[0], space) if len(policies) == 2 else champions
     if old is None:
         raise ConfigError(f"{workspace} has no champion whose policy could be the old one; give OLD and NEW.")
-    found = diff_policies(old, new, space if champions else None, progress=progress)
+    changes = diff_policies(old, new, space if champions else None, progress=progress)
     if as_json:
-        print_json(found.to_dict())
+        print_json(changes.to_dict())
         return
-    for line in found.lines():
+    for line in changes.lines():
         typer.echo(line)
 
 
@@ -192,19 +192,19 @@ def simulate_policy(
         raise ConfigError(f"got {len(policies)} policies; give A, or A and B.")
     space = Workspace(workspace)
     chosen = [_named(name, _workspace(workspace)) for name in policies]
-    found = simulate_policies(
+    simulation = simulate_policies(
         space, chosen, model_version=model, since=since, sweep=sweep is not None, progress=progress
     )
     if sweep is not None:
-        write_text(frontier({f"{one.name} ({one.digest[:8]})": one.frontier for one in found.policies}), sweep)
+        write_text(frontier({f"{one.name} ({one.digest[:8]})": one.frontier for one in simulation.policies}), sweep)
     if as_json:
-        print_json(found.to_dict())
+        print_json(simulation.to_dict())
         return
     typer.echo(
-        f"{format_time(found.since)} to {format_time(found.until)}, model version {found.model_version}; "
-        "what customers did stays as it was"
+        f"{format_time(simulation.since)} to {format_time(simulation.until)}, model version "
+        f"{simulation.model_version}; what customers did stays as it was"
     )
-    print_table(_beside(found))
+    print_table(_beside(simulation))
     if sweep is not None:
         typer.echo(f"open {sweep}")
 
@@ -230,28 +230,28 @@ def mend(
     from limitlens.pipeline.release.mend import mend as try_mends
     from limitlens.pipeline.workspace import Workspace
 
-    found = try_mends(Workspace(workspace), since=since, progress=progress)
+    mends = try_mends(Workspace(workspace), since=since, progress=progress)
     files = []
-    for one in found.candidates:
+    for one in mends.candidates:
         if out is not None and one.recommended:
             files.append(out / f"{one.name.replace(' ', '_')}.toml")
             write_text(one.text, files[-1])
     if as_json:
-        print_json(found.to_dict())
+        print_json(mends.to_dict())
         return
-    for line in [*found.lines(), *(f"  limitlens policy diff {file}" for file in files)]:
+    for line in [*mends.lines(), *(f"  limitlens policy diff {file}" for file in files)]:
         typer.echo(line)
 
 
-def _beside(found: "Simulation") -> "Table":
+def _beside(simulation: "Simulation") -> "Table":
     """Policies side by side."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for one in found.policies:
+    for one in simulation.policies:
         table.add_column(f"{one.name} ({one.digest[:8]})", justify="right")
-    for row in zip(*(_measures(one) for one in found.policies), strict=True):
+    for row in zip(*(_measures(one) for one in simulation.policies), strict=True):
         table.add_row(row[0][0], *(text for _, text in row))
     return table
 
@@ -259,7 +259,7 @@ def _beside(found: "Simulation") -> "Table":
 def _measures(one: "Simulated") -> list[tuple[str, str]]:
     """What one policy did, in words."""
     o = one.outcome
-    told = [
+    measures = [
         ("lines decided", f"{o.lines:,}"),
         ("stayed good", f"{o.good:,}"),
         ("  hit: cut, frozen or closed", f"{o.good_hit:,} ({o.good_hit_share:.2%})"),
@@ -270,7 +270,7 @@ def _measures(one: "Simulated") -> list[tuple[str, str]]:
         ("  of those who went bad, before", money(o.bad_limit_cents)),
     ]
     counted = [(c.what, f"{c.count:,} of {c.out_of:,} ({c.per_thousand:.1f} ‰)") for c in one.complaints]
-    return [*told, *counted]
+    return [*measures, *counted]
 
 
 def _workspace(folder: Path) -> "Workspace | None":
@@ -290,11 +290,11 @@ def _named(name: str, space: "Workspace | None") -> "Policy":
     from limitlens.limits.policy_file import read_policy
 
     if not Path(name).exists() and space:
-        found = [digest for digest in space.registry.policies() if digest.startswith(name)]
-        if len(found) == 1:
-            return space.policy(found[0])
-        if found:
-            raise ConfigError(f"{len(found)} recorded policies begin with {name!r}; give more of the digest.")
+        digests = [digest for digest in space.registry.policies() if digest.startswith(name)]
+        if len(digests) == 1:
+            return space.policy(digests[0])
+        if digests:
+            raise ConfigError(f"{len(digests)} recorded policies begin with {name!r}; give more of the digest.")
     return read_policy(Path(name))
 
 

@@ -34,12 +34,12 @@ def list_rules(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOpti
     from limitlens.data.quarantine import quarantine_table
     from limitlens.pipeline.workspace import Workspace
 
-    found = quarantine_table(Workspace(workspace).events)
+    counts = quarantine_table(Workspace(workspace).events)
     if as_json:
-        print_json(found.astype(object).where(found.notna(), None).to_dict("records"))
+        print_json(counts.astype(object).where(counts.notna(), None).to_dict("records"))
         return
     shown = Table("load", "source", "file", "column", "rule", "rows", "mended since", box=None)
-    for row in found.to_dict("records"):
+    for row in counts.to_dict("records"):
         named = [str(row[name] or "") for name in ("load", "source", "file", "column", "rule")]
         shown.add_row(*named, f"{row['rows']:,}", f"{row['mended']:,}")
     print_table(shown, "rule")

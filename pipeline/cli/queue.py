@@ -33,18 +33,18 @@ def queue(
     from limitlens.pipeline.deciding.review_queue import queue as review_queue
     from limitlens.pipeline.workspace import Workspace
 
-    found = review_queue(Workspace(workspace), date)
+    reviews = review_queue(Workspace(workspace), date)
     if as_json:
-        print_json(found.to_dict())
+        print_json(reviews.to_dict())
         return
     shown = Table("place", "account", "PD", "limit", "avoidable loss", "fired rules", box=None)
-    for row in found.lines.head(head).to_dict("records"):
+    for row in reviews.lines.head(head).to_dict("records"):
         cents = [money(row[name]) for name in ("limit_cents", "avoidable_loss_cents")]
         shown.add_row(str(row["place"]), row["account_id"], f"{row['pd']:.2%}", *cents, ", ".join(row["fired_rules"]))
     print_table(shown, "fired rules")
-    for text, count in found.lines["jumped_with"][found.lines["jumped_with"] != ""].value_counts().items():
+    for text, count in reviews.lines["jumped_with"][reviews.lines["jumped_with"] != ""].value_counts().items():
         typer.echo(f"{count:,} of these: {text}; look at the data first")
-    waiting = int((~found.lines["within_capacity"]).sum())
+    waiting = int((~reviews.lines["within_capacity"]).sum())
     typer.echo(
-        f"{len(found.lines):,} reviews of {found.date}, {found.capacity_per_day:,} a day: {waiting:,} wait longer"
+        f"{len(reviews.lines):,} reviews of {reviews.date}, {reviews.capacity_per_day:,} a day: {waiting:,} wait longer"
     )

@@ -31,12 +31,12 @@ def value(number: float | None, unit: str) -> str:
     return f"{number:,.2f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
-def push(log_odds: float, digits: int = 3) -> str:
-    """What a feature did to the log-odds of default.
+def with_sign(number: float, digits: int = 3) -> str:
+    """A number with its sign, such as a contribution to the log-odds of default.
 
     Examples
     --------
-    >>> push(-0.25), push(0.3, 2)
+    >>> with_sign(-0.25), with_sign(0.3, 2)
     ('−0.250', '+0.30')
     """
-    return f"{log_odds:+.{digits}f}".replace("-", "−")
+    return f"{number:+.{digits}f}".replace("-", "−")

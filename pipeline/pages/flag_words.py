@@ -7,15 +7,15 @@ import pandas as pd
 
 from limitlens.limits.archetypes import LEAF_LINES
 from limitlens.models.false_positives import FEWEST
-from limitlens.pipeline.pages.amounts import push
+from limitlens.pipeline.pages.amounts import with_sign
 
 
-def equal_pd_words(found: Mapping[str, Any]) -> dict[str, str]:
+def equal_pd_words(contrast: Mapping[str, Any]) -> dict[str, str]:
     """What the contrast at equal PD says, in one sentence, by language (``en``, ``zh``).
 
     Parameters
     ----------
-    found : dict
+    contrast : dict
         Of :meth:`limitlens.models.false_positives.Contrast.to_dict`.
 
     Examples
@@ -23,20 +23,20 @@ def equal_pd_words(found: Mapping[str, Any]) -> dict[str, str]:
     >>> equal_pd_words({"good": 4, "bad": 12, "bands": 2, "smallest": None, "features": [], "not_told": []})["en"]
     'Too few to compare at equal PD: 4 good and 12 bad flagged lines lie in bands of PD that have both; 10 are needed.'
     """
-    good, bad, smallest = found["good"], found["bad"], found["smallest"]
+    good, bad, smallest = contrast["good"], contrast["bad"], contrast["smallest"]
     if smallest is None:
         return {
             "en": f"Too few to compare at equal PD: {good:,} good and {bad:,} bad flagged lines lie in bands of PD "
             f"that have both; {FEWEST} are needed.",
             "zh": f"样本过少，无法在相同 PD 下比较：好客户 {good:,} 个，坏客户 {bad:,} 个，各需 {FEWEST} 个。",
         }
-    told, asked = sum(one["told"] for one in found["features"]), len(found["features"])
-    compared = f"{good:,} good and {bad:,} bad lines in {found['bands']:,} bands of PD"
+    differ, asked = sum(one["told"] for one in contrast["features"]), len(contrast["features"])
+    compared = f"{good:,} good and {bad:,} bad lines in {contrast['bands']:,} bands of PD"
     power = f"a difference of {smallest:.2f} standard deviations would have been found four times in five"
-    if told:
+    if differ:
         return {
-            "en": f"At equal PD {told:,} of {asked:,} features tell good from bad ({compared}); {power}.",
-            "zh": f"在相同 PD 下，{asked:,} 个特征中有 {told:,} 个能区分好客户与坏客户（好 {good:,}，坏 {bad:,}）。",
+            "en": f"At equal PD {differ:,} of {asked:,} features tell good from bad ({compared}); {power}.",
+            "zh": f"在相同 PD 下，{asked:,} 个特征中有 {differ:,} 个能区分好客户与坏客户（好 {good:,}，坏 {bad:,}）。",
         }
     return {
         "en": f"At equal PD nothing tells good from bad: none of {asked:,} features differs by more than chance "
@@ -46,9 +46,9 @@ def equal_pd_words(found: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def not_told_words(found: Mapping[str, Any]) -> str:
+def not_told_words(contrast: Mapping[str, Any]) -> str:
     """Features that were compared and are nobody's reason; empty without any."""
-    named = [f"{one['feature']} ({'differs' if one['told'] else 'no difference'})" for one in found["not_told"]]
+    named = [f"{one['feature']} ({'differs' if one['told'] else 'no difference'})" for one in contrast["not_told"]]
     return f"Not told, because it says where or who somebody is: {', '.join(named)}." if named else ""
 
 
@@ -59,7 +59,7 @@ def equal_pd_table(rows: Sequence[Mapping[str, Any]], why: Mapping[str, str]) ->
             "feature": [row["feature"] for row in rows],
             "what it says": [why.get(row["feature"], "an attribute of the account") for row in rows],
             "reason code": [row["reason"] or "none" for row in rows],
-            "push, good − bad": [_range(row, "push", push) for row in rows],
+            "contribution, good − bad": [_range(row, "push", with_sign) for row in rows],
             "value, good − bad": [_range(row, "value", _number) for row in rows],
             "p": [f"{row['adjusted_p']:.3f}" for row in rows],
             "stable": ["yes" if row["stable"] else "no" for row in rows],
@@ -78,12 +78,12 @@ def _number(value: float) -> str:
     return f"{value:+,.3g}".replace("-", "−") if abs(value) < 1_000 else f"{value:+,.0f}".replace("-", "−")
 
 
-def archetype_words(found: Mapping[str, Any]) -> dict[str, str]:
+def archetype_words(archetypes: Mapping[str, Any]) -> dict[str, str]:
     """What the groups of flagged lines say, in one sentence, by language.
 
     Parameters
     ----------
-    found : dict
+    archetypes : dict
         Of :meth:`limitlens.limits.archetypes.Archetypes.to_dict`.
 
     Examples
@@ -91,14 +91,14 @@ def archetype_words(found: Mapping[str, Any]) -> dict[str, str]:
     >>> archetype_words({"good": {"count": 6, "of": 20, "interval": [0.12, 0.54]}, "asked": 0, "told": []})["en"]
     'Too few flagged lines for groups: half of the accounts has to have 60, and good and bad ones.'
     """
-    if not found["asked"]:
+    if not archetypes["asked"]:
         return {
             "en": f"Too few flagged lines for groups: half of the accounts has to have {2 * LEAF_LINES}, and good and "
             "bad ones.",
             "zh": "被标记的账户过少，无法分组。",
         }
-    overall, asked = share_words(found["good"]), found["asked"]
-    if not found["told"]:
+    overall, asked = share_words(archetypes["good"]), archetypes["asked"]
+    if not archetypes["told"]:
         return {
             "en": f"No group of flagged lines was good more or less often than all of them by more than chance: "
             f"{overall} were good, {asked} groups were asked.",
@@ -123,9 +123,9 @@ def share_words(rate: Mapping[str, Any]) -> str:
     return f"{rate['count'] / rate['of'] if rate['of'] else 0:.1%} [{low:.1%}, {high:.1%}] of {rate['of']:,}"
 
 
-def archetype_table(found: Mapping[str, Any]) -> pd.DataFrame:
+def archetype_table(archetypes: Mapping[str, Any]) -> pd.DataFrame:
     """The groups that differ, as they print."""
-    rows = found["told"]
+    rows = archetypes["told"]
     return pd.DataFrame(
         {
             "lines with": [row["words"] for row in rows],

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from limitlens.pipeline.pages.amounts import money, push, value
+from limitlens.pipeline.pages.amounts import money, value, with_sign
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         "signed": lambda cents: money(cents, signed=True),
         "value": value,
         "count": lambda number: f"{number:,}",
-        "push": push,
+        "with_sign": with_sign,
         "clock": lambda time: time.replace("T", " ")[:16],
         "percent": lambda share: f"{share:.2%}",
     }

@@ -230,14 +230,14 @@ def life(
 
 
 def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
-    """By how much the push on good flagged lines exceeds that on bad ones at equal PD, with intervals."""
+    """By how much the contribution on good flagged lines exceeds that on bad ones at equal PD, with intervals."""
     with _drawing(8.6, 0.34 * len(rows) + 1.2) as (figure, axes):
         axes.axvline(0, color=_SOFT, linewidth=1)
         for place, row in enumerate(rows):
             colour = _GOOD if row["told"] else _LINE
             axes.plot([row["push_low"], row["push_high"]], [place, place], color=colour, linewidth=2)
             axes.plot(row["push"], place, "o", color=colour, markersize=7)
-        axes.set_xlabel("push on the log-odds, good less bad at equal PD")
+        axes.set_xlabel("contribution to the log-odds, good less bad at equal PD")
         _rows(axes, [row["feature"] for row in rows])
         axes.plot([], [], "o-", color=_GOOD, label="tells good from bad")
         axes.plot([], [], "o-", color=_LINE, label="may be chance")
@@ -264,16 +264,16 @@ def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float]) -> str:
 
 
 def importance(weight: pd.Series) -> str:
-    """Mean absolute push of each feature on the log-odds, the strongest on top."""
+    """Mean absolute contribution of each feature to the log-odds, the strongest on top."""
     with _drawing(7.4, 0.28 * len(weight) + 0.6) as (figure, axes):
         axes.barh(range(len(weight)), weight.to_numpy(), height=0.62, color=COLOURS["behaviour"])
-        axes.set_xlabel("mean absolute push on the log-odds of default")
+        axes.set_xlabel("mean absolute contribution to the log-odds of default")
         _rows(axes, [str(name) for name in weight.index])
         return _svg(figure, "importance")
 
 
-def dependence(values: pd.Series, push: pd.Series, name: str) -> str:
-    """Push of one feature on the log-odds against its value; lines without a value stand at the left edge."""
+def dependence(values: pd.Series, contribution: pd.Series, name: str) -> str:
+    """Contribution of one feature to the log-odds against its value; lines without a value stand at the left edge."""
     known = values.dropna()
     left = known.min() - 0.06 * (known.max() - known.min() or 1) if len(known) else 0.0
     with _drawing(4.9, 3.0) as (figure, axes):
@@ -281,11 +281,11 @@ def dependence(values: pd.Series, push: pd.Series, name: str) -> str:
         missing = values.isna().to_numpy()
         shown = values.fillna(left)
         points: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 4, "alpha": 0.5, "rasterized": True}
-        axes.plot(shown[~missing], push[~missing], color=COLOURS["behaviour"], **points)
+        axes.plot(shown[~missing], contribution[~missing], color=COLOURS["behaviour"], **points)
         if missing.any():
-            axes.plot(shown[missing], push[missing], color=_GOOD, label="no value", **points)
+            axes.plot(shown[missing], contribution[missing], color=_GOOD, label="no value", **points)
             axes.legend(frameon=False)
-        axes.set(xlabel=name, ylabel="push")
+        axes.set(xlabel=name, ylabel="contribution")
         return _svg(figure, f"dependence-{name}")
 
 

@@ -56,10 +56,10 @@ def _element(element: Any) -> str:
     if not isinstance(element, Mapping):
         return str(element)
     if "column" in element:
-        said = [
+        bounds = [
             f"{operator.replace('_', ' ')} {element[operator]:,.10g}" for operator in OPERATORS if operator in element
         ]
-        return " ".join([str(element["column"]), *said])
+        return " ".join([str(element["column"]), *bounds])
     return bucket_in_words(Bucket(element.get("from_days", 0), element.get("to_days"), element.get("action", "")))
 
 

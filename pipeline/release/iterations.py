@@ -65,7 +65,7 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
     models, promotions, withdrawn = registry.models(), registry.promotions(), registry.withdrawn()
     champion = registry.champion()
     caused, decided = caused_by(workspace), _decided(workspace)
-    found = []
+    rows = []
     for before, model in zip([None, *models], models, strict=False):
         version = model.model_version
         mine = [p for p in promotions if p.model_version == version]
@@ -81,7 +81,7 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
             else ""
         )
         row = caused.get(version, {})
-        found.append(
+        rows.append(
             IterationRow(
                 model_version=version,
                 mlflow_run_id=model.mlflow_run_id,
@@ -95,7 +95,7 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
                 policy_cents=row.get("policy_cents", 0),
             )
         )
-    return found
+    return rows
 
 
 def iteration_named(workspace: Workspace, name: str) -> IterationRow:
@@ -106,8 +106,8 @@ def iteration_named(workspace: Workspace, name: str) -> IterationRow:
     WorkspaceError
         There is none.
     """
-    found = iterations_of(workspace)
-    for row in found:
+    rows = iterations_of(workspace)
+    for row in rows:
         if name in {row.model_version, row.mlflow_run_id}:
             return row
     raise WorkspaceError(f"no version and no training run is called {name!r}; see limitlens iterations.")
@@ -124,8 +124,8 @@ def _decided(workspace: Workspace) -> dict[str, int]:
     if not workspace.ledger.runs():
         return {}
     sql = "SELECT model_version, COUNT(*) AS n FROM decisions GROUP BY model_version"
-    found = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")})
-    return {row["model_version"]: row["n"] for row in found.to_pylist()}
+    counts = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")})
+    return {row["model_version"]: row["n"] for row in counts.to_pylist()}
 
 
 def _changed(workspace: Workspace, before: RegisteredModel, after: RegisteredModel) -> tuple[str, ...]:
@@ -147,13 +147,13 @@ def _members(model: DefaultRiskModel) -> dict[str, tuple[Member, ...]]:
 
 def _recalibrated(old: DefaultRiskModel, new: DefaultRiskModel) -> list[str]:
     """Each scorer whose calibration changed, with the kinds where these did."""
-    found = []
+    changed = []
     for name, scorer in new.scorers.items():
         before = old.scorers[name].calibration if name in old.scorers else None
         if before is not None and before != scorer.calibration:
             kinds = " → ".join(dict.fromkeys((before.method, scorer.calibration.method)))
-            found.append(f"calibration of {name.replace('_', ' ')} ({kinds})")
-    return found
+            changed.append(f"calibration of {name.replace('_', ' ')} ({kinds})")
+    return changed
 
 
 def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool:

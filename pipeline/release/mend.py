@@ -105,11 +105,11 @@ class Mends:
 
 def _row(one: Tried) -> str:
     share, low, high = one.spared
-    told = "" if np.isnan(share) else f"; spares {share:+.1%} [{low:+.1%}, {high:+.1%}] at equal bads caught"
+    gain = "" if np.isnan(share) else f"; spares {share:+.1%} [{low:+.1%}, {high:+.1%}] at equal bads caught"
     paused = f", {one.paused_days:,} days paused" if one.paused_days else ""
     return (
         f"  {one.name:<34} good hit {one.good_hit:>6,}  bad caught {one.bad_caught:>6,}  credit left to good "
-        f"{money(one.good_limit_cents)}, to bad {money(one.bad_limit_cents)}; {one.reviews:,} reviews{paused}{told}"
+        f"{money(one.good_limit_cents)}, to bad {money(one.bad_limit_cents)}; {one.reviews:,} reviews{paused}{gain}"
     )
 
 
@@ -150,8 +150,8 @@ def mend(workspace: Workspace, *, since: datetime | None = None, progress: Progr
         hit, caught, good_cents, bad_cents = (int(value) for value in sums[k])
         counts = (hit, caught, good_cents, bad_cents, waits[k], reviews[k])
         tried.append(Tried(name, *counts, gain, better, policy.text))
-    told = (format_time(past.since), format_time(past.until), len(judged[0]) - bad, bad)
-    return Mends(past.iteration.model_version, *told, tried[0], tuple(tried[len(SHIFTS) :]))
+    sample = (format_time(past.since), format_time(past.until), len(judged[0]) - bad, bad)
+    return Mends(past.iteration.model_version, *sample, tried[0], tuple(tried[len(SHIFTS) :]))
 
 
 def _gain(sums: FloatArray, drawn: FloatArray, candidate: int) -> tuple[tuple[float, float, float], bool]:
@@ -184,26 +184,26 @@ def candidates(policy: Policy, segments: Sequence[str]) -> Mapping[str, Policy]:
     segments : sequence of str
         Of the book.
     """
-    text, found = policy.text, {}
+    text, texts = policy.text, {}
     look, plain = policy.second_look, at_once(policy).text
     soft = json.dumps(look.soft_rules if look else [])
     for days in LOOKS:
         if look is None or days != look.after_days:
             section = f"[second_look]\nafter_days = {days}\nsoft_rules = {soft}\n"
-            found[f"second look after {days} days"] = f"{plain}\n{section}"
+            texts[f"second look after {days} days"] = f"{plain}\n{section}"
     if look:
-        found["no second look"] = plain
+        texts["no second look"] = plain
     protected = 2 * policy.new_lines.protected_days
-    found[f"new lines protected for {protected} days"] = _with(text, "new_lines", "protected_days", str(protected))
+    texts[f"new lines protected for {protected} days"] = _with(text, "new_lines", "protected_days", str(protected))
     floor = 5 * policy.loss.adverse_above_cents
-    found[f"no action on PD below {money(floor)}"] = _with(text, "loss", "adverse_above_cents", str(floor))
+    texts[f"no action on PD below {money(floor)}"] = _with(text, "loss", "adverse_above_cents", str(floor))
     moved = shifted(policy, SEGMENT_SHIFT)
     for segment in sorted({name if name in policy.segments else "default" for name in segments}):
         changed = text
         for key in _CUT_OFFS:
             changed = _with(changed, f"segments.{segment}", key, f"{getattr(moved.segments[segment], key):.4f}")
-        found[f"cut-offs of {segment} {SEGMENT_SHIFT:+.1f} in log-odds"] = changed
-    return {name: parse_policy(changed, f"candidate {name!r}") for name, changed in found.items()}
+        texts[f"cut-offs of {segment} {SEGMENT_SHIFT:+.1f} in log-odds"] = changed
+    return {name: parse_policy(changed, f"candidate {name!r}") for name, changed in texts.items()}
 
 
 def _with(text: str, section: str, key: str, value: str) -> str:

@@ -100,18 +100,18 @@ class PolicyDiff:
 
     def lines(self) -> list[str]:
         """In words, a line a change."""
-        found = []
+        texts = []
         for change in self.changes:
-            found.append(change.words())
+            texts.append(change.words())
             if change.refusal:
-                found.append(f"  not valid alone: {change.refusal}")
+                texts.append(f"  not valid alone: {change.refusal}")
             elif change.effect:
-                found.append(f"  alone: {change.effect.words()}")
-        if not found:
-            found.append(f"{self.old} and {self.new} say the same")
+                texts.append(f"  alone: {change.effect.words()}")
+        if not texts:
+            texts.append(f"{self.old} and {self.new} say the same")
         elif self.together:
-            found.append(f"all together, on the book of {self.today}: {self.together.words()}")
-        return found
+            texts.append(f"all together, on the book of {self.today}: {self.together.words()}")
+        return texts
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

@@ -83,8 +83,8 @@ def promote(
             if has_limits(workspace.events.relations()):
                 compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
                 kind = _judged(workspace, compared, chosen, override)
-        if found := workspace.validation(chosen.model_version)["doubts"]:
-            kind = _doubted(workspace, champion or chosen.model_version, chosen.model_version, found, override)
+        if doubts := workspace.validation(chosen.model_version)["doubts"]:
+            kind = _doubted(workspace, champion or chosen.model_version, chosen.model_version, doubts, override)
         tracking.promote(workspace.mlflow, chosen.model_version)
         workspace.registry.record_promotion(
             chosen.model_version,
@@ -111,12 +111,12 @@ def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, o
     return "override"
 
 
-def _doubted(workspace: Workspace, judging: str, version: str, found: list[str], override: Override | None) -> str:
+def _doubted(workspace: Workspace, judging: str, version: str, doubts: list[str], override: Override | None) -> str:
     """Kind of the promotion of a version that nobody should rely on; the policy in force says who may."""
     approver = workspace.iteration(judging).policy.release.approver
     if override is None:
         raise GateError(
-            f"version {version} is not fit to decide: {'; '.join(found)}. Deliver more history and train again; "
+            f"version {version} is not fit to decide: {'; '.join(doubts)}. Deliver more history and train again; "
             f"the {approver} may promote it all the same with --override-by {approver!r} --reason TEXT."
         )
     if approver != override.approver.strip():
@@ -164,13 +164,13 @@ def rollback(workspace: Workspace, reviewer: str, reason: str, promoted_at: date
 
 def _champions(promotions: Sequence[Promotion]) -> list[str]:
     """Champions in order, the present one last; what was rolled back is forgotten, so the next goes further back."""
-    found: list[str] = []
+    champions: list[str] = []
     for promotion in promotions:
         if promotion.kind == "rollback":
-            found = found[: found.index(promotion.model_version)]
-        found = [version for version in found if version != promotion.model_version]
-        found.append(promotion.model_version)
-    return found
+            champions = champions[: champions.index(promotion.model_version)]
+        champions = [version for version in champions if version != promotion.model_version]
+        champions.append(promotion.model_version)
+    return champions
 
 
 def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdrawn_at: datetime) -> None:

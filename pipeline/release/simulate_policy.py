@@ -65,9 +65,9 @@ class Simulation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        told = [asdict(one) | {"outcome": one.outcome.to_dict()} for one in self.policies]
+        policies = [asdict(one) | {"outcome": one.outcome.to_dict()} for one in self.policies]
         period = {"since": self.since.isoformat(), "until": self.until.isoformat()}
-        return {"model_version": self.model_version, **period, "policies": told}
+        return {"model_version": self.model_version, **period, "policies": policies}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def simulate_policies(
     """
     past = past_of(workspace, policies, model_version=model_version, since=since, progress=progress)
     bad = past.bad
-    found = []
+    simulated = []
     for policy in policies:
         progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
         own = _under(past, policy, workspace)
@@ -125,15 +125,15 @@ def simulate_policies(
         months = planned[(planned["date"].dt.day == 1) & (planned["as_of"] == planned["date"])]
         decided = simulate(iteration, planned, tables, workspace)
         outcome = outcome_of(decided, bad)
-        told = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
+        counted = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
         frontier = []
         for shift in SWEEP if sweep else ():
             moved = replace(iteration, policy=shifted(policy, shift))
             point = outcome_of(simulate(moved, months, tables, workspace), bad)
             frontier.append((shift, point.good_hit_share, point.bad_caught_share))
             progress(f"cut-offs {shift:+.2f} in log-odds: {point.good_hit:,} good hit, {point.bad_caught:,} bad caught")
-        found.append(Simulated(policy.name, policy.digest, outcome, tuple(told), tuple(frontier)))
-    return Simulation(past.iteration.model_version, past.since, past.until, tuple(found))
+        simulated.append(Simulated(policy.name, policy.digest, outcome, tuple(counted), tuple(frontier)))
+    return Simulation(past.iteration.model_version, past.since, past.until, tuple(simulated))
 
 
 def past_of(

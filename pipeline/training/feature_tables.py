@@ -129,9 +129,9 @@ def opened_tables(
     loads = [load["load"] for load in workspace.events.loads()]
     while True:
         feature_tables(workspace, features, as_ofs, relations=relations, engine=engine, progress=progress)
-        found = [_marked(mark) for mark in _marks(workspace, features, as_ofs).values()]
+        marks = [_marked(mark) for mark in _marks(workspace, features, as_ofs).values()]
         with suppress(FileNotFoundError):  # replaced just now by a run that sees more loads
-            seen = [one.path for one in found if one and one.loads == loads]
+            seen = [one.path for one in marks if one and one.loads == loads]
             files = [pq.ParquetFile(path, page_checksum_verification=True) for path in seen]
             if len(files) == len(as_ofs):
                 return files
@@ -159,10 +159,10 @@ def _marked(mark: Path) -> _Marked | None:
     """What a mark says, if its file is there; one that cannot be read stands for nothing, its file is built again."""
     try:
         body = json.loads(mark.read_text(encoding="utf-8"))
-        found = _Marked(mark.with_name(body["file"]), body["loads"])
+        marked = _Marked(mark.with_name(body["file"]), body["loads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return found if is_parquet(found.path) else None
+    return marked if is_parquet(marked.path) else None
 
 
 def _mark(mark: Path, now: _Marked, before: _Marked | None) -> None:
@@ -215,15 +215,15 @@ def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) 
     accounts, waiting = pa.array(kept, pa.string()), next(computed, None)
     for group in range(old.num_row_groups):
         rows = old.read_row_group(group)
-        last, found = rows["account_id"][-1], [rows.filter(pc.is_in(rows["account_id"], accounts))]
+        last, parts = rows["account_id"][-1], [rows.filter(pc.is_in(rows["account_id"], accounts))]
         while waiting is not None:
             due = pc.sum(pc.less_equal(waiting["account_id"], last)).as_py() or 0
-            found.append(waiting.slice(0, due).cast(rows.schema))
+            parts.append(waiting.slice(0, due).cast(rows.schema))
             if due < len(waiting):
                 waiting = waiting.slice(due)
                 break
             waiting = next(computed, None)
-        yield pa.concat_tables(found).sort_by("account_id")
+        yield pa.concat_tables(parts).sort_by("account_id")
     if waiting is not None:
         yield waiting
     yield from computed
@@ -231,7 +231,7 @@ def _merged(old: pq.ParquetFile, kept: pd.Series, computed: Iterator[pa.Table]) 
 
 def _changed(store: EventStore, loads: list[str], known_by: datetime, features: FeatureSet) -> pa.ChunkedArray:
     """Accounts of which the loads brought rows known before a time, and those that share something with such rows."""
-    known = f"known_time < CAST('{known_by.isoformat()}' AS TIMESTAMPTZ)"
+    known = "known_time < $known_by"
     tables: dict[str, pa.Table | str] = {"new_accounts": store.relation("accounts", loads)}
     parts = [f"SELECT account_id FROM new_accounts WHERE {known}"]
     for source in features.sources:
@@ -242,4 +242,4 @@ def _changed(store: EventStore, loads: list[str], known_by: datetime, features: 
         touched = f"SELECT event_no FROM new_{source} WHERE {known}"
         shared = f"SELECT {column} FROM {source} WHERE event_no IN ({touched}) AND NOT {column} IS NULL"
         parts.append(f"SELECT account_id FROM {source} WHERE {column} IN ({shared})")
-    return run_sql(" UNION ".join(parts), tables)["account_id"]
+    return run_sql(" UNION ".join(parts), tables, {"known_by": known_by})["account_id"]

@@ -36,7 +36,7 @@ def flagged(judged: Judged) -> dict[str, Any]:
     compared, archetypes = Contrast(0, 0, 0, None, [], []), Archetypes(Rate(0, 0), 0, ())
     if cut.any():
         rows, places = _first_flags(judged)
-        compared, archetypes = _told(judged, rows, bad[places], judged.pd_[places])
+        compared, archetypes = _contrast_and_groups(judged, rows, bad[places], judged.pd_[places])
     return {**counts, "at_equal_pd": compared.to_dict(), "archetypes": archetypes.to_dict()}
 
 
@@ -48,13 +48,13 @@ def _first_flags(judged: Judged) -> tuple[pd.DataFrame, Any]:
     return judged.rows.iloc[places].reset_index(drop=True), places
 
 
-def _told(judged: Judged, rows: pd.DataFrame, bad: Any, pd_: Any) -> tuple[Contrast, Archetypes]:
+def _contrast_and_groups(judged: Judged, rows: pd.DataFrame, bad: Any, pd_: Any) -> tuple[Contrast, Archetypes]:
     model = judged.model
     shap = shap_values(model, rows, *limit_and_age(rows))
     values = pd.DataFrame(model.inputs(rows, *limit_and_age(rows)), columns=list(model.columns))
     texts = text_columns(model.features)
     reasons = {name: declared.reason for name, declared in model.features.declaration_of.items()}
     compared = contrast(shap, values.assign(**dict.fromkeys(texts, np.nan)), bad, pd_, reasons)
-    said = values.assign(**{name: rows[name] for name in texts})
+    known = values.assign(**{name: rows[name] for name in texts})
     personal = [name for name, _ in model.features.attributes if is_place(name) or is_protected(name)]
-    return compared, find_archetypes(said.drop(columns=personal), rows["account_id"], bad)
+    return compared, find_archetypes(known.drop(columns=personal), rows["account_id"], bad)

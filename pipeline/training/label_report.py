@@ -89,9 +89,9 @@ def _rolls(rolls: pd.DataFrame) -> Section:
     shares = {name: rolls[name].map(_percent) for name in BUCKETS.values()}
     table = pd.DataFrame({"days past due": rolls.index, "lines": rolls["lines"].map("{:,}".format), **shares})
     back = {name: rolls.loc[name, ["current", "1-29"]].sum() for name in ("30-59", "60-89", "90+")}
-    told = ", ".join(f"{share:.0%} of those at {name}" for name, share in back.items())
+    cured = ", ".join(f"{share:.0%} of those at {name}" for name, share in back.items())
     text = (
-        f"Where the lines of a row are {ROLL_MONTHS} months later. A threshold is right where few come back: {told} "
+        f"Where the lines of a row are {ROLL_MONTHS} months later. A threshold is right where few come back: {cured} "
         "are under 30 days again."
     )
     return Section("Roll rates", text, table)
@@ -109,13 +109,13 @@ def _vintages(vintages: pd.DataFrame, settings: TrainSettings) -> Section:
 
 def _early(dpd: pd.DataFrame, settings: TrainSettings) -> Section:
     by_months = settings.horizon_months + _EARLY_MONTHS
-    found = early_signs(dpd, settings.default_dpd_days, by_months)
+    signs = early_signs(dpd, settings.default_dpd_days, by_months)
     table = pd.DataFrame(
         {
-            "sign": found.index,
-            "lines": found["lines"].map("{:,}".format),
-            f"bad by month {by_months}": found["bad_share"].map(_percent),
-            "of all bad lines": found["caught_share"].map(_percent),
+            "sign": signs.index,
+            "lines": signs["lines"].map("{:,}".format),
+            f"bad by month {by_months}": signs["bad_share"].map(_percent),
+            "of all bad lines": signs["caught_share"].map(_percent),
         }
     )
     text = (

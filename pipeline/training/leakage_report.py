@@ -27,9 +27,9 @@ def leakage_section(judged: Judged) -> Section:
     rows, bad, pd_ = judged.rows.iloc[chosen].reset_index(drop=True), judged.bad[chosen], judged.pd_[chosen]
     inputs, columns = judged.model.inputs(rows, *limit_and_age(rows)), judged.model.columns
     _write_category_shares(judged, rows, inputs)
-    found = suspects(inputs, columns, bad, pd_, gain_shares(judged.model))
-    suspect = found["suspicion"] != ""
-    shown = found.head(int(suspect.sum()) + _SHOWN)
+    by_input = suspects(inputs, columns, bad, pd_, gain_shares(judged.model))
+    suspect = by_input["suspicion"] != ""
+    shown = by_input.head(int(suspect.sum()) + _SHOWN)
     table = pd.DataFrame(
         {
             "input": shown["feature"],
@@ -49,7 +49,7 @@ def leakage_section(judged: Judged) -> Section:
     warnings = [
         f"target leakage? {row['feature']} alone has an AUC of {row['auc']:.3f} (whole model {whole:.3f}) and "
         f"{row['gain_share']:.0%} of the gain: {row['suspicion']}; see when it was known, or leave it out."
-        for row in found[suspect].to_dict("records")
+        for row in by_input[suspect].to_dict("records")
     ]
     return Section("Target leakage", text, table, warnings=warnings)
 
@@ -60,8 +60,8 @@ def _of_both_kinds(bad: BoolArray, most: int) -> IntArray:
 
 
 def _some(places: IntArray, size: int) -> IntArray:
-    found: IntArray = pd.Series(places).sample(min(size, len(places)), random_state=1).sort_values().to_numpy(np.int64)
-    return found
+    chosen: IntArray = pd.Series(places).sample(min(size, len(places)), random_state=1).sort_values().to_numpy(np.int64)
+    return chosen
 
 
 def _write_category_shares(judged: Judged, rows: pd.DataFrame, inputs: FloatArray) -> None:
@@ -87,16 +87,16 @@ def proxy_section(judged: Judged) -> Section:
     chosen = _some(np.arange(len(judged.rows)), _PROXY_ROWS)
     rows = judged.rows.iloc[chosen].reset_index(drop=True)
     inputs = judged.model.inputs(rows, *limit_and_age(rows))
-    found = {str(name): _proxy(judged, str(name), chosen, inputs) for name in judged.protected}
-    told = {name: proxy for name, proxy in found.items() if proxy}
+    proxies = {str(name): _proxy(judged, str(name), chosen, inputs) for name in judged.protected}
+    separable = {name: proxy for name, proxy in proxies.items() if proxy}
     table = pd.DataFrame(
         {
-            "attribute": list(found),
-            "told best": [proxy.group if proxy else "too few lines of two groups" for proxy in found.values()],
-            "lines": [f"{proxy.rows:,}" if proxy else "–" for proxy in found.values()],
-            "AUC": [f"{proxy.auc:.3f}" if proxy else "–" for proxy in found.values()],
-            "by": [", ".join(proxy.features) if proxy else "–" for proxy in found.values()],
-            "correlation with the PD": [f"{proxy.correlation:.3f}" if proxy else "–" for proxy in found.values()],
+            "attribute": list(proxies),
+            "told best": [proxy.group if proxy else "too few lines of two groups" for proxy in proxies.values()],
+            "lines": [f"{proxy.rows:,}" if proxy else "–" for proxy in proxies.values()],
+            "AUC": [f"{proxy.auc:.3f}" if proxy else "–" for proxy in proxies.values()],
+            "by": [", ".join(proxy.features) if proxy else "–" for proxy in proxies.values()],
+            "correlation with the PD": [f"{proxy.correlation:.3f}" if proxy else "–" for proxy in proxies.values()],
         }
     )
     text = (
@@ -109,7 +109,7 @@ def proxy_section(judged: Judged) -> Section:
     warnings = [
         f"proxy? the inputs tell {name} with an AUC of {proxy.auc:.3f} ({proxy.group} against the others), best by "
         f"{', '.join(proxy.features)}; read the fairness of {name}, or leave them out."
-        for name, proxy in told.items()
+        for name, proxy in separable.items()
         if proxy.auc >= AUC_TOLD
     ]
     return Section(title, text, table, warnings=warnings)

@@ -8,16 +8,16 @@ from limitlens.data.calendar import add_months
 from limitlens.data.engine import Relations
 from limitlens.data.progress import Progress
 from limitlens.features.line import limit_and_age
-from limitlens.models.default_risk import DefaultRiskModel, at_level, predict_log_odds
+from limitlens.models.default_risk import DefaultRiskModel, predict_log_odds, recalibrated
 from limitlens.models.labels import computed_labels
-from limitlens.models.level import EARLY_DPD_DAYS, EARLY_MONTHS, MIN_EARLY, level_shift
+from limitlens.models.recalibration import EARLY_DPD_DAYS, EARLY_MONTHS, MIN_EARLY, recalibration_shift
 from limitlens.pipeline.training.training_table import TrainingTable
 
 
-def at_recent_level(
+def recalibrate(
     model: DefaultRiskModel, table: TrainingTable, relations: Relations, progress: Progress
 ) -> DefaultRiskModel:
-    """The model, moved by :func:`limitlens.models.level.level_shift`.
+    """The model, moved by :func:`limitlens.models.recalibration.recalibration_shift`.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ def at_recent_level(
     early = early_arrears(model, table, relations)
     later = sorted(early.loc[early["split"] == "unused", "as_of"].unique())[-model.settings.level_months :]
     learned, recent = early[early["split"] == "train"], early[early["as_of"].isin(later)]
-    moved = at_level(model, level_shift(learned, recent))
+    moved = recalibrated(model, recalibration_shift(learned, recent))
     fell = int(recent["early"].sum())
     few = "" if fell >= MIN_EARLY else f", {MIN_EARLY} are needed"
-    found = f"{fell:,} of {len(recent):,} lines fell behind early{few}"
-    progress(f"level of the PDs: {moved.level_shift:+.3f} in log-odds ({found})")
+    basis = f"{fell:,} of {len(recent):,} lines fell behind early{few}"
+    progress(f"level of the PDs: {moved.recalibration_shift:+.3f} in log-odds ({basis})")
     return moved
 
 

@@ -32,39 +32,41 @@ def tail_sections(judged: Judged) -> list[Section]:
 
 
 def _caught(judged: Judged) -> Section:
-    found = tail_table(judged.bad, judged.pd_)
+    tail = tail_table(judged.bad, judged.pd_)
     table = pd.DataFrame(
         {
-            "riskiest": found["share"].map("{:.0%}".format),
-            "lines": found["rows"].map("{:,}".format),
-            "bad": found["bads"].map("{:,}".format),
-            "observed": found["observed_share"].map("{:.2%}".format),
-            "expected": found["expected_share"].map("{:.2%}".format),
-            "lift": found["lift"].map("{:.1f}".format),
-            "of all bad": found["caught_share"].map("{:.1%}".format),
+            "riskiest": tail["share"].map("{:.0%}".format),
+            "lines": tail["rows"].map("{:,}".format),
+            "bad": tail["bads"].map("{:,}".format),
+            "observed": tail["observed_share"].map("{:.2%}".format),
+            "expected": tail["expected_share"].map("{:.2%}".format),
+            "lift": tail["lift"].map("{:.1f}".format),
+            "of all bad": tail["caught_share"].map("{:.1%}".format),
         }
     )
     return Section("The tail a policy acts on", "What lies among the riskiest lines.", table)
 
 
-def calibration_section(found: pd.DataFrame) -> Section:
+def calibration_section(groups: pd.DataFrame) -> Section:
     """Observed by expected bads of the riskiest lines, of all of them and by group, with intervals.
 
     Parameters
     ----------
-    found : DataFrame
+    groups : DataFrame
         Of :func:`limitlens.limits.tail.tail_groups`.
     """
-    names = (found["by"] + " " + found["group"]).str.strip()
+    names = (groups["by"] + " " + groups["group"]).str.strip()
     cells = {
         f"riskiest {share:.0%}": {
-            name: _cell(row) for name, row in zip(names, found.to_dict("records"), strict=True) if row["share"] == share
+            name: _cell(row)
+            for name, row in zip(names, groups.to_dict("records"), strict=True)
+            if row["share"] == share
         }
         for share in SHARES
     }
     order = list(dict.fromkeys(names[::-1]))[::-1]
     table = pd.DataFrame({"lines": order, **{k: [mine.get(n, "–") for n in order] for k, mine in cells.items()}})
-    wide = found[(found["share"] == SHARES[-1]) & ((found["bads"] >= 5) | (found["expected"] >= 5))]
+    wide = groups[(groups["share"] == SHARES[-1]) & ((groups["bads"] >= 5) | (groups["expected"] >= 5))]
     shown = wide.assign(name=names[wide.index]).to_dict("records")
     low, high = NEAR_ENOUGH
     text = (
@@ -77,7 +79,7 @@ def calibration_section(found: pd.DataFrame) -> Section:
         f"Observed / expected among the riskiest {SHARES[-1]:.0%}; the band is {low} to {high}, red is too far off"
     )
     pictures = [(caption, plots.ratios(shown, NEAR_ENOUGH))] if shown else []
-    return Section("Calibration in the tail", text, table, pictures, warnings=tail_doubts(found))
+    return Section("Calibration in the tail", text, table, pictures, warnings=tail_doubts(groups))
 
 
 def _cell(row: Mapping[Any, Any]) -> str:

@@ -28,7 +28,7 @@ from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
-from limitlens.pipeline.training.recalibration import at_recent_level
+from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
@@ -173,7 +173,7 @@ def fit_iteration(
         progress=progress,
     )
     if settings.level_months > 0 and "outcomes" not in workspace.events.present():
-        model = at_recent_level(model, table, workspace.relations(table.features), progress)
+        model = recalibrate(model, table, workspace.relations(table.features), progress)
     return model, table
 
 
@@ -198,12 +198,12 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
 def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
-    found, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
+    metrics, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
     return {
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
-        "metrics": found.to_dict(),
-        "doubts": [*doubts(found, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
+        "metrics": metrics.to_dict(),
+        "doubts": [*doubts(metrics, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),

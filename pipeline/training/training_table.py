@@ -35,10 +35,10 @@ _POINT = [*_KEY, "known_by"]
 
 _UNREPORTED = """
 WITH paid AS (
-    SELECT account_id, MIN(event_time) AS first FROM payment WHERE known_time < {known_by} GROUP BY account_id
+    SELECT account_id, MIN(event_time) AS first FROM payment WHERE known_time < $known_by GROUP BY account_id
 ),
 used AS (
-    SELECT account_id, MIN(event_time) AS first FROM consumption WHERE known_time < {known_by} GROUP BY account_id
+    SELECT account_id, MIN(event_time) AS first FROM consumption WHERE known_time < $known_by GROUP BY account_id
 )
 SELECT NOT COALESCE(paid.first < label_end, FALSE)
     AND (COALESCE(used.first < as_of, FALSE) OR NOT EXISTS (SELECT 1 FROM used)) AS silent
@@ -269,8 +269,8 @@ def unreported(points: pd.DataFrame, relations: Mapping[str, pa.Table | str], *,
     """
     named: dict[str, pa.Table | str] = {name: relations[name] for name in ("payment", "consumption")}
     named["points"] = to_arrow(points[[*_KEY, "label_end"]].assign(row=np.arange(len(points))))
-    found = run_sql(_UNREPORTED.format(known_by=f"TIMESTAMPTZ '{known_by.isoformat()}'"), named)
-    return pd.Series(found["silent"].to_numpy(zero_copy_only=False), points.index)
+    table = run_sql(_UNREPORTED, named, {"known_by": known_by})
+    return pd.Series(table["silent"].to_numpy(zero_copy_only=False), points.index)
 
 
 def first_payment(relations: dict[str, str]) -> datetime:
@@ -281,8 +281,8 @@ def first_payment(relations: dict[str, str]) -> datetime:
     WorkspaceError
         There is none.
     """
-    found = run_sql("SELECT MIN(event_time) AS first FROM payment", {"payment": relations["payment"]})
-    first: datetime | None = found.column("first").to_pylist()[0]
+    table = run_sql("SELECT MIN(event_time) AS first FROM payment", {"payment": relations["payment"]})
+    first: datetime | None = table.column("first").to_pylist()[0]
     if first is None:
         raise WorkspaceError(
             "no label can be computed: neither outcomes nor payment was delivered; deliver one of them."

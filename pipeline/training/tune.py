@@ -96,13 +96,13 @@ def tune(
 
             ended = [trial for trial in study.trials if trial.state.is_finished()]
             study.optimize(loss, n_trials=max(0, trials - len(ended)), callbacks=[record])
-            found = replace(settings, **study.best_params)
-            tracking.log_values(mlflow, parent, found.to_dict(), {"log_loss": study.best_value})
-        write_text(found.to_toml(), out)
+            best = replace(settings, **study.best_params)
+            tracking.log_values(mlflow, parent, best.to_dict(), {"log_loss": study.best_value})
+        write_text(best.to_toml(), out)
     counts = [trial.state for trial in study.trials]
     first = study.trials[0].value
     return Tuned(
-        settings=found,
+        settings=best,
         loss=study.best_value,
         first_loss=first if first is not None else float("nan"),
         trials=len([state for state in counts if state.is_finished()]),

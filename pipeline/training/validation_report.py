@@ -71,7 +71,7 @@ def render_validation(
         Who trained it.
     progress : callable
     """
-    model, found = judged.model, measure(judged.bad, judged.pd_)
+    model, metrics = judged.model, measure(judged.bad, judged.pd_)
     sections = validation_sections(judged, flags, progress)
     warnings = [warning for section in sections for warning in section.warnings]
     for warning in warnings:
@@ -79,8 +79,8 @@ def render_validation(
     how = "out of fold" if judged.out_of_fold else "out of time"
     context = {
         "title": "Validation of a default-risk model",
-        "lead": f"AUC {found.auc:.3f}, KS {found.ks:.3f}, observed by expected bads "
-        f"{found.observed_share / found.expected_share:.2f}, on {found.rows:,} lines {how}.",
+        "lead": f"AUC {metrics.auc:.3f}, KS {metrics.ks:.3f}, observed by expected bads "
+        f"{metrics.observed_share / metrics.expected_share:.2f}, on {metrics.rows:,} lines {how}.",
         "head": {
             "Model": model.digest[:16],
             "Feature set": f"{model.features.digest[:16]}, {len(model.columns)} inputs",
@@ -151,16 +151,16 @@ def _data(judged: Judged) -> Section:
 
 
 def _ranking(judged: Judged) -> Section:
-    found = measure(judged.bad, judged.pd_)
+    metrics = measure(judged.bad, judged.pd_)
     # Against a coin: the interval of the AUC itself.
     _, low, high = paired_auc_gain(judged.bad, judged.pd_, np.zeros(len(judged.pd_)))
     figures = {
-        "lines": f"{found.rows:,}",
-        "bad": f"{found.bads:,}",
-        "AUC": f"{found.auc:.4f}, 95% [{0.5 + low:.4f}, {0.5 + high:.4f}]",
-        "Gini": f"{found.gini:.4f}",
-        "KS": f"{found.ks:.4f}",
-        "Brier score": f"{found.brier:.4f}",
+        "lines": f"{metrics.rows:,}",
+        "bad": f"{metrics.bads:,}",
+        "AUC": f"{metrics.auc:.4f}, 95% [{0.5 + low:.4f}, {0.5 + high:.4f}]",
+        "Gini": f"{metrics.gini:.4f}",
+        "KS": f"{metrics.ks:.4f}",
+        "Brier score": f"{metrics.brier:.4f}",
     }
     how = "out of fold" if judged.out_of_fold else "out of time"
     text = f"How well the PD tells lines that went bad from the others, {how}."
@@ -174,7 +174,7 @@ def _calibration(judged: Judged) -> Section:
     text = (
         f"Observed by expected bads {ratio:.3f}; outcomes on the log-odds of the PD: intercept {intercept:+.3f}, slope "
         f"{slope:.3f} (true PDs: 0 and 1). Calibration of each scorer: {methods}. Moved to the level of early arrears: "
-        f"{judged.model.level_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
+        f"{judged.model.recalibration_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
     )
     table = {"calibration": calibration_table(judged.bad, judged.pd_).to_dict("list")}
     return Section(
@@ -183,18 +183,18 @@ def _calibration(judged: Judged) -> Section:
 
 
 def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
-    found = calibration_by(group, judged.bad, judged.pd_)
-    aucs = [_auc((group == one).to_numpy(), judged) for one in found["group"]]
+    calibration = calibration_by(group, judged.bad, judged.pd_)
+    aucs = [_auc((group == one).to_numpy(), judged) for one in calibration["group"]]
     table = pd.DataFrame(
         {
-            name: found["group"],
-            "lines": found["rows"].map("{:,}".format),
-            "bad": found["bads"].map("{:,}".format),
-            "observed": found["observed_share"].map("{:.2%}".format),
-            "expected": found["expected_share"].map("{:.2%}".format),
-            "observed / expected": found["ratio"].map("{:.2f}".format),
-            "in its riskiest 5%": found["riskiest_ratio"].map("{:.2f}".format),
-            "Jeffreys p": [_p_value(p) for p in found["jeffreys"]],
+            name: calibration["group"],
+            "lines": calibration["rows"].map("{:,}".format),
+            "bad": calibration["bads"].map("{:,}".format),
+            "observed": calibration["observed_share"].map("{:.2%}".format),
+            "expected": calibration["expected_share"].map("{:.2%}".format),
+            "observed / expected": calibration["ratio"].map("{:.2f}".format),
+            "in its riskiest 5%": calibration["riskiest_ratio"].map("{:.2f}".format),
+            "Jeffreys p": [_p_value(p) for p in calibration["jeffreys"]],
             "AUC": aucs,
         }
     )
@@ -224,25 +224,25 @@ def _stability(judged: Judged) -> Section:
     """Training rows against validation rows, for the score and the features that moved most."""
     train = judged.table.split("train")
     names = [name for name in judged.model.features.columns if name in judged.rows]
-    found = {"PD": stability(judged.learned_pd, judged.pd_)}
+    by_column = {"PD": stability(judged.learned_pd, judged.pd_)}
     for start in range(0, len(names), _COLUMNS_AT_ONCE):
         some = names[start : start + _COLUMNS_AT_ONCE]
         before = judged.table.with_features(train, some)
-        found |= {
+        by_column |= {
             name: stability(before[name].to_numpy(np.float64), judged.rows[name].to_numpy(np.float64)) for name in some
         }
-    moved = sum(one.moved for one in found.values())
-    shown = ["PD", *sorted(names, key=lambda name: found[name].critical - found[name].psi)[:_SHOWN]]
+    moved = sum(one.moved for one in by_column.values())
+    shown = ["PD", *sorted(names, key=lambda name: by_column[name].critical - by_column[name].psi)[:_SHOWN]]
     table = pd.DataFrame(
         {
             "column": shown,
-            "PSI": [f"{found[name].psi:.4f}" for name in shown],
-            "critical value": [f"{found[name].critical:.4f}" for name in shown],
-            "moved": ["yes" if found[name].moved else "no" for name in shown],
+            "PSI": [f"{by_column[name].psi:.4f}" for name in shown],
+            "critical value": [f"{by_column[name].critical:.4f}" for name in shown],
+            "moved": ["yes" if by_column[name].moved else "no" for name in shown],
         }
     )
     text = (
-        f"From the training rows to the validation rows {moved} of {len(found)} distributions moved by more than "
+        f"From the training rows to the validation rows {moved} of {len(by_column)} distributions moved by more than "
         "chance would in one case of a thousand; the critical value follows from the number of rows. Shown are the "
         "PD and the features that moved most. That a distribution holds does not mean that the lines in its tail are "
         "the same."
@@ -260,14 +260,15 @@ def _explained(judged: Judged) -> list[Section]:
     table = pd.DataFrame(
         {
             "feature": top.index,
-            "mean push, in log-odds": top.map("{:.3f}".format),
+            "mean contribution, in log-odds": top.map("{:.3f}".format),
             "why it should matter": [declared[name].why if name in declared else "–" for name in top.index],
         }
     )
     inputs = pd.DataFrame(judged.model.inputs(rows, limit, age), columns=list(judged.model.columns))
     numeric = [name for name in top.index if name in declared or name in LINE_FACTS][:4]
     pictures = [
-        (f"{name}: its push against its value", plots.dependence(inputs[name], shap[name], name)) for name in numeric
+        (f"{name}: its contribution against its value", plots.dependence(inputs[name], shap[name], name))
+        for name in numeric
     ]
     few = judged.sample(_COMPARED)
     error = additivity_error(judged.model, few, *limit_and_age(few))
@@ -283,15 +284,15 @@ def _explained(judged: Judged) -> list[Section]:
 
 def _flags(judged: Judged, flags: dict[str, Any]) -> list[Section]:
     """Good lines the policy would have flagged, beside the bad ones."""
-    found, archetypes = flags["at_equal_pd"], flags["archetypes"]
-    shown = found["features"][:_SHOWN]
+    contrast, archetypes = flags["at_equal_pd"], flags["archetypes"]
+    shown = contrast["features"][:_SHOWN]
     declared = judged.model.features.declaration_of
     meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
     words = [
         f"The policy would act on {flags['flagged']:,} of {flags['rows']:,} validation lines; "
         f"{flags['false_positives']:,} of them stayed good.",
-        equal_pd_words(found)["en"],
-        not_told_words(found),
+        equal_pd_words(contrast)["en"],
+        not_told_words(contrast),
     ]
     table = equal_pd_table(shown, meaning) if shown else None
     pictures = [("The likeliest differences", plots.contrast(shown))] if shown else []
@@ -304,10 +305,10 @@ def _flags(judged: Judged, flags: dict[str, Any]) -> list[Section]:
 
 def _monotone(judged: Judged) -> Section:
     rows = judged.sample(_SWEPT)
-    found = monotonicity(judged.model, judged.model.inputs(rows, *limit_and_age(rows)))
-    wrong = found[found["worst_step"] > 1e-9]
+    sweeps = monotonicity(judged.model, judged.model.inputs(rows, *limit_and_age(rows)))
+    wrong = sweeps[sweeps["worst_step"] > 1e-9]
     text = (
-        f"{len(found)} features may move the PD in one direction only. Each was swept over its range on {len(rows)} "
+        f"{len(sweeps)} features may move the PD in one direction only. Each was swept over its range on {len(rows)} "
         f"lines, all else as it was: {len(wrong)} moved it the other way."
     )
     table = pd.DataFrame(
@@ -352,8 +353,8 @@ def _fairness(judged: Judged) -> list[Section]:
     return [_fair(str(name), fairness(values[name], judged.bad, judged.pd_, judged.cut)) for name in values]
 
 
-def _fair(name: str, found: Fairness) -> Section:
-    groups = found.groups.reset_index()
+def _fair(name: str, figures: Fairness) -> Section:
+    groups = figures.groups.reset_index()
     table = pd.DataFrame(
         {
             name: groups["group"],
@@ -367,21 +368,21 @@ def _fair(name: str, found: Fairness) -> Section:
     )
     text = (
         f"How the policy would treat these lines by {name}, which no model reads unless it is switched on. Share that "
-        f"is not cut, smallest group by largest: {found.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
+        f"is not cut, smallest group by largest: {figures.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
         "(four-fifths rule). Largest difference between groups in the share of good lines cut, or of bad lines cut: "
-        f"{found.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
+        f"{figures.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
         "the good lines first."
     )
     return Section(f"Fairness: {name}", text, table)
 
 
 def _limits_of_use(judged: Judged) -> Section:
-    settings, found = judged.model.settings, judged.model.features
+    settings, features = judged.model.settings, judged.model.features
     text = (
         f"The PD is for lines that are open, not in default and known to the lender, over {settings.horizon_months} "
-        f"months. It knows the sources {', '.join(found.sources)} and no other. It is silent about lines whose feed is "
-        "late, about applicants without a line, and about loss given default. Outcomes of lines that were cut before "
-        "are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
+        f"months. It knows the sources {', '.join(features.sources)} and no other. It is silent about lines whose feed "
+        "is late, about applicants without a line, and about loss given default. Outcomes of lines that were cut "
+        "before are those under the cut: see the holdout of the policy. Protected attributes are not inputs"
         f"{f', but {list(settings.protected)}' if settings.protected else ''}."
     )
     if none := int((judged.rows["limit_cents"] == NO_LIMIT).sum()):

@@ -21,7 +21,7 @@ EARLY_MONTHS = 2
 MIN_EARLY = 400
 
 
-def level_shift(learned: pd.DataFrame, recent: pd.DataFrame) -> float:
+def recalibration_shift(learned: pd.DataFrame, recent: pd.DataFrame) -> float:
     """By how much the log-odds of falling behind early have moved, at equal scores.
 
     Parameters

@@ -10,9 +10,9 @@ from scipy.special import expit
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
 from limitlens.models.calibrating import METHODS, fit_calibration
-from limitlens.models.default_risk import DefaultRiskModel, at_level, load_model, predict_log_odds, save_model
-from limitlens.models.level import MIN_EARLY, level_shift
-from limitlens.pipeline.training.recalibration import at_recent_level, early_arrears
+from limitlens.models.default_risk import DefaultRiskModel, load_model, predict_log_odds, recalibrated, save_model
+from limitlens.models.recalibration import MIN_EARLY, recalibration_shift
+from limitlens.pipeline.training.recalibration import early_arrears, recalibrate
 from limitlens.pipeline.training.train import fit_iteration
 from limitlens.pipeline.training.training_table import TrainingTable
 from limitlens.pipeline.workspace import Workspace, default_settings
@@ -28,15 +28,15 @@ def fallen(rows: int, moved: float, seed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("moved", [-0.4, 0.0, 0.3])
 def test_a_planted_move_of_the_level_is_found(moved: float) -> None:
-    assert level_shift(fallen(200_000, 0, 1), fallen(200_000, moved, 2)) == pytest.approx(moved, abs=0.05)
+    assert recalibration_shift(fallen(200_000, 0, 1), fallen(200_000, moved, 2)) == pytest.approx(moved, abs=0.05)
 
 
 def test_too_few_early_arrears_move_nothing() -> None:
     many = fallen(200_000, 0, 1)
     few = pd.DataFrame({"log_odds": np.zeros(9_000), "early": np.arange(9_000) < MIN_EARLY - 1})
-    assert level_shift(many, few) == level_shift(few, many) == 0.0
+    assert recalibration_shift(many, few) == recalibration_shift(few, many) == 0.0
     one_more = few.assign(early=np.arange(9_000) < MIN_EARLY)
-    assert level_shift(many, one_more) != 0.0
+    assert recalibration_shift(many, one_more) != 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -50,7 +50,7 @@ def test_a_shifted_calibration_is_higher_by_so_much_everywhere(method: str) -> N
 @pytest.fixture(scope="module")
 def fitted(small_workspace: Workspace) -> tuple[DefaultRiskModel, TrainingTable]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limitlens.models.level.MIN_EARLY", 5)
+        patch.setattr("limitlens.models.recalibration.MIN_EARLY", 5)
         return fit_iteration(small_workspace, LEVEL, None, None, lambda _: None)
 
 
@@ -60,8 +60,8 @@ def test_all_lines_move_by_the_same_and_a_loaded_model_knows_by_how_much(fitted,
     rows = table.part("test")
     state = rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64)
     moved = predict_log_odds(model, rows, *state) - predict_log_odds(plain, rows, *state)
-    assert model.level_shift != 0
-    np.testing.assert_allclose(moved, model.level_shift, atol=1e-9)
+    assert model.recalibration_shift != 0
+    np.testing.assert_allclose(moved, model.recalibration_shift, atol=1e-9)
     save_model(model, tmp_path)
     assert load_model(tmp_path, digest=model.digest) == model
 
@@ -70,14 +70,16 @@ def test_the_level_is_read_in_the_latest_months_that_were_seen_for_long_enough(
     fitted, small_workspace: Workspace
 ) -> None:  # type: ignore[no-untyped-def]
     model, table = fitted
-    plain = at_level(model, -model.level_shift)
+    plain = recalibrated(model, -model.recalibration_shift)
     early = early_arrears(plain, table, small_workspace.relations(table.features))
     months = sorted(table.rows["as_of"].unique())
     assert early["as_of"].max() == months[-3]  # two months before the out-of-time date
     recent = early[early["as_of"].isin(months[-5:-2])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limitlens.models.level.MIN_EARLY", 5)
-        assert level_shift(early[early["split"] == "train"], recent) == pytest.approx(model.level_shift, abs=1e-9)
+        patch.setattr("limitlens.models.recalibration.MIN_EARLY", 5)
+        assert recalibration_shift(early[early["split"] == "train"], recent) == pytest.approx(
+            model.recalibration_shift, abs=1e-9
+        )
 
 
 def test_nothing_known_at_or_after_the_out_of_time_date_is_read(fitted, small_workspace: Workspace) -> None:  # type: ignore[no-untyped-def]
@@ -93,7 +95,7 @@ def test_without_a_later_month_the_level_stays(fitted, small_workspace: Workspac
     model, table = fitted
     for kept in (table.rows["split"] == "train", table.rows["split"] != "unused"):
         cut = TrainingTable(table.features, table.rows[kept], table.files)
-        found = at_recent_level(model, cut, small_workspace.relations(table.features), lambda _: None)
+        found = recalibrate(model, cut, small_workspace.relations(table.features), lambda _: None)
         assert found == model
 
 
@@ -102,4 +104,4 @@ def test_with_delivered_outcomes_the_level_is_theirs(real_data, tmp_path) -> Non
     workspace = Workspace(tmp_path / "work")
     check_events(tmp_path / "events", workspace.events, progress=lambda _: None)
     model, _ = fit_iteration(workspace, LEVEL, None, None, lambda _: None)
-    assert model.level_shift == 0
+    assert model.recalibration_shift == 0

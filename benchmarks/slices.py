@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bad, judging = lines["bad"].to_numpy(bool), fold_of(account_numbers(lines["account_id"]), 2, 0) == 0
     inputs = lines.drop(columns=["account_id", "bad", "innocent", "rule", "age_days"])
     groups = find_archetypes(inputs, lines["account_id"], bad)
-    told = [one for one in groups.told if one.good.share > groups.good.share]
+    told = [one for one in groups.significant if one.good.share > groups.good.share]
     slices = {f"group: {one.words}": one.holds(inputs) for one in told}
     slices["all groups told as good more often"] = np.any([np.zeros(len(lines), bool), *slices.values()], axis=0)
     slices[f"lines under {NEW_DAYS} days old"] = (lines["age_days"] < NEW_DAYS).to_numpy()

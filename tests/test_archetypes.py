@@ -33,9 +33,9 @@ def test_a_group_holds_the_lines_it_was_measured_on() -> None:
     inputs["f0"] = inputs["f0"].where(rng.random(LINES) < 0.8)
     bad = rng.random(LINES) > np.select([inputs["f0"].isna(), inputs["segment"] == "student"], [0.9, 0.6], 0.1)
     judging = fold_of(account_numbers(account), 2, 0) == 0
-    told = find_archetypes(inputs, account, bad).told
-    assert len(told) > 1
-    for one in told:
+    significant = find_archetypes(inputs, account, bad).significant
+    assert len(significant) > 1
+    for one in significant:
         among = one.holds(inputs) & judging
         assert (one.good.count, one.good.of) == (int((among & ~bad).sum()), int(among.sum()))
 

@@ -64,6 +64,7 @@ DRAWN = "at_least = 4 }"
         ('reason = "new_device"', 'reason = "new_devise"', "unknown reason 'new_devise'.*'new_device'"),
         (DRAWN, "at_least = 4 }, { column = 'age', below = 3 }", "'age' is one of the protected attributes"),
         ("at_least = 0.70 }", "at_least = 0.70, at_most = 4 }", "the condition has 2 of"),
+        (", at_least = 0.70 }", " } #!\n", "the condition has 0 of"),
         ("new_lines = true", 'new_lines = "yes"', "new_lines in .* is 'yes'; expected bool"),
         ("when = [\n", "when = [ #!\n{ column = 'line_age_days', above = 30 },\n", "'cash_out' can never fire"),
         ("[[rules]]", TWIN + TWIN.replace("twin", "other").replace("]\n\n", "] #!\n") + "[[rules]]", "same conditions"),

@@ -14,9 +14,9 @@ from limitlens.data.frames import is_among
 from limitlens.data.incidents import QUARANTINED, accounts_of
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
+from limitlens.limits.customer_actions import all_paid
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.levers import all_paid
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.deciding.silent_lines import silent_lines
 from limitlens.pipeline.workspace import Workspace

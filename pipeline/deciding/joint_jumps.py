@@ -187,7 +187,7 @@ def _moved_sql(as_of: datetime) -> str:
         list_concat(
             list_filter(fired_rules, lambda one: NOT list_contains(rules_before, one)),
             CASE WHEN odds >= {ODDS} * odds_before THEN ['{PD}'] ELSE [] END
-        ) AS found, CASE WHEN LEN(found) > 0 THEN list_append(found, '{ANYTHING}') ELSE [] END AS jumps
+        ) AS own_jumps, CASE WHEN LEN(own_jumps) > 0 THEN list_append(own_jumps, '{ANYTHING}') ELSE [] END AS jumps
     FROM beside WHERE iteration = iteration_before
     """
 
@@ -236,5 +236,5 @@ def _own_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> pd
     JOIN points USING (account_id, as_of) JOIN slices USING (account_id)
     ORDER BY ALL
     """
-    found: pd.DataFrame = run_sql(sql, _relations(workspace) | {"points": points}).to_pandas()
-    return found
+    jumps: pd.DataFrame = run_sql(sql, _relations(workspace) | {"points": points}).to_pandas()
+    return jumps

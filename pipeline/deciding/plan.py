@@ -132,10 +132,10 @@ def plan_steps(
     for previous, date in zip([first, *dates], dates, strict=False):
         between = new & (lines["as_of"] >= previous) & (lines["as_of"] < date)
         steps += [Step(date, lines[between]), Step(date, due[due["as_of"] == date])]
-    found = [step for step in steps if len(step.lines)]
-    if not found:
+    filled = [step for step in steps if len(step.lines)]
+    if not filled:
         expect_limits(dates[-1], relations)
-    return found
+    return filled
 
 
 def expect_limits(as_of: datetime, relations: Relations) -> None:
@@ -150,9 +150,9 @@ def expect_limits(as_of: datetime, relations: Relations) -> None:
     if lost == Undecidable(0, 0) or len(with_limit(book([as_of], relations))):
         return
     counts = {"came without a limit": lost.without_limit, "have limit 0": lost.limit_zero}
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    listed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     raise InputError(
-        f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in "
+        f"no line can be decided as of {format_time(as_of)}: {listed}; deliver limit_cents of accounts, the limit in "
         "force in whole cents. PDs need no limit: limitlens score."
     )
 

@@ -95,6 +95,22 @@ def test_verify_names_the_first_broken_link(strike: Callable[[Ledger], str], sma
     assert named in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("revisions SET late_rows = 7 WHERE rowid = 2", f"revision of run {entry(2, 1)[0].run_id[:12]} is"),
+        ("holds SET reason = 'x' WHERE hold = 2", "hold 2 of payment is"),
+        ("releases SET reason = 'x' WHERE hold = 2", "release of hold 2 is"),
+        ("restorations SET reason = 'x' WHERE hold = 1", "restoration 3 of account A000000001 is"),
+    ],
+)
+def test_verify_names_a_broken_link_of_a_later_kind(row: str, named: str, tmp_path: Path) -> None:
+    ledger = recorded(tmp_path / "whole")
+    sql(f"UPDATE {row}", named)(ledger)
+    with pytest.raises(IntegrityError, match=f"{named} the first broken link"):
+        ledger.verify()
+
+
 def forge(ledger: Ledger, table: str, column: str) -> None:
     """Change a cell of the last row, and files with it, so that neither its files nor the order give it away."""
     with sqlite3.connect(ledger.workspace / "ledger.sqlite") as connection:

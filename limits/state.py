@@ -97,7 +97,7 @@ def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -
     lifted = paused & moved & (action == "unfreeze")
     changed = (moved & ~lifted & ~(action == "pause")) | (paused & action.isin(ADVERSE))
     adverse = changed & action.isin(ADVERSE)
-    goes_on = paused & ~decisions["can_draw"] & ~changed & ~lifted
+    goes_on = paused & ~changed & ~lifted
     after = state.assign(
         limit_cents=decisions["limit_cents"],
         can_draw=decisions["can_draw"],

@@ -202,6 +202,12 @@ def test_an_excepted_rule_acts_in_spite_of_a_hold() -> None:
     assert not held(as_known, as_known, ()).any()
 
 
+@pytest.mark.parametrize("other", [{"action": "review"}, {"limit_cents": 2}, {"can_draw": False}])
+def test_each_part_of_an_outcome_alone_makes_a_difference(other: dict[str, object]) -> None:
+    known = pd.DataFrame({"action": ["keep"] * 2, "limit_cents": 1, "can_draw": True, "fired_rules": [["a"], ["b"]]})
+    assert held(known, known.assign(**other), ("a",)).tolist() == [False, True]
+
+
 @given(st.sampled_from(["increase", "unfreeze", "keep", "review", "decrease", "freeze", "close"]), st.booleans())
 def test_nothing_moves_a_line_under_a_hold(wanted: str, can_draw: bool) -> None:
     from limitlens.limits.decision import decide as decide_lines

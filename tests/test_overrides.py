@@ -1,5 +1,6 @@
 """What a person orders is recorded beside the decision, and the next one starts from it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import hypothesis.extra.numpy as hnp
@@ -15,16 +16,16 @@ from limitlens.limits.attribution import LATTICE, PLAYERS
 from limitlens.limits.entries import attribution_entries
 from limitlens.limits.lattice import Lattice
 from limitlens.limits.override import OVERRIDE_ACTIONS, overridden
-from limitlens.limits.state import first_state, next_state, state_before, unpacked
+from limitlens.limits.state import NEVER_DAYS, first_state, in_holdout, next_state, state_before, unpacked
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.order_override import override
 from limitlens.pipeline.deciding.replay import replay
-from limitlens.pipeline.deciding.states_before import carried
+from limitlens.pipeline.deciding.states_before import carried, states_before
 from limitlens.pipeline.deciding.verify import verify
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.ledgers import LAST, NOON, quiet
 
 pytestmark = pytest.mark.slow
@@ -115,6 +116,29 @@ def test_a_line_carries_every_override_between_two_decisions_one_after_the_other
         assert row["changed_at"] == changed or (changed is None and pd.isna(row["changed_at"]))
         assert row["adverse_at"] == adverse or (adverse is None and pd.isna(row["adverse_at"]))
         assert row["pd_ref"] == 0.25 or changed is None
+
+
+def test_a_new_line_among_old_ones_begins_as_delivered_and_they_go_on_from_their_last_decision() -> None:
+    base = default_policy()
+    policy = replace(base, holdout=replace(base.holdout, share=0.5, salt="some"))
+    names = [*"BNAM", *(f"N{number}" for number in range(40))]
+    time = pd.Timestamp(LAST).as_unit("us")
+    lines = pd.DataFrame({"account_id": names, "limit_cents": 300, "opened_at": time - pd.Timedelta(days=20)})
+    lines = lines.assign(as_of=time).sample(frac=1, random_state=1)
+    old = pd.DataFrame({"account_id": list("ABC"), "limit_cents": 50, "opened_at": time, "as_of": time})
+    last = first_state(old, np.zeros(3, bool)).add_prefix("state.").assign(account_id=list("ABC"), action="increase")
+    last = last.assign(as_of=time - pd.Timedelta(days=10), limit_cents=[100, 200, 400], can_draw=True, pd=0.25)
+    orders = pd.DataFrame({"id": [1], "account_id": ["B"], "at": [time - pd.Timedelta(days=4)], "action": "limit"})
+    found = states_before(lines, last, orders.assign(limit_cents=700), policy)
+    assert found.index.equals(lines.index)
+    rows = found.set_index(lines["account_id"])
+    new = rows.drop(index=["A", "B"])
+    assert (rows.loc["A", "limit_cents"], rows.loc["A", "days_since_change"]) == (100, 10)
+    assert (rows.loc["B", "limit_cents"], rows.loc["B", "days_since_change"]) == (700, 4)
+    assert (new["limit_cents"] == 300).all()
+    assert (new["line_age_days"] == 20).all()
+    assert (new["days_since_change"] == NEVER_DAYS).all()
+    assert new["holdout"].tolist() == in_holdout(new.index.to_series(), 0.5, "some").tolist()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limitlens.features.spine import book, lines_at, opened_between, undecidable
+from limitlens.features.line import NO_LIMIT
+from limitlens.features.spine import book, has_limits, lines_at, opened_between, undecidable, with_limit
 
 Row = dict[str, Any]
 
@@ -26,7 +28,7 @@ def accounts(draw: st.DrawFn) -> list[Row]:
     stamps = random.sample(list(product(ACCOUNTS, MOMENTS, MOMENTS)), random.randint(1, 60))
     return [
         {"account_id": account, "known_time": known, "delivered_known_time": delivered,
-         "opened_at": random.choice(MOMENTS), "limit_cents": random.choice([0, 0, 1, 500]),
+         "opened_at": random.choice(MOMENTS), "limit_cents": random.choice([None, 0, 0, 1, 500]),
          "segment": random.choice(["student", None])}
         for account, known, delivered in stamps
     ]  # fmt: skip
@@ -49,33 +51,38 @@ def told(lines: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def line(found: Row, as_of: datetime, known_by: datetime) -> tuple[Any, ...]:
-    return found["account_id"], as_of, known_by, found["opened_at"], found["limit_cents"], found["segment"]
+    cents = NO_LIMIT if found["limit_cents"] is None else found["limit_cents"]
+    return found["account_id"], as_of, known_by, found["opened_at"], cents, found["segment"]
 
 
 @settings(max_examples=25)
 @given(accounts(), TIMES, TIMES, TIMES)
-def test_a_line_is_the_latest_version_known_if_it_is_open_and_has_a_limit(
+def test_a_line_is_the_latest_version_known_if_it_is_open_and_its_limit_is_not_zero(
     rows: list[Row], as_of: datetime, known_by: datetime, later: datetime
 ) -> None:
     asked = [(account, as_of, by) for account in ACCOUNTS for by in sorted({known_by, later})]
     points = pd.DataFrame(asked, columns=["account_id", "as_of", "known_by"])
     found = [(version(rows, account, by), by) for account, _, by in asked]
     open_then = [
-        line(one, as_of, by) for one, by in found if one and one["opened_at"] <= as_of and one["limit_cents"] > 0
+        line(one, as_of, by) for one, by in found if one and one["opened_at"] <= as_of and one["limit_cents"] != 0
     ]
     assert sorted(told(lines_at(points, relation(rows))), key=str) == sorted(open_then, key=str)
 
 
 @settings(max_examples=25)
 @given(accounts(), TIMES)
-def test_the_book_holds_what_was_opened_before_and_has_a_limit_and_the_rest_is_counted(
+def test_the_book_holds_what_was_opened_before_and_what_cannot_be_decided_is_counted(
     rows: list[Row], as_of: datetime
 ) -> None:
     known = [version(rows, account, as_of) for account in ACCOUNTS]
     opened = [one for one in known if one and one["opened_at"] < as_of]
     events = relation(rows)
-    assert told(book([as_of], events)) == [line(one, as_of, as_of) for one in opened if one["limit_cents"]]
-    assert undecidable(as_of, events).limit_zero == sum(one["limit_cents"] == 0 for one in opened)
+    lines = book([as_of], events)
+    assert told(lines) == [line(one, as_of, as_of) for one in opened if one["limit_cents"] != 0]
+    assert told(with_limit(lines)) == [line(one, as_of, as_of) for one in opened if one["limit_cents"]]
+    lost = undecidable(as_of, events)
+    assert lost.limit_zero == sum(one["limit_cents"] == 0 for one in opened)
+    assert lost.without_limit == sum(one["limit_cents"] is None for one in opened)
 
 
 @settings(max_examples=25)
@@ -87,3 +94,10 @@ def test_openings_between_two_times_count_the_first_and_leave_out_the_last(
               for account in sorted({row["account_id"] for row in rows})}  # fmt: skip
     found = told(opened_between(first, end, relation(rows)))
     assert found == [(account, time) for account, time in latest.items() if first <= time < end]
+
+
+@pytest.mark.parametrize(("limits", "any_limit"), [([None, 0], False), ([0, 1], True), ([], False)])
+def test_a_portfolio_has_limits_once_one_was_delivered_above_zero(limits: list[int | None], any_limit: bool) -> None:
+    times = dict.fromkeys(("known_time", "delivered_known_time", "opened_at"), MOMENTS[0])
+    rows = [{"account_id": "A", "limit_cents": cents, "segment": None, **times} for cents in limits]
+    assert has_limits(relation(rows)) is any_limit

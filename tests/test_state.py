@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.limits.policy import ACTIONS, Policy
-from limitlens.limits.state import NEVER_DAYS, first_state, in_holdout, next_state, state_at
+from limitlens.limits.state import NEVER_DAYS, first_state, in_holdout, next_state, pack_state, state_at, unpack_state
 from tests.strategies import AS_OF, Row, as_ofs, book_of, cases
 
 _MOMENTS = ("opened_at", "changed_at", "adverse_at", "paused_at")
@@ -31,8 +32,6 @@ def after(line: dict[str, Any], decision: dict[str, Any], as_of: datetime) -> di
         left |= {"pd_ref": decision["pd"], "changed_at": as_of, "paused_at": pd.NaT}
         if adverse:
             left["adverse_at"] = as_of
-    if left["can_draw"] and decision["action"] != "pause":
-        left["paused_at"] = pd.NaT
     for moment, days in zip(_MOMENTS, _DAYS, strict=True):
         left[days] = NEVER_DAYS if pd.isna(left[moment]) else (as_of - left[moment]) // timedelta(days=1)
     return left
@@ -77,3 +76,12 @@ def test_the_holdout_is_a_share_of_all_and_whom_it_holds_it_holds_for_good() -> 
     assert (in_holdout(accounts, 0.1, "pepper") != tenth).any()
     assert in_holdout(accounts, 1.0, "salt").all()
     assert not in_holdout(accounts, 0.0, "salt").any()
+
+
+def test_a_state_of_before_there_were_pauses_has_none() -> None:
+    line = pd.DataFrame({"limit_cents": [7], "as_of": as_ofs(1), "opened_at": as_ofs(1)})
+    state = first_state(line, np.array([False]))
+    packed = pack_state(state)
+    names = [field.name for field in packed.type if "pause" not in field.name]
+    older = pa.StructArray.from_arrays([packed.field(name) for name in names], names)
+    pd.testing.assert_frame_equal(unpack_state(pa.chunked_array([older])), state, check_dtype=False)

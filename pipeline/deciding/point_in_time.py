@@ -32,7 +32,7 @@ def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame, before_pause: p
     before = latest.loc[is_among(latest["account_id"], planned["account_id"]), ["account_id", "as_of"]]
     moments = pd.concat([before, planned]).sort_values(["account_id", "as_of"], ignore_index=True)
     old = moments.assign(known_by=moments["as_of"], as_of=moments.groupby("account_id")["as_of"].shift())
-    stood = before_pause[["account_id", "as_of"]]
+    stood = before_pause.loc[is_among(before_pause["account_id"], planned["account_id"]), ["account_id", "as_of"]]
     again = stood.merge(planned.rename(columns={"as_of": "known_by"})[["account_id", "known_by"]], on="account_id")
     parts = [moments.assign(known_by=moments["as_of"]), old.dropna()]
     if len(again):

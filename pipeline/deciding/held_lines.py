@@ -200,5 +200,6 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
 
 def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
     """Accounts that belong to the slice of a hold."""
-    accounts: pd.Series = run_sql(accounts_of(hold.scope, hold.since, None, workspace.events)).to_pandas()["account_id"]
+    sql, values = accounts_of(hold.scope, hold.since, None, workspace.events)
+    accounts: pd.Series = run_sql(sql, values=values).to_pandas()["account_id"]
     return accounts

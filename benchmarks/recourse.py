@@ -30,7 +30,7 @@ from limitlens.pipeline import Workspace, check, decide, default_policy, default
 from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.release.promote import Override
 
-#: What a lever leaves out: the source and the kind of its rows.
+#: What a customer action leaves out: the source and the kind of its rows.
 LEFT_OUT = {
     "frequent_draws": ("consumption", "draw"),
     "high_spending": ("consumption", "purchase"),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from limitlens.data.calendar import DAY, midnight, reach_of_most
 from limitlens.data.contracts import ACCOUNTS, SOURCES
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Values, run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.expectations import judge
 from limitlens.data.incident import Incident, Scope
@@ -97,22 +97,19 @@ def judged(
 
 def _lines(incident: Incident, store: EventStore) -> int:
     """Lines that brought the rows of an incident."""
-    inside = accounts_of(incident.scope, incident.since, incident.until, store)
-    where = [
-        f"delivered_known_time >= TIMESTAMPTZ '{incident.since.isoformat()}'",
-        f"delivered_known_time < TIMESTAMPTZ '{incident.until.isoformat()}'",
-        *([f"kind = {_text(incident.kind)}"] if incident.kind else []),
-    ]
+    inside, values = accounts_of(incident.scope, incident.since, incident.until, store)
     sql = f"""
     SELECT COUNT(DISTINCT account_id) AS lines FROM ({store.relation(incident.source)})
-    WHERE {" AND ".join(where)} AND account_id IN ({inside})
+    WHERE delivered_known_time >= $first_day AND delivered_known_time < $end
+        AND ($of_kind = '' OR kind = $of_kind) AND account_id IN ({inside})
     """
-    count: int = run_sql(sql)["lines"][0].as_py()
+    brought = {"first_day": incident.since, "end": incident.until, "of_kind": incident.kind}
+    count: int = run_sql(sql, values={**values, **brought})["lines"][0].as_py()
     return count
 
 
-def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: EventStore) -> str:
-    """SQL of the accounts in a slice: one column, ``account_id``.
+def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: EventStore) -> tuple[str, Values]:
+    """SQL of the accounts in a slice, one column, ``account_id``, and what stands for each ``$name`` in it.
 
     Those with rows of the slice that became known in the 90 days before ``since``, up to ``until`` (default: ever
     after); of a slice of the lines, all lines in it.
@@ -128,29 +125,28 @@ def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: Ev
     declared = [one.name for one in SOURCES[source].columns]
     if column == QUARANTINED:
         held = f"SELECT DISTINCT account_id FROM ({store.quarantine()})"
-        return f"{held} WHERE source = {_text(source)} AND load = {_text(wanted)} AND rule <> '{EARLY}'"
+        of_load = {"source": source, "wanted": wanted, "early": EARLY}
+        return f"{held} WHERE source = $source AND load = $wanted AND rule <> $early", of_load
     if column and (column == "account_id" or column not in declared):
         lines = f"SELECT account_id FROM ({store.relation(ACCOUNTS.name)}) GROUP BY account_id"
-        return f"{lines} HAVING {_is(f'ARG_MAX({quoted(column)}, known_time)', wanted)}"
-    where = [
-        f"delivered_known_time >= TIMESTAMPTZ '{(since - DAY * TOUCHED_DAYS).isoformat()}'",
-        *([f"delivered_known_time < TIMESTAMPTZ '{until.isoformat()}'"] if until else []),
-        *([f"kind = {_text(kind)}"] if kind else []),
-        *([_is(quoted(column), wanted)] if column else []),
-    ]
-    return f"SELECT DISTINCT account_id FROM ({store.relation(source)}) WHERE {' AND '.join(where)}"
+        return f"{lines} HAVING {_is_wanted(f'ARG_MAX({quoted(column)}, known_time)')}", {"wanted": wanted}
+    conditions: dict[str, tuple[str, object]] = {
+        "since": ("delivered_known_time >= $since", since - DAY * TOUCHED_DAYS),
+        **({"until": ("delivered_known_time < $until", until)} if until else {}),
+        **({"kind": ("kind = $kind", kind)} if kind else {}),
+        **({"wanted": (_is_wanted(quoted(column)), wanted)} if column else {}),
+    }
+    where = " AND ".join(sql for sql, _ in conditions.values())
+    values = {name: value for name, (_, value) in conditions.items()}
+    return f"SELECT DISTINCT account_id FROM ({store.relation(source)}) WHERE {where}", values
 
 
 def lines_touched(incident: Incident, store: EventStore) -> int:
     """How many accounts an incident touches."""
-    accounts = accounts_of(incident.scope, incident.since, incident.until, store)
-    count: int = run_sql(f"SELECT COUNT(*) AS n FROM ({accounts})")["n"][0].as_py()
+    accounts, values = accounts_of(incident.scope, incident.since, incident.until, store)
+    count: int = run_sql(f"SELECT COUNT(*) AS n FROM ({accounts})", values=values)["n"][0].as_py()
     return count
 
 
-def _is(sql: str, value: str) -> str:
-    return f"COALESCE(CAST({sql} AS VARCHAR), '{NONE}') = {_text(value)}"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+def _is_wanted(sql: str) -> str:
+    return f"COALESCE(CAST({sql} AS VARCHAR), '{NONE}') = $wanted"

@@ -27,9 +27,9 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import DATA_HOLD
 from limitlens.features.table import build_table
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.customer_actions import all_paid
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.ledger_tables import DECISIONS
-from limitlens.limits.levers import all_paid
 from limitlens.limits.override import overridden
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import NEVER_DAYS, unpacked

@@ -13,7 +13,9 @@ from benchmarks.kills import entry
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import file_sha256
 from limitlens.limits.chain import next_head
+from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
+from limitlens.limits.override import Restoration
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
@@ -32,6 +34,20 @@ def test_verify_counts_runs_overrides_and_revisions_in_the_order_of_recording(sm
     small.append(*entry(4, 20))
     assert small.verify() == 10
     assert small.heads()[small.runs()[-1].run_id] == small.head()
+
+
+def test_verify_counts_links_of_every_kind_whatever_came_between_them(tmp_path: Path) -> None:
+    """Kinds in another order than the chain collects them in, twice."""
+    ledger = Ledger(tmp_path)
+    for number in (1, 2):
+        run, decisions, attributions = entry(number, 20)
+        ledger.append(run, decisions, attributions)
+        line = ("A000000001", run.as_of, run.as_of, number, 0, 700_00, True, 0.02, None, None, "Chen Wei", "came late")
+        ledger.record_restoration(Restoration(*line))
+        ledger.open_hold(Hold("payment", run.as_of, run.as_of, "check", "no rows"))
+        ledger.release_hold(number, "true", run.as_of, "Chen Wei", "a holiday")
+        ledger.append_revision(run, run.as_of, attributions, known_rows=5, late_rows=1)
+        assert ledger.verify() == 5 * number
 
 
 def edit_a_cell(ledger: Ledger) -> str:
@@ -77,6 +93,22 @@ def test_verify_names_the_first_broken_link(strike: Callable[[Ledger], str], sma
     with pytest.raises(IntegrityError, match="first broken link") as told:
         small.verify()
     assert named in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("revisions SET late_rows = 7 WHERE rowid = 2", f"revision of run {entry(2, 1)[0].run_id[:12]} is"),
+        ("holds SET reason = 'x' WHERE hold = 2", "hold 2 of payment is"),
+        ("releases SET reason = 'x' WHERE hold = 2", "release of hold 2 is"),
+        ("restorations SET reason = 'x' WHERE hold = 1", "restoration 3 of account A000000001 is"),
+    ],
+)
+def test_verify_names_a_broken_link_of_a_later_kind(row: str, named: str, tmp_path: Path) -> None:
+    ledger = recorded(tmp_path / "whole")
+    sql(f"UPDATE {row}", named)(ledger)
+    with pytest.raises(IntegrityError, match=f"{named} the first broken link"):
+        ledger.verify()
 
 
 def forge(ledger: Ledger, table: str, column: str) -> None:

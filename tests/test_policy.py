@@ -13,7 +13,7 @@ from limitlens.data.errors import ConfigError
 from limitlens.data.world import read_world
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import line_column_names
-from limitlens.limits.policy import SECTIONS, shifted
+from limitlens.limits.policy import SECTIONS, Holds, shifted
 from limitlens.limits.policy_file import check_columns, parse_policy, read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.workspace import default_policy, default_settings
@@ -215,3 +215,8 @@ def test_the_shipped_settings_are_the_defaults_of_the_code() -> None:
     from limitlens.models.settings import TrainSettings
 
     assert default_settings() == TrainSettings()
+
+
+def test_without_the_section_an_alarm_holds_a_warning_does_not_and_somebody_has_14_days_to_judge() -> None:
+    holding = replace(default_policy(), holds=None).holding
+    assert holding == Holds(warn_holds=False, release_by="", decide_within_days=14, except_rules=())

@@ -12,8 +12,8 @@ import pytest
 
 from limitlens.data.protected import PROTECTED_WORDS
 from limitlens.features.catalogue import CATALOGUE
+from limitlens.limits.customer_actions import CUSTOMER_ACTIONS, WHOLE, take_actions
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.levers import LEVERS, WHOLE, pull
 from limitlens.limits.policy import ACTIONS, ADVERSE
 from limitlens.limits.recourse import FRACTIONS, SHOWN, Move, Recourse, find_recourse
 from limitlens.limits.state import state_before
@@ -33,9 +33,9 @@ class Case:
     decision: pd.Series
 
     def decided_with(self, fractions: dict[str, float]) -> pd.Series:
-        """The decision with some levers pulled, by itself."""
+        """The decision with some actions taken, by itself."""
         far = {code: np.array([fraction]) for code, fraction in fractions.items()}
-        moved = pull(self.iteration.model.features, self.table, far)
+        moved = take_actions(self.iteration.model.features, self.table, far)
         return self.iteration.decide(moved, self.state).iloc[0]
 
     @cached_property
@@ -82,12 +82,13 @@ def test_there_is_one_for_adverse_actions_only(cases: list[Case]) -> None:
     assert all(case.found is None for case in cases if case.decision["action"] not in ADVERSE)
 
 
-def test_no_lever_pulled_less_would_have_done(cases: list[Case]) -> None:
-    """Every single lever is tried one decision at a time."""
+def test_no_action_taken_less_would_have_done(cases: list[Case]) -> None:
+    """Every single action is tried one decision at a time."""
     for case in cases[:12]:
         recourse = case.found
         far = sum(move.fraction for move in recourse.moves) if recourse and len(recourse.moves) == 1 else 9.0
-        less = [(code, f) for code, f in product(LEVERS, FRACTIONS) if f < far and not (f < 1 and code in WHOLE)]
+        fractions = [(code, f) for code, f in product(CUSTOMER_ACTIONS, FRACTIONS) if f == 1 or code not in WHOLE]
+        less = [(code, f) for code, f in fractions if f < far]
         avoided = [one for one in less if case.decided_with(dict([one]))["action"] not in ADVERSE]
         assert not avoided or case.decision["action"] not in ADVERSE
 

@@ -37,14 +37,14 @@ def answer_applications(path: Path, policy: Policy, out: Path) -> pd.DataFrame:
     delivered, typed = read_applications(path, read_by, {*policy.opening, *policy.segments})
     answers = qualify(typed.to_pandas(), policy)
     fired = [" ".join(rules) for rules in answers["fired_rules"]]
-    told = {
+    columns = {
         "qualifies": pa.array(answers["qualifies"], pa.bool_()),
         "limit_cents": pa.array(answers["limit_cents"], pa.int64()),
         "fired_rules": pa.array(fired, pa.string()),
     }
-    if taken := next((name for name in delivered.column_names if name.lower() in told), None):
+    if taken := next((name for name in delivered.column_names if name.lower() in columns), None):
         raise InputError(f"{path}: column '{taken}' has the name of an answer; rename it.")
-    for name, values in told.items():
+    for name, values in columns.items():
         delivered = delivered.append_column(name, values)
     write_csv(delivered, out)
     return answers

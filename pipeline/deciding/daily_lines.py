@@ -44,10 +44,10 @@ def daily_lines(
     spine = pd.concat(points).drop_duplicates(ignore_index=True).assign(known_by=lambda rows: rows["as_of"])
     columns = {condition.column for condition in named} & set(features.columns)
     table = build_table(features.only(columns), spine, relations)
-    found = np.zeros(len(table), bool)
+    due = np.zeros(len(table), bool)
     for condition in named:
-        found |= holds(condition, table[condition.column].to_numpy(np.float64))
-    lines: pd.DataFrame = table.loc[found, ["account_id", "as_of"]].reset_index(drop=True)
+        due |= holds(condition, table[condition.column].to_numpy(np.float64))
+    lines: pd.DataFrame = table.loc[due, ["account_id", "as_of"]].reset_index(drop=True)
     return lines
 
 
@@ -72,5 +72,5 @@ def _with_a_row(rows: pa.Table | str, dates: Sequence[datetime], days: int) -> p
     ON event_time >= as_of - INTERVAL {days} DAY AND event_time < as_of AND known_time < as_of
     """
     moments = pa.table([pa.array(dates, _MOMENTS.field("as_of").type)], schema=_MOMENTS)
-    found: pd.DataFrame = run_sql(sql, {"rows": rows, "moments": moments}).to_pandas()
-    return found
+    points: pd.DataFrame = run_sql(sql, {"rows": rows, "moments": moments}).to_pandas()
+    return points

@@ -36,7 +36,7 @@ from limitlens.pipeline.deciding.point_in_time import (
     rows_at,
     tables_at,
 )
-from limitlens.pipeline.deciding.record import Decided, is_of, record_decisions
+from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
@@ -96,7 +96,7 @@ def decide(
             registry.record_policy(policy.digest, policy.text)
         new = workspace.scoring(version, policy.digest if policy else None)
         relations = workspace.relations(new.model.features)
-        if as_of is None or not any(run.as_of == as_of and is_of(run, new) for run in ledger.waiting()):
+        if as_of is None or not any(run.as_of == as_of and decided_by(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
             if dates:
                 planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
@@ -193,8 +193,8 @@ def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> pd.Series
         table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
         limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
         shap = shap_values(new.model, table, limit, age)
-        told = {rule.name: rule.reason for rule in new.policy.evidence}
-        evidence = [[told[rule] for rule in fired if rule in told] for fired in chosen["fired_rules"]]
+        reason_of = {rule.name: rule.reason for rule in new.policy.evidence}
+        evidence = [[reason_of[rule] for rule in fired if rule in reason_of] for fired in chosen["fired_rules"]]
         for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):
             reasons[row] = codes
     return pd.Series(reasons, decided.index, dtype=object)

@@ -108,7 +108,7 @@ def first_lines(table: Sequence[Mapping[str, Any]]) -> list[str]:
     if not table:
         return []
     names, numbers = _HEADS
-    rows = [(*names, *numbers), *(_told(row) for row in table)]
+    rows = [(*names, *numbers), *(_cells(row) for row in table)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [
         [
@@ -125,7 +125,7 @@ def first_lines(table: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _told(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     cents = [money(row[f"{name}_cents"]) for name in ("before", "after")]
     moved = [money(-row["removed_cents"]), money(row["added_cents"], signed=True)]
     counts = [f"{row[name]:,}" for name in ("lines", "changed")]

@@ -14,9 +14,9 @@ from limitlens.data.frames import is_among
 from limitlens.data.incidents import QUARANTINED, accounts_of
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
+from limitlens.limits.customer_actions import all_paid
 from limitlens.limits.hold import Hold, held
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.levers import all_paid
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 from limitlens.pipeline.deciding.silent_lines import silent_lines
 from limitlens.pipeline.workspace import Workspace
@@ -55,14 +55,14 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
     workspace : Workspace
     """
     holds = workspace.ledger.holds_in_force()
-    found = [lines.loc[[], _KEYS].assign(hold=0)]
+    pairs = [lines.loc[[], _KEYS].assign(hold=0)]
     for number, hold in holds.items():
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
         if hold.slice_column:
             after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
-        found.append(after.assign(hold=number))
-    found.append(silent_lines(lines, workspace.events.relations()).assign(hold=SILENT))
-    return HeldLines(holds, pd.concat(found, ignore_index=True))
+        pairs.append(after.assign(hold=number))
+    pairs.append(silent_lines(lines, workspace.events.relations()).assign(hold=SILENT))
+    return HeldLines(holds, pd.concat(pairs, ignore_index=True))
 
 
 def released_lines(workspace: Workspace, as_of: datetime) -> list[str]:
@@ -181,15 +181,15 @@ def before_fault(
     -------
     DataFrame of n rows
     """
-    found: pd.DataFrame = table.copy()
+    restored: pd.DataFrame = table.copy()
     mine = lines[_KEYS].reset_index(names="row").merge(touched.pairs, on=_KEYS)
     for number, hold in sorted(touched.holds.items(), key=lambda one: one[1].since, reverse=True):
         some = mine[mine["hold"] == number]
         columns = list(features.columns_reading(hold.source, hold.kind))
         then = _moments_before(some, touched.holds)
         earlier = rows_at(tables[features.digest], then["account_id"], then["as_of"], then["known_by"])
-        found.loc[some["row"], columns] = earlier[columns].set_axis(some["row"])
-    return found
+        restored.loc[some["row"], columns] = earlier[columns].set_axis(some["row"])
+    return restored
 
 
 def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFrame:
@@ -200,5 +200,6 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
 
 def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
     """Accounts that belong to the slice of a hold."""
-    accounts: pd.Series = run_sql(accounts_of(hold.scope, hold.since, None, workspace.events)).to_pandas()["account_id"]
+    sql, values = accounts_of(hold.scope, hold.since, None, workspace.events)
+    accounts: pd.Series = run_sql(sql, values=values).to_pandas()["account_id"]
     return accounts

@@ -100,7 +100,7 @@ def joint_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> d
         Of each line that jumped, what is least usual; of what is unusual the broadest slice in which at least half as
         large a share jumped as in any. None where the date is the first of its kind.
     """
-    counts = run_sql(_counts_sql(_slices(workspace), as_of), _relations(workspace)).to_pandas()
+    counts = run_sql(_counts_sql(_slices(workspace)), _relations(workspace), _span(as_of)).to_pandas()
     counts = counts.groupby(["daily", "what", "slice_column", "slice_value"], sort=True)
     judged = [_judge(list(keys), rows, pd.Timestamp(as_of)) for keys, rows in counts]
     slices = pd.DataFrame([row for row in judged if row], columns=["daily", *_FOUND[1:]])
@@ -171,13 +171,17 @@ def _relations(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def _moved_sql(as_of: datetime) -> str:
+def _span(as_of: datetime) -> dict[str, object]:
+    """What stands for ``$first`` and ``$as_of`` in the queries below."""
+    return {"first": as_of - MEMORY, "as_of": as_of}
+
+
+def _moved_sql() -> str:
     """Decisions up to a date, each with what jumped since the one before."""
-    first = (as_of - MEMORY).isoformat()
     return f"""
     WITH every AS (
         SELECT account_id, as_of, fired_rules, pd / (1 - pd) AS odds, model_version || policy_digest AS iteration
-        FROM decisions WHERE as_of >= TIMESTAMPTZ '{first}' AND as_of <= TIMESTAMPTZ '{as_of.isoformat()}'
+        FROM decisions WHERE as_of >= $first AND as_of <= $as_of
     ), beside AS (
         SELECT *, LAG(as_of) OVER line AS as_of_before, LAG(fired_rules) OVER line AS rules_before,
             LAG(odds) OVER line AS odds_before, LAG(iteration) OVER line AS iteration_before
@@ -187,7 +191,7 @@ def _moved_sql(as_of: datetime) -> str:
         list_concat(
             list_filter(fired_rules, lambda one: NOT list_contains(rules_before, one)),
             CASE WHEN odds >= {ODDS} * odds_before THEN ['{PD}'] ELSE [] END
-        ) AS found, CASE WHEN LEN(found) > 0 THEN list_append(found, '{ANYTHING}') ELSE [] END AS jumps
+        ) AS own_jumps, CASE WHEN LEN(own_jumps) > 0 THEN list_append(own_jumps, '{ANYTHING}') ELSE [] END AS jumps
     FROM beside WHERE iteration = iteration_before
     """
 
@@ -205,9 +209,9 @@ def _in_slices_sql(slices: Sequence[str]) -> str:
     return f"WITH last AS ({last}) {' UNION ALL '.join([whole, *of_column])}"
 
 
-def _counts_sql(slices: Sequence[str], as_of: datetime) -> str:
+def _counts_sql(slices: Sequence[str]) -> str:
     return f"""
-    WITH moved AS MATERIALIZED ({_moved_sql(as_of)}), slices AS MATERIALIZED ({_in_slices_sql(slices)}),
+    WITH moved AS MATERIALIZED ({_moved_sql()}), slices AS MATERIALIZED ({_in_slices_sql(slices)}),
     decided AS (
         SELECT as_of, daily, slice_column, slice_value, COUNT(*) AS lines
         FROM moved JOIN slices USING (account_id) GROUP BY ALL
@@ -217,7 +221,7 @@ def _counts_sql(slices: Sequence[str], as_of: datetime) -> str:
         GROUP BY ALL
     ), asked AS (
         SELECT DISTINCT daily, slice_column, slice_value, what FROM jumped
-        WHERE as_of = TIMESTAMPTZ '{as_of.isoformat()}'
+        WHERE as_of = $as_of
     )
     SELECT daily, what, slice_column, slice_value, as_of, lines, COALESCE(jumped, 0) AS jumped
     FROM asked JOIN decided USING (daily, slice_column, slice_value)
@@ -230,11 +234,11 @@ def _own_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> pd
     """What jumped of some lines, in each of their slices: ``account_id, daily, what, slice_column, slice_value``."""
     points = to_arrow(lines[["account_id"]].assign(as_of=pd.Timestamp(as_of).as_unit("us")), _POINTS)
     sql = f"""
-    WITH moved AS ({_moved_sql(as_of)}), slices AS ({_in_slices_sql(_slices(workspace))})
+    WITH moved AS ({_moved_sql()}), slices AS ({_in_slices_sql(_slices(workspace))})
     SELECT account_id, daily, what, slice_column, slice_value
     FROM (SELECT account_id, as_of, daily, UNNEST(jumps) AS what FROM moved)
     JOIN points USING (account_id, as_of) JOIN slices USING (account_id)
     ORDER BY ALL
     """
-    found: pd.DataFrame = run_sql(sql, _relations(workspace) | {"points": points}).to_pandas()
-    return found
+    jumps: pd.DataFrame = run_sql(sql, _relations(workspace) | {"points": points}, _span(as_of)).to_pandas()
+    return jumps

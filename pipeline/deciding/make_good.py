@@ -55,14 +55,14 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     moments["known_by"] = moments["known_by"].astype(moments["as_of"].dtype)
     made_by = iterations(workspace, set(suspect["run_id"]))
     tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
-    found = []
+    redecided = []
     for run_id, rows in suspect.groupby("run_id", sort=False):
         some, now = rows.reset_index(drop=True), made_by[str(run_id)]
         known = pd.Series(known_by, index=some.index).astype(some["as_of"].dtype)
         table = rows_at(tables[now.model.features.digest], some["account_id"], some["as_of"], known)
         again = now.decide(table, state_before(some))
-        found.append(some.assign(known_now_action=again["action"], known_now_limit_cents=again["limit_cents"]))
-    decided = pd.concat(found, ignore_index=True)
+        redecided.append(some.assign(known_now_action=again["action"], known_now_limit_cents=again["limit_cents"]))
+    decided = pd.concat(redecided, ignore_index=True)
     severity = {action: place for place, action in enumerate(ACTIONS)}
     worse = decided["action"].map(severity) > decided["known_now_action"].map(severity)
     lower = decided["limit_cents"] < decided["known_now_limit_cents"]
@@ -107,12 +107,12 @@ def restore(
     with exclusive(workspace.root, "holds restore"):
         decided, orders = workspace.ledger.decided_until(), workspace.ledger.overrides()
         if recorded := max((time for time in (decided, *orders["at"]) if time and time >= at), default=None):
-            told = format_time(pd.Timestamp(recorded).to_pydatetime())
-            raise WorkspaceError(f"it is recorded up to {told}; choose a later time than {format_time(at)}.")
-        found = harmed(workspace, number)
-        if unharmed := sorted(set(accounts) - set(found["account_id"])):
+            until = format_time(pd.Timestamp(recorded).to_pydatetime())
+            raise WorkspaceError(f"it is recorded up to {until}; choose a later time than {format_time(at)}.")
+        milder = harmed(workspace, number)
+        if unharmed := sorted(set(accounts) - set(milder["account_id"])):
             raise WorkspaceError(f"hold {number} harmed no decision about {', '.join(unharmed)}.")
-        chosen = found[found["account_id"].isin(list(accounts)) if accounts else ~found["left_alone"]]
+        chosen = milder[milder["account_id"].isin(list(accounts)) if accounts else ~milder["left_alone"]]
         done = [_restoration(row, number, at, actor, reason) for row in chosen.to_dict("records")]
         for restoration in done:
             workspace.ledger.record_restoration(restoration)

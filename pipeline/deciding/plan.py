@@ -129,8 +129,8 @@ def _by_run(opened: pd.DataFrame, first: datetime, dates: Sequence[datetime]) ->
     """Lines that open from ``first`` on, with the first date after their opening."""
     moments = pd.DatetimeIndex(list(dates)).as_unit("us")
     place = moments.searchsorted(opened["as_of"], side="right")
-    found = (opened["as_of"] >= first) & (place < len(moments))
-    return opened[found].assign(date=moments[place[found]])
+    due = (opened["as_of"] >= first) & (place < len(moments))
+    return opened[due].assign(date=moments[place[due]])
 
 
 def expect_limits(as_of: datetime, relations: Relations) -> None:
@@ -145,9 +145,9 @@ def expect_limits(as_of: datetime, relations: Relations) -> None:
     if lost == Undecidable(0, 0) or len(with_limit(book([as_of], relations))):
         return
     counts = {"came without a limit": lost.without_limit, "have limit 0": lost.limit_zero}
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    listed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     raise InputError(
-        f"no line can be decided as of {format_time(as_of)}: {told}; deliver limit_cents of accounts, the limit in "
+        f"no line can be decided as of {format_time(as_of)}: {listed}; deliver limit_cents of accounts, the limit in "
         "force in whole cents. PDs need no limit: limitlens score."
     )
 

@@ -70,13 +70,13 @@ def joined(tables: Tables, more: Tables) -> Tables:
     for digest in tables:
         rows = pd.concat([tables[digest], more[digest]])
         found[digest] = rows[~rows.index.duplicated()]
-    return found
+    return unknown
 
 
 def is_missing(moments: pd.DataFrame, table: pd.DataFrame) -> BoolArray:
     """Which of some moments one table does not have."""
-    found: BoolArray = table.index.get_indexer(pd.MultiIndex.from_frame(moments[_KEYS])) < 0
-    return found
+    unknown: BoolArray = table.index.get_indexer(pd.MultiIndex.from_frame(moments[_KEYS])) < 0
+    return unknown
 
 
 def rows_at(table: pd.DataFrame, accounts: pd.Series, as_of: pd.Series, known_by: pd.Series) -> pd.DataFrame:

@@ -177,15 +177,15 @@ def _record(workspace: Workspace) -> Reconciled:
     ledger = workspace.ledger
     revisions = ledger.revisions()
     waiting = revisions[revisions["mlflow_run_id"].isna()]
-    found = _counted(ledger, waiting)
+    counts = _counted(ledger, waiting)
     if len(waiting):
         tags = {tracking.HEAD: str(waiting["head"].iloc[-1])}
-        metrics = {name: getattr(found, name) for name in ("attributions", "revised", "known_rows", "late_rows")}
-        metrics |= {f"moved_cents.{player}": cents for player, cents in found.moved_cents.items()}
+        metrics = {name: getattr(counts, name) for name in ("attributions", "revised", "known_rows", "late_rows")}
+        metrics |= {f"moved_cents.{player}": cents for player, cents in counts.moved_cents.items()}
         with tracking.recorded_run(workspace.mlflow, "reconcile", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
-            tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(found.dates)}, metrics)
+            tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(counts.dates)}, metrics)
         ledger.link_revisions(mlflow_run_id)
-    return found
+    return counts
 
 
 def _counted(ledger: Ledger, revisions: pd.DataFrame) -> Reconciled:
@@ -224,5 +224,5 @@ def _harmed(ledger: Ledger, runs: list[str]) -> tuple[tuple[str, str], ...]:
         AND (account_id, as_of) NOT IN (SELECT (account_id, restores) FROM overrides WHERE restores IS NOT NULL)
     ORDER BY as_of, account_id
     """
-    found = ledger.query(sql, {"runs": runs})
-    return tuple(zip(found["account_id"], found["as_of"].map(lambda t: format_time(t.to_pydatetime())), strict=True))
+    harmed = ledger.query(sql, {"runs": runs})
+    return tuple(zip(harmed["account_id"], harmed["as_of"].map(lambda t: format_time(t.to_pydatetime())), strict=True))

@@ -77,17 +77,17 @@ class Decided:
 
 def record_decisions(workspace: Workspace, new: Iteration) -> Decided:
     """Record every run that waits, those of one iteration together; return what ``new`` decided."""
-    found = _counted(workspace, new, [])
+    by_new = _counted(workspace, new, [])
     for _, group in groupby(workspace.ledger.waiting(), lambda run: (run.model_version, run.policy_digest)):
         runs = list(group)
         iteration = workspace.iteration(runs[0].model_version, runs[0].policy_digest)
         decided = _counted(workspace, iteration, runs)
         _log(workspace, iteration, decided, [run.run_id for run in runs])
-        found = decided if is_of(runs[0], new) else found
-    return found
+        by_new = decided if decided_by(runs[0], new) else by_new
+    return by_new
 
 
-def is_of(run: Run, iteration: Iteration) -> bool:
+def decided_by(run: Run, iteration: Iteration) -> bool:
     """Whether this iteration decided that run."""
     return (run.model_version, run.policy_digest) == (iteration.model_version, iteration.policy.digest)
 

@@ -29,14 +29,14 @@ def recorded_decisions(workspace: Workspace, accounts: Sequence[str] | None = No
 def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
     """The iteration behind each of some runs; runs of one iteration share one object."""
     loaded: dict[tuple[str, str], Iteration] = {}
-    found = {}
+    by_run = {}
     for run in workspace.ledger.runs():
         if run.run_id in run_ids:
             key = (run.model_version, run.policy_digest)
             if key not in loaded:
                 loaded[key] = workspace.iteration(*key)
-            found[run.run_id] = loaded[key]
-    return found
+            by_run[run.run_id] = loaded[key]
+    return by_run
 
 
 def replay(workspace: Workspace, progress: Progress = silent, account_id: str | None = None) -> int:

@@ -71,12 +71,11 @@ def queue(workspace: Workspace, date: datetime | None = None) -> Queue:
 
 def queue_of_run(workspace: Workspace, run: Run) -> Queue:
     """The review queue of one run; an account that it decided twice stands in it by its later decision."""
-    sql = f"""
-    SELECT account_id, as_of, action, limit_cents, pd, fired_rules, reasons FROM decisions
-    WHERE run_id = '{run.run_id}'
+    sql = """
+    SELECT account_id, as_of, action, limit_cents, pd, fired_rules, reasons FROM decisions WHERE run_id = $run
     QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
     """
-    decided = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}).to_pandas()
+    decided = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, {"run": run.run_id}).to_pandas()
     reviews = decided[decided["action"].isin(QUEUED)].drop(columns="action").reset_index(drop=True)
     iteration = workspace.iteration(run.model_version, run.policy_digest)
     features = iteration.model.features

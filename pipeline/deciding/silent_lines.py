@@ -47,5 +47,5 @@ def silent_lines(lines: pd.DataFrame, relations: Mapping[str, str]) -> pd.DataFr
     DataFrame with ``account_id, as_of``, some of the rows of ``lines``
     """
     points = to_arrow(lines[_POINTS.names].drop_duplicates(), _POINTS)
-    found: pd.DataFrame = run_sql(_SQL, {"points": points, "payment": relations["payment"]}).to_pandas()
-    return found.astype(lines[_POINTS.names].dtypes)
+    silent: pd.DataFrame = run_sql(_SQL, {"points": points, "payment": relations["payment"]}).to_pandas()
+    return silent.astype(lines[_POINTS.names].dtypes)

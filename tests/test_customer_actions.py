@@ -1,4 +1,4 @@
-"""Levers: a customer who did less, in a table that could be; nothing moves that is not the customer's to move."""
+"""A customer who did less, in a table that could be; nothing moves that is not the customer's to move."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,7 +15,7 @@ from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_columns
 from limitlens.features.reasons import REASONS
 from limitlens.features.table import build_table
-from limitlens.limits.levers import LEVERS, REACH_DAYS, pull
+from limitlens.limits.customer_actions import CUSTOMER_ACTIONS, REACH_DAYS, take_actions
 from limitlens.limits.recourse import SHOWN
 from limitlens.pipeline.deciding.replay import recorded_decisions
 from limitlens.pipeline.workspace import Workspace
@@ -23,7 +23,7 @@ from tests.feature_events import spine
 from tests.oracle import visible
 from tests.strategies import AS_OF, Events, Row, event_tables, to_arrow
 
-#: How far each lever is pulled, for every line six times, each time by itself.
+#: How far each action is taken, for every line six times, each time by itself.
 SEED = st.integers(0, 2**32 - 1)
 TIMES = 6
 
@@ -44,15 +44,15 @@ def lines(small_workspace: Workspace) -> pd.DataFrame:
 
 
 def drawn(lines: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Each line several times, and how far each lever is pulled for each."""
+    """Each line several times, and how far each action is taken for each."""
     many, rng = pd.concat([lines] * TIMES, ignore_index=True), np.random.default_rng(seed)
-    return many, {code: rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], len(many)) for code in LEVERS}
+    return many, {code: rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], len(many)) for code in CUSTOMER_ACTIONS}
 
 
-def pulled(
+def taken(
     table: pd.DataFrame, fractions: Mapping[str, float | np.ndarray], features: FeatureSet = CATALOGUE
 ) -> pd.DataFrame:
-    return pull(features, table, {code: np.full(len(table), far) for code, far in fractions.items()})
+    return take_actions(features, table, {code: np.full(len(table), far) for code, far in fractions.items()})
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_no_draws_at_all_equals_the_table_rebuilt_without_them(events: Events) -
     rows, since = events["consumption"], AS_OF - timedelta(days=REACH_DAYS)
     gone = {r["event_id"] for r in visible(rows, AS_OF) if r["kind"] == "draw" and since <= r["event_time"] < AS_OF}
     rebuilt = built([row for row in rows if row["event_id"] not in gone])
-    moved = pulled(built(rows), {"frequent_draws": 1.0}, DRAWS)
+    moved = taken(built(rows), {"frequent_draws": 1.0}, DRAWS)
     for declared in DRAWS.aggregates:
         for window in declared.windows:
             counted = declared.how in {"count", "sum"} and not declared.per
@@ -79,7 +79,7 @@ def test_no_draws_at_all_equals_the_table_rebuilt_without_them(events: Events) -
 @given(SEED)
 def test_a_longer_window_never_holds_less_than_a_shorter_one(lines: pd.DataFrame, seed: int) -> None:
     many, fractions = drawn(lines, seed)
-    after = pulled(many, fractions)
+    after = taken(many, fractions)
     for declared in CATALOGUE.aggregates:
         if declared.how in {"count", "distinct"} or (declared.how == "sum" and declared.rows != "flow"):
             names = [declared.column_name(w) for w in sorted(declared.windows, key=lambda w: w or np.inf)]
@@ -93,7 +93,7 @@ def test_a_longer_window_never_holds_less_than_a_shorter_one(lines: pd.DataFrame
 @given(SEED)
 def test_nothing_moves_that_is_not_the_customers_own(lines: pd.DataFrame, seed: int) -> None:
     many, fractions = drawn(lines, seed)
-    after = pulled(many, fractions)
+    after = taken(many, fractions)
     held = [a for a in CATALOGUE.aggregates if a.rows in NOT_THEIRS or a.kinds == ("transfer_in",)]
     names = [name for a in held for name in a.column_names()] + ["account_id", "segment"]
     pd.testing.assert_frame_equal(many[names], after[names])
@@ -104,7 +104,7 @@ def test_nothing_moves_that_is_not_the_customers_own(lines: pd.DataFrame, seed: 
 @given(SEED)
 def test_ratios_means_and_maxima_agree_with_what_they_are_of(lines: pd.DataFrame, seed: int) -> None:
     many, fractions = drawn(lines, seed)
-    after = pulled(many, fractions)
+    after = taken(many, fractions)
     for ratio in CATALOGUE.ratios:
         divisor = after[ratio.denominator].astype(np.float64)
         expected = after[ratio.numerator].astype(np.float64) / divisor.where(divisor != 0)
@@ -118,19 +118,19 @@ def test_ratios_means_and_maxima_agree_with_what_they_are_of(lines: pd.DataFrame
 
 @settings(max_examples=17)
 @given(SEED)
-def test_a_lever_only_lowers_what_it_tells(lines: pd.DataFrame, seed: int) -> None:
+def test_an_action_only_lowers_what_shows_it(lines: pd.DataFrame, seed: int) -> None:
     many, fractions = drawn(lines, seed)
-    after = pulled(many, fractions)
+    after = taken(many, fractions)
     told = [name for names in SHOWN.values() for name in names if name in lines]
     assert not (after[told] > many[told]).any(axis=None)
 
 
-def test_a_lever_that_is_not_pulled_moves_nothing(lines: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(pulled(lines, dict.fromkeys(LEVERS, 0.0)), lines)
+def test_an_action_that_is_not_taken_moves_nothing(lines: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(taken(lines, dict.fromkeys(CUSTOMER_ACTIONS, 0.0)), lines)
 
 
-def test_every_lever_answers_a_reason_and_can_be_told() -> None:
-    assert set(LEVERS) == set(SHOWN) <= set(REASONS)
+def test_every_action_answers_a_reason_and_can_be_shown() -> None:
+    assert set(CUSTOMER_ACTIONS) == set(SHOWN) <= set(REASONS)
     assert {name for names in SHOWN.values() for name in names} <= set(CATALOGUE.declaration_of)
 
 
@@ -142,7 +142,7 @@ def test_by_hand() -> None:
         draw_mean_30d=100_00.0,
         draw_max_30d=500_00.0, balance_cents=1_000_00.0, balance_change_30d=700_00.0, transfer_out_sum_2d=300_00.0,
     )  # fmt: skip
-    after = pulled(table, {"frequent_draws": 0.5}).iloc[0]
+    after = taken(table, {"frequent_draws": 0.5}).iloc[0]
     assert after[["draw_count_2d", "draw_count_30d", "draw_count_90d", "draw_count_ever"]].tolist() == [3, 4, 16, 16]
     assert after[["draw_sum_2d", "draw_sum_30d", "draw_sum_90d"]].tolist() == [300_00, 400_00, 1_600_00]
     assert after[["draw_mean_30d", "draw_max_30d"]].tolist() == [100_00, 400_00]
@@ -158,8 +158,8 @@ def test_paying_what_is_overdue_ends_the_delay_and_lowers_the_debt(fraction: flo
         dpd_days=44.0, past_due_cents=300_00.0, balance_cents=900_00.0, missed_count_90d=2.0, late_count_90d=1.0,
         met_count_90d=3.0, days_late_max_90d=44.0,
     )  # fmt: skip
-    after = pulled(table, {"late_payments": fraction}).iloc[0]
+    after = taken(table, {"late_payments": fraction}).iloc[0]
     debt = ["dpd_days", "past_due_cents", "balance_cents", "repayment_sum_30d", "missed_count_90d"]
     assert after[debt].tolist() == [0, 0, 600_00, 300_00, 0]
     assert after[["late_count_90d", "met_count_90d", "days_late_max_90d"]].tolist() == [1, 3, 44]
-    assert pulled(table, {"high_utilisation": 1.0}).iloc[0]["balance_cents"] == 900_00
+    assert taken(table, {"high_utilisation": 1.0}).iloc[0]["balance_cents"] == 900_00

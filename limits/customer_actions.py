@@ -1,12 +1,12 @@
-"""Levers: what a customer could have done differently, as moves of the feature table that hang together.
+"""Customer actions: what a customer could have done differently, as moves of the feature table that hang together.
 
-A lever is named by the reason code it answers and is applied with a strength in [0, 1]: 0 leaves the behaviour as it
+An action is named by the reason code it answers and is taken with a strength in [0, 1]: 0 leaves the behaviour as it
 was, 1 removes it. What belongs together moves together: draws that were not made are missing in every window that would
-hold them, and were never owed; money paid back is in the repayments and no longer in the balance. What a lever cannot
+hold them, and were never owed; money paid back is in the repayments and no longer in the balance. What an action cannot
 know (the mean balance of the quarter, say) stays as it was.
 
-Only what customers do themselves can be pulled. The age of the line, its segment and attributes, devices and places,
-incoming payments and what other accounts do are nobody's lever.
+Only what customers do themselves is an action of theirs. The age of the line, its segment and attributes, devices and
+places, incoming payments and what other accounts do are not.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ _THINNED = frozenset({"count", "sum"})
 _Columns = dict[str, FloatArray]
 
 
-def pull(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, FloatArray]) -> pd.DataFrame:
-    """Pull levers.
+def take_actions(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, FloatArray]) -> pd.DataFrame:
+    """The feature table, had customers taken some actions.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def pull(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, Floa
     table : DataFrame of shape (n, ...)
         Feature table of the set.
     fractions : mapping of str to float64 array of shape (n,)
-        How far each lever of :data:`LEVERS` is pulled, in [0, 1]; one of :data:`WHOLE` counts as 1 from anything on.
+        How far each of :data:`CUSTOMER_ACTIONS` is taken, in [0, 1]; one of :data:`WHOLE` counts as 1 from anything on.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def pull(features: FeatureSet, table: pd.DataFrame, fractions: Mapping[str, Floa
         Counts stay whole and are never below 0, a longer window never holds less than a shorter one.
     """
     columns = {name: table[name].to_numpy(np.float64) for name in features.columns}
-    for code, lever in LEVERS.items():
+    for code, take in CUSTOMER_ACTIONS.items():
         if code in fractions:
-            lever(features, columns, fractions[code])
+            take(features, columns, fractions[code])
     moved = {name: column for name, column in columns.items() if not _same(column, table[name])}
     return with_ratios(features, table.assign(**moved))
 
@@ -91,7 +91,7 @@ def _fewer_transfers(features: FeatureSet, columns: _Columns, fraction: FloatArr
 
 
 def _use_less(features: FeatureSet, columns: _Columns, fraction: FloatArray) -> None:
-    """Pay back part of the balance; who is overdue pays that first, by the lever of late payments."""
+    """Pay back part of the balance; who is overdue pays that first, by the action on late payments."""
     if "balance_cents" in columns:
         behind = columns.get("past_due_cents", np.zeros(len(fraction))) > 0
         _repay(features, columns, np.where(behind, 0.0, np.floor(fraction * np.maximum(columns["balance_cents"], 0))))
@@ -110,8 +110,8 @@ def _pay_what_is_overdue(features: FeatureSet, columns: _Columns, fraction: Floa
                 columns[name] = np.where(pays, 0.0, columns[name])
 
 
-#: Reason code → the lever that answers it, in the order they are tried.
-LEVERS: dict[str, Callable[[FeatureSet, _Columns, FloatArray], None]] = {
+#: Reason code → the action that answers it, in the order they are tried.
+CUSTOMER_ACTIONS: dict[str, Callable[[FeatureSet, _Columns, FloatArray], None]] = {
     _LATE: _pay_what_is_overdue,
     "frequent_draws": _fewer_draws,
     "transfers_out": _fewer_transfers,
@@ -120,7 +120,7 @@ LEVERS: dict[str, Callable[[FeatureSet, _Columns, FloatArray], None]] = {
 }
 
 
-#: Levers that are pulled wholly or not at all.
+#: Actions that are taken wholly or not at all.
 WHOLE = frozenset({_LATE})
 
 

@@ -66,11 +66,8 @@ def _indexed(features: FeatureSet, moments: pd.DataFrame, workspace: Workspace) 
 
 def joined(tables: Tables, more: Tables) -> Tables:
     """The rows of both, each moment once."""
-    found = {}
-    for digest in tables:
-        rows = pd.concat([tables[digest], more[digest]])
-        found[digest] = rows[~rows.index.duplicated()]
-    return unknown
+    both = {digest: pd.concat([table, more[digest]]) for digest, table in tables.items()}
+    return {digest: table[~table.index.duplicated()] for digest, table in both.items()}
 
 
 def is_missing(moments: pd.DataFrame, table: pd.DataFrame) -> BoolArray:

@@ -48,8 +48,8 @@ def listed(features: FeatureSet) -> list[Listed]:
     Examples
     --------
     >>> from limitlens.features.catalogue import CATALOGUE
-    >>> [found] = [one for one in listed(CATALOGUE) if one.name == "draw_count_7d"]
-    >>> found.measures
+    >>> [entry] = [one for one in listed(CATALOGUE) if one.name == "draw_count_7d"]
+    >>> entry.measures
     'count of consumption rows (draw), 7 days'
     """
     return [

@@ -47,8 +47,8 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
     --------
     >>> line = np.arange(1_000)
     >>> bad, pd_ = (line >= 40) & (line < 100), np.where(line < 100, 0.3, 0.01)
-    >>> found = tail_groups(bad, pd_, {}).iloc[-1]
-    >>> int(found["rows"]), int(found["bads"]), round(float(found["expected"]), 1), bool(found["off"])
+    >>> worst = tail_groups(bad, pd_, {}).iloc[-1]
+    >>> int(worst["rows"]), int(worst["bads"]), round(float(worst["expected"]), 1), bool(worst["off"])
     (100, 60, 30.0, True)
     """
     order, records = np.argsort(-pd_, kind="stable"), []

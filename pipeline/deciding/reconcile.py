@@ -164,8 +164,8 @@ def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Progress) 
 def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
     """The decisions of some runs that have a split, or (``previous_as_of``) those before them, row by row."""
     sql = f"""
-    SELECT found.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
-        JOIN decisions AS found ON found.account_id = split.account_id AND found.as_of = split.{at}
+    SELECT decided.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
+        JOIN decisions AS decided ON decided.account_id = split.account_id AND decided.as_of = split.{at}
     WHERE change.run_id = ANY($runs) AND split.revision = 0
     ORDER BY split.account_id, split.as_of
     """

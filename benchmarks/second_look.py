@@ -27,7 +27,7 @@ from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import Workspace, default_policy, default_settings, promote, train
 from limitlens.pipeline.release.mend import SHIFTS, at_equal_bads, bootstrap
 from limitlens.pipeline.release.promote import Override
-from limitlens.pipeline.release.simulate_policy import past_of
+from limitlens.pipeline.release.simulate_policy import Past, past_of
 from limitlens.pipeline.release.simulate_policy import simulate as simulate_past
 
 MONTHS, TRAINED = 18, 12
@@ -36,24 +36,29 @@ SINCE, UNTIL = add_months(START, TRAINED), add_months(START, MONTHS)
 
 def policies(days: Sequence[int]) -> dict[str, Policy]:
     """The shipped policy at each cut-off, and with each second look."""
-    base = at_once(default_policy())
-    looks = {f"second look after {n} days": replace(base, second_look=SecondLook(n)) for n in days}
+    base, shipped = at_once(default_policy()), default_policy().second_look
+    soft = shipped.soft_rules if shipped else ()
+    looks = {f"second look after {n} days": replace(base, second_look=SecondLook(n, soft)) for n in days}
     return {f"cut-offs {shift:+.2f}": shifted(base, shift) if shift else base for shift in SHIFTS} | looks
+
+
+def honest_past(folder: Path, seed: int, accounts: int) -> tuple[Workspace, Past]:
+    """The workspace of a world with a model of its first twelve months, and its next six, to be decided."""
+    simulate(folder / "world", accounts=accounts, months=MONTHS, seed=seed, world=named_world("honest"), futures=0)
+    space = Workspace(folder / "work")
+    check_events(folder / "world", space.events)
+    train(space, default_settings(), default_policy(), developer="developer", until=SINCE)
+    promote(space, None, UNTIL, override=Override("head of credit risk", "a benchmark"))
+    return space, past_of(space, since=SINCE)
 
 
 def lines_of(seed: int, accounts: int, days: Sequence[int]) -> dict[str, pd.DataFrame]:
     """What each policy did to each line of one world."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        simulate(folder / "world", accounts=accounts, months=MONTHS, seed=seed, world=named_world("honest"), futures=0)
-        space = Workspace(folder / "work")
-        check_events(folder / "world", space.events)
-        train(space, default_settings(), default_policy(), developer="developer", until=SINCE)
-        promote(space, None, UNTIL, override=Override("head of credit risk", "a benchmark"))
-        past = past_of(space, since=SINCE)
+        space, past = honest_past(Path(name), seed, accounts)
         found = {}
         for what, policy in policies(days).items():
-            decided = simulate_past(replace(past.iteration, policy=policy), past.steps, past.tables, space)
+            decided = simulate_past(replace(past.iteration, policy=policy), past.planned, past.tables, space)
             lines = judged_lines(decided, past.bad)
             good, gone = lines[~lines["bad"]], lines[lines["bad"]]
             found[what] = lines.assign(world=seed)

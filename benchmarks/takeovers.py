@@ -30,7 +30,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Condition, Daily, Policy, SecondLook
 from limitlens.limits.rates import Rate
 from limitlens.limits.state import first_state, next_state, state_at
-from limitlens.pipeline.deciding.plan import plan_steps
+from limitlens.pipeline.deciding.plan import plan_lines
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 RULES = ("takeover_signs", "takeover_passed_on")
@@ -77,8 +77,7 @@ def planned(workspace: Workspace, policy: Policy, since: datetime, until: dateti
     """When `decide` decides which line; a daily one also on the day after, as a paused one is."""
     relations, any_of = workspace.events.relations(), policy.decided_daily
     dates = days(since, until)
-    steps = plan_steps(dates, None, relations, whole_book=False, features=CATALOGUE, any_of=any_of)
-    lines = pd.concat([step.lines for step in steps], ignore_index=True)
+    lines = plan_lines(dates, None, relations, whole_book=False, features=CATALOGUE, any_of=any_of)
     after = lines[lines["as_of"].dt.day > 1].assign(as_of=lambda rows: rows["as_of"].dt.normalize() + DAY)
     after = after[after["as_of"] <= until]
     every = pd.concat([lines, after], ignore_index=True) if any_of else lines

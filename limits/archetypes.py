@@ -4,6 +4,7 @@ A shallow tree finds the groups on half of the accounts, and they are measured o
 look like a group in the one is none in the other.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,10 +24,23 @@ LEAF_LINES = 30
 
 @dataclass(frozen=True)
 class Archetype:
-    """A leaf of the tree: what its lines have in common, and how many of those it was not made from were good."""
+    """A leaf of the tree: what its lines have in common, and how many of those it was not made from were good.
+
+    ``bounds``: of each column between which values its lines are, the lower one left out, and whether one that is
+    missing belongs to it.
+    """
 
     words: str
     good: Rate
+    bounds: Mapping[str, tuple[float, float, bool]]
+
+    def holds(self, inputs: pd.DataFrame) -> BoolArray:
+        """Which lines belong to it, by what is known of them; columns as :func:`find_archetypes` took them."""
+        numbers, among = _numbers(inputs), np.ones(len(inputs), bool)
+        for name, (low, high, may_miss) in self.bounds.items():
+            values = numbers[name].to_numpy(np.float32).astype(np.float64)  # as the tree compares
+            among &= np.where(np.isnan(values), may_miss, (values > low) & (values <= high))
+        return among
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -85,15 +99,15 @@ def find_archetypes(inputs: pd.DataFrame, account_id: pd.Series, bad: BoolArray)
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=LEAF_LINES, random_state=0)
     tree.fit(numbers[half].to_numpy(), bad[half])
     leaf = tree.apply(numbers[judging].to_numpy())
-    words = _words(tree, numbers)
-    rates = {place: Rate(int((~bad[judging])[leaf == place].sum()), int((leaf == place).sum())) for place in words}
+    leaves = _leaves(tree, numbers)
+    rates = {place: Rate(int((~bad[judging])[leaf == place].sum()), int((leaf == place).sum())) for place in leaves}
     p = [binomtest(one.count, one.of, good.share).pvalue if one.of else 1.0 for one in rates.values()]
     significant = [
-        Archetype(words[place], rate)
+        Archetype(_words(numbers, leaves[place]), rate, leaves[place])
         for (place, rate), adjusted in zip(rates.items(), false_discovery_control(p), strict=True)
         if adjusted <= 1 - CONFIDENCE and not rate.interval[0] <= good.share <= rate.interval[1]
     ]
-    return Archetypes(good, len(words), tuple(sorted(significant, key=lambda one: -one.good.share)))
+    return Archetypes(good, len(leaves), tuple(sorted(significant, key=lambda one: -one.good.share)))
 
 
 def _numbers(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -106,20 +120,27 @@ def _numbers(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _words(tree: DecisionTreeClassifier, numbers: pd.DataFrame) -> dict[int, str]:
-    """What the lines of each leaf have in common, by the number of the leaf."""
-    grown, words = tree.tree_, {}
-    waiting: list[tuple[int, dict[int, tuple[float, float, bool]]]] = [(0, {})]
+def _leaves(tree: DecisionTreeClassifier, numbers: pd.DataFrame) -> dict[int, dict[str, tuple[float, float, bool]]]:
+    """Bounds of each leaf, by the number of the leaf."""
+    grown, bounds = tree.tree_, {}
+    waiting: list[tuple[int, dict[str, tuple[float, float, bool]]]] = [(0, {})]
     while waiting:
         node, path = waiting.pop()
         if grown.children_left[node] == -1:
-            words[node] = " and ".join(_bounds(numbers.iloc[:, k], *ends) for k, ends in path.items()) or "all"
+            bounds[node] = path
             continue
-        k, cut, missing = int(grown.feature[node]), float(grown.threshold[node]), bool(grown.missing_go_to_left[node])
-        low, high, may_miss = path.get(k, (-np.inf, np.inf, True))
-        waiting.append((int(grown.children_right[node]), path | {k: (max(low, cut), high, may_miss and not missing)}))
-        waiting.append((int(grown.children_left[node]), path | {k: (low, min(high, cut), may_miss and missing)}))
-    return words
+        name = str(numbers.columns[grown.feature[node]])
+        cut, missing = float(grown.threshold[node]), bool(grown.missing_go_to_left[node])
+        low, high, may_miss = path.get(name, (-np.inf, np.inf, True))
+        right = (max(low, cut), high, may_miss and not missing)
+        waiting.append((int(grown.children_right[node]), path | {name: right}))
+        waiting.append((int(grown.children_left[node]), path | {name: (low, min(high, cut), may_miss and missing)}))
+    return bounds
+
+
+def _words(numbers: pd.DataFrame, bounds: Mapping[str, tuple[float, float, bool]]) -> str:
+    """What the lines of a leaf have in common."""
+    return " and ".join(_bounds(numbers[name], *ends) for name, ends in bounds.items()) or "all"
 
 
 def _bounds(values: pd.Series, low: float, high: float, may_miss: bool) -> str:

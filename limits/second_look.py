@@ -7,10 +7,10 @@ had waited.
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray
-from limitlens.data.frames import is_among
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.state import NEVER_DAYS
@@ -33,27 +33,33 @@ def last_settled(decisions: pd.DataFrame) -> pd.DataFrame:
     return decisions[settled(decisions)].sort_values("as_of").drop_duplicates("account_id", keep="last")
 
 
-def split_against(latest: pd.DataFrame, before_pause: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
+def split_against(earlier: pd.DataFrame, decisions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The decision that each of some decisions is split against.
 
     Parameters
     ----------
-    latest : DataFrame
-        Last decision of each account before, with its state as ``state.*``.
-    before_pause : DataFrame
-        The last one that stood (:func:`last_settled`) of those accounts that were paused then.
+    earlier : DataFrame
+        Decisions before them with their state as ``state.*``, in any order: of each account the last one, and of one
+        that is paused the last that stood, too (:func:`last_settled`).
     decisions : DataFrame
+        In any order, several of an account.
 
     Returns
     -------
-    DataFrame indexed by account
-        Where a pause is carried out the one that stood before it, otherwise the last. First decisions have none, and
-        neither has the end of a pause that a first decision began: it belongs to that.
+    (DataFrame, DataFrame) of n rows each with a plain index, by account and time
+        Where a pause is carried out the one that stood before it, otherwise the last; and the decision itself. First
+        decisions have none and are left out, and so is the end of a pause that a first decision began: it belongs to
+        that.
     """
-    ends = decisions.loc[carried_out(decisions), "account_id"]
-    others = decisions.loc[~is_among(decisions["account_id"], ends), "account_id"]
-    parts = latest[is_among(latest["account_id"], others)], before_pause[is_among(before_pause["account_id"], ends)]
-    return pd.concat(parts).set_index("account_id")
+    parts = [earlier.assign(splits=False), decisions.assign(splits=True)]
+    rows = pd.concat(parts).sort_values(["account_id", "as_of"], ignore_index=True)
+    place, account = pd.Series(rows.index, dtype="Int64"), rows["account_id"]
+    last = place.groupby(account).shift()
+    stood = place.where(settled(rows)).groupby(account).ffill().groupby(account).shift()
+    against = last.where(~carried_out(rows), stood)
+    chosen = rows["splits"] & against.notna()
+    changes = rows[chosen].drop(columns="splits").reset_index(drop=True)
+    return rows.take(against[chosen].to_numpy(np.int64)).drop(columns="splits").reset_index(drop=True), changes
 
 
 def as_asked(

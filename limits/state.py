@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.arrays import BoolArray
+from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.frames import to_arrow
 from limitlens.limits.policy import ADVERSE
 
@@ -18,6 +18,7 @@ from limitlens.limits.policy import ADVERSE
 NEVER_DAYS = 99_999
 
 _TIME = pa.timestamp("us", tz="UTC")
+_DAY_MICROSECONDS = 86_400_000_000
 
 STATE_TYPE = pa.struct(
     [
@@ -72,7 +73,7 @@ def first_state(lines: pd.DataFrame, holdout: BoolArray) -> pd.DataFrame:
 
 
 def state_at(state: pd.DataFrame, as_of: pd.Series) -> pd.DataFrame:
-    """The same state with its days counted up to ``as_of`` (whole days, rounded down)."""
+    """The same state with its days counted up to ``as_of``, row by row (whole days, rounded down)."""
     return state.assign(
         line_age_days=_elapsed(state["opened_at"], as_of),
         days_since_change=_elapsed(state["changed_at"], as_of),
@@ -110,9 +111,11 @@ def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -
     return state_at(after, as_of)
 
 
-def _elapsed(since: pd.Series, as_of: pd.Series) -> pd.Series:
-    days = (as_of - since).dt.days
-    return days.fillna(NEVER_DAYS).astype(np.int64)
+def _elapsed(since: pd.Series, as_of: pd.Series) -> IntArray:
+    """Whole days of each row; pandas' own subtraction costs ten times as much for a handful of rows."""
+    elapsed = as_of.to_numpy("datetime64[us]") - since.to_numpy("datetime64[us]")
+    days: IntArray = np.where(np.isnat(elapsed), NEVER_DAYS, elapsed.view(np.int64) // _DAY_MICROSECONDS)
+    return days
 
 
 def pack_state(state: pd.DataFrame) -> pa.StructArray:

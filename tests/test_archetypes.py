@@ -28,6 +28,18 @@ def test_a_group_that_is_good_more_often_is_told_in_words_with_the_share_of_the_
     assert (best.good.count, best.good.of) == (int((group & ~bad & judging).sum()), int((group & judging).sum()))
 
 
+def test_a_group_holds_the_lines_it_was_measured_on() -> None:
+    inputs, account, rng = lines(4)
+    inputs["f0"] = inputs["f0"].where(rng.random(LINES) < 0.8)
+    bad = rng.random(LINES) > np.select([inputs["f0"].isna(), inputs["segment"] == "student"], [0.9, 0.6], 0.1)
+    judging = fold_of(account_numbers(account), 2, 0) == 0
+    significant = find_archetypes(inputs, account, bad).significant
+    assert len(significant) > 1
+    for one in significant:
+        among = one.holds(inputs) & judging
+        assert (one.good.count, one.good.of) == (int((among & ~bad).sum()), int(among.sum()))
+
+
 def test_groups_that_chance_made_are_not_told() -> None:
     told = 0
     for seed in range(40):

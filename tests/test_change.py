@@ -110,7 +110,7 @@ def case(small_workspace: Workspace) -> Case:
     pairs = decisions.groupby("account_id").filter(lambda rows: len(rows) == 2)
     old, new = (pairs.groupby("account_id").nth(k).head(150).reset_index(drop=True) for k in (0, 1))
     keys = ["account_id", "as_of"]
-    moments = feature_moments(new[keys], old[keys], old[keys].iloc[:0])
+    moments = feature_moments(new[keys], old[keys])
     table = tables_at(moments, {model.features}, small_workspace)[model.features.digest]
     rows = [rows_at(table, new["account_id"], at["as_of"], new["as_of"]) for at in (old, new)]
     state = state_before(new)

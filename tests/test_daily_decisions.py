@@ -18,10 +18,9 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import unpacked
 from limitlens.pipeline import decide
-from limitlens.pipeline.deciding.plan import Step
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.release import simulate_policy as simulate_room
-from limitlens.pipeline.release.simulate_policy import past_steps, past_tables, simulate_policies
+from limitlens.pipeline.release.simulate_policy import past_lines, past_tables, simulate_policies
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce, make_daily_book
@@ -116,8 +115,8 @@ def test_the_decisions_replay_and_the_past_simulated_is_the_ledger(books: Path) 
     found = decisions(space)
     assert replay(space) == len(found)
     iteration = space.iteration("1", space.ledger.runs()[0].policy_digest)
-    steps = past_steps(space, iteration, FIRST, LAST)
-    past = simulated(iteration, steps, past_tables(space, iteration, steps), space)
+    planned = past_lines(space, iteration, FIRST, LAST)
+    past = simulated(iteration, planned, past_tables(space, iteration, planned), space)
     past = past.sort_values(["account_id", "as_of"], ignore_index=True)
     pd.testing.assert_frame_equal(past[SAME], found[SAME], check_dtype=False)
 
@@ -125,11 +124,12 @@ def test_the_decisions_replay_and_the_past_simulated_is_the_ledger(books: Path) 
 def test_a_policy_is_simulated_on_its_own_calendar(books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands beside it, with the section or without."""
 
-    def some(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> list[Step]:
+    def some(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.DataFrame:
         """The month starts, and two days of each month beside them."""
-        return [step for step in past_steps(workspace, iteration, since, until) if step.date.day in {1, 11, 21}]
+        planned = past_lines(workspace, iteration, since, until)
+        return planned[planned["date"].dt.day.isin([1, 11, 21])]
 
-    monkeypatch.setattr(simulate_room, "past_steps", some)
+    monkeypatch.setattr(simulate_room, "past_lines", some)
     space, own = Workspace(books / "decided"), replace(watchful(), second_look=None)
     since, without = datetime(2025, 7, 1, tzinfo=UTC), replace(own, daily=None)
     together = simulate_policies(space, [own, without], since=since).policies

@@ -14,7 +14,7 @@ from limitlens.limits.decision import holds
 from limitlens.limits.policy import Condition, Policy
 from limitlens.limits.policy_file import parse_policy
 from limitlens.pipeline.deciding.daily_lines import daily_lines
-from limitlens.pipeline.deciding.plan import plan_steps
+from limitlens.pipeline.deciding.plan import plan_lines
 from limitlens.pipeline.workspace import default_policy
 from tests import oracle
 from tests.feature_events import DAY, draw, due, events_of, login, send
@@ -80,8 +80,8 @@ def test_what_is_known_from_a_date_on_moves_nobody_at_it(events: Events, date: d
 def planned(any_of: Sequence[Condition], events: Events) -> dict[int, list[str]]:
     """Accounts by the day of the month, in the month before the as-of time."""
     dates = [AS_OF - days * DAY for days in range(27, 0, -1)]
-    steps = plan_steps(dates, None, to_arrow(events), whole_book=False, features=CATALOGUE, any_of=any_of)
-    return {step.date.day: step.lines["account_id"].tolist() for step in steps}
+    lines = plan_lines(dates, None, to_arrow(events), whole_book=False, features=CATALOGUE, any_of=any_of)
+    return {int(day): list(mine) for day, mine in lines.groupby(lines["date"].dt.day)["account_id"]}
 
 
 def test_a_sign_in_counts_from_the_midnight_after_it_was_known_until_a_week_after_it_happened() -> None:
@@ -108,8 +108,8 @@ def test_without_a_condition_only_month_starts_and_new_lines_are_decided() -> No
     events = events_of(login(400, "own", "Shanghai"), login(12.5, "strange", "Beijing"), due(10))
     assert planned([], events) == {}
     dates = [AS_OF - DAY, AS_OF]
-    steps = plan_steps(dates, None, to_arrow(events), whole_book=False, features=CATALOGUE, any_of=[NEW_PHONE])
-    assert [(step.date, len(step.lines)) for step in steps] == [(AS_OF, len(ACCOUNTS))]
+    lines = plan_lines(dates, None, to_arrow(events), whole_book=False, features=CATALOGUE, any_of=[NEW_PHONE])
+    assert list(lines["date"]) == [AS_OF] * len(ACCOUNTS)
 
 
 def test_a_condition_whose_source_is_absent_never_holds() -> None:

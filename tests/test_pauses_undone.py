@@ -54,6 +54,11 @@ def at(day: int) -> datetime:
     return AS_OF + timedelta(days=day)
 
 
+HISTORIES = st.lists(
+    st.tuples(st.sampled_from("ABC"), st.integers(0, 6), st.sampled_from(ACTIONS), st.booleans()),
+    unique_by=lambda one: one[:2],
+)
+
 EVERY: list[Decision] = [(f"A{n}", 0, *one) for n, one in enumerate(product(ACTIONS, (False, True)))]
 
 
@@ -65,13 +70,7 @@ def test_an_adverse_action_on_a_paused_line_carries_out_the_pause() -> None:
     assert carried_out(frame(*EVERY)).tolist() == [paused and action in ADVERSE for *_, action, paused in EVERY]
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ABC"), st.integers(0, 6), st.sampled_from(ACTIONS), st.booleans()),
-        unique_by=lambda one: one[:2],
-    ),
-    st.randoms(use_true_random=True),
-)
+@given(HISTORIES, st.randoms(use_true_random=True))
 def test_the_last_that_stands_is_the_latest_of_each_account_in_any_order(
     decisions: list[Decision], random: Random
 ) -> None:
@@ -81,19 +80,25 @@ def test_the_last_that_stands_is_the_latest_of_each_account_in_any_order(
     assert len(found) == len(expected)
 
 
-def test_the_end_of_a_pause_is_split_against_what_stood_before_it_and_all_else_against_the_last() -> None:
-    """E ends a pause that a first decision began, L lifts one, K goes on, N is new; O has another decision alone."""
-    latest = frame(
-        ("C", 1, "keep", True), ("E", 1, "keep", True), ("L", 1, "keep", True), ("K", 1, "keep", False),
-        ("O", 1, "keep", False),
-    )  # fmt: skip
-    before_pause = frame(("C", 0, "increase", False), ("L", 0, "keep", False), ("O", 0, "keep", False))
-    decisions = frame(
-        ("C", 2, "close", True), ("E", 2, "freeze", True), ("L", 2, "unfreeze", True), ("K", 2, "close", False),
-        ("N", 2, "close", False),
-    )  # fmt: skip
-    found = split_against(latest, before_pause, decisions)["as_of"].to_dict()
-    assert found == {"C": at(0), "L": at(1), "K": at(1)}
+@given(HISTORIES, st.integers(0, 6), st.randoms(use_true_random=True))
+def test_the_end_of_a_pause_is_split_against_what_stood_before_it_and_all_else_against_the_last(
+    history: list[Decision], day: int, random: Random
+) -> None:
+    expected = {}
+    for account, on, action, paused in history:
+        before = sorted(one for one in history if one[0] == account and one[1] < on)
+        if paused and action in ADVERSE:
+            before = [one for one in before if stands(one)]
+        if before and on >= day:
+            expected[account, at(on)] = at(before[-1][1])
+    mixed = random.sample(history, len(history))
+    earlier, decisions = (frame(*(one for one in mixed if (one[1] < day) == old)) for old in (True, False))
+    previous, changes = split_against(earlier, decisions)
+    assert (
+        dict(zip(zip(changes["account_id"], changes["as_of"], strict=True), previous["as_of"], strict=True)) == expected
+    )
+    assert (previous["account_id"] == changes["account_id"]).all()
+    assert len(changes) == len(expected)
 
 
 def test_a_change_ends_a_pause_only_if_what_it_is_split_against_stands() -> None:

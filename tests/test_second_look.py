@@ -17,11 +17,11 @@ from limitlens.limits.override import overridden
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, unpacked
-from limitlens.pipeline import decide, override, why
+from limitlens.pipeline import decide, override, reconcile, why
 from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.replay import replay
-from limitlens.pipeline.release.simulate_policy import past_steps, past_tables
+from limitlens.pipeline.release.simulate_policy import past_lines, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce, make_daily_book
@@ -135,16 +135,33 @@ def stood_before(books: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def test_a_pause_carried_out_is_split_as_if_nobody_had_waited(stood_before: tuple[Workspace, Workspace]) -> None:
-    paused, at_once = (space.ledger.query("SELECT * FROM current").set_index("account_id") for space in stood_before)
-    ended = paused[(paused["as_of"] == pd.Timestamp(FIRST + timedelta(days=DAYS))) & paused["action"].isin(ADVERSE)]
-    ended = ended[ended["state"].map(lambda state: state["paused_at"] is not None)]
-    expected = at_once[at_once["as_of"] == pd.Timestamp(FIRST + timedelta(days=DAYS))].loc[ended.index]
+    same_splits(*stood_before)
+
+
+def test_so_it_is_with_what_became_known_later(stood_before: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+    spaces = []
+    for name, space in zip(("paused", "at_once"), stood_before, strict=True):
+        shutil.copytree(space.root, tmp_path / name)
+        later = Workspace(tmp_path / name)
+        decide(later, as_of=FIRST + timedelta(days=DAYS + 31), policy=at_once(default_policy()))
+        assert reconcile(later).late_rows > 0
+        spaces.append(later)
+    assert (same_splits(*spaces)["status"] == "final").all()
+
+
+def same_splits(waiting: Workspace, acting: Workspace) -> pd.DataFrame:
+    """The splits of the pauses that one book carried out, after a look that the other's are the same that day."""
+    both = (space.ledger.query("SELECT * FROM current").set_index("account_id") for space in (waiting, acting))
+    waited, acted = (rows[rows["as_of"] == pd.Timestamp(FIRST + timedelta(days=DAYS))] for rows in both)
+    ended = waited[waited["state"].map(lambda state: state["paused_at"] is not None) & waited["action"].isin(ADVERSE)]
+    expected = acted.loc[ended.index]
     assert len(ended) > 5
     assert (ended["previous_as_of"] == pd.Timestamp(FIRST - timedelta(days=30))).all()
     assert (expected["share_cents_policy"] != 0).any()
-    split = [name for name in paused if name.startswith(("phi", "share", "severity", "necessary", "sufficient"))]
-    same = ["action", "limit_cents", "can_draw", "order_matters", *split]
+    split = [name for name in ended if name.startswith(("phi", "share", "severity", "necessary", "sufficient"))]
+    same = ["action", "limit_cents", "can_draw", "order_matters", "status", "known_by", *split]
     pd.testing.assert_frame_equal(ended[same], expected[same])
+    return ended
 
 
 def test_why_rebuilds_a_pause_carried_out(stood_before: tuple[Workspace, Workspace]) -> None:
@@ -173,8 +190,8 @@ def test_the_past_simulated_with_a_second_look_is_the_ledger(books: Path, decisi
     space = Workspace(books / "decided")
     run = space.ledger.runs()[0]
     iteration = space.iteration(run.model_version, run.policy_digest)
-    steps = past_steps(space, iteration, FIRST, LAST)
-    found = simulated(iteration, steps, past_tables(space, iteration, steps), space)
+    planned = past_lines(space, iteration, FIRST, LAST)
+    found = simulated(iteration, planned, past_tables(space, iteration, planned), space)
     same = ["account_id", "as_of", "action", "limit_cents", "can_draw", "pd"]
     found = found.sort_values(["account_id", "as_of"], ignore_index=True)
     pd.testing.assert_frame_equal(found[same], decisions[same], check_dtype=False)

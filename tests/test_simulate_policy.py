@@ -25,10 +25,9 @@ from limitlens.limits.policy import shifted
 from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import decide
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.deciding.plan import Step
 from limitlens.pipeline.deciding.point_in_time import Tables
 from limitlens.pipeline.release import simulate_policy as simulate_room
-from limitlens.pipeline.release.simulate_policy import past_steps, past_tables, simulate, simulate_policies
+from limitlens.pipeline.release.simulate_policy import past_lines, past_tables, simulate, simulate_policies
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 COMPARED = ["account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "pd"]
@@ -55,8 +54,8 @@ def test_the_past_under_its_own_policy_is_the_ledger(small_workspace: Workspace,
     decide(space, as_of=first, model_version="1")
     decide(space, until=last, model_version="1")
     iteration = space.iteration("1", space.ledger.runs()[0].policy_digest)
-    steps = past_steps(space, iteration, first, last)
-    found = simulate(iteration, steps, past_tables(space, iteration, steps), space)
+    planned = past_lines(space, iteration, first, last)
+    found = simulate(iteration, planned, past_tables(space, iteration, planned), space)
     recorded = space.ledger.query("SELECT * FROM decisions")
     assert len(recorded) > 3_000
     assert (recorded["action"] != "keep").sum() > 50
@@ -72,24 +71,23 @@ def test_a_policy_is_simulated_alike_whatever_stands_beside_it(
     path, picture = tmp_path / "policy.toml", tmp_path / "frontier.svg"
     path.write_text(base.text, encoding="utf-8")
     arguments = ["simulate-policy", str(path), "--workspace", str(small_workspace.root), "--json"]
-    built: list[tuple[list[Step], Tables]] = []
+    built: list[tuple[pd.DataFrame, Tables]] = []
 
-    def past(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> list[Step]:
+    def past(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.DataFrame:
         """The month starts, and two days of each month beside them."""
-        steps = past_steps(workspace, iteration, since, until)
-        return [step for step in steps if step.date.day in {1, 11, 21}]
+        planned = past_lines(workspace, iteration, since, until)
+        return planned[planned["date"].dt.day.isin([1, 11, 21])]
 
-    def once(workspace: Workspace, iteration: Iteration, steps: list[Step]) -> Tables:
+    def once(workspace: Workspace, iteration: Iteration, planned: pd.DataFrame) -> Tables:
         """The features of the same past are built once."""
         if not built:
-            built.append((steps, past_tables(workspace, iteration, steps)))
+            built.append((planned, past_tables(workspace, iteration, planned)))
         (first, tables), keys = built[0], ["account_id", "as_of"]
-        for mine, theirs in zip(steps, first, strict=True):
-            pd.testing.assert_frame_equal(mine.lines[keys], theirs.lines[keys])
+        pd.testing.assert_frame_equal(planned[keys], first[keys])
         assert iteration.model.features.digest in tables
         return tables
 
-    monkeypatch.setattr(simulate_room, "past_steps", past)
+    monkeypatch.setattr(simulate_room, "past_lines", past)
     monkeypatch.setattr(simulate_room, "past_tables", once)
     monkeypatch.setattr(simulate_room, "SWEEP", simulate_room.SWEEP[::6])  # the ends and the middle
     done = CliRunner().invoke(app, [*arguments, "--sweep", str(picture)], catch_exceptions=False)

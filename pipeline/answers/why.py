@@ -22,7 +22,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
 from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.recourse import Recourse, find_recourse
-from limitlens.limits.second_look import as_asked, last_settled, split_against
+from limitlens.limits.second_look import as_asked, split_against
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
 from limitlens.pipeline.answers.answer import (
@@ -108,8 +108,8 @@ def _undecided(workspace: Workspace, account_id: str) -> str:
 
 def _split_against(earlier: pd.DataFrame, change: pd.DataFrame) -> pd.DataFrame | None:
     """The decision that a change is split against, out of all earlier ones of the account; None for a first one."""
-    split = split_against(earlier.tail(1), last_settled(earlier), change).reset_index()
-    return split if len(split) else None
+    previous, _ = split_against(earlier, change)
+    return previous if len(previous) else None
 
 
 def _place(decisions: pd.DataFrame, account_id: str, as_of: datetime | None) -> int:

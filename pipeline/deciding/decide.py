@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.calendar import format_time
+from limitlens.data.engine import Relations
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import is_among, to_arrow
+from limitlens.data.frames import to_arrow
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.hold import DATA_INCIDENT
@@ -25,16 +24,27 @@ from limitlens.limits.second_look import last_settled, split_against
 from limitlens.limits.state import pack_state, state_before, unpacked
 from limitlens.models.explanation import reason_codes, shap_values
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
-from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
-from limitlens.pipeline.deciding.held_lines import HeldLines, held_lines, released_lines, with_moments
-from limitlens.pipeline.deciding.plan import Step, decision_dates, plan_steps
-from limitlens.pipeline.deciding.point_in_time import Tables, feature_moments, rows_at, tables_at
+from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
+from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
+from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
+from limitlens.pipeline.deciding.point_in_time import (
+    Tables,
+    change_moments,
+    feature_moments,
+    is_missing,
+    joined,
+    rows_at,
+    tables_at,
+)
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.workspace import Workspace
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
 _EXPLAINED = FLAGGED | {"review"}
+
+#: Run of decisions that are made and not recorded yet.
+_NOT_YET = ""
 
 
 def decide(
@@ -88,155 +98,80 @@ def decide(
         relations = workspace.relations(new.model.features)
         if as_of is None or not any(run.as_of == as_of and decided_by(run, new) for run in ledger.waiting()):
             dates = decision_dates(workspace.events.reach(), ledger.decided_until(), as_of, until)
-            again = released_lines(workspace, dates[0]) if dates else []
-            steps = plan_steps(
-                dates,
-                ledger.decided_until(),
-                relations,
-                whole_book=as_of is not None,
-                features=new.model.features,
-                any_of=new.policy.decided_daily,
-                again=again,
-            )
-            if new.policy.second_look or len(paused_lines(unpacked(ledger.last_decisions()), dates[:1])):
-                _decide_by_date(workspace, new, dates, steps, progress)
-            elif steps:
-                _decide_steps(workspace, new, steps, progress)
+            if dates:
+                planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
+                for chunk in _until_the_whole_book(dates):
+                    _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
         return record_decisions(workspace, new)
 
 
-def _decide_by_date(
-    workspace: Workspace, new: Iteration, dates: Sequence[datetime], steps: Sequence[Step], progress: Progress
+def _plan(
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], relations: Relations, *, whole_book: bool
+) -> pd.DataFrame:
+    return plan_lines(
+        dates,
+        workspace.ledger.decided_until(),
+        relations,
+        whole_book=whole_book,
+        features=new.model.features,
+        any_of=new.policy.decided_daily,
+        again=released_lines(workspace, dates[0]),
+    )
+
+
+def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
+    """Dates that are decided and recorded together: up to a month start, at which every line is due."""
+    chunks: list[list[datetime]] = []
+    for place, date in enumerate(dates):
+        if not place or dates[place - 1].day == 1:
+            chunks.append([])
+        chunks[-1].append(date)
+    return chunks
+
+
+def _decide_dates(
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
 ) -> None:
-    """Dates with second looks: whom one pauses is due at the next ones, and who is lifted is not.
-
-    The features of the days of a pause are computed together: of lines that wait at its first day, for all of them.
-    """
-    look = new.policy.second_look
-    rest = list(dates)
-    while rest:
-        latest = unpacked(workspace.ledger.last_decisions())
-        waiting = paused_lines(latest, rest[:1])["account_id"]
-        chunk = _until_decided_anyway(rest[: look.after_days if look else 1], steps, waiting)
-        planned = [step for step in steps if step.date in chunk]
-        due = [Step(date, due_for_second_look(latest, _at(planned, date), date)) for date in chunk]
-        ahead = [*planned, *(step for step in due if len(step.lines))]
-        if ahead:
-            context = _context(workspace, new, ahead, progress)
-            foreseen = set(waiting)
-            for place, date in enumerate(chunk):
-                if not set(paused_lines(context.latest, [date])["account_id"]) <= foreseen:
-                    chunk = chunk[:place]  # paused since: their features come with the next days
-                    break
-                now = due_for_second_look(context.latest, _at(planned, date), date)
-                group = [*_at(planned, date), *([Step(date, now)] if len(now) else [])]
-                context = _decide_date(workspace, new, context, date, group, progress=progress) if group else context
-        rest = rest[len(chunk) :]
-
-
-def _until_decided_anyway(dates: list[datetime], steps: Sequence[Step], waiting: pd.Series) -> list[datetime]:
-    """Dates up to the next, but not the first, at which the calendar decides a line that waits now.
-
-    One that the calendar decided the day before too does not count: whether it was decided then is certain.
-    """
-    day_before = _planned(steps, dates[0])
-    for place, date in enumerate(dates[1:], 1):
-        planned = _planned(steps, date)
-        if not waiting[is_among(waiting, planned) & ~is_among(waiting, day_before)].empty:
-            return dates[:place]
-        day_before = planned
-    return dates
-
-
-def _planned(steps: Sequence[Step], date: datetime) -> pd.Series:
-    """Accounts that the calendar decides at a date."""
-    parts = [step.lines.loc[step.lines["as_of"] == date, "account_id"] for step in _at(steps, date)]
-    accounts: pd.Series = pd.concat([pd.Series(dtype=str), *parts])
-    return accounts
-
-
-def _at(steps: Sequence[Step], date: datetime) -> list[Step]:
-    return [step for step in steps if step.date == date]
-
-
-def _decide_steps(workspace: Workspace, new: Iteration, steps: Sequence[Step], progress: Progress) -> None:
-    context = _context(workspace, new, steps, progress)
-    for date, group in groupby(steps, lambda step: step.date):
-        context = _decide_date(workspace, new, context, date, list(group), progress=progress)
-
-
-@dataclass(frozen=True)
-class DecisionContext:
-    """What the decisions of some dates are made from, read once.
-
-    Parameters
-    ----------
-    latest : DataFrame
-        Last decision of each account so far, with its state as ``state.*``.
-    before_pause : DataFrame
-        The last one that stood before, of lines that were paused when the context was read.
-    overrides : DataFrame
-        As :meth:`limitlens.limits.ledger.Ledger.overrides` gives them.
-    iterations : mapping of run id to Iteration
-        That made these decisions.
-    held : HeldLines
-    tables : mapping of feature set digest to feature table
-        Of every decision to come and the one before it.
-    """
-
-    latest: pd.DataFrame
-    before_pause: pd.DataFrame
-    overrides: pd.DataFrame
-    iterations: Mapping[str, Iteration]
-    held: HeldLines
-    tables: Tables
-
-
-def _context(workspace: Workspace, new: Iteration, steps: Sequence[Step], progress: Progress) -> DecisionContext:
+    """Decide, split and record some dates."""
     latest = unpacked(workspace.ledger.last_decisions())
-    before_pause = _before_pause(workspace, latest, steps[0].date)
-    olds = iterations(workspace, {*latest["run_id"], *before_pause["run_id"]})
-    planned = pd.concat([step.lines[["account_id", "as_of"]] for step in steps], ignore_index=True)
-    held = held_lines(planned, workspace)
-    moments = with_moments(feature_moments(planned, latest, before_pause), held)
-    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
-    tables = tables_at(moments, {i.model.features for i in (new, *olds.values())}, workspace)
-    return DecisionContext(latest, before_pause, workspace.ledger.overrides(), olds, held, tables)
+    before = pd.concat([latest, _stood_before(workspace, latest)], ignore_index=True)
+    sides = iterations(workspace, set(before["run_id"])) | {_NOT_YET: new}
+    sets = {iteration.model.features for iteration in sides.values()}
+
+    def known_of(lines: pd.DataFrame, last: pd.DataFrame) -> Known:
+        held = held_lines(lines, workspace)
+        moments = with_moments(feature_moments(lines, last), held)
+        progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
+        return Known(tables_at(moments, sets, workspace), held)
+
+    decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
+    decided = decided.assign(reasons=_reasons(new, known.tables, decided), run_id=_NOT_YET)
+    previous, changes = split_against(before, decided)
+    changes = changes.assign(known_by=changes["as_of"])
+    moments = change_moments(previous, changes)
+    late = moments[is_missing(moments, known.tables[new.model.features.digest])]
+    tables = joined(known.tables, tables_at(late, sets, workspace)) if len(late) else known.tables
+    attributions = attribute_all(previous, changes, sides, tables)
+    for date in dates:
+        decisions = decided[decided["date"] == date]
+        if len(decisions):
+            split = attributions[changes["date"] == date]
+            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(split):,} attributed")
+            _record(workspace, new, date, decisions, split)
 
 
-def _before_pause(workspace: Workspace, latest: pd.DataFrame, date: datetime) -> pd.DataFrame:
-    """The decisions that stood before the pauses that go on at a date."""
-    waiting = paused_lines(latest, [date])["account_id"]
+def _stood_before(workspace: Workspace, latest: pd.DataFrame) -> pd.DataFrame:
+    """The decisions that stood before the pauses that go on."""
+    waiting = paused_lines(latest)["account_id"]
     return last_settled(recorded_decisions(workspace, list(waiting))) if len(waiting) else latest.iloc[:0]
 
 
-def _decide_date(
-    workspace: Workspace,
-    new: Iteration,
-    context: DecisionContext,
-    date: datetime,
-    steps: Sequence[Step],
-    *,
-    progress: Progress,
-) -> DecisionContext:
-    """Decide, split and record one date; the context of the next one."""
+def _record(
+    workspace: Workspace, new: Iteration, date: datetime, decisions: pd.DataFrame, attributions: pd.DataFrame
+) -> None:
     run = _run(workspace, new, date)
-    latest, olds, parts = context.latest, {**context.iterations, run.run_id: new}, []
-    for step in steps:
-        decided = decide_step(step.lines, latest, context.overrides, new, context.tables, held=context.held)
-        decided = decided.assign(
-            reasons=pd.Series(_reasons(new, context.tables, decided), dtype=object),
-            run_id=run.run_id,
-            model_version=run.model_version,
-            policy_digest=run.policy_digest,
-        )
-        parts.append((decided, _attribute(decided, replace(context, latest=latest, iterations=olds))))
-        latest = latest_after(latest, decided)
-    decisions, attributions = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    if len(decisions):
-        progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
-        workspace.ledger.append(run, _decision_table(decisions), attribution_table(attributions))
-    return replace(context, latest=latest, iterations=olds)
+    made_by = {"run_id": run.run_id, "model_version": run.model_version, "policy_digest": run.policy_digest}
+    workspace.ledger.append(run, _decision_table(decisions.assign(**made_by)), attribution_table(attributions))
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
@@ -248,7 +183,7 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
 
 
-def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list[str]]:
+def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> pd.Series:
     """Reason codes of adverse decisions, reviews and holds; nothing for the others."""
     held = decided["action"] == "hold"
     reasons: list[list[str]] = [[DATA_INCIDENT] if one else [] for one in held]
@@ -262,16 +197,7 @@ def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> list[list
         evidence = [[reason_of[rule] for rule in fired if rule in reason_of] for fired in chosen["fired_rules"]]
         for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):
             reasons[row] = codes
-    return reasons
-
-
-def _attribute(decided: pd.DataFrame, context: DecisionContext) -> pd.DataFrame:
-    """Split every change since the decision before; first decisions have nothing to split."""
-    before = split_against(context.latest, context.before_pause, decided)
-    changes = decided[is_among(decided["account_id"], before.index)].reset_index(drop=True)
-    changes = changes.assign(known_by=changes["as_of"])
-    previous = before.loc[changes["account_id"]].reset_index()
-    return attribute_all(previous, changes, context.iterations, context.tables)
+    return pd.Series(reasons, decided.index, dtype=object)
 
 
 def _decision_table(decisions: pd.DataFrame) -> pa.Table:

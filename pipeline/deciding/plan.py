@@ -1,7 +1,6 @@
 """The plan: which lines are decided at which date."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
@@ -29,19 +28,8 @@ LONGEST_JUMP = DAY * 62
 _WEEK = DAY * NEW_LINE_DAILY_DAYS
 
 
-@dataclass(frozen=True)
-class Step:
-    """Lines decided together.
-
-    Parameters
-    ----------
-    date : datetime
-        The date of the run; a line opened since the date before is decided at its own opening first.
-    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents``
-    """
-
-    date: datetime
-    lines: pd.DataFrame
+#: A line to be decided at a time, and the date of the run that decides it.
+PLANNED = ("account_id", "as_of", "opened_at", "limit_cents", "date")
 
 
 def decision_dates(
@@ -85,7 +73,7 @@ def decision_dates(
     return [as_of]
 
 
-def plan_steps(
+def plan_lines(
     dates: Sequence[datetime],
     decided_until: datetime | None,
     relations: Relations,
@@ -94,7 +82,7 @@ def plan_steps(
     features: FeatureSet,
     any_of: Sequence[Condition] = (),
     again: Sequence[str] = (),
-) -> list[Step]:
+) -> pd.DataFrame:
     """Lines of each date that have a limit: the whole book at month starts (or always), else those decided daily.
 
     Daily are those under a week old, and those for which a condition of the policy holds.
@@ -114,9 +102,12 @@ def plan_steps(
         Lines for which one holds at a date, as known then, are decided at it.
     again : sequence of str
         Accounts that are due at the first date whatever the calendar says: what held them is over.
+
+    Returns
+    -------
+    DataFrame with the columns :data:`PLANNED`
+        ``date`` is one of the dates. A line opened since the one before is decided at its own opening first.
     """
-    if not dates:
-        return []
     first = decided_until or dates[0]
     daily = [date for date in dates if not (whole_book or date.day == 1)]
     opened = opened_between(min(first, dates[0] - _WEEK), dates[-1], relations)
@@ -128,14 +119,18 @@ def plan_steps(
     new = lines["as_of"] == lines["opened_at"]
     books = with_limit(book([date for date in dates if date not in daily], relations))
     due = pd.concat([lines[~new], books], ignore_index=True)
-    steps = []
-    for previous, date in zip([first, *dates], dates, strict=False):
-        between = new & (lines["as_of"] >= previous) & (lines["as_of"] < date)
-        steps += [Step(date, lines[between]), Step(date, due[due["as_of"] == date])]
-    filled = [step for step in steps if len(step.lines)]
-    if not filled:
+    planned = pd.concat([_by_run(lines[new], first, dates), due.assign(date=due["as_of"])], ignore_index=True)
+    if planned.empty:
         expect_limits(dates[-1], relations)
-    return filled
+    return planned[list(PLANNED)]
+
+
+def _by_run(opened: pd.DataFrame, first: datetime, dates: Sequence[datetime]) -> pd.DataFrame:
+    """Lines that open from ``first`` on, with the first date after their opening."""
+    moments = pd.DatetimeIndex(list(dates)).as_unit("us")
+    place = moments.searchsorted(opened["as_of"], side="right")
+    due = (opened["as_of"] >= first) & (place < len(moments))
+    return opened[due].assign(date=moments[place[due]])
 
 
 def expect_limits(as_of: datetime, relations: Relations) -> None:

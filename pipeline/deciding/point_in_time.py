@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray
 from limitlens.data.frames import is_among
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
@@ -15,29 +16,24 @@ _KEYS = ["account_id", "as_of", "known_by"]
 Tables = Mapping[str, pd.DataFrame]
 
 
-def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame, before_pause: pd.DataFrame) -> pd.DataFrame:
-    """Every (account, as-of, known-by) that planned decisions need: each, and those it is split against, as known then.
+def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
+    """Every (account, as-of, known-by) that planned decisions need: each, and the one before it, as known then.
 
     Parameters
     ----------
     planned, latest : DataFrame with ``account_id, as_of``
         Decisions to come, and the last one of each account before them.
-    before_pause : DataFrame with ``account_id, as_of``
-        The one that stood before the pause of each account that is paused.
 
     Returns
     -------
     DataFrame with ``account_id, as_of, known_by``, no repeats
     """
     before = latest.loc[is_among(latest["account_id"], planned["account_id"]), ["account_id", "as_of"]]
-    moments = pd.concat([before, planned]).sort_values(["account_id", "as_of"], ignore_index=True)
+    decided = [before, planned[["account_id", "as_of"]]]
+    moments = pd.concat(decided).sort_values(["account_id", "as_of"], ignore_index=True)
     old = moments.assign(known_by=moments["as_of"], as_of=moments.groupby("account_id")["as_of"].shift())
-    stood = before_pause.loc[is_among(before_pause["account_id"], planned["account_id"]), ["account_id", "as_of"]]
-    again = stood.merge(planned.rename(columns={"as_of": "known_by"})[["account_id", "known_by"]], on="account_id")
-    parts = [moments.assign(known_by=moments["as_of"]), old.dropna()]
-    if len(again):
-        parts += [stood.assign(known_by=stood["as_of"]), again]
-    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
+    own = moments.assign(known_by=moments["as_of"])
+    return pd.concat([own, old.dropna()], ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def change_moments(previous: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
@@ -66,6 +62,18 @@ def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Work
 def _indexed(features: FeatureSet, moments: pd.DataFrame, workspace: Workspace) -> pd.DataFrame:
     table = build_table(features, moments, workspace.relations(features))
     return table.set_index(pd.MultiIndex.from_frame(table[_KEYS]))
+
+
+def joined(tables: Tables, more: Tables) -> Tables:
+    """The rows of both, each moment once."""
+    both = {digest: pd.concat([table, more[digest]]) for digest, table in tables.items()}
+    return {digest: table[~table.index.duplicated()] for digest, table in both.items()}
+
+
+def is_missing(moments: pd.DataFrame, table: pd.DataFrame) -> BoolArray:
+    """Which of some moments one table does not have."""
+    unknown: BoolArray = table.index.get_indexer(pd.MultiIndex.from_frame(moments[_KEYS])) < 0
+    return unknown
 
 
 def rows_at(table: pd.DataFrame, accounts: pd.Series, as_of: pd.Series, known_by: pd.Series) -> pd.DataFrame:

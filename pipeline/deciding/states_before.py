@@ -25,18 +25,19 @@ def states_before(lines: pd.DataFrame, latest: pd.DataFrame, overrides: pd.DataF
     -------
     DataFrame of :data:`limitlens.limits.state.STATE_COLUMNS`, indexed like ``lines``
     """
-    known = is_among(lines["account_id"], latest["account_id"])
-    fresh = lines[~known]
+    place = pd.Index(latest["account_id"]).get_indexer(pd.Index(lines["account_id"]))
+    known = place >= 0
+    old = carried(latest.take(place[known]).reset_index(drop=True), lines.loc[known, "as_of"], overrides)
+    old = old.set_axis(lines.index[known])
+    return old if known.all() else pd.concat([_taken_over(lines[~known], policy), old]).loc[lines.index]
+
+
+def _taken_over(fresh: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """State of lines without a decision."""
     held_out = in_holdout(fresh["account_id"], policy.holdout.share, policy.holdout.salt)
     if most := policy.holdout.max_limit_cents:
         held_out &= fresh["limit_cents"].to_numpy() <= most
-    first = first_state(fresh, held_out)
-    if not known.any():
-        return first
-    last = pd.DataFrame(latest.set_index("account_id").loc[lines.loc[known, "account_id"]])
-    old = carried(last.reset_index(), lines.loc[known, "as_of"].reset_index(drop=True), overrides)
-    old = old.set_index(lines.index[known])
-    return pd.concat([first, old]).loc[lines.index] if len(first) else old
+    return first_state(fresh, held_out)
 
 
 def carried(last: pd.DataFrame, as_of: pd.Series, overrides: pd.DataFrame) -> pd.DataFrame:
@@ -51,13 +52,18 @@ def carried(last: pd.DataFrame, as_of: pd.Series, overrides: pd.DataFrame) -> pd
         Of any lines.
     """
     state = next_state(state_before(last), last, last["as_of"])
-    between = pd.DataFrame(
-        {"account_id": last["account_id"], "row": last.index, "since": last["as_of"], "until": as_of}
-    )
+    ordered = overrides[is_among(overrides["account_id"], last["account_id"])]
+    return state_at(_after_orders(state, last, as_of, ordered) if len(ordered) else state, as_of)
+
+
+def _after_orders(state: pd.DataFrame, last: pd.DataFrame, as_of: pd.Series, overrides: pd.DataFrame) -> pd.DataFrame:
+    """State after what persons ordered between the last decision and ``as_of``, one order after the other."""
+    times = {"since": last["as_of"], "until": as_of.set_axis(last.index)}
+    between = pd.DataFrame({"account_id": last["account_id"], "row": last.index, **times})
     due = overrides.merge(between, on="account_id")
     due = due[(due["at"] >= due["since"]) & (due["at"] < due["until"])].sort_values(["row", "at", "id"])
     for _, turn in due.groupby(due.groupby("row").cumcount()):
         ordered = turn.set_index("row")
         after = overridden(state.loc[ordered.index], ordered, last.loc[ordered.index, "pd"])
         state = pd.concat([state.drop(index=after.index), after]).sort_index()
-    return state_at(state, as_of)
+    return state

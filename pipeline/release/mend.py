@@ -135,7 +135,7 @@ def mend(workspace: Workspace, *, since: datetime | None = None, progress: Progr
     policies = [*zip(_shift_names(), frontier, strict=True), *named.items()]
     judged, waits, reviews = [], [], []
     for name, policy in policies:
-        decided = simulate(replace(past.iteration, policy=policy), past.steps, past.tables, workspace)
+        decided = simulate(replace(past.iteration, policy=policy), past.planned, past.tables, workspace)
         judged.append(judged_lines(decided, past.bad))
         waits.append(int((decided["action"].eq("pause") | decided["state.paused_at"].notna()).sum()))
         reviews.append(int(decided["action"].eq("review").sum()))

@@ -8,15 +8,13 @@ limit.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.calendar import DAY, add_months, data_end, days, format_time, month_start
+from limitlens.data.calendar import add_months, data_end, days, format_time, month_start
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import is_among
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import book
 from limitlens.limits.complaints import Complaint, complaints
@@ -26,8 +24,8 @@ from limitlens.limits.outcome import Outcome, outcome_of
 from limitlens.limits.policy import Policy, shifted
 from limitlens.limits.state import unpacked
 from limitlens.models.labels import computed_labels, delivered_labels
-from limitlens.pipeline.deciding.decide_batch import decide_step, due_for_second_look, latest_after, paused_lines
-from limitlens.pipeline.deciding.plan import Step, plan_steps
+from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
+from limitlens.pipeline.deciding.plan import plan_lines
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
 
@@ -74,12 +72,15 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Past:
-    """What was known at every step of a period, and who of its first book went bad in it, by account id."""
+    """What was known at every decision of a period, and who of its first book went bad in it, by account id.
+
+    ``planned``: the decisions, as :func:`limitlens.pipeline.deciding.plan.plan_lines` gives them.
+    """
 
     iteration: Iteration
     since: datetime
     until: datetime
-    steps: Sequence[Step]
+    planned: pd.DataFrame
     tables: Tables
     bad: pd.Series
 
@@ -120,9 +121,9 @@ def simulate_policies(
     for policy in policies:
         progress(f"deciding under policy {policy.name} ({policy.digest[:8]})")
         own = _under(past, policy, workspace)
-        iteration, steps, tables = own.iteration, own.steps, own.tables
-        months = [step for step in steps if step.date.day == 1 and (step.lines["as_of"] == step.date).all()]
-        decided = simulate(iteration, steps, tables, workspace)
+        iteration, planned, tables = own.iteration, own.planned, own.tables
+        months = planned[(planned["date"].dt.day == 1) & (planned["as_of"] == planned["date"])]
+        decided = simulate(iteration, planned, tables, workspace)
         outcome = outcome_of(decided, bad)
         counted = complaints(decided.rename(columns={"state.opened_at": "opened_at", "state.can_draw": "could_draw"}))
         frontier = []
@@ -151,10 +152,10 @@ def past_of(
     for policy in policies:
         workspace.check_rules(policy, iteration.model.features)
     since, until = _period(workspace, since, iteration.model.settings.horizon_months)
-    steps = past_steps(workspace, iteration, since, until)
+    planned = past_lines(workspace, iteration, since, until)
     bad = went_bad(workspace, iteration, since, until)
-    progress(f"features of {sum(len(step.lines) for step in steps):,} lines at {len(steps):,} moments since {since:%F}")
-    return Past(iteration, since, until, steps, past_tables(workspace, iteration, steps), bad)
+    progress(f"features of {len(planned):,} lines at {planned['as_of'].nunique():,} moments since {since:%F}")
+    return Past(iteration, since, until, planned, past_tables(workspace, iteration, planned), bad)
 
 
 def _under(past: Past, policy: Policy, workspace: Workspace) -> Past:
@@ -162,8 +163,8 @@ def _under(past: Past, policy: Policy, workspace: Workspace) -> Past:
     iteration = replace(past.iteration, policy=policy)
     if policy.daily == past.iteration.policy.daily:
         return replace(past, iteration=iteration)
-    steps = past_steps(workspace, iteration, past.since, past.until)
-    return replace(past, iteration=iteration, steps=steps, tables=past_tables(workspace, iteration, steps))
+    planned = past_lines(workspace, iteration, past.since, past.until)
+    return replace(past, iteration=iteration, planned=planned, tables=past_tables(workspace, iteration, planned))
 
 
 def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -> tuple[datetime, datetime]:
@@ -180,7 +181,7 @@ def _period(workspace: Workspace, since: datetime | None, horizon_months: int) -
     return since, add_months(since, horizon_months)
 
 
-def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> list[Step]:
+def past_lines(workspace: Workspace, iteration: Iteration, since: datetime, until: datetime) -> pd.DataFrame:
     """The calendar of `decide`, had it begun then.
 
     Raises
@@ -190,28 +191,28 @@ def past_steps(workspace: Workspace, iteration: Iteration, since: datetime, unti
     """
     features, any_of = iteration.model.features, iteration.policy.decided_daily
     relations = workspace.relations(features)
-    steps = plan_steps(days(since, until), None, relations, whole_book=False, features=features, any_of=any_of)
-    if not steps:
+    planned = plan_lines(days(since, until), None, relations, whole_book=False, features=features, any_of=any_of)
+    if planned.empty:
         raise WorkspaceError(f"no line stands in the book from {format_time(since)} to {format_time(until)}.")
-    return steps
+    return planned
 
 
-def past_tables(workspace: Workspace, iteration: Iteration, steps: Sequence[Step]) -> Tables:
-    """Feature rows of every step, as known then."""
-    points = pd.concat([step.lines[["account_id", "as_of"]] for step in steps]).drop_duplicates(ignore_index=True)
+def past_tables(workspace: Workspace, iteration: Iteration, lines: pd.DataFrame) -> Tables:
+    """Feature rows of lines with ``account_id, as_of``, as known then."""
+    points = lines[["account_id", "as_of"]].drop_duplicates(ignore_index=True)
     return tables_at(points.assign(known_by=points["as_of"]), {iteration.model.features}, workspace)
 
 
-def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, workspace: Workspace) -> pd.DataFrame:
-    """Every decision of the steps, each from the state that the ones before it left; no person orders anything.
+def simulate(iteration: Iteration, planned: pd.DataFrame, tables: Tables, workspace: Workspace) -> pd.DataFrame:
+    """Every planned decision, each from the state that the ones before it left; no person orders anything.
 
-    A policy with a second look also decides paused lines daily.
+    Paused lines are decided daily.
 
     Parameters
     ----------
     iteration : Iteration
-    steps : sequence of Step
-        By date.
+    planned : DataFrame
+        As :func:`limitlens.pipeline.deciding.plan.plan_lines` gives it.
     tables : mapping of feature set digest to feature table
     workspace : Workspace
         Holds the events of second looks.
@@ -221,30 +222,19 @@ def simulate(iteration: Iteration, steps: Sequence[Step], tables: Tables, worksp
     DataFrame
         As :func:`limitlens.pipeline.deciding.decide_batch.decide_step` gives it, with ``dpd_days``.
     """
-    look, digest = iteration.policy.second_look, iteration.model.features.digest
-    latest, looks, end = unpacked(DECISIONS.empty_table()), tables[digest].iloc[:0], steps[-1].date
-    decided = []
-    by_date = {date: list(group) for date, group in groupby(steps, lambda step: step.date)}
-    for date in days(steps[0].date, end) if look else by_date:
-        for step in by_date.get(date, []):
-            decided.append(_decided(step.lines, latest, iteration, tables))
-            latest = latest_after(latest, decided[-1])
-        due = due_for_second_look(latest, by_date.get(date, []), date)
-        if look and len(due):
-            if not is_among(due["account_id"], looks.loc[looks["as_of"] == date, "account_id"]).all():
-                ahead = paused_lines(latest, days(date, min(date + DAY * look.after_days, end)))
-                looks = past_tables(workspace, iteration, [Step(date, ahead)])[digest]
-            decided.append(_decided(due, latest, iteration, {digest: looks}))
-            latest = latest_after(latest, decided[-1])
-    return pd.concat(decided, ignore_index=True)
-
-
-def _decided(lines: pd.DataFrame, latest: pd.DataFrame, iteration: Iteration, tables: Tables) -> pd.DataFrame:
-    """Decide some lines, with the days past due beside them."""
+    digest = iteration.model.features.digest
     nobody = pd.DataFrame({"account_id": [], "at": pd.DatetimeIndex([], tz="UTC"), "id": []})
-    decided = decide_step(lines, latest, nobody, iteration, tables)
+
+    def known_of(lines: pd.DataFrame, _: pd.DataFrame) -> Known:
+        known = Known(tables)
+        more = lines[~known.of(lines, iteration)]
+        return known.joined(Known(past_tables(workspace, iteration, more))) if len(more) else known
+
+    latest, dates = unpacked(DECISIONS.empty_table()), days(planned["date"].min(), planned["date"].max())
+    decided, known = decide_lines(planned, latest, nobody, iteration, known_of, dates=dates)
+    decided = decided.sort_values(["date", "as_of", "account_id"], ignore_index=True)
     at = decided["as_of"]
-    rows = rows_at(tables[iteration.model.features.digest], decided["account_id"], at, at)
+    rows = rows_at(known.tables[digest], decided["account_id"], at, at)
     return decided.assign(dpd_days=rows.get("dpd_days", 0))
 
 

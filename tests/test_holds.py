@@ -203,9 +203,13 @@ def test_an_excepted_rule_acts_in_spite_of_a_hold() -> None:
 
 
 @pytest.mark.parametrize("other", [{"action": "review"}, {"limit_cents": 2}, {"can_draw": False}])
-def test_each_part_of_an_outcome_alone_makes_a_difference(other: dict[str, object]) -> None:
+def test_each_part_of_an_outcome_alone_makes_a_difference_but_where_an_excepted_rule_fires_now(
+    other: dict[str, object],
+) -> None:
     known = pd.DataFrame({"action": ["keep"] * 2, "limit_cents": 1, "can_draw": True, "fired_rules": [["a"], ["b"]]})
-    assert held(known, known.assign(**other), ("a",)).tolist() == [False, True]
+    before, always = known.assign(**other, fired_rules=[["b"], ["a"]]), np.array([False, False])
+    assert held(known, before, ("a",), always=always).tolist() == [False, True]
+    assert not always.any()
 
 
 @given(st.sampled_from(["increase", "unfreeze", "keep", "review", "decrease", "freeze", "close"]), st.booleans())

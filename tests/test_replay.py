@@ -35,14 +35,18 @@ DECISIONS = pd.DataFrame(
 
 
 @pytest.mark.parametrize(
-    ("column", "forged"), [("action", "review"), ("limit_cents", 500_01), ("can_draw", False), ("pd", 0.03 + 1e-17)]
-)
+    ("column", "forged"), [("action", "review"), ("limit_cents", 500_01), ("can_draw", False), ("pd", 0.03 + 1e-17),
+                           ("as_known_action", "close"), ("as_known_limit_cents", 0), ("before_fault_action", "keep"),
+                           ("before_fault_limit_cents", 1), ("if_paid_action", "keep"), ("if_paid_limit_cents", 1)]
+)  # fmt: skip
 def test_a_decision_that_replays_otherwise_is_refused_by_account_and_column(column: str, forged: object) -> None:
     check_replayed(DECISIONS, DECISIONS.copy())
-    values = [DECISIONS[column][0], forged, forged]
-    told = f"account A2 as of 2026-07-01 00:00:00+00:00: {column} is recorded as {forged}, but replays as"
-    with pytest.raises(IntegrityError, match=f"{re.escape(told)} .*; 2 decisions differ"):
-        check_replayed(DECISIONS.assign(**{column: values}), DECISIONS)
+    right = DECISIONS[column][0]
+    other = DECISIONS.assign(**{column: pd.Series([right, forged, forged], dtype=object)})
+    for recorded, replayed, cells in ((other, DECISIONS, (forged, right)), (DECISIONS, other, (right, forged))):
+        told = "account A2 as of 2026-07-01 00:00:00+00:00: {} is recorded as {}, but replays as {}; 2 decisions differ"
+        with pytest.raises(IntegrityError, match=re.escape(told.format(column, *cells))):
+            check_replayed(recorded, replayed)
 
 
 def test_replay_finds_a_decision_that_was_changed_in_its_file(small_workspace: Workspace, tmp_path: Path) -> None:

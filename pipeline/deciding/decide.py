@@ -134,6 +134,8 @@ def _decide_dates(
 ) -> None:
     """Decide, split and record some dates."""
     latest = unpacked(workspace.ledger.last_decisions())
+    if planned.empty and paused_lines(latest).empty:
+        return
     before = pd.concat([latest, _stood_before(workspace, latest)], ignore_index=True)
     sides = iterations(workspace, set(before["run_id"])) | {_NOT_YET: new}
     sets = {iteration.model.features for iteration in sides.values()}

@@ -487,24 +487,29 @@ def test_a_line_whose_account_came_twice_and_conflicting_is_held_until_it_is_men
 STATUS = st.tuples(st.integers(1, 28), st.sampled_from([0, 1, 5, 9, 40]), st.sampled_from([False, False, False, True]))
 
 
-@pytest.mark.slow
-@given(st.lists(st.none() | STATUS | STATUS | STATUS, min_size=8, max_size=8))
-def test_a_line_is_silent_when_its_monthly_status_stops(months: list[tuple[int, int, bool] | None]) -> None:
-    """A status or none in each month from January to August; asked on days of August and September."""
-    statuses = [(month, *status) for month, status in enumerate(months, 1) if status]
-    rows = [
-        {"account_id": "A", "kind": "status", "dpd_days": 0, "retracted": retracted or None,
-         "event_time": datetime(2026, month, day, tzinfo=UTC),
-         "known_time": datetime(2026, month, day, tzinfo=UTC) + timedelta(days=lag)}
-        for month, day, lag, retracted in statuses
-    ]  # fmt: skip
+def status(month: int, day: int, lag_days: int = 0, *, retracted: bool = False, **other: object) -> dict[str, object]:
+    """A status of line A in 2026, known some days after it."""
+    time = datetime(2026, month, day, tzinfo=UTC)
+    row = {"account_id": "A", "kind": "status", "dpd_days": 0, "retracted": retracted or None, "event_time": time}
+    return row | {"known_time": time + timedelta(days=lag_days)} | other
+
+
+def silent_at(asked: list[datetime], rows: list[dict[str, object]]) -> list[datetime]:
     schema = pa.schema(
         [("account_id", pa.string()), ("kind", pa.string()), ("dpd_days", pa.int64()), ("retracted", pa.bool_()),
          ("event_time", pa.timestamp("us", "UTC")), ("known_time", pa.timestamp("us", "UTC"))]
     )  # fmt: skip
-    asked = [datetime(2026, month, day, tzinfo=UTC) for month in (8, 9) for day in (1, 2, 15, 30)]
     lines = pd.DataFrame({"account_id": "A", "as_of": pd.to_datetime(asked).as_unit("us")})
-    found = silent_lines(lines, {"payment": pa.Table.from_pylist(rows, schema)})["as_of"]
+    found = silent_lines(lines, {"payment": pa.Table.from_pylist(rows, schema)})
+    return [time.to_pydatetime() for time in found["as_of"]]
+
+
+@pytest.mark.slow
+@given(st.lists(st.none() | STATUS | STATUS | STATUS, min_size=8, max_size=8))
+def test_a_line_is_silent_when_its_monthly_status_stops(months: list[tuple[int, int, bool] | None]) -> None:
+    """A status or none in each month from January to August; asked on days of August and September."""
+    rows = [status(month, one[0], one[1], retracted=one[2]) for month, one in enumerate(months, 1) if one]
+    asked = [datetime(2026, month, day, tzinfo=UTC) for month in (8, 9) for day in (1, 2, 15, 30)]
     expected = []
     for as_of in asked:
         known = [row for row in rows if row["known_time"] < as_of and not row["retracted"]]
@@ -517,7 +522,32 @@ def test_a_line_is_silent_when_its_monthly_status_stops(months: list[tuple[int, 
         last = as_of.month - 1
         if {last - 1, last - 2, last - 3} <= in_time and max(row["event_time"].month for row in known) < last:
             expected.append(as_of)
-    assert [time.to_pydatetime() for time in found] == expected
+    assert silent_at(asked, rows) == expected
+
+
+THREE = [status(4, 28, 4), status(5, 28, 4), status(6, 28, 4)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "silent"),
+    [
+        (THREE, True),
+        (THREE[1:], False),
+        ([status(3, 28), *THREE], True),
+        ([status(2, 28), *THREE[1:]], False),  # three, and not in a row
+        ([*THREE, status(7, 28)], False),  # it came
+        ([*THREE, status(7, 28, 7)], True),  # at the moment of the decision, too late
+        ([*THREE, status(7, 28, retracted=True)], True),
+        ([*THREE, status(7, 28, dpd_days=None)], True),
+        ([*THREE, status(7, 28, kind="repayment")], True),
+        ([*THREE[:2], status(6, 28, 6)], False),  # June's came no earlier in the month after, either
+        ([*THREE[:2], status(6, 28, 5)], True),
+        ([*THREE[:2], status(6, 20, 40), status(6, 28, 4)], True),  # one of two is enough
+    ],
+)  # fmt: skip
+def test_a_line_is_silent_after_three_months_in_time_and_none(rows: list[dict[str, object]], silent: bool) -> None:
+    asked = datetime(2026, 8, 4, tzinfo=UTC)
+    assert silent_at([asked], rows) == [asked] * silent
 
 
 def test_a_silent_line_is_held_though_nothing_differs() -> None:

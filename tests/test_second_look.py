@@ -20,6 +20,7 @@ from limitlens.limits.state import first_state, unpacked
 from limitlens.pipeline import decide, override, reconcile, why
 from limitlens.pipeline.answers.pauses import pauses
 from limitlens.pipeline.answers.why_text import render
+from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.release.simulate_policy import past_lines, past_tables
 from limitlens.pipeline.release.simulate_policy import simulate as simulated
@@ -184,6 +185,23 @@ def test_one_call_for_many_days_decides_as_a_call_a_day(books: Path, tmp_path: P
     same = ["account_id", "as_of", "action", "limit_cents", "can_draw", "pd"]
     expected = decisions[decisions["as_of"] <= pd.Timestamp(FIRST + timedelta(days=6))]
     pd.testing.assert_frame_equal(found[same].reset_index(drop=True), expected[same].reset_index(drop=True))
+
+
+def test_a_paused_line_is_decided_at_the_next_date_however_late_and_whether_or_not_the_plan_names_it(
+    books: Path, decisions: pd.DataFrame
+) -> None:
+    space = Workspace(books / "decided")
+    iteration = space.iteration("1", space.ledger.runs()[0].policy_digest)
+    paused = decisions[(decisions["action"] == "pause") & (decisions["as_of"] == FIRST)].head(3)
+    late = FIRST + timedelta(days=40)
+
+    def known_of(lines: pd.DataFrame, _: pd.DataFrame) -> Known:
+        return Known(past_tables(space, iteration, lines))
+
+    nothing = past_lines(space, iteration, FIRST, FIRST).head(0)
+    made, _ = decide_lines(nothing, paused, space.ledger.overrides(), iteration, known_of, dates=[late])
+    assert set(made["account_id"]) == set(paused["account_id"])
+    assert (made["as_of"] == pd.Timestamp(late)).all()
 
 
 def test_the_past_simulated_with_a_second_look_is_the_ledger(books: Path, decisions: pd.DataFrame) -> None:

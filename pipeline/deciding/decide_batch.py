@@ -174,13 +174,14 @@ def _next_looks(waiting: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFram
 
 
 def _looks_ahead(waiting: pd.DataFrame, policy: Policy, dates: Sequence[datetime]) -> pd.DataFrame:
-    """Dates until the pause of each line is over; where it should be by now, for as long as a pause is."""
+    """The next look, and those until the pause is over; where it should be by now, for as long as a pause is."""
     moments = pd.DataFrame({"as_of": pd.DatetimeIndex(list(dates)).as_unit("us")})
     looks = waiting.merge(moments.assign(date=moments["as_of"]), how="cross")
     pause = pd.Timedelta(days=max(policy.second_look.after_days if policy.second_look else 0, 1))
     over = looks["paused_at"] + pause
     last = over.where(over > looks["decided_at"], looks["decided_at"] + pause) + pd.Timedelta(days=1)
-    return looks.loc[(looks["as_of"] > looks["decided_at"]) & (looks["as_of"] < last), list(PLANNED)]
+    until_over = looks.loc[(looks["as_of"] > looks["decided_at"]) & (looks["as_of"] < last), list(PLANNED)]
+    return pd.concat([_next_looks(waiting, dates), until_over]).drop_duplicates(_KEYS)
 
 
 def latest_after(latest: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:

@@ -79,12 +79,17 @@ def test_each_state_of_the_data_is_one_window_as_known_at_its_decision_or_later(
     assert not any(DATA_HOLD in state for state in states.values())
 
 
-def test_a_hold_is_in_the_data_of_the_decision_that_was_held_and_never_in_later_ones() -> None:
-    previous = frame([("A", 1), ("B", 1)]).assign(action=["hold", "keep"])
-    changes = frame([("A", 3), ("B", 3)]).assign(action=["close", "hold"], known_by=at(9))
-    states = data_states(NOW, NOW, previous, changes, {MODEL.features.digest: table()})
-    held = {name: state[DATA_HOLD].tolist() for (name, _), state in states.items()}
-    assert held == {"O0": [True, False], "C0": [False] * 2, "C1": [False] * 2, "O1": [False, True]}
+@pytest.mark.parametrize("before", [["hold", "keep"], ["keep", "keep"]])
+@pytest.mark.parametrize("after", [["close", "hold"], ["hold", "hold"], ["close", "close"]])
+def test_a_hold_is_in_the_data_of_the_decision_that_was_held_and_never_in_later_ones(
+    before: list[str], after: list[str]
+) -> None:
+    previous, changes = frame([("A", 1), ("B", 1)]), frame([("A", 3), ("B", 3)]).assign(known_by=at(9))
+    tables = {MODEL.features.digest: table()}
+    states = data_states(NOW, NOW, previous.assign(action=before), changes.assign(action=after), tables)
+    held = {name: state[DATA_HOLD].tolist() for (name, _), state in states.items() if DATA_HOLD in state}
+    holds = {"O0": [action == "hold" for action in before], "O1": [action == "hold" for action in after]}
+    assert held == ({"C0": [False] * 2, "C1": [False] * 2} | holds if "hold" in before + after else {})
 
 
 def test_rows_come_in_the_order_in_which_they_are_asked_for() -> None:

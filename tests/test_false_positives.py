@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.rates import Rate, cases_needed, difference
@@ -234,8 +235,9 @@ def test_no_line_over_the_cap_is_drawn_and_a_policy_without_one_has_its_old_dige
             "limit_cents": np.where(np.arange(2_000) % 2, 500_00, 500_01),
         }
     )
-    latest = pd.DataFrame({"account_id": pd.Series([], dtype="str")})
-    drawn = {p.digest: states_before(lines, latest, pd.DataFrame(), p)["holdout"] for p in (none, capped)}
+    orders = pd.DataFrame({"account_id": pd.Series([], dtype="str")})
+    latest = unpacked(DECISIONS.empty_table())
+    drawn = {p.digest: states_before(lines, latest, orders, p)["holdout"] for p in (none, capped)}
     few = lines["limit_cents"] <= 500_00
     assert drawn[none.digest][~few].any()
     assert (drawn[capped.digest] == drawn[none.digest] & few).all()

@@ -62,6 +62,7 @@ def synthetic_book(rows: int, seed: int = 1) -> Book:
             "days_since_change": since,
             "days_since_adverse": adverse,
             "days_since_pause": NEVER_DAYS,
+            "watched": False,
         }
     )
     return table, pd_, state

@@ -4,7 +4,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.protected import is_protected
 from limitlens.data.quality_settings import Slices, default_quality
 from limitlens.data.rules import BROKEN, LINES, judge
-from limitlens.data.versions import FILE, Resolved, add_clean, resolve
+from limitlens.data.versions import FILE, Resolved, add_clean, placed_in, resolve
 
 #: Sources that reach so much further, or less far, than most are worth a look.
 OUT_OF_STEP = timedelta(days=31)
@@ -239,50 +239,112 @@ def check_events(
         Another run is in progress.
     """
     delivery = find_delivery(input_dir)
+
+    def judged(source: Source, run: RunSql, lines: pa.Table) -> list[_JudgedFile]:
+        read = _read(source, delivery, _earlier_attributes(source, store), taken, progress)
+        return _judged_files(source, read, lines, run, loaded_at=loaded_at, floor=decided_until)
+
     with exclusive(store.root, "check"):
-        lines = of_lines = LINES.empty_table()
-        names, load = [], store.next_load()
-        parts = {name: _Part() for name in SOURCES}
-        slices, profiles = slices or default_quality().slices, [PROFILE.empty_table()]
-        for source in SOURCES.values():
-            with prepared({"stored": store.versions(source.name)}) as run:
-                earlier = _earlier_attributes(source, store)
-                read = _read(source, delivery, earlier, taken, progress)
-                if not (files := _judged_files(source, read, lines, run, loaded_at)):
-                    continue
-                resolved = resolve(run, source, list(earlier), decided_until)
-                parts[source.name] = _part(source, files, resolved, store)
-                _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
-                for folder, pieces in _folders(source, resolved).items():
-                    names += store.write(load, folder, pieces)
-                if source is ACCOUNTS:
-                    lines = resolved.accounts()
-                    of_lines = line_slices(run, slices)
-                elif source.name in EVENT_SOURCES:
-                    held = _fresh(parts[source.name].held, load, store)
-                    profiles.append(profile_load(run, source, slices, of_lines, held))
-        held = pa.concat_tables(part.held for part in parts.values())
-        names += store.write(load, "quarantine", [_fresh(held, load, store)])
-        names += store.write(load, "profiles", [pa.concat_tables(profiles)])
-        report = _report(load if names else None, parts, held, delivery)
-        if names:
-            mark = {name: value for name, value in report.to_dict().items() if name != "incidents"}
-            store.commit(load, names, {"contract": contract_digest(), **mark})
+        return _load(store, judged, max_quarantined_share, slices or default_quality().slices, delivery.ignored)
+
+
+@dataclass(frozen=True)
+class Journaled:
+    """Rows of one source that were judged as they came.
+
+    Parameters
+    ----------
+    clean : pyarrow.Table
+        As :func:`limitlens.data.versions.add_clean` takes them.
+    held : pyarrow.Table
+        Those for the quarantine; columns of :data:`HELD`.
+    rows_in, deduplicated : int
+        Rows that came, and those of them that were known already.
+    """
+
+    clean: pa.Table
+    held: pa.Table
+    rows_in: int
+    deduplicated: int
+
+
+def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Slices | None = None) -> LoadReport:
+    """Make rows that were judged as they came one load of the store; the caller holds the workspace.
+
+    Parameters
+    ----------
+    store : EventStore
+        Gains one load, or nothing when it has all the rows.
+    journaled : mapping of source to Journaled
+    slices : Slices, optional
+        As in :func:`check_events`.
+    """
+
+    def judged(source: Source, run: RunSql, _: pa.Table) -> list[_JudgedFile]:
+        if (rows := journaled.get(source.name)) is None:
+            return []
+        add_clean(run, rows.clean)
+        return [_JudgedFile(JOURNAL, rows.rows_in, (), rows.held, rows.deduplicated)]
+
+    return _load(store, judged, 1.0, slices or default_quality().slices)
+
+
+#: How reports call the rows that came one by one.
+JOURNAL = "watch"
+
+
+def _load(
+    store: EventStore,
+    judged: Callable[[Source, RunSql, pa.Table], Sequence["_JudgedFile"]],
+    max_quarantined_share: float,
+    slices: Slices,
+    ignored: tuple[str, ...] = (),
+) -> LoadReport:
+    """Compare what was judged with what is known, source by source, and write what is new."""
+    lines = of_lines = LINES.empty_table()
+    names, load = [], store.next_load()
+    parts, profiles = {name: _Part() for name in SOURCES}, [PROFILE.empty_table()]
+    for source in SOURCES.values():
+        with prepared({"stored": store.versions(source.name)}) as run:
+            if not (files := judged(source, run, lines)):
+                continue
+            resolved = resolve(run, source, list(_earlier_attributes(source, store)))
+            parts[source.name] = _part(source, files, resolved, store)
+            _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
+            for folder, pieces in _folders(source, resolved).items():
+                names += store.write(load, folder, pieces)
+            if source is ACCOUNTS:
+                lines = resolved.accounts()
+                of_lines = line_slices(run, slices)
+            elif source.name in EVENT_SOURCES:
+                held = _fresh(parts[source.name].held, load, store)
+                profiles.append(profile_load(run, source, slices, of_lines, held))
+    held = pa.concat_tables(part.held for part in parts.values())
+    names += store.write(load, "quarantine", [_fresh(held, load, store)])
+    names += store.write(load, "profiles", [pa.concat_tables(profiles)])
+    report = _report(load if names else None, parts, held, ignored)
+    if names:
+        mark = {name: value for name, value in report.to_dict().items() if name != "incidents"}
+        store.commit(load, names, {"contract": contract_digest(), **mark})
     return report
 
 
 #: A row held back, before the number of the load is known.
-_HELD = pa.schema([field for field in QUARANTINE if field.name != "load"])
+HELD = pa.schema([field for field in QUARANTINE if field.name != "load"])
 
 
 @dataclass(frozen=True)
 class _JudgedFile:
-    """One file, its sound rows put aside: how many rows it had, and those that broke a rule of their own."""
+    """One file, its sound rows put aside: how many rows it had, and those that broke a rule of their own.
+
+    ``deduplicated``: rows that were neither put aside nor held, since they were known already.
+    """
 
     name: str
     rows: int
     unused: tuple[str, ...]
     held: pa.Table
+    deduplicated: int = 0
 
 
 @dataclass(frozen=True)
@@ -290,7 +352,7 @@ class _Part:
     """What the report says about one source of the delivery, and its rows for the quarantine."""
 
     count: SourceCount = SourceCount()
-    held: pa.Table = field(default_factory=_HELD.empty_table)
+    held: pa.Table = field(default_factory=HELD.empty_table)
     unused: tuple[str, ...] = ()
     new_attributes: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -322,22 +384,46 @@ def _judged_files(
     files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]],
     lines: pa.Table,
     run: RunSql,
+    *,
     loaded_at: datetime | None,
+    floor: datetime | None,
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
     judged = []
     for number, (delivered, attributes) in enumerate(files):
-        clean, broken = judge(source, delivered, attributes, lines, loaded_at)
-        add_clean(run, clean.append_column(FILE, pa.array(np.full(len(clean), number))))
-        held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
-        names = pa.array(np.full(len(held), delivered.name), pa.string())
-        judged.append(_JudgedFile(delivered.name, delivered.rows, delivered.unused, _held(source, names, held)))
+        clean, held = judged_rows(source, delivered, attributes, lines, loaded_at)
+        add_clean(run, placed_in(clean, number, floor))
+        judged.append(_JudgedFile(delivered.name, delivered.rows, delivered.unused, held))
     return judged
+
+
+def judged_rows(
+    source: Source,
+    delivered: DeliveredFile,
+    attributes: Mapping[str, pa.ChunkedArray],
+    lines: pa.Table,
+    loaded_at: datetime | None,
+) -> tuple[pa.Table, pa.Table]:
+    """The rows of a file that keep every rule, as :func:`limitlens.data.rules.judge` gives them, and all others.
+
+    Returns
+    -------
+    (pyarrow.Table, pyarrow.Table)
+        The second with the columns of :data:`HELD`.
+
+    Raises
+    ------
+    InputError
+        As :func:`limitlens.data.rules.judge`.
+    """
+    clean, broken = judge(source, delivered, attributes, lines, loaded_at)
+    held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
+    return clean, held_back(source, pa.array(np.full(len(held), delivered.name), pa.string()), held)
 
 
 def _part(source: Source, files: Sequence[_JudgedFile], resolved: Resolved, store: EventStore) -> _Part:
     names = pa.array([file.name for file in files])
-    conflicts = _held(source, names.take(resolved.conflicts[FILE]), resolved.conflicts)
+    conflicts = held_back(source, names.take(resolved.conflicts[FILE]), resolved.conflicts)
     held = pa.concat_tables([*(file.held for file in files), conflicts])
     known = {*_earlier_attributes(source, store), *source.column_names(), FILE, ROW}
     return _Part(
@@ -346,7 +432,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], resolved: Resolved, stor
             rows_in=sum(file.rows for file in files),
             accepted=resolved.accepted,
             quarantined=len(held),
-            deduplicated=resolved.deduplicated,
+            deduplicated=resolved.deduplicated + sum(file.deduplicated for file in files),
             stamped=resolved.stamped,
         ),
         held,
@@ -387,9 +473,10 @@ def _ragged(delivered: DeliveredFile) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=BROKEN)
 
 
-def _held(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
+def held_back(source: Source, files: pa.Array, broken: pa.Table) -> pa.Table:
+    """Rows for the quarantine with their source and file; columns of :data:`HELD`."""
     origin = {"source": pa.array(np.full(len(broken), source.name), pa.string()), "file": files}
-    return pa.table({**origin, **{name: broken[name] for name in BROKEN.names}}, schema=_HELD)
+    return pa.table({**origin, **{name: broken[name] for name in BROKEN.names}}, schema=HELD)
 
 
 def _folders(source: Source, resolved: Resolved) -> dict[str, Iterator[pa.Table]]:
@@ -414,7 +501,7 @@ def _fresh(held: pa.Table, load: str, store: EventStore) -> pa.Table:
     return run_sql(sql, {"held": held, "earlier": store.quarantine()}).cast(QUARANTINE)
 
 
-def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delivery: Delivery) -> LoadReport:
+def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, ignored: tuple[str, ...]) -> LoadReport:
     counted = held.group_by(["source", "column", "rule"]).aggregate([([], "count_all")]).to_pylist()
     counts = {(row["source"], row["column"] or "", row["rule"]): row["count_all"] for row in counted}
     return LoadReport(
@@ -425,7 +512,7 @@ def _report(load: str | None, parts: Mapping[str, _Part], held: pa.Table, delive
         new_attributes=parts[ACCOUNTS.name].new_attributes,
         protected=parts[ACCOUNTS.name].protected,
         empty_files=tuple(name for part in parts.values() for name in part.empty),
-        ignored=delivery.ignored,
+        ignored=ignored,
         limit_zero=parts[ACCOUNTS.name].limit_zero,
         without_limit=parts[ACCOUNTS.name].without_limit,
         reach={name: part.reach.isoformat() for name, part in parts.items() if part.reach},

@@ -13,16 +13,23 @@ from typing import IO
 from limitlens.data.calendar import format_time
 from limitlens.data.disk import writable
 from limitlens.data.errors import BusyError
-from limitlens.data.progress import Progress
+from limitlens.data.progress import Progress, silent
 from limitlens.data.unfinished import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
 _WAITING: ContextVar[Progress | None] = ContextVar("waiting", default=None)
 
 
+#: Workspaces that the code which runs now holds.
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+
+#: Commands that hold a workspace for a moment, again and again: whoever meets one waits for it.
+_PASSING = frozenset({"watch"})
+
+
 @contextmanager
 def exclusive(root: Path, command: str) -> Iterator[None]:
-    """Hold the workspace for one writing run.
+    """Hold the workspace for one writing run; inside such a block it is held already.
 
     Parameters
     ----------
@@ -36,6 +43,9 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     BusyError
         Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
     """
+    if root.absolute() in _HELD.get():
+        yield
+        return
     with writable(root):
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -47,7 +57,11 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
             handle.write(json.dumps({"command": command, "process": os.getpid()}))
             handle.flush()
         sweep(root)
-        yield
+        token = _HELD.set(_HELD.get() | {root.absolute()})
+        try:
+            yield
+        finally:
+            _HELD.reset(token)
 
 
 @contextmanager
@@ -102,12 +116,23 @@ def _lock(handle: IO[str], root: Path, *, shared: bool = False) -> None:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         tell = _WAITING.get()
+        if _command(handle) in _PASSING:
+            tell = silent
         if tell is None:
             raise BusyError(
                 f"{root}: a run is in progress{_holder(handle)}; run this again when it has ended, or with --wait."
             ) from None
         tell(f"waiting for the run in progress{_holder(handle)}")
         fcntl.flock(handle, kind)
+
+
+def _command(handle: IO[str]) -> str:
+    """Which command wrote the lock last; empty where that cannot be read."""
+    handle.seek(0)
+    try:
+        return str(json.loads(handle.read())["command"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _holder(handle: IO[str]) -> str:

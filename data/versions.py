@@ -19,10 +19,19 @@ from limitlens.data.rules import JSON, RULE, Rule, broken_rows
 #: Position of a row's file among the files of its source.
 FILE = "delivered_file"
 
+#: Nobody could know a row before this time, whatever it says; null: any time.
+FLOOR = "delivered_floor"
+
 CONFLICT = "conflicting versions"
 
 #: Rows of a piece of accepted rows.
 PIECE_ROWS = 1 << 20
+
+
+def placed_in(rows: pa.Table, file: int, floor: datetime | None) -> pa.Table:
+    """Sound rows with the position of their file, and the time before which nobody could know them."""
+    floors = pa.repeat(pa.scalar(floor, pa.timestamp("us", tz="UTC")), len(rows))
+    return rows.append_column(FILE, pa.repeat(file, len(rows))).append_column(FLOOR, floors)
 
 
 def add_clean(run: RunSql, rows: pa.Table) -> None:
@@ -33,11 +42,11 @@ def add_clean(run: RunSql, rows: pa.Table) -> None:
     run : callable
         As :func:`limitlens.data.engine.prepared` yields it.
     rows : pyarrow.Table
-        ``delivered_file``, ``delivered_row``, the declared columns and the attributes. An attribute that one file
-        lacks is null there.
+        ``delivered_file``, ``delivered_row``, ``delivered_floor``, the declared columns and the attributes. An
+        attribute that one file lacks is null there.
     """
     run("CREATE TEMP TABLE IF NOT EXISTS clean AS SELECT * FROM fresh LIMIT 0", {"fresh": rows})
-    if set(rows.column_names) <= set(_clean_columns(run)):
+    if set(rows.column_names) <= {*_clean_columns(run), FLOOR}:
         run("INSERT INTO clean BY NAME SELECT * FROM fresh", {"fresh": rows})
     else:
         widened = "SELECT * FROM clean UNION ALL BY NAME SELECT * FROM fresh"
@@ -76,8 +85,8 @@ class Resolved:
         Yields
         ------
         pyarrow.Table of at most :data:`PIECE_ROWS` rows
-            The columns of ``clean`` without file and row, ``known_time`` stamped; ``delivered_known_time`` and, for
-            events, ``event_no`` and ``correction``.
+            The columns of ``clean`` without file, row and floor, ``known_time`` stamped; ``delivered_known_time`` and,
+            for events, ``event_no`` and ``correction``.
         """
         number, joined = (_NUMBER, f"LEFT JOIN numbers USING ({_POSITION})") if self.events else ("", "")
         for start in range(0, self.accepted, PIECE_ROWS):
@@ -115,8 +124,11 @@ _NUMBER = f""",
 CHANGED = f"SELECT {_POSITION} AS place FROM numbers WHERE event_no <> {_FIRST} + {_POSITION}"
 
 
-def resolve(run: RunSql, source: Source, stored_columns: Sequence[str], decided_until: datetime | None) -> Resolved:
+def resolve(run: RunSql, source: Source, stored_columns: Sequence[str]) -> Resolved:
     """Compare the sound rows of a source with one another and with those accepted before.
+
+    A row that says it was known before its floor is stamped with that, so that no state on which a decision rests ever
+    changes.
 
     Parameters
     ----------
@@ -125,9 +137,6 @@ def resolve(run: RunSql, source: Source, stored_columns: Sequence[str], decided_
     source : Source
     stored_columns : sequence of str
         Attributes they have. One that either side leaves null is no conflict.
-    decided_until : datetime or None
-        Latest moment decided so far: what becomes known before it is stamped with it, so that no state on which
-        a decision rests ever changes.
 
     Returns
     -------
@@ -137,7 +146,7 @@ def resolve(run: RunSql, source: Source, stored_columns: Sequence[str], decided_
     run(f"CREATE TEMP TABLE several AS {_several(source)}", {})
     run(f"CREATE TEMP TABLE others AS {_others(source, columns, stored_columns)}", {})
     conflicts = run(_conflicting(source, columns), {})
-    run(f"CREATE TEMP TABLE placed AS {_placed(source, decided_until)}", {})
+    run(f"CREATE TEMP TABLE placed AS {_placed(source)}", {})
     run("DROP TABLE clean", {})
     if events:
         run("CREATE TEMP TABLE beginning AS SELECT COALESCE(MAX(event_no), 0) + 1 AS first_no FROM stored", {})
@@ -155,7 +164,7 @@ def resolve(run: RunSql, source: Source, stored_columns: Sequence[str], decided_
 
 
 def _clean_columns(run: RunSql) -> tuple[str, ...]:
-    return tuple(run("SELECT * FROM clean LIMIT 0", {}).column_names)
+    return tuple(name for name in run("SELECT * FROM clean LIMIT 0", {}).column_names if name != FLOOR)
 
 
 def _count(run: RunSql, what: str) -> int:
@@ -227,12 +236,11 @@ def _conflicting(source: Source, columns: Sequence[str]) -> str:
     """
 
 
-def _placed(source: Source, decided_until: datetime | None) -> str:
+def _placed(source: Source) -> str:
     """Accepted rows in the order in which they are stored, stamped."""
     order = ["account_id", *(("event_time",) if "event_id" in source.key else ()), *source.key, "delivered_known_time"]
-    latest = f"TIMESTAMPTZ '{decided_until.isoformat()}'" if decided_until else "known_time"
     return f"""
-    SELECT * EXCLUDE ({FILE}, {ROW}) REPLACE (GREATEST(known_time, {latest}) AS known_time),
+    SELECT * EXCLUDE ({FILE}, {ROW}, {FLOOR}) REPLACE (GREATEST(known_time, {FLOOR}) AS known_time),
         known_time AS delivered_known_time
     FROM clean ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {", ".join(dict.fromkeys(order))}
     """

@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run, override, revision, hold and release, hashed with all recorded before it."""
+"""The chain of the ledger: every run, override, revision, hold, release and tick, hashed with all before it."""
 
 import hashlib
 import json
@@ -18,18 +18,19 @@ _RESTORATION = (
     "id, account_id, at, limit_before_cents, limit_cents, actor, reason, restores, hold, can_draw, pd_ref, changed_at, "
     "adverse_at, links_before"
 )
+_TICK = "tick, as_of, model_version, model_digest, policy_digest, decisions, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
 Cell = str | int | float | None
 
 #: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases", "restorations")
+_PLACED = ("revisions", "holds", "releases", "restorations", "ticks")
 
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override, revision, hold or release, as recorded.
+    """One run, override, revision, hold, release or tick, as recorded.
 
     Parameters
     ----------
@@ -95,6 +96,8 @@ def links(connection: Connection) -> list[Link]:
         later.append(
             (cells[-1], Link(f"restoration {cells[0]} of account {cells[1]}", ("restoration", *cells), (), head))
         )
+    for *cells, head in connection.execute(f"SELECT {_TICK}, head FROM ticks"):
+        later.append((cells[-1], Link(f"tick {cells[0]} of {cells[1]}", ("tick", *cells), (), head)))
     for place, link in sorted(later, key=lambda one: one[0]):
         chain.insert(place, link)
     return chain

@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS restorations (
     limit_cents INTEGER NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL, restores TEXT NOT NULL,
     hold INTEGER NOT NULL, can_draw INTEGER NOT NULL, pd_ref REAL, changed_at TEXT, adverse_at TEXT,
     links_before INTEGER NOT NULL, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ticks (
+    tick INTEGER PRIMARY KEY, as_of TEXT NOT NULL, model_version TEXT NOT NULL, model_digest TEXT NOT NULL,
+    policy_digest TEXT NOT NULL, decisions TEXT NOT NULL, links_before INTEGER NOT NULL UNIQUE, head TEXT NOT NULL,
+    run_id TEXT REFERENCES runs);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
@@ -69,7 +73,7 @@ _TRANSACTION_BYTES = 1 << 20
 #: The folder cannot hold what readers of a journal share: a read-only disk, or a full one.
 _NO_PLACE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
-__all__ = ["Connection", "connect", "reading"]
+__all__ = ["Connection", "connect", "opened", "reading"]
 
 
 @contextmanager
@@ -83,13 +87,27 @@ def connect(workspace: Path) -> Iterator[Connection]:
     IntegrityError
         The file is damaged, or a cell is none that was written.
     """
-    path = workspace / "ledger.sqlite"
-    with writable(workspace):
-        workspace.mkdir(parents=True, exist_ok=True)
+    with opened(workspace / "ledger.sqlite", _TABLES) as connection:
+        yield connection
+
+
+@contextmanager
+def opened(path: Path, statements: str) -> Iterator[Connection]:
+    """One transaction on an SQLite file of our own, as :func:`connect` has one on that of the ledger.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is created.
+    statements : str
+        Make its tables, where they are not there yet.
+    """
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with _naming_file_errors(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_TABLES)
+        connection.executescript(statements)
         with connection:
             yield connection
 

@@ -47,6 +47,7 @@ class _Lines:
     days_since_change: IntArray
     days_since_adverse: IntArray
     days_since_pause: IntArray
+    watched: BoolArray
     kind: IntArray
     cuts: Mapping[str, npt.NDArray[np.int64 | np.float64]]
 
@@ -151,6 +152,7 @@ def _lines(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         days_since_change=state["days_since_change"].to_numpy(np.int64),
         days_since_adverse=state["days_since_adverse"].to_numpy(np.int64),
         days_since_pause=state["days_since_pause"].to_numpy(np.int64),
+        watched=state["watched"].to_numpy(bool),
         kind=kind,
         cuts=cuts | {"opening": np.array([policy.opening_of(name).max_limit_cents for name in names])},
     )
@@ -173,16 +175,34 @@ def _decide(
     code = np.where(opened_above, np.maximum(wanted, _REVIEW), wanted)
     hard = np.full(len(code), _KEEP, np.int64)
     soft = policy.second_look.soft_rules if policy.second_look else ()
+    alarm, alarming = np.zeros(len(code), bool), policy.watched_rules
     asked = (wanted << _PD_BIT) | (opened_above.astype(np.int64) << _OPENING_BIT)
     for bit, rule in enumerate(policy.evidence):
         fires = _fires(rule, columns, lines, policy)
         code = np.where(fires, np.maximum(code, _CODE[rule.action]), code)
         if rule.name not in soft:
             hard = np.where(fires, np.maximum(hard, _CODE[rule.action]), hard)
+        if rule in alarming:
+            alarm |= fires
         asked |= fires.astype(np.int64) << bit
+    seen = _seen_by_the_watch(code, alarm, lines, policy)
     if policy.second_look or lines.paused.any():
         code = _looked_at_twice(code, hard, lines, policy)
-    return *_carry_out(code, lines, policy), asked
+    return *_carry_out(np.where(lines.watched, seen, code), lines, policy), asked
+
+
+def _adverse(code: IntArray, lines: _Lines, policy: Policy) -> BoolArray:
+    """Lines for which an adverse action is asked that would do something: not a decrease that lowers nothing."""
+    lowers = (lines.days_since_change >= policy.timers.dwell_days) & (_lowered(lines, policy) < lines.limit_cents)
+    adverse: BoolArray = (code > _CODE["decrease"]) | ((code == _CODE["decrease"]) & lowers)
+    return adverse
+
+
+def _seen_by_the_watch(code: IntArray, alarm: BoolArray, lines: _Lines, policy: Policy) -> IntArray:
+    """Within the day: pause drawing where a watched rule fires, lift a pause that nothing asks for, and no more."""
+    adverse = _adverse(code, lines, policy)
+    seen = np.where(lines.paused & ~adverse, _CODE["unfreeze"], _KEEP)
+    return np.where(alarm & adverse & lines.can_draw & ~lines.closed, _PAUSE, seen)
 
 
 def _looked_at_twice(code: IntArray, hard: IntArray, lines: _Lines, policy: Policy) -> IntArray:
@@ -191,8 +211,7 @@ def _looked_at_twice(code: IntArray, hard: IntArray, lines: _Lines, policy: Poli
     A decrease that would lower nothing is no reason to pause. Lines that an earlier policy paused are due at once.
     """
     look = policy.second_look
-    lowers = (lines.days_since_change >= policy.timers.dwell_days) & (_lowered(lines, policy) < lines.limit_cents)
-    adverse = (code > _CODE["decrease"]) | ((code == _CODE["decrease"]) & lowers)
+    adverse = _adverse(code, lines, policy)
     waits, paused = adverse & (hard <= _PAUSE) & ~lines.closed, lines.paused
     codes = code
     if look:
@@ -251,7 +270,7 @@ def holds(condition: Condition, values: FloatArray) -> BoolArray:
 
 def _carry_out(code: IntArray, lines: _Lines, policy: Policy) -> tuple[IntArray, IntArray, BoolArray]:
     """Turn the wanted action into a limit; what moves nothing is a keep, unless a person is asked to look."""
-    settled = lines.days_since_change < 1
+    settled = (lines.days_since_change < 1) & ~(lines.watched & (code == _PAUSE))
     code = np.where(lines.closed | (settled & (code != _REVIEW)), _KEEP, code)
     dwelt = lines.days_since_change >= policy.timers.dwell_days
     limit = lines.limit_cents.copy()

@@ -35,6 +35,7 @@ from limitlens.limits.ledger_tables import (
     TIME,
 )
 from limitlens.limits.override import Override, Restoration
+from limitlens.limits.tick import Tick, as_text, from_text
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,52 @@ class Ledger:
             return _runs(connection, "mlflow_run_id IS NULL")
 
     def decided_until(self) -> datetime | None:
-        """The latest decided as-of time, or None before the first."""
-        return max((run.as_of for run in self.runs()), default=None)
+        """The latest as-of time that was decided by plan, or None before the first; ticks are by no plan."""
+        with reading(self.workspace) as connection:
+            return max((run.as_of for run in _runs(connection, _PLANNED)), default=None)
 
-    def append(self, run: Run, decisions: pa.Table, attributions: pa.Table) -> None:
+    def last_moment(self) -> datetime | None:
+        """The latest as-of time of any decision, those of ticks included: nothing may change what was known then."""
+        with reading(self.workspace) as connection:
+            ticks = [parse_time(as_of) for (as_of,) in connection.execute("SELECT as_of FROM ticks")]
+            return max((*(run.as_of for run in _runs(connection, "TRUE")), *ticks), default=None)
+
+    def note(self, as_of: datetime, decided_by: Sequence[str], decisions: pa.Table) -> None:
+        """Record what was decided within the day, before any run of a plan.
+
+        Parameters
+        ----------
+        as_of : datetime
+        decided_by : (str, str, str)
+            Version and digest of the model, digest of the policy.
+        decisions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
+        """
+        with connect(self.workspace) as connection:
+            (number,) = connection.execute("SELECT COALESCE(MAX(tick), 0) + 1 FROM ticks").fetchone()
+            cells: list[Cell] = [
+                number, as_of.isoformat(), *decided_by, as_text(decisions), count_links(connection)
+            ]  # fmt: skip
+            head = next_head(last_head(connection), ["tick", *cells])
+            connection.execute("INSERT INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", [*cells, head])
+
+    def pending_ticks(self) -> list[Tick]:
+        """Ticks that no run has taken in yet, in order."""
+        return self._ticks("run_id IS NULL")
+
+    def ticks_after(self, number: int) -> list[Tick]:
+        """Ticks with a higher number, in order, whether or not a run has taken them in."""
+        return self._ticks("tick > ?", number)
+
+    def _ticks(self, where: str, *values: int) -> list[Tick]:
+        columns = "tick, as_of, model_version, model_digest, policy_digest, decisions"
+        with reading(self.workspace) as connection:
+            rows = connection.execute(f"SELECT {columns} FROM ticks WHERE {where} ORDER BY tick", values)
+            return [
+                Tick(tick, parse_time(as_of), version, model, policy, from_text(text))
+                for tick, as_of, version, model, policy, text in rows
+            ]
+
+    def append(self, run: Run, decisions: pa.Table, attributions: pa.Table, *, ticks: Sequence[int] = ()) -> None:
         """Record one run; recording it again changes nothing.
 
         Parameters
@@ -77,6 +120,8 @@ class Ledger:
         run : Run
         decisions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
         attributions : pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.ATTRIBUTIONS`
+        ticks : sequence of int
+            Those whose decisions it takes in.
 
         Raises
         ------
@@ -99,6 +144,8 @@ class Ledger:
         with connect(self.workspace) as connection:
             head = next_head(last_head(connection), ["run", *cells])
             connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", [*cells, head])
+            taken = [(run.run_id, tick) for tick in ticks]
+            connection.executemany("UPDATE ticks SET run_id = ? WHERE tick = ?", taken)
 
     def append_revision(
         self, run: Run, known_by: datetime, attributions: pa.Table, *, known_rows: int, late_rows: int
@@ -351,20 +398,27 @@ class Ledger:
         where, values = ("WHERE account_id = $account", {"account": account_id}) if account_id else ("", None)
         return self.query(f"SELECT * FROM current {where} ORDER BY account_id, as_of", values)
 
-    def last_decisions(self) -> pa.Table:
-        """The latest decision of every account; empty before the first run.
+    def last_decisions(self, accounts: Sequence[str] | None = None) -> pa.Table:
+        """The latest decision of every account, be it of a tick that no run has taken in yet; empty before the first.
+
+        Parameters
+        ----------
+        accounts : sequence of str, optional
+            Only these.
 
         Returns
         -------
         pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
         """
-        if not self.runs():
-            return DECISIONS.empty_table()
-        sql = """
-        SELECT * FROM decisions
+        pending = pa.concat_tables([DECISIONS.empty_table(), *(tick.decisions for tick in self.pending_ticks())])
+        recorded = self.relation("decisions") if self.runs() else "SELECT * FROM pending"
+        every = f"{recorded} UNION ALL BY NAME SELECT * FROM pending" if len(pending) and self.runs() else recorded
+        where = "" if accounts is None else "WHERE account_id = ANY($accounts)"
+        sql = f"""
+        SELECT * FROM ({every}) {where}
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
-        return run_sql(sql, {"decisions": self.relation("decisions")})
+        return run_sql(sql, {"pending": pending}, None if accounts is None else {"accounts": list(accounts)})
 
     def last_mlflow_run(self) -> str | None:
         """Id of the MLflow run that recorded the last decisions."""
@@ -399,6 +453,9 @@ class Ledger:
             ).fetchall()
             return _arrow(rows, schema)
 
+
+#: Runs of a plan, and not what took in ticks.
+_PLANNED = "run_id NOT IN (SELECT run_id FROM ticks WHERE run_id IS NOT NULL)"
 
 #: Number of the next order of a person.
 _NEXT_ORDER = "(SELECT COALESCE(MAX(id), 0) + 1 FROM (SELECT id FROM overrides UNION ALL SELECT id FROM restorations))"

@@ -133,6 +133,17 @@ class SecondLook:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Rules whose evidence pauses drawing as soon as it comes, hours before the line would be decided.
+
+    ``rules``: hard rules that ask for an adverse action. The next daily decision carries it out, waits or lifts the
+    pause, as it would without the watch.
+    """
+
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Condition:
     """One comparison of a column with a value; a missing value never holds."""
 
@@ -237,13 +248,14 @@ class Policy:
     holds: Holds | None
     second_look: SecondLook | None
     daily: Daily | None
+    watch: Watch | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        for name in ("holds", "second_look", "daily"):  # without the section: as before there was one
+        for name in ("holds", "second_look", "daily", "watch"):  # without the section: as before there was one
             if plain[name] is None:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
@@ -259,6 +271,11 @@ class Policy:
     def decided_daily(self) -> tuple[Condition, ...]:
         """Conditions of which any one has a line decided daily."""
         return self.daily.any_of if self.daily else ()
+
+    @property
+    def watched_rules(self) -> tuple[Rule, ...]:
+        """Rules that pause drawing within the day."""
+        return tuple(rule for rule in self.rules if self.watch and rule.name in self.watch.rules)
 
     @cached_property
     def evidence(self) -> tuple[Rule, ...]:

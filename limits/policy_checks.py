@@ -6,7 +6,7 @@ from dataclasses import asdict
 from limitlens.data.protected import is_protected
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader
-from limitlens.limits.policy import ACTIONS, Condition, Disqualifier, Policy, Rule
+from limitlens.limits.policy import ACTIONS, ADVERSE, Condition, Disqualifier, Policy, Rule
 
 #: A decision remembers what fired in the bits of one number.
 MAX_RULES = 50
@@ -38,6 +38,7 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_holds(policy, reader)
     _check_second_look(policy, reader)
     _check_daily(policy, reader)
+    _check_watch(policy, reader)
 
 
 def _check_daily(policy: Policy, reader: Reader) -> None:
@@ -51,6 +52,16 @@ def _check_daily(policy: Policy, reader: Reader) -> None:
             raise reader.error(
                 ("daily", "any_of", place),
                 f"{condition.column!r} of [daily] depends on the decisions before; name a column of events alone.",
+            )
+
+
+def _check_watch(policy: Policy, reader: Reader) -> None:
+    adverse = [rule.name for rule in policy.rules if rule.action in ADVERSE]
+    for place, name in enumerate(policy.watch.rules if policy.watch else ()):
+        if name not in adverse:
+            raise reader.error(
+                ("watch", "rules", place),
+                f"rules of [watch] names {name!r}; expected some of {adverse}, the rules with an adverse action.",
             )
 
 

@@ -26,6 +26,7 @@ from limitlens.limits.policy import (
     Policy,
     Rule,
     SecondLook,
+    Watch,
 )
 from limitlens.limits.policy_checks import check_policy
 
@@ -119,6 +120,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         holds=_holds(body, reader) if "holds" in body else None,
         second_look=_second_look(body, reader) if "second_look" in body else None,
         daily=_daily(body, reader) if "daily" in body else None,
+        watch=_watch(body, reader) if "watch" in body else None,
         text=text,
     )
     check_policy(policy, reader)
@@ -190,6 +192,14 @@ def _daily(body: Mapping[str, Any], reader: Reader) -> Daily:
             ("daily", "any_of"), "any_of of [daily] is empty; give a condition, or leave the section out."
         )
     return Daily(tuple(_condition(raw, ("daily", "any_of", place), reader) for place, raw in enumerate(conditions)))
+
+
+def _watch(body: Mapping[str, Any], reader: Reader) -> Watch:
+    values = reader.table(body["watch"], ("watch",), ["rules"], ["rules"])
+    rules = reader.array(values, ("watch", "rules"))
+    if not rules:
+        raise reader.error(("watch", "rules"), "rules of [watch] is empty; name a rule, or leave the section out.")
+    return Watch(tuple(str(rule) for rule in rules))
 
 
 def _by_segment(body: Mapping[str, Any], name: str, into: type, reader: Reader) -> dict[str, Any]:

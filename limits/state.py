@@ -35,6 +35,7 @@ STATE_TYPE = pa.struct(
         ("days_since_adverse", pa.int64()),
         ("paused_at", _TIME),
         ("days_since_pause", pa.int64()),
+        ("watched", pa.bool_()),
     ]
 )
 STATE_COLUMNS = tuple(STATE_TYPE.field(i).name for i in range(STATE_TYPE.num_fields))
@@ -66,6 +67,7 @@ def first_state(lines: pd.DataFrame, holdout: BoolArray) -> pd.DataFrame:
             "changed_at": nothing,
             "adverse_at": nothing,
             "paused_at": nothing,
+            "watched": False,
         },
         index=lines.index,
     )
@@ -107,6 +109,7 @@ def next_state(state: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Series) -
         changed_at=as_of.where(changed | lifted, state["changed_at"]),
         adverse_at=as_of.where(adverse, state["adverse_at"]),
         paused_at=as_of.where(action == "pause", state["paused_at"].where(goes_on)),
+        watched=False,
     )
     return state_at(after, as_of)
 
@@ -126,12 +129,15 @@ def pack_state(state: pd.DataFrame) -> pa.StructArray:
 
 
 def unpack_state(packed: pa.ChunkedArray) -> pd.DataFrame:
-    """The table :func:`pack_state` packed; an older one knew no pause."""
+    """The table :func:`pack_state` packed; an older one knew no pause, and no watch."""
     whole = packed.combine_chunks()
     there = {field.name: column for field, column in zip(whole.type, whole.flatten(), strict=True)}
     columns = [there.get(field.name, pa.nulls(len(whole), field.type)) for field in STATE_TYPE]
     state: pd.DataFrame = pa.Table.from_arrays(columns, schema=pa.schema(list(STATE_TYPE))).to_pandas()
-    return state.assign(days_since_pause=state["days_since_pause"].fillna(NEVER_DAYS).astype(np.int64))
+    return state.assign(
+        days_since_pause=state["days_since_pause"].fillna(NEVER_DAYS).astype(np.int64),
+        watched=state["watched"].fillna(value=False).astype(bool),
+    )
 
 
 def unpacked(decisions: pa.Table) -> pd.DataFrame:

@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.calendar import format_time
-from limitlens.data.check import LoadReport, check_events
+from limitlens.data.check import LoadReport, check_events, take_in
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE
 from limitlens.data.incident import Incident, scope_text
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
+from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import QualitySettings, default_quality
 from limitlens.data.quarantine import all_mended
@@ -20,6 +21,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
 from limitlens.pipeline.holds import open_hold, release_hold
+from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.workspace import Workspace
 
 #: Sources whose rows in the quarantine hold their lines.
@@ -43,6 +45,8 @@ def check(
 ) -> LoadReport:
     """:func:`limitlens.data.check.check_events` for a workspace, and the days that came judged by those before.
 
+    Rows that a watch took in since the last load become one first, and are judged like a delivery of their own.
+
     Parameters
     ----------
     workspace : Workspace
@@ -63,18 +67,67 @@ def check(
         were recorded is made up for by the next one, with the same delivery or another.
     """
     settings = quality or default_quality()
-    decided_until = workspace.ledger.decided_until()
-    taken = taken_names(CATALOGUE)
+    with exclusive(workspace.root, "check"):
+        journaled = fold(workspace, settings)
+    if journaled:
+        progress(f"load {journaled.load}: what the watch took in")
+        judge_days(workspace, journaled, settings, loaded_at, progress)
     report = check_events(
         input_dir,
         workspace.events,
-        decided_until=decided_until,
+        decided_until=workspace.ledger.last_moment(),
         loaded_at=loaded_at,
-        taken=taken,
+        taken=taken_names(CATALOGUE),
         max_quarantined_share=max_quarantined_share,
         slices=settings.slices,
         progress=progress,
     )
+    return judge_days(workspace, report, settings, loaded_at, progress)
+
+
+def fold(workspace: Workspace, quality: QualitySettings | None = None) -> LoadReport | None:
+    """Make what a watch took in since the last load a load of its own; the caller holds the workspace.
+
+    Returns
+    -------
+    LoadReport or None
+        None: nothing new came.
+    """
+    journal = Journal(workspace.root)
+    journaled = journal.journaled() if journal.exists() else {}
+    if not journaled:
+        return None
+    settings = quality or default_quality()
+    report = take_in(workspace.events, journaled, slices=settings.slices)
+    journal.folded()
+    return report if report.load else None
+
+
+def judge_days(
+    workspace: Workspace,
+    report: LoadReport,
+    settings: QualitySettings,
+    loaded_at: datetime | None,
+    progress: Progress = silent,
+) -> LoadReport:
+    """Judge the days of the last load by those before, and hold what is unusual.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    report : LoadReport
+        Of the last delivery.
+    settings : QualitySettings
+    loaded_at : datetime, optional
+        Now.
+    progress : callable
+
+    Returns
+    -------
+    LoadReport
+        With the incidents of a new load.
+    """
+    decided_until = workspace.ledger.decided_until()
     mark, basis = workspace.root / JUDGED, _basis(workspace, settings)
     judged = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == basis
     incidents: list[Incident] = []

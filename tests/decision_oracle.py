@@ -34,18 +34,28 @@ def decide_one(line: Line, policy: Policy) -> tuple[str, int, bool, list[str]]:
     if by_pd != "keep":
         asked[f"pd_{by_pd}"] = by_pd
     action = max([by_pd, *asked.values()], key=SEVERITY.index)
-    if policy.second_look or line["days_since_pause"] < 99_999:
+    if line["watched"]:
+        action = seen_by_the_watch(action, asked, line, policy)
+    elif policy.second_look or line["days_since_pause"] < 99_999:
         action = looked_at_twice(action, asked, line, policy)
     return *carried_out(action, line, policy), list(asked)
 
 
+def is_adverse(action: str, line: Line, policy: Policy) -> bool:
+    dwelt, limit = line["days_since_change"] >= policy.timers.dwell_days, line["limit_cents"]
+    return action in {"freeze", "close"} or (action == "decrease" and dwelt and lowered(line, policy) < limit)
+
+
+def seen_by_the_watch(action: str, asked: Mapping[str, str], line: Line, policy: Policy) -> str:
+    if not is_adverse(action, line, policy):
+        return "unfreeze" if line["days_since_pause"] < 99_999 else "keep"
+    alarmed = line["can_draw"] and not line["closed"] and policy.watch and set(asked) & set(policy.watch.rules)
+    return "pause" if alarmed else "keep"
+
+
 def looked_at_twice(action: str, asked: Mapping[str, str], line: Line, policy: Policy) -> str:
     look, paused = policy.second_look, line["days_since_pause"] < 99_999
-    adverse = action in {"freeze", "close"} or (
-        action == "decrease"
-        and line["days_since_change"] >= policy.timers.dwell_days
-        and lowered(line, policy) < line["limit_cents"]
-    )
+    adverse = is_adverse(action, line, policy)
     soft = {name for name in asked if (look and name in look.soft_rules) or name.startswith("pd_")}
     evidence = any(asked[name] in {"decrease", "freeze", "close"} for name in set(asked) - soft)
     if line["closed"] or (not paused and not line["can_draw"]) or (not adverse and not paused):
@@ -102,7 +112,8 @@ def fires(when: Sequence[Condition], line: Line, policy: Policy, new_lines: bool
 
 def carried_out(action: str, line: Line, policy: Policy) -> tuple[str, int, bool]:
     before, could_draw = line["limit_cents"], bool(line["can_draw"])
-    if line["closed"] or (line["days_since_change"] < 1 and action != "review"):
+    stopped = line["watched"] and action == "pause"
+    if line["closed"] or (line["days_since_change"] < 1 and action != "review" and not stopped):
         return "keep", before, could_draw
     waiting = line["days_since_change"] < policy.timers.dwell_days
     limit = before

@@ -66,6 +66,9 @@ def recorded(path: Path) -> Ledger:
     for number in (1, 2):
         line = ("A000000001", run.as_of, run.as_of, number, 0, 700_00, True, 0.02, run.as_of, run.as_of)
         ledger.record_restoration(Restoration(*line, "Chen Wei", "came late"))
+    for number in (1, 2):
+        run, decisions, _ = entry(number, 2)
+        ledger.note(run.as_of, (run.model_version, run.model_digest, run.policy_digest), decisions)
     return ledger
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from limitlens.data.events import stored_schema
 from limitlens.limits.policy import (
     ACTIONS,
+    ADVERSE,
     BUCKET_ACTIONS,
     RULE_ACTIONS,
     Affordability,
@@ -29,6 +30,7 @@ from limitlens.limits.policy import (
     Policy,
     Rule,
     SecondLook,
+    Watch,
 )
 from limitlens.limits.state import NEVER_DAYS, first_state, state_at
 from limitlens.pipeline.workspace import default_policy
@@ -177,6 +179,7 @@ LINE = {
     "pd": 0.05, "pd_ref": np.nan, "limit_cents": 10_000_00, "used": 0.5, "days_since_change": NEVER_DAYS,
     "adverse": False, "can_draw": True, "closed": False, "holdout": False, "age": 400, "segment": "salaried",
     "dpd_days": 0, "inflow": 30_000_00, "seen": 3.0, "flag": 0.0, "mark": 0.0, "days_since_pause": NEVER_DAYS,
+    "watched": False,
 }  # fmt: skip
 
 #: Days since the pause of a line that waits for a second look.
@@ -206,6 +209,7 @@ LINES = st.lists(
             "flag": st.sampled_from([np.nan, 1.0, 2.0]),
             "mark": st.sampled_from([np.nan, 1.0]),
             "days_since_pause": st.sampled_from(_PAUSES),
+            "watched": st.booleans(),
         },
     ),
     min_size=1,
@@ -240,6 +244,7 @@ def line_near(random: Random, policy: Policy) -> Row:
         "flag": random.choice([np.nan, 1.0, 2.0]),
         "mark": random.choice([np.nan, 1.0]),
         "days_since_pause": random.choice(_PAUSES),
+        "watched": random.random() < 0.5,
     }
     return {name: value for name, value in values.items() if random.random() < (0.15 if name == "closed" else 0.4)}
 
@@ -266,6 +271,7 @@ def book_of(lines: Sequence[Row]) -> Book:
     state = first_state(opened, frame["holdout"].to_numpy(bool)).assign(
         pd_ref=frame["pd_ref"].astype(np.float64), can_draw=frame["can_draw"] & ~paused, closed=frame["closed"],
         changed_at=changed, adverse_at=changed.where(frame["adverse"]), paused_at=paused_at,
+        watched=frame["watched"],
     )  # fmt: skip
     table = pd.DataFrame(
         {
@@ -295,6 +301,11 @@ def policies(draw: st.DrawFn) -> Policy:
     dwell = draw(st.sampled_from([1, 2, 28, 60]))
     segments = {"default": draw(_cut_offs(unit))} | ({"student": draw(_cut_offs(unit))} if draw(st.booleans()) else {})
     most = min(cut.max_limit_cents for cut in segments.values())
+    rules = tuple(
+        Rule(name, draw(st.sampled_from(RULE_ACTIONS)), "late_payments", when, new_lines=draw(st.booleans()))
+        for name, when in (("one", _at_least("flag", 1.0)), ("two", _at_least("flag", 2.0)))
+    )
+    adverse = tuple(rule.name for rule in rules if rule.action in ADVERSE)
     band = sorted(draw(st.lists(st.integers(0, most // unit), min_size=3, max_size=3)))
     return replace(
         base,
@@ -313,12 +324,10 @@ def policies(draw: st.DrawFn) -> Policy:
         opening={"default": Opening(*(unit * count for count in band))},
         disqualifiers=draw(st.sampled_from([(), (Disqualifier("refused", "low_inflow", _at_least("mark", 1.0)),)])),
         segments=segments,
-        rules=tuple(
-            Rule(name, draw(st.sampled_from(RULE_ACTIONS)), "late_payments", when, new_lines=draw(st.booleans()))
-            for name, when in (("one", _at_least("flag", 1.0)), ("two", _at_least("flag", 2.0)))
-        ),
+        rules=rules,
         delinquency=draw(_buckets()),
         second_look=draw(st.sampled_from([None, SecondLook(1), SecondLook(5, ("one",))])),
+        watch=draw(st.sampled_from([None, *([Watch(adverse)] if adverse else [])])),
     )  # fmt: skip
 
 

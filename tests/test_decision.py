@@ -55,10 +55,21 @@ def test_deciding_again_at_once_changes_nothing(case: Case) -> None:
     table, pd_, state = book_of(rows)
     first = decide(table, pd_, state, policy)
     after = next_state(state, first, as_ofs(len(rows)))
-    again = decide(table, pd_, after, policy)
+    again = decide(table, pd_, after.assign(watched=state["watched"]), policy)
     pd.testing.assert_frame_equal(first[["limit_cents", "can_draw"]], again[["limit_cents", "can_draw"]])
     assert again["action"].isin(["keep", "review"]).all()
     pd.testing.assert_frame_equal(next_state(after, again, as_ofs(len(rows))), after)
+
+
+@settings(max_examples=40)
+@given(cases())
+def test_within_the_day_drawing_is_paused_or_a_pause_lifted_and_no_limit_moves(case: Case) -> None:
+    rows, policy = case
+    table, pd_, state = book_of(rows)
+    found = decide(table, pd_, state.assign(watched=True), policy)
+    assert found["action"].isin(["pause", "unfreeze", "keep"]).all()
+    assert (found["limit_cents"] == state["limit_cents"]).all()
+    assert state.loc[found["action"] == "unfreeze", "paused_at"].notna().all()
 
 
 @pytest.mark.slow
@@ -67,6 +78,7 @@ def test_deciding_again_at_once_changes_nothing(case: Case) -> None:
 def test_a_decision_that_stands_is_what_it_were_without_any_waiting(case: Case) -> None:
     rows, policy = case
     table, pd_, state = book_of(rows)
+    state = state.assign(watched=False)
     found = decide(table, pd_, state, policy)
     decisions = pd.concat([found, state.add_prefix("state.")], axis=1)
     plain, compared = replace(policy, second_look=None), ["action", "limit_cents"]

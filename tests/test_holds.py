@@ -221,7 +221,7 @@ def test_nothing_moves_a_line_under_a_hold(wanted: str, can_draw: bool) -> None:
     state = pd.DataFrame(
         {"limit_cents": [1000_00], "can_draw": [can_draw], "closed": [False], "holdout": [False], "pd_ref": [np.nan],
          "line_age_days": [400], "days_since_change": [400], "days_since_adverse": [400],
-         "days_since_pause": [NEVER_DAYS]}
+         "days_since_pause": [NEVER_DAYS], "watched": [False]}
     )  # fmt: skip
     row = decide_lines(table, np.array([pds.get(wanted, 0.05)]), state, at_once(default_policy())).iloc[0]
     assert (row["action"], row["limit_cents"], row["can_draw"]) == ("hold", 1000_00, can_draw)

@@ -47,7 +47,8 @@ def test_verify_counts_links_of_every_kind_whatever_came_between_them(tmp_path: 
         ledger.open_hold(Hold("payment", run.as_of, run.as_of, "check", "no rows"))
         ledger.release_hold(number, "true", run.as_of, "Chen Wei", "a holiday")
         ledger.append_revision(run, run.as_of, attributions, known_rows=5, late_rows=1)
-        assert ledger.verify() == 5 * number
+        ledger.note(run.as_of, (run.model_version, run.model_digest, run.policy_digest), decisions)
+        assert ledger.verify() == 6 * number
 
 
 def edit_a_cell(ledger: Ledger) -> str:
@@ -102,6 +103,7 @@ def test_verify_names_the_first_broken_link(strike: Callable[[Ledger], str], sma
         ("holds SET reason = 'x' WHERE hold = 2", "hold 2 of payment is"),
         ("releases SET reason = 'x' WHERE hold = 2", "release of hold 2 is"),
         ("restorations SET reason = 'x' WHERE hold = 1", "restoration 3 of account A000000001 is"),
+        ("ticks SET decisions = '[]' WHERE tick = 2", "tick 2 of [^ ]+ is"),
     ],
 )
 def test_verify_names_a_broken_link_of_a_later_kind(row: str, named: str, tmp_path: Path) -> None:
@@ -116,7 +118,9 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
     with sqlite3.connect(ledger.workspace / "ledger.sqlite") as connection:
         last = f"FROM {table} WHERE rowid = (SELECT MAX(rowid) FROM {table})"
         forged: str | int = 3 if column == "links_before" else 7
-        if column in {"decisions", "attributions"}:
+        if (table, column) == ("ticks", "decisions"):
+            forged = "[]"
+        elif column in {"decisions", "attributions"}:
             forged = f"{column}/another.parquet"
             (path,) = connection.execute(f"SELECT {column} {last}").fetchone()
             (ledger.workspace / path).rename(ledger.workspace / forged)
@@ -128,14 +132,15 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("table", ["runs", "overrides", "revisions", "holds", "releases", "restorations"])
+@pytest.mark.parametrize("table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks"])
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with sqlite3.connect(recorded(tmp_path / "whole").workspace / "ledger.sqlite") as connection:
         columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
     connection.close()
-    for place, column in enumerate(name for name in columns if name not in {"head", "mlflow_run_id"}):
+    later = {"head", "mlflow_run_id", *(["run_id"] if table == "ticks" else [])}
+    for place, column in enumerate(name for name in columns if name not in later):
 
         def leaving_it_out(head: str, content: Sequence[str | int], at: int = place + 1) -> str:
             return next_head(head, [*content[:at], *content[at + 1 :]] if content[0] == table[:-1] else content)
@@ -150,7 +155,7 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
             mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 12
+            assert unchained.verify() == 14
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

@@ -289,7 +289,12 @@ def test_a_second_look_that_says_nonsense_is_refused(section: str, message: str)
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
     shipped, plain = default_policy(), at_once(default_policy())
-    later = ("text", "second_look", "daily")  # and no limit of the holdout: the values there were before these sections
+    later = (
+        "text",
+        "second_look",
+        "daily",
+        "watch",
+    )  # and no limit of the holdout: the values there were before these sections
     values = {name: value for name, value in asdict(plain).items() if name not in later}
     del values["holdout"]["max_limit_cents"]
     assert plain.digest == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != shipped.digest

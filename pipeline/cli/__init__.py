@@ -21,6 +21,8 @@ from limitlens.pipeline.cli import policy  # isort: split
 
 from limitlens.pipeline.cli import limits  # isort: split
 
+from limitlens.pipeline.cli import watch  # isort: split
+
 from limitlens.pipeline.cli import queue  # isort: split
 
 from limitlens.pipeline.cli import holds  # isort: split
@@ -41,6 +43,7 @@ __all__ = [
     "policy",
     "quarantine",
     "queue",
+    "watch",
 ]
 
 

@@ -5,43 +5,37 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import to_arrow
+from limitlens.data.frames import is_among
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
-from limitlens.limits.hold import DATA_INCIDENT
+from limitlens.data.quality_settings import default_quality
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
-from limitlens.limits.ledger_tables import DECISIONS
-from limitlens.limits.policy import FLAGGED, Policy
+from limitlens.limits.policy import Policy
 from limitlens.limits.second_look import last_settled, split_against
-from limitlens.limits.state import pack_state, state_before, unpacked
-from limitlens.models.explanation import reason_codes, shap_values
+from limitlens.limits.state import unpacked
+from limitlens.pipeline.check_delivery import fold, judge_days
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
+from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
-    Tables,
     change_moments,
     feature_moments,
     is_missing,
     joined,
-    rows_at,
     tables_at,
 )
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
+from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.workspace import Workspace
-
-#: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
-_EXPLAINED = FLAGGED | {"review"}
 
 #: Run of decisions that are made and not recorded yet.
 _NOT_YET = ""
@@ -91,6 +85,9 @@ def decide(
         version = model_version or registry.champion()
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
+        if journaled := fold(workspace):
+            progress(f"load {journaled.load}: what the watch took in")
+            judge_days(workspace, journaled, default_quality(), None, progress)
         if policy is not None:
             workspace.check_rules(policy, workspace.iteration(version).model.features)
             registry.record_policy(policy.digest, policy.text)
@@ -101,6 +98,7 @@ def decide(
             if dates:
                 planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
                 for chunk in _until_the_whole_book(dates):
+                    take_in_ticks(workspace, chunk[-1])
                     _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
         return record_decisions(workspace, new)
 
@@ -134,6 +132,7 @@ def _decide_dates(
 ) -> None:
     """Decide, split and record some dates."""
     latest = unpacked(workspace.ledger.last_decisions())
+    latest, planned = _without_later(latest, planned, dates[-1])
     if planned.empty and paused_lines(latest).empty:
         return
     before = pd.concat([latest, _stood_before(workspace, latest)], ignore_index=True)
@@ -147,7 +146,7 @@ def _decide_dates(
         return Known(tables_at(moments, sets, workspace), held)
 
     decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
-    decided = decided.assign(reasons=_reasons(new, known.tables, decided), run_id=_NOT_YET)
+    decided = decided.assign(reasons=reasons_of(new, known.tables, decided), run_id=_NOT_YET)
     previous, changes = split_against(before, decided)
     changes = changes.assign(known_by=changes["as_of"])
     moments = change_moments(previous, changes)
@@ -162,6 +161,14 @@ def _decide_dates(
             _record(workspace, new, date, decisions, split)
 
 
+def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is decided after what the watch decided, which did not know it; its line waits for the next date."""
+    ahead = latest.loc[latest["as_of"] >= last, "account_id"]
+    latest, planned = (rows[~is_among(rows["account_id"], ahead)] for rows in (latest, planned))
+    decided = latest.set_index("account_id")["as_of"].reindex(planned["account_id"]).set_axis(planned.index)
+    return latest.reset_index(drop=True), planned[~(planned["as_of"] <= decided)]
+
+
 def _stood_before(workspace: Workspace, latest: pd.DataFrame) -> pd.DataFrame:
     """The decisions that stood before the pauses that go on."""
     waiting = paused_lines(latest)["account_id"]
@@ -173,7 +180,7 @@ def _record(
 ) -> None:
     run = _run(workspace, new, date)
     made_by = {"run_id": run.run_id, "model_version": run.model_version, "policy_digest": run.policy_digest}
-    workspace.ledger.append(run, _decision_table(decisions.assign(**made_by)), attribution_table(attributions))
+    workspace.ledger.append(run, decision_table(decisions.assign(**made_by)), attribution_table(attributions))
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
@@ -183,27 +190,3 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     inputs = (*decided_with, workspace.events.digest(), workspace.ledger.head())
     run_id = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
-
-
-def _reasons(new: Iteration, tables: Tables, decided: pd.DataFrame) -> pd.Series:
-    """Reason codes of adverse decisions, reviews and holds; nothing for the others."""
-    held = decided["action"] == "hold"
-    reasons: list[list[str]] = [[DATA_INCIDENT] if one else [] for one in held]
-    rows = np.flatnonzero(decided["action"].isin(_EXPLAINED))
-    if len(rows):
-        chosen = decided.iloc[rows]
-        table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
-        limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
-        shap = shap_values(new.model, table, limit, age)
-        reason_of = {rule.name: rule.reason for rule in new.policy.evidence}
-        evidence = [[reason_of[rule] for rule in fired if rule in reason_of] for fired in chosen["fired_rules"]]
-        for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):
-            reasons[row] = codes
-    return pd.Series(reasons, decided.index, dtype=object)
-
-
-def _decision_table(decisions: pd.DataFrame) -> pa.Table:
-    state = pack_state(state_before(decisions))
-    plain = to_arrow(decisions, pa.schema([field for field in DECISIONS if field.name != "state"]))
-    table = plain.append_column("state", state).select(DECISIONS.names)
-    return table.sort_by([("account_id", "ascending"), ("as_of", "ascending")])

@@ -33,7 +33,8 @@ def decide_step(
 
     Parameters
     ----------
-    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents``
+    lines : DataFrame with ``account_id, as_of, opened_at, limit_cents, watched``
+        Those that are ``watched`` are decided within the day: drawing may be paused, a pause be lifted, and no more.
     latest : DataFrame
         Last decision of each account so far, with its state as ``state.*``.
     overrides : DataFrame
@@ -49,7 +50,7 @@ def decide_step(
         ``account_id, as_of``, the decisions, what :func:`limitlens.limits.spared.spared` says of them,
         ``limit_before_cents``, and the state before as ``state.*``.
     """
-    state = states_before(lines, latest, overrides, now.policy)
+    state = states_before(lines, latest, overrides, now.policy).assign(watched=lines["watched"].astype(bool))
     state = state[~state["closed"]]
     lines = lines.loc[state.index].reset_index(drop=True)
     state = state.reset_index(drop=True)
@@ -166,17 +167,17 @@ def paused_lines(latest: pd.DataFrame) -> pd.DataFrame:
 
 def _next_looks(waiting: pd.DataFrame, dates: Sequence[datetime]) -> pd.DataFrame:
     """The first date after their last decision at which :func:`paused_lines` are looked at, if there is one."""
-    moments = pd.DatetimeIndex(list(dates)).as_unit("us")
+    moments = pd.DatetimeIndex(list(dates), tz="UTC").as_unit("us")
     place = moments.searchsorted(waiting["decided_at"], side="right")
     looks = waiting[place < len(moments)]
     at = moments[place[place < len(moments)]]
-    return looks.assign(as_of=at, date=at)[list(PLANNED)]
+    return looks.assign(as_of=at, date=at, watched=False)[list(PLANNED)]
 
 
 def _looks_ahead(waiting: pd.DataFrame, policy: Policy, dates: Sequence[datetime]) -> pd.DataFrame:
     """The next look, and those until the pause is over; where it should be by now, for as long as a pause is."""
-    moments = pd.DataFrame({"as_of": pd.DatetimeIndex(list(dates)).as_unit("us")})
-    looks = waiting.merge(moments.assign(date=moments["as_of"]), how="cross")
+    moments = pd.DataFrame({"as_of": pd.DatetimeIndex(list(dates), tz="UTC").as_unit("us")})
+    looks = waiting.merge(moments.assign(date=moments["as_of"], watched=False), how="cross")
     pause = pd.Timedelta(days=max(policy.second_look.after_days if policy.second_look else 0, 1))
     over = looks["paused_at"] + pause
     last = over.where(over > looks["decided_at"], looks["decided_at"] + pause) + pd.Timedelta(days=1)

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from limitlens.data.contracts import ACCOUNTS
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Relations, run_sql
 from limitlens.data.frames import is_among
 from limitlens.data.incidents import QUARANTINED, accounts_of
 from limitlens.features.declarations import FeatureSet
@@ -46,13 +46,15 @@ class HeldLines:
     pairs: pd.DataFrame
 
 
-def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
+def held_lines(lines: pd.DataFrame, workspace: Workspace, relations: Relations | None = None) -> HeldLines:
     """Which of some decisions to come the holds in force touch.
 
     Parameters
     ----------
     lines : DataFrame with ``account_id, as_of``
     workspace : Workspace
+    relations : mapping of source to pyarrow.Table or SQL text, optional
+        What is known of the lines; default: the events of the workspace.
     """
     holds = workspace.ledger.holds_in_force()
     pairs = [lines.loc[[], _KEYS].assign(hold=0)]
@@ -61,7 +63,8 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace) -> HeldLines:
         if hold.slice_column:
             after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
         pairs.append(after.assign(hold=number))
-    pairs.append(silent_lines(lines, workspace.events.relations()).assign(hold=SILENT))
+    known = workspace.events.relations() if relations is None else relations
+    pairs.append(silent_lines(lines, known).assign(hold=SILENT))
     return HeldLines(holds, pd.concat(pairs, ignore_index=True))
 
 

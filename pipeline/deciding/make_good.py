@@ -105,7 +105,7 @@ def restore(
     if not (actor.strip() and reason.strip()):
         raise WorkspaceError("a restoration needs the name of a person and a reason.")
     with exclusive(workspace.root, "holds restore"):
-        decided, orders = workspace.ledger.decided_until(), workspace.ledger.overrides()
+        decided, orders = workspace.ledger.last_moment(), workspace.ledger.overrides()
         if recorded := max((time for time in (decided, *orders["at"]) if time and time >= at), default=None):
             until = format_time(pd.Timestamp(recorded).to_pydatetime())
             raise WorkspaceError(f"it is recorded up to {until}; choose a later time than {format_time(at)}.")

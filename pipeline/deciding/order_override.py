@@ -70,7 +70,7 @@ def _state(workspace: Workspace, account_id: str, at: datetime) -> pd.Series:
         raise WorkspaceError(f"account {account_id!r} has no decision yet; run limitlens decide first.")
     overrides = ledger.overrides()
     overrides = overrides[overrides["account_id"] == account_id]
-    decided = ledger.decided_until()
+    decided = ledger.last_moment()
     known = max([decided, *overrides["at"]]) if decided else at
     if at <= known:
         raise WorkspaceError(

@@ -28,8 +28,8 @@ LONGEST_JUMP = DAY * 62
 _WEEK = DAY * NEW_LINE_DAILY_DAYS
 
 
-#: A line to be decided at a time, and the date of the run that decides it.
-PLANNED = ("account_id", "as_of", "opened_at", "limit_cents", "date")
+#: A line to be decided at a time, the date of the run that decides it, and whether that is within the day.
+PLANNED = ("account_id", "as_of", "opened_at", "limit_cents", "date", "watched")
 
 
 def decision_dates(
@@ -122,7 +122,7 @@ def plan_lines(
     planned = pd.concat([_by_run(lines[new], first, dates), due.assign(date=due["as_of"])], ignore_index=True)
     if planned.empty:
         expect_limits(dates[-1], relations)
-    return planned[list(PLANNED)]
+    return planned.assign(watched=False)[list(PLANNED)]
 
 
 def _by_run(opened: pd.DataFrame, first: datetime, dates: Sequence[datetime]) -> pd.DataFrame:

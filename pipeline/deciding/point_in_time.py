@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray
+from limitlens.data.engine import Relations
 from limitlens.data.frames import is_among
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.table import build_table
@@ -56,11 +57,12 @@ def change_moments(previous: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFram
 
 def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace) -> Tables:
     """Build the feature rows of every moment for each feature set."""
-    return {features.digest: _indexed(features, moments, workspace) for features in sets}
+    return {features.digest: table_at(features, moments, workspace.relations(features)) for features in sets}
 
 
-def _indexed(features: FeatureSet, moments: pd.DataFrame, workspace: Workspace) -> pd.DataFrame:
-    table = build_table(features, moments, workspace.relations(features))
+def table_at(features: FeatureSet, moments: pd.DataFrame, relations: Relations) -> pd.DataFrame:
+    """Build the feature rows of every moment, indexed by account, as-of and known-by."""
+    table = build_table(features, moments, relations)
     return table.set_index(pd.MultiIndex.from_frame(table[_KEYS]))
 
 

@@ -1,11 +1,9 @@
 """Silent lines: those whose status used to come every month and did not come for the last one."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Relations, run_sql
 from limitlens.data.frames import to_arrow
 
 #: Months in a row for which a status has come in time before its absence says something.
@@ -32,7 +30,7 @@ ORDER BY account_id, as_of
 """
 
 
-def silent_lines(lines: pd.DataFrame, relations: Mapping[str, str]) -> pd.DataFrame:
+def silent_lines(lines: pd.DataFrame, relations: Relations) -> pd.DataFrame:
     """Lines of which a status was known in time for each of the three months before the last, and none for the last.
 
     What is in time depends on how far into a month it is asked: then the statuses of those months were known as early.

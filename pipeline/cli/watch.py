@@ -1,0 +1,113 @@
+"""The command that watches lines within the day."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from limitlens.data.errors import InputError
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    NOTHING_TO_DO,
+    PolicyOption,
+    ThreadsOption,
+    WorkspaceOption,
+    app,
+    patient,
+    policy_in,
+    predict_only,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from limitlens.pipeline.watching.tick import Ticked
+    from limitlens.pipeline.workspace import Workspace
+
+
+@app.command()
+def watch(
+    inbox: Annotated[Path, typer.Argument(help="Folder with one folder a source; rename whole files into those.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one look into the inbox to the next.")] = 2.0,
+    policy: PolicyOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there, and stop; for cron.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Append each pause, and each that is lifted, as a line of JSON.")
+    ] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
+
+    Files that were taken in move to INBOX/taken, those that cannot be to INBOX/refused with the reason beside them.
+    The next limitlens check or decide makes one load of what came. Stop it with Ctrl-C or SIGTERM; one that was killed
+    goes on where it was.
+
+    Example: limitlens watch inbox --every 2 --out interceptions.jsonl
+    """
+    predict_only()
+    from limitlens.pipeline.watching.inbox import waiting_files
+    from limitlens.pipeline.watching.tick import tick
+    from limitlens.pipeline.workspace import Workspace
+
+    if not inbox.is_dir():
+        raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
+    space, given, standing, did = Workspace(workspace), policy_in(policy), None, False
+    with patient(True), _stop_asked() as stop:
+        while not stop.is_set():
+            before, ticked = standing, tick(space, inbox, datetime.now(UTC), standing, policy=given, progress=progress)
+            standing, did = ticked.standing, did or bool(ticked.rows or ticked.refused or ticked.touched)
+            _report(ticked)
+            if before is None or standing is not before:
+                _tell(space, out)
+            backlog = bool(waiting_files(inbox))
+            if once and not backlog:
+                break
+            stop.wait(0.01 if backlog else every)
+    if once and not did:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """Set once the process is told to end; the tick it is in comes to its end first."""
+    stop = threading.Event()
+    asked = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in asked}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _report(ticked: "Ticked") -> None:
+    """What a tick took in, for who looks on."""
+    if ticked.rows:
+        progress(
+            f"{ticked.rows:,} rows, {ticked.quarantined:,} quarantined, {ticked.deduplicated:,} known already; "
+            f"{ticked.touched:,} lines looked at"
+        )
+    for refused in ticked.refused:
+        progress(f"refused: {refused.reason}")
+
+
+def _tell(space: "Workspace", out: Path | None) -> None:
+    """Each interception that was not told yet, on the output and in the file; one that was killed here tells again."""
+    from limitlens.pipeline.journal import Journal
+    from limitlens.pipeline.watching.interceptions import interceptions
+
+    journal = Journal(space.root)
+    for tick in space.ledger.ticks_after(journal.told_until()):
+        entries = interceptions(tick)
+        if out:
+            with out.open("a", encoding="utf-8") as lines:
+                lines.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+        journal.told(tick.tick)
+        for entry in entries:
+            typer.echo(f"{entry['at']}  {entry['account_id']}  {entry['action']}  {', '.join(entry['rules'])}")

@@ -1,0 +1,43 @@
+"""The inbox of a watch: a folder into which files are renamed, one folder a source, as in a delivery."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from limitlens.data.contracts import SOURCES
+from limitlens.data.delivery import ENDINGS
+from limitlens.data.storage import file_sha256, write_text
+from limitlens.pipeline.watching.intake import Refused
+
+#: Where files go that were taken in, and those that could not be; beside the latter stands why.
+TAKEN, REFUSED = "taken", "refused"
+
+#: Files of one tick: more wait for the next, so that no tick grows with what piled up.
+MOST_FILES = 200
+
+
+def waiting_files(inbox: Path) -> list[tuple[str, Path]]:
+    """Files that came, by source and name, at most :data:`MOST_FILES`; a name with a dot first is still written to."""
+    found = [
+        (source, path)
+        for source in SOURCES
+        if (inbox / source).is_dir()
+        for path in sorted((inbox / source).iterdir())
+        if path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+    ]
+    return found[:MOST_FILES]
+
+
+def named(files: Iterable[tuple[str, Path]]) -> dict[Path, tuple[str, str]]:
+    """How the journal calls each file: source and name, and the sha256 of what is in it."""
+    return {path: (f"{source}/{path.name}", file_sha256(path)) for source, path in files}
+
+
+def put_away(inbox: Path, files: Iterable[Path], refused: Iterable[Refused]) -> None:
+    """Move files out of the inbox."""
+    why = {one.path: one.reason for one in refused}
+    for path in files:
+        folder = inbox / (REFUSED if path in why else TAKEN) / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if path in why:
+            write_text(why[path] + "\n", folder / f"{path.name}.txt")
+        path.replace(folder / path.name)

@@ -1,0 +1,149 @@
+"""Intake: what one tick takes in, judged by the contract and compared with all that is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limitlens.data.attributes import kind_of, typed_attributes
+from limitlens.data.check import HELD, held_back, judged_rows
+from limitlens.data.contracts import ACCOUNTS, Source
+from limitlens.data.delivery import ROW, read_delivered
+from limitlens.data.engine import prepared
+from limitlens.data.errors import InputError
+from limitlens.data.events import EventStore, stored_schema
+from limitlens.data.rules import BROKEN, LINES
+from limitlens.data.versions import FILE, FLOOR, add_clean, placed_in, resolve
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.line import taken_names
+from limitlens.pipeline.journal import Journal, Taken
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A tick: its number, the time that rows are judged at, and before when no row may say it was known."""
+
+    tick: int
+    at: datetime
+    floor: datetime | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file of which nothing is taken in, and why."""
+
+    path: Path
+    reason: str
+
+
+def take_in_files(
+    source: Source,
+    paths: Sequence[tuple[str, Path]],
+    moment: Moment,
+    journal: Journal,
+    store: EventStore,
+    *,
+    new_lines: pa.Table,
+) -> tuple[Taken, pa.Table, list[Refused]]:
+    """Read, judge and compare the files of one source.
+
+    Parameters
+    ----------
+    source : Source
+    paths : sequence of (name, Path)
+        How the quarantine calls each file, and where it is.
+    moment : Moment
+    journal : Journal
+        Holds all that is known.
+    store : EventStore
+        Knows the kinds of the attributes.
+    new_lines : pyarrow.Table
+        Accounts that came in the same tick; columns of :data:`limitlens.data.rules.LINES`.
+
+    Returns
+    -------
+    (Taken, pyarrow.Table, list of Refused)
+        What is accepted; what is held back, with the columns of :data:`limitlens.data.check.HELD`; and the files that
+        cannot be read or break the contract as a whole.
+    """
+    kinds = {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
+    clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
+    for name, path in paths:
+        try:
+            delivered = read_delivered(path, name, source)
+            attributes = typed_attributes(delivered, source, kinds, taken_names(CATALOGUE))
+            lines = _known_lines(source, delivered.table["account_id"], journal, new_lines)
+            sound, back = judged_rows(source, delivered, attributes, lines, moment.at)
+        except InputError as error:
+            refused.append(Refused(path, str(error)))
+            continue
+        kinds |= {column: kind_of(values) for column, values in attributes.items()}
+        clean.append(sound.set_column(sound.column_names.index(ROW), ROW, pc.add(sound[ROW], rows)))
+        held.append(back)
+        rows += delivered.rows
+    if not clean:
+        return Taken(None, 0, 0), HELD.empty_table(), refused
+    whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
+    accepted, conflicts = _compared(source, whole, journal, list(kinds))
+    names = pa.array(np.full(len(conflicts), paths[0][0]), pa.string())
+    back = pa.concat_tables([*held, held_back(source, names, conflicts)])
+    return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
+
+
+def _known_lines(source: Source, accounts: pa.ChunkedArray, journal: Journal, new: pa.Table) -> pa.Table:
+    """Those of some accounts that are known, and the new ones."""
+    if source is ACCOUNTS:
+        return LINES.empty_table()
+    asked = [str(one) for one in pc.unique(accounts.cast(pa.string())).drop_null().to_pylist()]
+    found = [table["account_id"] for table in journal.rows(ACCOUNTS.name, "account_id", asked)]
+    return pa.table({"account_id": pa.chunked_array([pc.unique(ids) for ids in (*found, new["account_id"])])})
+
+
+def _compared(
+    source: Source, clean: pa.Table, journal: Journal, attributes: Sequence[str]
+) -> tuple[pa.Table, pa.Table]:
+    """The rows that are neither known already nor in conflict with what is, and those that are in conflict."""
+    key = source.key[0]
+    stored, fresh = journal.rows(source.name, key, pc.unique(clean[key]).to_pylist())
+    if not len(stored) and not len(fresh) and pc.count_distinct(clean[key]).as_py() == len(clean):
+        return clean, BROKEN.empty_table()
+    known = pa.concat_tables([stored, as_stored(source, fresh)], promote_options="default")
+    with prepared({"stored": known}) as run:
+        add_clean(run, clean)
+        run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
+        resolved = resolve(run, source, attributes)
+        accepted = run(f"SELECT * FROM came ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {FILE}, {ROW}", {})
+    return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
+
+
+def as_stored(source: Source, fresh: pa.Table) -> pa.Table:
+    """Rows of the journal as the store will have them, but for the number of the event."""
+    late = pc.fill_null(pc.greater(fresh[FLOOR], fresh["known_time"]), fill_value=False)
+    known = pc.if_else(late, fresh[FLOOR], fresh["known_time"])
+    plain = fresh.drop_columns([FILE, ROW, FLOOR]).append_column("delivered_known_time", fresh["known_time"])
+    stamped = plain.set_column(plain.column_names.index("known_time"), "known_time", known)
+    numbers = [field for field in stored_schema(source.name) if field.name in ("event_no", "correction")]
+    for field in numbers:
+        stamped = stamped.append_column(field, pa.nulls(len(fresh), field.type))
+    return stamped
+
+
+def known_rows(source: Source, column: str, values: Sequence[str], journal: Journal) -> pa.Table:
+    """Rows of the store and of the journal with one of some values in a column, as the store will have them all.
+
+    Events that came since the last load are numbered as the load that takes them over will number them: after all
+    others, and among themselves in the same order.
+    """
+    stored, fresh = journal.rows(source.name, column, values)
+    if not len(fresh):
+        return stored
+    with prepared({"stored": stored}) as run:
+        add_clean(run, fresh)
+        declared = {*source.column_names(), FILE, ROW, FLOOR}
+        resolved = resolve(run, source, [name for name in fresh.column_names if name not in declared])
+        placed = pa.concat_tables([*resolved.pieces()])
+    return pa.concat_tables([stored, placed], promote_options="default")

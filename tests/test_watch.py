@@ -1,0 +1,369 @@
+"""The watch: what came within the day is taken in once, seen as the batch sees it, and pauses drawing and no more."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from limitlens.data.check import check_events
+from limitlens.data.contracts import SOURCES
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.lock import exclusive
+from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.table import build_table
+from limitlens.limits.hold import Hold
+from limitlens.limits.ledger_tables import DECISIONS
+from limitlens.limits.policy_file import parse_policy
+from limitlens.pipeline.check_delivery import fold
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.order_override import override
+from limitlens.pipeline.deciding.replay import recorded_decisions, replay
+from limitlens.pipeline.holds import open_hold
+from limitlens.pipeline.journal import Journal
+from limitlens.pipeline.watching.interceptions import interceptions
+from limitlens.pipeline.watching.look import relations_of
+from limitlens.pipeline.watching.tick import Standing, Ticked, tick
+from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.conftest import MadeOnce
+from tests.test_holds import FIRST, make_books
+
+Row = dict[str, Any]
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+STREAMED = ("accounts", "consumption", "payment", "device")
+
+
+@pytest.fixture
+def books(made_once: MadeOnce) -> Path:
+    """Read only; a book that was decided as of the first of October, and its world that goes on."""
+    return made_once("holds", make_books)
+
+
+@pytest.fixture
+def space(books: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(books / "base", tmp_path / "work")
+    return Workspace(tmp_path / "work")
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    return tmp_path / "inbox"
+
+
+def put(inbox: Path, name: str, rows: Mapping[str, pa.Table]) -> None:
+    for source, table in rows.items():
+        if len(table):
+            (inbox / source).mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, inbox / source / f"{name}.parquet")
+
+
+def known_between(world: Path, since: datetime, until: datetime) -> dict[str, pa.Table]:
+    tables = {source: pq.read_table(world / source) for source in STREAMED}
+    return {
+        source: t.filter(pc.and_(pc.greater_equal(t["known_time"], since), pc.less(t["known_time"], until)))
+        for source, t in tables.items()
+    }
+
+
+def streamed(space: Workspace, inbox: Path, world: Path, *, days: int, step: timedelta) -> Iterator[Ticked]:
+    """The world from the first of October on, tick by tick."""
+    standing: Standing | None = None
+    for number in range(int(days * DAY / step)):
+        until = FIRST + (number + 1) * step
+        put(inbox, f"{number:04d}", known_between(world, until - step, until))
+        ticked = tick(space, inbox, until, standing)
+        standing = ticked.standing
+        yield ticked
+
+
+def line_of(space: Workspace) -> str:
+    """An account of middle age that can draw, and that nothing has been decided against."""
+    last = recorded_decisions(space)
+    old = last[(last["action"] == "keep") & last["can_draw"] & (last["state.line_age_days"] > 100)]
+    return str(old["account_id"].iloc[0])
+
+
+def takeover(account: str, at: datetime) -> dict[str, pa.Table]:
+    """A sign-in on a new device in a new city, and two hours later half the line in cash, which is passed on."""
+    common = {"account_id": account, "retracted": None}
+
+    def row(name: str, minutes: int, **values: object) -> Row:
+        time = at + timedelta(minutes=minutes)
+        return common | {"event_id": f"{account}-{name}", "event_time": time, "known_time": time} | values
+
+    login = row("login", 0, kind="login", device_id="D-unseen", city="Elsewhere", latitude_udeg=1, longitude_udeg=1)
+    draws = [row(f"draw{n}", 60 + n, kind="draw", amount_cents=3_000_00) for n in range(4)]
+    gone = [row(f"out{n}", 70 + n, kind="transfer_out", amount_cents=2_900_00, counterparty="X") for n in range(4)]
+    return {
+        name: rows_of(name, rows) for name, rows in (("device", [login]), ("consumption", draws), ("payment", gone))
+    }
+
+
+def rows_of(source: str, rows: list[Row]) -> pa.Table:
+    from limitlens.data.events import stored_schema
+
+    declared = [f for f in stored_schema(source) if f.name in SOURCES[source].column_names()]
+    return pa.Table.from_pylist(rows, schema=pa.schema(declared))
+
+
+@pytest.mark.slow
+def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
+    space: Workspace, inbox: Path, books: Path, tmp_path: Path
+) -> None:
+    for _ in streamed(space, inbox, books / "world", days=4, step=8 * HOUR):
+        pass
+    assert fold(space) is not None
+    assert fold(space) is None
+    shutil.copytree(books / "base", tmp_path / "whole")
+    whole = Workspace(tmp_path / "whole")
+    put(tmp_path / "delivery", "all", known_between(books / "world", FIRST, FIRST + 4 * DAY))
+    check_events(tmp_path / "delivery", whole.events, decided_until=FIRST)
+    for source in STREAMED:
+        mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
+        assert mine.equals(other)
+        assert len(mine)
+
+
+def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:
+    """Arrivals: most in time, some hours late, some twice, some corrected or withdrawn later."""
+    arrivals = []
+    for source, table in rows.items():
+        for row in table.to_pylist():
+            late = random.choice([timedelta(0)] * 3 + [timedelta(hours=random.randrange(40))])
+            arrivals.append((row["known_time"] + late, source, row))
+            if random.random() < 0.1:
+                arrivals.append((row["known_time"] + late + 9 * HOUR, source, row))
+            if source != "accounts" and random.random() < 0.3:
+                later = row["known_time"] + timedelta(minutes=random.randrange(3000))
+                change: Row = {"retracted": True} if random.random() < 0.4 else {}
+                if source in ("consumption", "payment") and not change and row["kind"] != "status":
+                    change = {"amount_cents": row["amount_cents"] // 2}
+                arrivals.append((later + late, source, row | {"known_time": later} | change))
+    return sorted(arrivals, key=lambda one: one[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
+    seed: int, space: Workspace, inbox: Path, books: Path
+) -> None:
+    """To the last bit; rows that are late, repeated, corrected or withdrawn, and devices and payees in common."""
+    random = Random(seed)
+    features = CATALOGUE.only(
+        ["draw_sum_7d", "draw_count_2d", "balance_cents", "dpd_days", "new_device_and_city_count_7d",
+         "repayment_days_since_ever", "device_ring_max_30d", "payee_ring_max_90d", "payee_ring_mean_90d",
+         "passed_on_count_7d"]
+    )  # fmt: skip
+    some = sorted(random.sample(recorded_decisions(space)["account_id"].unique().tolist(), 60))
+    rows = {
+        source: table.filter(pc.is_in(table["account_id"], pa.array(some)))
+        for source, table in known_between(books / "world", FIRST, FIRST + 3 * DAY).items()
+    }
+    arrivals, seen, standing = troubled(rows, random), list[tuple[pd.DataFrame, pd.DataFrame]](), None
+    for number in range(6):
+        until = FIRST + (number + 1) * 16 * HOUR
+        came = [(s, row) for at, s, row in arrivals if until - 16 * HOUR <= at < until]
+        for source in STREAMED:
+            mine = [row for s, row in came if s == source]
+            put(inbox, f"{number}", {source: pa.Table.from_pylist(mine, schema=rows[source].schema)})
+        ticked = tick(space, inbox, until, standing)
+        standing = ticked.standing
+        space.ledger.note(ticked.at, ("1", "", ""), DECISIONS.empty_table())  # as if something had been decided
+        spine = pd.DataFrame({"account_id": some}).assign(
+            as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
+        )
+        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
+    assert fold(space) is not None
+    for spine, table in seen:
+        pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))
+    counts = space.events.loads()[-1]["sources"].values()
+    assert sum(count["deduplicated"] for count in counts) > 5
+
+
+def test_signs_of_a_takeover_pause_drawing_at_once_and_the_next_date_decides(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(account, noon))
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    [entry] = [one for pending in space.ledger.pending_ticks() for one in interceptions(pending)]
+    assert (entry["account_id"], entry["action"], entry["at"]) == (account, "pause", ticked.at.isoformat())
+    assert "takeover_passed_on" in entry["rules"]
+    assert "confirm that it was you" in entry["message"]["en"]
+    decide(space, until=FIRST + DAY)
+    mine = recorded_decisions(space, [account])
+    assert mine["action"].tolist()[-3:] == ["keep", "pause", "freeze"]
+    assert set(mine["limit_cents"]) == {mine["limit_cents"].iloc[0]}
+    assert replay(space) == len(recorded_decisions(space))
+    assert not space.ledger.pending_ticks()
+    space.ledger.verify()
+
+
+def test_rows_that_speak_for_the_customer_lift_the_pause_at_the_next_tick(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    rows = takeover(account, noon)
+    put(inbox, "a", rows)
+    first = tick(space, inbox, noon + 2 * HOUR)
+    withdrawn = {
+        source: pa.Table.from_pylist(
+            [row | {"known_time": noon + 3 * HOUR, "retracted": True} for row in rows[source].to_pylist()],
+            schema=rows[source].schema,
+        )
+        for source in rows
+    }
+    put(inbox, "b", withdrawn)
+    second = tick(space, inbox, noon + 4 * HOUR, first.standing)
+    assert second.decisions["action"].tolist() == ["unfreeze"]
+    decide(space, until=FIRST + DAY)
+    assert recorded_decisions(space, [account])["action"].tolist()[-3:] == ["keep", "pause", "unfreeze"]
+    replay(space, account_id=account)
+
+
+def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_opening_first(
+    space: Workspace, inbox: Path
+) -> None:
+    opened = FIRST + 9 * HOUR
+    row = {"account_id": "NEW", "opened_at": opened, "known_time": opened - HOUR, "limit_cents": 12_000_00,
+           "segment": "salaried"}  # fmt: skip
+    put(inbox, "a", {"accounts": rows_of("accounts", [row])})
+    first = tick(space, inbox, opened)
+    put(inbox, "b", takeover("NEW", opened + HOUR))
+    ticked = tick(space, inbox, opened + 3 * HOUR, first.standing)
+    assert ticked.decisions["action"].tolist()[-1] == "pause"
+    assert "cash_out" in ticked.decisions["fired_rules"].iloc[-1]
+    assert [time.to_pydatetime() for time in ticked.decisions["as_of"]] == [opened, ticked.at]
+    decide(space, until=FIRST + DAY)
+    mine = recorded_decisions(space, ["NEW"])
+    assert mine["action"].tolist()[1:] == ["pause", "close"]
+    assert len(space.ledger.current("NEW").dropna(subset=["share_cents_behaviour"])) == 1
+    replay(space, account_id="NEW")
+
+
+def test_a_held_source_pauses_nobody(space: Workspace, inbox: Path) -> None:
+    noon = FIRST + 12 * HOUR
+    open_hold(space, Hold("device", FIRST, FIRST, "check", "a feed of another lender"))
+    open_hold(space, Hold("consumption", FIRST, FIRST, "check", "a feed of another lender"))
+    put(inbox, "a", takeover(line_of(space), noon))
+    assert tick(space, inbox, noon + 2 * HOUR).decisions.empty
+    assert not space.ledger.pending_ticks()
+
+
+def test_a_date_before_what_the_watch_did_leaves_the_line_to_the_next(space: Workspace, inbox: Path) -> None:
+    account, night = line_of(space), FIRST + DAY - HOUR
+    put(inbox, "a", takeover(account, night))
+    tick(space, inbox, night + 2 * HOUR)
+    decide(space, until=FIRST + DAY)
+    assert [one.as_of for one in space.ledger.pending_ticks()] == [night + 2 * HOUR]
+    decide(space, until=FIRST + 2 * DAY)
+    mine = recorded_decisions(space, [account])
+    assert [t.to_pydatetime() for t in mine["as_of"]][-3:] == [FIRST, night + 2 * HOUR, FIRST + 2 * DAY]
+    assert replay(space) == len(recorded_decisions(space))
+
+
+def test_a_person_can_lift_what_the_watch_paused(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(account, noon))
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    by = {"actor": "Chen Wei", "reason": "she called"}
+    with pytest.raises(WorkspaceError, match="would change what was decided"):
+        override(space, account, at=noon, action="unfreeze", **by)
+    override(space, account, at=noon + 3 * HOUR, action="unfreeze", **by)
+    again = tick(space, inbox, noon + 4 * HOUR, ticked.standing)
+    assert again.decisions.empty
+
+
+def test_what_comes_late_is_known_from_the_last_decision_on_and_a_clock_that_was_set_back_goes_on(
+    space: Workspace, inbox: Path
+) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    rows = takeover(account, noon)
+    put(inbox, "a", {name: rows[name] for name in ("device", "consumption")})
+    first = tick(space, inbox, noon + 2 * HOUR)
+    assert len(first.decisions) == 1
+    put(inbox, "b", {"payment": rows["payment"]})
+    second = tick(space, inbox, noon, first.standing)
+    assert second.at == first.at + timedelta(microseconds=1)
+    assert fold(space) is not None
+    came = run_sql(space.events.relation("payment", ["0002"])).to_pylist()
+    assert {row["known_time"] for row in came} == {first.at}
+    assert {row["delivered_known_time"] for row in came} == {row["known_time"] for row in rows["payment"].to_pylist()}
+
+
+def test_a_row_that_breaks_the_contract_is_quarantined_and_a_file_that_does_is_refused(
+    space: Workspace, inbox: Path
+) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    rows = takeover(account, noon)["consumption"].to_pylist()
+    put(inbox, "a", {"consumption": rows_of("consumption", [*rows, rows[0] | {"event_id": "x", "amount_cents": -5}])})
+    (inbox / "device").mkdir()
+    (inbox / "device" / "poison.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    assert (ticked.rows, ticked.quarantined, ticked.deduplicated) == (5, 1, 0)
+    assert "expected column 'event_id'" in (inbox / "refused" / "device" / "poison.csv.txt").read_text()
+    report = fold(space)
+    assert report is not None
+    assert report.quarantine == {("consumption", "amount_cents", "negative amount"): 1}
+    assert report.sources["consumption"].accepted == 4
+    assert not list(inbox.glob("consumption/*"))
+
+
+def test_a_policy_without_watched_rules_watches_nobody(space: Workspace, inbox: Path) -> None:
+    text = default_policy().text
+    first, _, rest = text.partition("[watch]")
+    plain = parse_policy(first + rest.partition("\n\n")[2])
+    assert plain.watch is None
+    with pytest.raises(WorkspaceError, match=r"policy 'base' has no section \[watch\]"):
+        tick(space, inbox, FIRST + HOUR, policy=plain)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("rules = []", "rules of .watch. is empty"),
+        ('rules = ["burst_borrowing"]', "names 'burst_borrowing'; expected some of .* with an adverse action"),
+        ('rules = ["cash_out"]\nend = 1', "end"),
+    ],
+)
+def test_a_watch_that_says_nonsense_is_refused_by_file_and_line(section: str, message: str) -> None:
+    first, _, rest = default_policy().text.partition("[watch]")
+    with pytest.raises(ConfigError, match=message):
+        parse_policy(f"{first}[watch]\n{section}\n\n{rest.partition(chr(10) * 2)[2]}")
+
+
+def test_the_command_tells_each_interception_once_and_ends_with_its_own_codes(
+    space: Workspace, inbox: Path, tmp_path: Path
+) -> None:
+    run, out = CliRunner(), tmp_path / "out.jsonl"
+    asked = ["watch", str(inbox), "--workspace", str(space.root), "--once", "--out", str(out)]
+    missing = run.invoke(app, asked)
+    assert "no such folder" in str(missing.exception)
+    put(inbox, "a", takeover(line_of(space), datetime.now(UTC) - 3 * HOUR))
+    done = run.invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "pause" in done.stdout
+    assert run.invoke(app, asked).exit_code == 7
+    assert [json.loads(line)["action"] for line in out.read_text(encoding="utf-8").splitlines()] == ["pause"]
+
+
+def test_a_command_that_meets_a_tick_waits_for_it_and_does_not_give_up(space: Workspace) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def other() -> str:
+        with exclusive(space.root, "decide"):
+            return "decided"
+
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive(space.root, "watch"):
+            waiting = pool.submit(other)
+            assert not waiting.done()
+        assert waiting.result(timeout=60) == "decided"

@@ -14,6 +14,7 @@ from limitlens.data.arrays import BoolArray
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.state import NEVER_DAYS
+from limitlens.limits.watched import looked_at_alike
 
 
 def carried_out(decisions: pd.DataFrame) -> BoolArray:
@@ -65,7 +66,7 @@ def split_against(earlier: pd.DataFrame, decisions: pd.DataFrame) -> tuple[pd.Da
 def as_asked(
     sides: tuple[Iteration, Iteration], previous: pd.DataFrame, changes: pd.DataFrame
 ) -> tuple[tuple[Iteration, Iteration], pd.DataFrame, pd.DataFrame]:
-    """Iterations and decisions of changes as if nobody had waited; as they are where no pause was carried out.
+    """Iterations and decisions of changes as if nobody had waited, and none been looked at in another way.
 
     Parameters
     ----------
@@ -74,7 +75,9 @@ def as_asked(
     previous, changes : DataFrame of n rows with ``action`` and ``state.*``
         All of them carry out a pause that another decision stood before, or none does (:func:`ends_a_pause`).
     """
-    if not ends_a_pause(previous, changes).any():
+    ends = ends_a_pause(previous, changes).any()
+    previous, changes = looked_at_alike(previous, changes)
+    if not ends:
         return sides, previous, changes
     old, new = (replace(side, policy=replace(side.policy, second_look=None)) for side in sides)
     return (old, new), without_pause(previous), without_pause(changes)

@@ -25,6 +25,7 @@ from limitlens.features.table import build_table
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy_file import parse_policy
+from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.check_delivery import fold
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
@@ -245,7 +246,8 @@ def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_openin
     decide(space, until=FIRST + DAY)
     mine = recorded_decisions(space, ["NEW"])
     assert mine["action"].tolist()[1:] == ["pause", "close"]
-    assert len(space.ledger.current("NEW").dropna(subset=["share_cents_behaviour"])) == 1
+    split = space.ledger.current("NEW")[["share_cents_behaviour", "limit_cents"]].iloc[1:]
+    assert split.to_numpy().tolist() == [[0, 12_000_00], [-12_000_00, 0]]
     replay(space, account_id="NEW")
 
 
@@ -367,3 +369,20 @@ def test_a_command_that_meets_a_tick_waits_for_it_and_does_not_give_up(space: Wo
             waiting = pool.submit(other)
             assert not waiting.done()
         assert waiting.result(timeout=60) == "decided"
+
+
+def test_why_shows_what_the_watch_did_before_and_after_a_run_has_it(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(account, noon))
+    tick(space, inbox, noon + 2 * HOUR)
+    before = why(space, account)
+    assert (before.decision.action, before.line.timeline[-1].action) == ("keep", "pause")
+    decide(space, until=FIRST + DAY)
+    after = why(space, account, as_of=noon + 2 * HOUR)
+    assert after.decision.watched
+    assert after.decision.second_look_at == "2025-10-02"
+    assert set(after.split.share_cents.values()) == {0}
+    assert after.split.severity_phi == {"behaviour": 360, "data": 0, "model": 0, "policy": 0, "state": 0}
+    closed = why(space, account)
+    assert (closed.decision.action, closed.decision.previous_as_of) == ("freeze", "2025-10-01")
+    assert closed.split.severity_phi["behaviour"] > 0

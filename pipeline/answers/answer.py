@@ -110,7 +110,8 @@ class Line:
     """The line itself: what it was opened with and what became of it.
 
     ``since_opening`` sums to the limit: ``opening``, ``first decision``, ``overrides`` and each player, in cents.
-    ``overrides`` are those between the decision before and this one, in words.
+    ``timeline`` has what the watch did since the last run, too. ``overrides`` are those between the decision before and
+    this one, in words.
     """
 
     account_id: str
@@ -124,8 +125,9 @@ class Line:
 class Decision:
     """What was decided, from what, by which policy; ``None`` where the account had no decision before.
 
-    ``second_look_at``: the date by which a paused line is looked at again, null for every other action. ``digests``
-    name everything that went in: model, features, policy, table of reasons, run, head of the ledger.
+    ``second_look_at``: the date by which a paused line is looked at again, null for every other action. ``watched``:
+    decided within the day, by the watch. ``digests`` name everything that went in: model, features, policy, table of
+    reasons, run, head of the ledger.
     """
 
     as_of: str
@@ -142,6 +144,7 @@ class Decision:
     policy: str
     made_good: str | None
     second_look_at: str | None
+    watched: bool
     queue_place: int | None
     queue_length: int | None
     digests: Mapping[str, str]
@@ -238,6 +241,7 @@ _IN_JSON = (
     "held",
     "made_good",
     "second_look_at",
+    "watched",
     "queue_place",
     "queue_length",
     "reasons_version",

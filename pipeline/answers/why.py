@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals, late_rows
-from limitlens.data.calendar import format_time, midnight
+from limitlens.data.calendar import DAY, format_time, midnight
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.incident import scope_text
@@ -301,7 +301,7 @@ def _line(workspace: Workspace, row: pd.Series, before: pd.Series | None, of_lin
         account_id=str(row["account_id"]),
         opened_at=format_time(row["state.opened_at"].to_pydatetime()),
         since_opening=_since_opening(workspace, row),
-        timeline=timeline(workspace.ledger.current(str(row["account_id"])), of_line),
+        timeline=timeline(_every_decision(workspace, str(row["account_id"])), of_line),
         overrides=_overrides(of_line, row, before),
     )
 
@@ -325,6 +325,7 @@ def _decision(
         policy=str(_policy_name(workspace, row)),
         made_good=_made_good(restored),
         second_look_at=_second_look_at(row, iteration.policy),
+        watched=bool(row["state.watched"]),
         queue_place=place,
         queue_length=length,
         digests=_digests(workspace, iteration, str(row["run_id"])),
@@ -356,9 +357,10 @@ def _model(row: pd.Series, before: pd.Series | None, explained: _Explained | Non
 
 def _data(workspace: Workspace, change: pd.DataFrame, explained: _Explained | None) -> Data:
     row = change.iloc[0]
+    jumps = {} if row["state.watched"] else joint_jumps(change, workspace, row["as_of"].to_pydatetime())
     return Data(
         knowledge=_knowledge(workspace, explained.entry) if explained else None,
-        joint_jump=joint_jumps(change, workspace, row["as_of"].to_pydatetime()).get(str(row["account_id"])),
+        joint_jump=jumps.get(str(row["account_id"])),
         held=_held(workspace, row),
     )
 
@@ -377,8 +379,10 @@ def _notice(row: pd.Series, recourse: Recourse | None, restored: pd.DataFrame) -
 
 
 def _second_look_at(row: pd.Series, policy: Policy) -> str | None:
-    if row["action"] != "pause" or policy.second_look is None:
+    if row["action"] != "pause":
         return None
+    if row["state.watched"] or policy.second_look is None:
+        return format_time(midnight(row["as_of"].to_pydatetime()) + DAY)
     return format_time(midnight((row["as_of"] + pd.Timedelta(days=policy.second_look.after_days)).to_pydatetime()))
 
 
@@ -432,6 +436,14 @@ def _digests(workspace: Workspace, iteration: Iteration, run_id: str) -> dict[st
         "run": run_id,
         "ledger head": workspace.ledger.head(),
     }
+
+
+def _every_decision(workspace: Workspace, account: str) -> pd.DataFrame:
+    """All decisions about an account, those of ticks that no run has taken in yet last."""
+    pending = [tick.decisions.to_pandas() for tick in workspace.ledger.pending_ticks()]
+    own = [rows[rows["account_id"] == account] for rows in pending]
+    every: pd.DataFrame = pd.concat([workspace.ledger.current(account), *own], ignore_index=True)
+    return every
 
 
 def _overrides(of_line: pd.DataFrame, row: pd.Series, before: pd.Series | None) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ def render(answer: Answer, *, languages: Sequence[str] = LANGUAGES, whole_timeli
     lines.append(
         f"  PD {_percent(decision.pd_before)}{decision.pd:.2%}. Rules: {', '.join(decision.fired_rules) or 'none'}."
     )
+    if decision.watched:
+        lines.append("  Decided within the day, by the watch: it pauses drawing or lifts a pause, and moves no limit.")
     if decision.queue_place is not None:
         lines.append(f"  In the review queue: place {decision.queue_place:,} of {decision.queue_length:,}.")
     lines += [f"  {sentence}" for language in languages for sentence in customer_sentences(answer, language)]

@@ -62,7 +62,7 @@ def attribute_changes(
     states = data_states(old, new, previous, changes, tables)
     sides, before, after = as_asked((old, new), previous, changes)
     lattice = evaluate(*sides, states, state_before(before), state_before(after))
-    recorded = (previous["limit_cents"].to_numpy(np.int64), changes["limit_cents"].to_numpy(np.int64))
+    recorded = (before["limit_cents"].to_numpy(np.int64), changes["limit_cents"].to_numpy(np.int64))
     check_recorded(lattice, changes["account_id"], *recorded)
     return attribution_entries(lattice, changes.assign(previous_as_of=previous["as_of"]))
 

@@ -17,23 +17,20 @@ from limitlens.data.quality_settings import default_quality
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.policy import Policy
-from limitlens.limits.second_look import last_settled, split_against
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.check_delivery import fold, judge_days
-from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
+from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
-    change_moments,
     feature_moments,
-    is_missing,
-    joined,
     tables_at,
 )
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
-from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
+from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.workspace import Workspace
 
@@ -135,7 +132,7 @@ def _decide_dates(
     latest, planned = _without_later(latest, planned, dates[-1])
     if planned.empty and paused_lines(latest).empty:
         return
-    before = pd.concat([latest, _stood_before(workspace, latest)], ignore_index=True)
+    before = with_stood_before(workspace, latest)
     sides = iterations(workspace, set(before["run_id"])) | {_NOT_YET: new}
     sets = {iteration.model.features for iteration in sides.values()}
 
@@ -147,18 +144,13 @@ def _decide_dates(
 
     decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
     decided = decided.assign(reasons=reasons_of(new, known.tables, decided), run_id=_NOT_YET)
-    previous, changes = split_against(before, decided)
-    changes = changes.assign(known_by=changes["as_of"])
-    moments = change_moments(previous, changes)
-    late = moments[is_missing(moments, known.tables[new.model.features.digest])]
-    tables = joined(known.tables, tables_at(late, sets, workspace)) if len(late) else known.tables
-    attributions = attribute_all(previous, changes, sides, tables)
+    changes, attributions = split(workspace, before, decided, sides, known.tables)
     for date in dates:
         decisions = decided[decided["date"] == date]
         if len(decisions):
-            split = attributions[changes["date"] == date]
-            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(split):,} attributed")
-            _record(workspace, new, date, decisions, split)
+            split_then = attributions[changes["date"] == date]
+            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(split_then):,} attributed")
+            _record(workspace, new, date, decisions, split_then)
 
 
 def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -167,12 +159,6 @@ def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) 
     latest, planned = (rows[~is_among(rows["account_id"], ahead)] for rows in (latest, planned))
     decided = latest.set_index("account_id")["as_of"].reindex(planned["account_id"]).set_axis(planned.index)
     return latest.reset_index(drop=True), planned[~(planned["as_of"] <= decided)]
-
-
-def _stood_before(workspace: Workspace, latest: pd.DataFrame) -> pd.DataFrame:
-    """The decisions that stood before the pauses that go on."""
-    waiting = paused_lines(latest)["account_id"]
-    return last_settled(recorded_decisions(workspace, list(waiting))) if len(waiting) else latest.iloc[:0]
 
 
 def _record(

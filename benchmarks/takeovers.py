@@ -89,8 +89,8 @@ def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, po
 
     Parameters
     ----------
-    lines : DataFrame of n rows with ``account_id, as_of, opened_at, limit_cents``
-        By account and date.
+    lines : DataFrame of n rows with ``account_id, as_of, opened_at, limit_cents, watched``
+        By account and time.
     table : DataFrame of n rows
         Features.
     """
@@ -100,6 +100,7 @@ def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, po
         left = after.loc[rows["account_id"]].set_index(rows.index) if turn else None
         nobody = np.zeros(len(rows), bool)
         state = first_state(rows, nobody) if left is None else state_at(left, rows["as_of"])
+        state = state.assign(watched=rows["watched"])
         found = iteration.rules(table.loc[rows.index], np.full(len(rows), _CALM_PD), state)
         after = next_state(state, found, rows["as_of"]).set_axis(rows["account_id"])
         could = pd.DataFrame({"state.can_draw": state["can_draw"]})
@@ -107,14 +108,14 @@ def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, po
     return pd.concat(parts)
 
 
-def stops(decided: pd.DataFrame) -> pd.DataFrame:
-    """When a rule on takeovers stopped a line, and when it could draw again (``account_id, stopped, again``).
+def stops(decided: pd.DataFrame, rules: Sequence[str] = RULES) -> pd.DataFrame:
+    """When a rule stopped a line, and when it could draw again (``account_id, stopped, again``).
 
     ``again`` is null where it never could.
     """
     ordered = decided.sort_values(["account_id", "as_of"])
-    ruled = ordered["fired_rules"].map(lambda fired: bool({*RULES} & {*fired}))
-    begin = ordered[ruled & ordered["action"].isin(["freeze", "pause"]) & ordered["state.can_draw"]]
+    ruled = ordered["fired_rules"].map(lambda fired: bool({*rules} & {*fired}))
+    begin = ordered[ruled & ordered["action"].isin(["freeze", "pause", "close"]) & ordered["state.can_draw"]]
     opened = ordered.loc[ordered["can_draw"], ["account_id", "as_of"]].rename(columns={"as_of": "again"})
     found = begin[["account_id", "as_of"]].rename(columns={"as_of": "stopped"}).sort_values("stopped")
     return pd.merge_asof(
@@ -122,7 +123,7 @@ def stops(decided: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def judged(world: World, stopped: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def judged(world: World, stopped: pd.DataFrame, causes: Sequence[str] = CAUSES) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every episode with its first stop, and every stop with its episode.
 
     Returns
@@ -142,7 +143,7 @@ def judged(world: World, stopped: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         cents=by_episode["cents"].sum(),
         saved_cents=draws[draws["late"]].groupby("episode")["cents"].sum(),
     ).fillna({"cents": 0, "saved_cents": 0})
-    order = {cause: rank for rank, cause in enumerate(CAUSES)}
+    order = {cause: rank for rank, cause in enumerate(causes)}
     cause = pairs.sort_values("cause", key=lambda names: names.map(order)).drop_duplicates("stop").set_index("stop")
     told = stopped.assign(
         cause=cause["cause"].reindex(stopped.index).fillna("other"),
@@ -152,7 +153,7 @@ def judged(world: World, stopped: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     return found, told
 
 
-def struck(folder: Path, workspace: Workspace) -> World:
+def struck(folder: Path, workspace: Workspace, causes: Sequence[str] = CAUSES) -> World:
     """The truth of a world beside what its events say was drawn."""
     sql = """
     SELECT account_id, MIN(event_time) AS drawn, ARG_MAX(amount_cents, known_time) AS cents FROM consumption
@@ -160,7 +161,7 @@ def struck(folder: Path, workspace: Workspace) -> World:
     """
     draws = run_sql(sql, {"consumption": workspace.events.relation("consumption")}).to_pandas()
     episodes = pd.read_parquet(folder / "truth" / "episodes.parquet")
-    episodes = episodes.loc[episodes["cause"].isin(CAUSES), ["account_id", "cause", "begins"]].reset_index(drop=True)
+    episodes = episodes.loc[episodes["cause"].isin(causes), ["account_id", "cause", "begins"]].reset_index(drop=True)
     episodes = episodes.assign(episode=episodes.index)
     drawn = episodes.merge(draws, on="account_id")
     drawn = drawn[(drawn["drawn"] >= drawn["begins"]) & (drawn["drawn"] < drawn["begins"] + CASH_DAYS)]

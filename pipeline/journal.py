@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS loads (load TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS ticks (tick INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (name, sha256));
 CREATE TABLE IF NOT EXISTS counts (source TEXT NOT NULL, rows_in INTEGER NOT NULL, deduplicated INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS told (tick INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS published (tick INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS waiting (account_id TEXT NOT NULL, known_time INTEGER NOT NULL);
 """
 
@@ -109,8 +109,8 @@ class Journal:
     def has_taken(self, name: str, sha256: str) -> bool:
         """Whether a tick took this file in, and could not move it away."""
         with self._open() as connection:
-            found = connection.execute("SELECT 1 FROM files WHERE name = ? AND sha256 = ?", [name, sha256])
-            return found.fetchone() is not None
+            same = connection.execute("SELECT 1 FROM files WHERE name = ? AND sha256 = ?", [name, sha256])
+            return same.fetchone() is not None
 
     def take(
         self, tick: int, at: datetime, rows: Mapping[str, Taken], held: pa.Table, files: Iterable[tuple[str, str]]
@@ -155,16 +155,16 @@ class Journal:
         with self._open() as connection:
             connection.execute("DELETE FROM waiting WHERE known_time < ?", [_microseconds(at)])
 
-    def told_until(self) -> int:
+    def published_until(self) -> int:
         """Number of the last tick in the ledger that was told to others, 0 before the first."""
         with self._open() as connection:
-            return int(connection.execute("SELECT COALESCE(MAX(tick), 0) FROM told").fetchone()[0])
+            return int(connection.execute("SELECT COALESCE(MAX(tick), 0) FROM published").fetchone()[0])
 
-    def told(self, tick: int) -> None:
+    def publish(self, tick: int) -> None:
         """All ticks of the ledger up to this one were told to others."""
         with self._open() as connection:
-            connection.execute("DELETE FROM told")
-            connection.execute("INSERT INTO told VALUES (?)", [tick])
+            connection.execute("DELETE FROM published")
+            connection.execute("INSERT INTO published VALUES (?)", [tick])
 
     def rows(self, source: str, column: str, values: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows with one of some values in a column, for which there is an index.
@@ -176,7 +176,7 @@ class Journal:
             since, as :func:`limitlens.data.versions.add_clean` takes them.
         """
         with self._open() as connection:
-            stored, fresh = (_found(connection, f"{kind}_{source}", column, values) for kind in ("stored", "fresh"))
+            stored, fresh = (_read(connection, f"{kind}_{source}", column, values) for kind in ("stored", "fresh"))
         return stored, fresh
 
     def journaled(self) -> dict[str, Journaled]:
@@ -186,14 +186,14 @@ class Journal:
             counts = {source: (rows, known) for source, rows, known in connection.execute(summed)}
             if not counts:
                 return {}
-            held = _found(connection, "held")
-            found = {}
+            held = _read(connection, "held")
+            by_source = {}
             for source in {ACCOUNTS.name: (0, 0), **counts}:
                 rows_in, deduplicated = counts.get(source, (0, 0))
                 mine = run_sql("SELECT * FROM held WHERE source = $source", {"held": held}, {"source": source})
-                fresh = _found(connection, f"fresh_{source}")
-                found[source] = Journaled(fresh, mine.cast(HELD), int(rows_in), int(deduplicated))
-            return found
+                fresh = _read(connection, f"fresh_{source}")
+                by_source[source] = Journaled(fresh, mine.cast(HELD), int(rows_in), int(deduplicated))
+            return by_source
 
     def folded(self) -> None:
         """A load has all that came."""
@@ -246,7 +246,7 @@ def _cells(table: pa.Table) -> Iterator[tuple[object, ...]]:
     return zip(*columns, strict=True)
 
 
-def _found(connection: Connection, table: str, column: str = "", values: Sequence[str] = ()) -> pa.Table:
+def _read(connection: Connection, table: str, column: str = "", values: Sequence[str] = ()) -> pa.Table:
     """Rows of a table with one of some values in a column, or all of them, with their types."""
     kind, _, source = table.partition("_")
     own = {"stored": pa.schema([]), "fresh": PLACE, "held": HELD}[kind]

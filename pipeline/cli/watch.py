@@ -103,11 +103,11 @@ def _tell(space: "Workspace", out: Path | None) -> None:
     from limitlens.pipeline.watching.interceptions import interceptions
 
     journal = Journal(space.root)
-    for tick in space.ledger.ticks_after(journal.told_until()):
+    for tick in space.ledger.ticks_after(journal.published_until()):
         entries = interceptions(tick)
         if out:
             with out.open("a", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        journal.told(tick.tick)
+        journal.publish(tick.tick)
         for entry in entries:
             typer.echo(f"{entry['at']}  {entry['account_id']}  {entry['action']}  {', '.join(entry['rules'])}")

@@ -17,14 +17,14 @@ MOST_FILES = 200
 
 def waiting_files(inbox: Path) -> list[tuple[str, Path]]:
     """Files that came, by source and name, at most :data:`MOST_FILES`; a name with a dot first is still written to."""
-    found = [
+    files = [
         (source, path)
         for source in SOURCES
         if (inbox / source).is_dir()
         for path in sorted((inbox / source).iterdir())
         if path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
     ]
-    return found[:MOST_FILES]
+    return files[:MOST_FILES]
 
 
 def named(files: Iterable[tuple[str, Path]]) -> dict[Path, tuple[str, str]]:

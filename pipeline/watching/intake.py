@@ -99,8 +99,8 @@ def _known_lines(source: Source, accounts: pa.ChunkedArray, journal: Journal, ne
     if source is ACCOUNTS:
         return LINES.empty_table()
     asked = [str(one) for one in pc.unique(accounts.cast(pa.string())).drop_null().to_pylist()]
-    found = [table["account_id"] for table in journal.rows(ACCOUNTS.name, "account_id", asked)]
-    return pa.table({"account_id": pa.chunked_array([pc.unique(ids) for ids in (*found, new["account_id"])])})
+    known = [table["account_id"] for table in journal.rows(ACCOUNTS.name, "account_id", asked)]
+    return pa.table({"account_id": pa.chunked_array([pc.unique(ids) for ids in (*known, new["account_id"])])})
 
 
 def _compared(

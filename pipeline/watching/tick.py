@@ -109,9 +109,9 @@ def tick(
         at = max(at, floor + _INSTANT) if floor else at
         ticked = _taken_in(workspace, journal, inbox, Moment(journal.last_tick() + 1, at, floor), standing)
         accounts = journal.touched(at)
-        found = look(workspace, journal, accounts, at, standing.now, paused=standing.paused) if accounts else None
-        if found:
-            decided, known = found
+        looked = look(workspace, journal, accounts, at, standing.now, paused=standing.paused) if accounts else None
+        if looked:
+            decided, known = looked
             decided = decided.assign(reasons=reasons_of(standing.now, known.tables, decided))
             standing = _noted(workspace, standing, at, decided)
             ticked = replace(ticked, standing=standing, decisions=decided)

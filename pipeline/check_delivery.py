@@ -67,8 +67,10 @@ def check(
         were recorded is made up for by the next one, with the same delivery or another.
     """
     settings = quality or default_quality()
-    with exclusive(workspace.root, "check"):
-        journaled = fold(workspace, settings)
+    journaled = None
+    if Journal(workspace.root).exists():
+        with exclusive(workspace.root, "check"):
+            journaled = fold(workspace, settings)
     if journaled:
         progress(f"load {journaled.load}: what the watch took in")
         judge_days(workspace, journaled, settings, loaded_at, progress)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limitlens.data.contracts import EVENT_SOURCES, MAX_CENTS, SOURCES, Dtype
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import prepared
 from limitlens.data.errors import ConfigError
 from limitlens.data.events import ARROW_TYPES, UTC_TIME
 from limitlens.data.fault_operators import FAULTS, FRESH_ID, OPERATORS, SENTINELS
@@ -159,15 +159,16 @@ def apply_fault(fault: Fault, table: pa.Table) -> Corrupted:
     if not _can_strike(fault, table):
         return Corrupted(_ordered(table), TOUCHED.empty_table())
     numbered = table.append_column("place", pa.array(np.arange(len(table))))
-    versions = run_sql(_versions(fault, table.schema), {"events": numbered})
+    with prepared({"events": numbered}) as run:
+        versions = run(_versions(fault, table.schema), {})
+        if not len(versions):
+            return Corrupted(_ordered(table), TOUCHED.empty_table())
+        arrived = run(" UNION ALL ".join(_arriving(fault, table.schema)), {"versions": versions})
+        touched = run(_truth(fault), {"versions": versions.filter(pc.field("hit"))})
     spared = np.ones(len(table), bool)
     spared[versions["place"].to_numpy()] = False
-    arrived = run_sql(" UNION ALL ".join(_arriving(fault, table.schema)), {"versions": versions})
     delivered = pa.concat_tables([table.filter(pa.array(spared)), arrived.cast(table.schema)])
-    return Corrupted(
-        _ordered(delivered),
-        run_sql(_truth(fault), {"versions": versions.filter(pc.field("hit"))}).cast(TOUCHED),
-    )
+    return Corrupted(_ordered(delivered), touched.cast(TOUCHED))
 
 
 def _ordered(table: pa.Table) -> pa.Table:
@@ -177,7 +178,7 @@ def _ordered(table: pa.Table) -> pa.Table:
 
 
 def _can_strike(fault: Fault, table: pa.Table) -> bool:
-    """Whether a fault has a share and its batch can hold any row; three queries are saved otherwise."""
+    """Whether a fault has a share and its batch can hold any row; no query is made otherwise."""
     if not fault.share:
         return False
     known = pc.min_max(table["known_time"])

@@ -72,10 +72,12 @@ def test_the_page_and_the_demo_show_it(finished_demo: tuple[Any, str], demo_work
 
 
 def test_decide_tells_the_first_decisions_of_its_own_runs(small_workspace: Workspace) -> None:
-    """Each run counts its own: together they are all."""
+    """Each call counts its own, of one run or of some: together they are all."""
     runs = [run.run_id for run in small_workspace.ledger.runs()]
-    alone = [first_decisions(small_workspace, [run]) for run in runs]
+    calls = [runs[:1], runs[1:2], *(runs[2 + place :: 6] for place in range(6))]
+    alone = [first_decisions(small_workspace, some) for some in calls]
     together = first_decisions(small_workspace, runs)
+    assert sorted(run for some in calls for run in some) == sorted(runs)
     assert sum(table[-1]["lines"] for table in alone if table) == together[-1]["lines"]
     assert first_decisions(small_workspace, []) == []
 

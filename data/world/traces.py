@@ -70,13 +70,13 @@ def traces(scene: Scene, episode_table: pd.DataFrame, free_cents: IntArray, phon
     phone : int64 array of shape (n,)
         Phone of each customer at the start of the month.
     """
+    manners = {cause: settings.manner for cause, settings in scene.world.causes.items() if settings.manner is not None}
+    struck_by = set(episode_table["cause"])
     parts = []
-    for cause, settings in scene.world.causes.items():
-        if settings.manner is None:
-            continue
+    for cause in [cause for cause in manners if cause in struck_by] or [*manners][:1]:  # no rows have columns, too
         rows = episode_table[episode_table["cause"] == cause]
         struck = _Struck(
-            scene, cause, settings.manner, *(rows[name].to_numpy() for name in ("owner", "day", "strength"))
+            scene, cause, manners[cause], *(rows[name].to_numpy() for name in ("owner", "day", "strength"))
         )
         spent = _spent(struck, free_cents)
         parts.append((spent, _passed_on(struck, spent), _signed_in(struck, phone)))

@@ -20,16 +20,13 @@ from limitlens.data.unfinished import sweep
 _WAITING: ContextVar[Progress | None] = ContextVar("waiting", default=None)
 
 
-#: Workspaces that the code which runs now holds.
-_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
-
 #: Commands that hold a workspace for a moment, again and again: whoever meets one waits for it.
 _PASSING = frozenset({"watch"})
 
 
 @contextmanager
 def exclusive(root: Path, command: str) -> Iterator[None]:
-    """Hold the workspace for one writing run; inside such a block it is held already.
+    """Hold the workspace for one writing run.
 
     Parameters
     ----------
@@ -43,9 +40,6 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     BusyError
         Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
     """
-    if root.absolute() in _HELD.get():
-        yield
-        return
     with writable(root):
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -57,11 +51,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
             handle.write(json.dumps({"command": command, "process": os.getpid()}))
             handle.flush()
         sweep(root)
-        token = _HELD.set(_HELD.get() | {root.absolute()})
-        try:
-            yield
-        finally:
-            _HELD.reset(token)
+        yield
 
 
 @contextmanager

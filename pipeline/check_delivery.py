@@ -67,13 +67,7 @@ def check(
         were recorded is made up for by the next one, with the same delivery or another.
     """
     settings = quality or default_quality()
-    journaled = None
-    if Journal(workspace.root).exists():
-        with exclusive(workspace.root, "check"):
-            journaled = fold(workspace, settings)
-    if journaled:
-        progress(f"load {journaled.load}: what the watch took in")
-        judge_days(workspace, journaled, settings, loaded_at, progress)
+    take_over_journal(workspace, settings, loaded_at, progress)
     report = check_events(
         input_dir,
         workspace.events,
@@ -84,7 +78,34 @@ def check(
         slices=settings.slices,
         progress=progress,
     )
-    return judge_days(workspace, report, settings, loaded_at, progress)
+    return _judge_days(workspace, report, settings, loaded_at, progress)
+
+
+def take_over_journal(
+    workspace: Workspace,
+    quality: QualitySettings | None = None,
+    loaded_at: datetime | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Make what a watch took in since the last load a load, and judge it like a delivery.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    quality : QualitySettings, optional
+        Default: the settings that ship with limitlens.
+    loaded_at : datetime, optional
+        Now.
+    progress : callable
+    """
+    settings = quality or default_quality()
+    if not Journal(workspace.root).exists():
+        return
+    with exclusive(workspace.root, "check"):
+        report = fold(workspace, settings)
+    if report:
+        progress(f"load {report.load}: what the watch took in")
+        _judge_days(workspace, report, settings, loaded_at, progress)
 
 
 def fold(workspace: Workspace, quality: QualitySettings | None = None) -> LoadReport | None:
@@ -105,30 +126,10 @@ def fold(workspace: Workspace, quality: QualitySettings | None = None) -> LoadRe
     return report if report.load else None
 
 
-def judge_days(
-    workspace: Workspace,
-    report: LoadReport,
-    settings: QualitySettings,
-    loaded_at: datetime | None,
-    progress: Progress = silent,
+def _judge_days(
+    workspace: Workspace, report: LoadReport, settings: QualitySettings, loaded_at: datetime | None, progress: Progress
 ) -> LoadReport:
-    """Judge the days of the last load by those before, and hold what is unusual.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    report : LoadReport
-        Of the last delivery.
-    settings : QualitySettings
-    loaded_at : datetime, optional
-        Now.
-    progress : callable
-
-    Returns
-    -------
-    LoadReport
-        With the incidents of a new load.
-    """
+    """Judge the days of the last load by those before, and hold what is unusual; the report with its incidents."""
     decided_until = workspace.ledger.decided_until()
     mark, basis = workspace.root / JUDGED, _basis(workspace, settings)
     judged = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == basis

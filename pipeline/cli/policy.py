@@ -112,6 +112,8 @@ def show(
         typer.echo(f"  {bucket_in_words(bucket)}")
     if policy.decided_daily:
         typer.echo(f"\nDecided daily: new lines, and when {conditions_in_words(policy.decided_daily, 'any_of')}")
+    if policy.watch:
+        typer.echo(f"\nWatched: drawing is paused within the day by {', '.join(policy.watch.rules)}")
     for section in SECTIONS:
         typer.echo(f"\n{section}")
         for key, value in asdict(getattr(policy, section)).items():

@@ -13,12 +13,11 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import is_among
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
-from limitlens.data.quality_settings import default_quality
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import unpacked
-from limitlens.pipeline.check_delivery import fold, judge_days
+from limitlens.pipeline.check_delivery import fold, take_over_journal
 from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
@@ -77,14 +76,13 @@ def decide(
         A recorded limit cannot be reproduced; nothing of that date is recorded.
     """
     ledger, registry = workspace.ledger, workspace.registry
+    take_over_journal(workspace, progress=progress)
     with exclusive(workspace.root, "decide"):
         ledger.sweep()
         version = model_version or registry.champion()
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")
-        if journaled := fold(workspace):
-            progress(f"load {journaled.load}: what the watch took in")
-            judge_days(workspace, journaled, default_quality(), None, progress)
+        fold(workspace)  # what the watch took in since
         if policy is not None:
             workspace.check_rules(policy, workspace.iteration(version).model.features)
             registry.record_policy(policy.digest, policy.text)

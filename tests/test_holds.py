@@ -410,7 +410,7 @@ def test_a_restored_line_is_as_it_was_whatever_had_become_of_it() -> None:
     now, never = pd.Series([pd.Timestamp(NOW)]).dt.as_unit("us"), pd.Series(pd.DatetimeIndex([pd.NaT], tz="UTC"))
     never = never.dt.as_unit("us")
     state = pd.DataFrame({"limit_cents": [0], "can_draw": False, "closed": True, "holdout": False, "pd_ref": 0.5})
-    state = state.assign(opened_at=now, changed_at=now, adverse_at=now, paused_at=never)
+    state = state.assign(opened_at=now, changed_at=now, adverse_at=now, paused_at=never, watched=False)
     order = pd.DataFrame({"action": ["restore"], "limit_cents": [700_00], "can_draw": True, "pd_ref": 0.02})
     after = overridden(state, order.assign(at=now, changed_at=never, adverse_at=never), pd.Series([0.5])).iloc[0]
     assert (after["limit_cents"], after["can_draw"], after["closed"], after["pd_ref"]) == (700_00, True, False, 0.02)

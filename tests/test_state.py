@@ -22,6 +22,7 @@ def after(line: dict[str, Any], decision: dict[str, Any], as_of: datetime) -> di
     """State after one decision, as docs/policy.md and docs/architecture.md tell it."""
     moved = any(line[name] != decision[name] for name in ("limit_cents", "can_draw"))
     left = line | {name: decision[name] for name in ("limit_cents", "can_draw")}
+    left["watched"] = False
     left["closed"] = line["closed"] or decision["action"] == "close"
     paused, adverse = not pd.isna(line["paused_at"]), decision["action"] in {"decrease", "freeze", "close"}
     if paused and moved and decision["action"] == "unfreeze":

@@ -251,6 +251,15 @@ def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_openin
     replay(space, account_id="NEW")
 
 
+def test_a_closed_line_and_one_that_nobody_knows_are_left_alone(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    override(space, account, at=FIRST + HOUR, action="close", actor="Chen Wei", reason="she asked for it")
+    put(inbox, "a", takeover(account, noon))
+    put(inbox, "b", takeover("NOBODY", noon))
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    assert (ticked.touched, ticked.quarantined, len(ticked.decisions)) == (1, 9, 0)
+
+
 def test_a_held_source_pauses_nobody(space: Workspace, inbox: Path) -> None:
     noon = FIRST + 12 * HOUR
     open_hold(space, Hold("device", FIRST, FIRST, "check", "a feed of another lender"))

@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.contracts import ACCOUNTS, SOURCES
+from limitlens.data.arrays import BoolArray
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES
 from limitlens.data.engine import Relations
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import LINKS
@@ -61,13 +62,14 @@ def look(
         that of its opening before it where none was recorded; and what was known. None: nothing is to be noted.
     """
     features = now.model.features
-    relations = relations_of(features, accounts, journal)
     points = pd.DataFrame({"account_id": pd.Series(list(accounts), dtype=str)})
     points["as_of"] = pd.Timestamp(at).as_unit("us")
-    lines = with_limit(lines_at(points.assign(known_by=points["as_of"]), relations)).reset_index(drop=True)
-    lines = lines[may_fire(now, lines, relations) | lines["account_id"].isin(list(paused))]
+    of_lines = {ACCOUNTS.name: known_rows(ACCOUNTS, "account_id", accounts, journal)}
+    lines = with_limit(lines_at(points.assign(known_by=points["as_of"]), of_lines)).reset_index(drop=True)
+    lines = lines[may_fire(now, lines, journal) | lines["account_id"].isin(list(paused))]
     if lines.empty:
         return None
+    relations = relations_of(features, list(lines["account_id"]), journal)
     latest = unpacked(workspace.ledger.last_decisions(list(lines["account_id"])))
     planned = _with_openings(lines, latest, relations).assign(date=lines["as_of"].iloc[0])
 
@@ -85,8 +87,8 @@ def look(
 
 
 def relations_of(features: FeatureSet, accounts: Sequence[str], journal: Journal) -> dict[str, pa.Table]:
-    """Rows of some accounts, and of others that share a device or payee with them, by source."""
-    names = [ACCOUNTS.name, *features.sources]
+    """Rows of some accounts by source, and of others that share a device or payee with them, if the features ask."""
+    names = (ACCOUNTS.name, *EVENT_SOURCES)
     relations = {name: known_rows(SOURCES[name], "account_id", accounts, journal) for name in names}
     for link in {LINKS[a.rows] for a in features.aggregates if a.rows in LINKS}:
         own = relations[link.source]
@@ -99,19 +101,19 @@ def relations_of(features: FeatureSet, accounts: Sequence[str], journal: Journal
     return relations
 
 
-def may_fire(now: Iteration, lines: pd.DataFrame, relations: Relations) -> np.ndarray:
+def may_fire(now: Iteration, lines: pd.DataFrame, journal: Journal) -> BoolArray:
     """Lines for which a watched rule may fire: all its conditions on events hold, whatever the line itself says."""
     features = now.model.features
     rules = [[c for c in rule.when if c.column in features.columns] for rule in now.policy.watched_rules]
-    table = build_table(
-        features.only({condition.column for rule in rules for condition in rule}),
-        lines[["account_id", "as_of", "known_by"]],
-        relations,
-    )
+    if not all(rules):
+        return np.ones(len(lines), bool)
+    watched = features.only({condition.column for rule in rules for condition in rule})
+    relations = relations_of(watched, list(lines["account_id"]), journal)
+    table = build_table(watched, lines[["account_id", "as_of", "known_by"]], relations)
     fires = np.zeros(len(table), bool)
     for rule in rules:
         met = [holds(condition, table[condition.column].to_numpy(np.float64)) for condition in rule]
-        fires |= np.logical_and.reduce(met) if met else True
+        fires |= np.logical_and.reduce(met)
     return fires
 
 

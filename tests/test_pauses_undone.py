@@ -39,6 +39,7 @@ def frame(*decisions: Decision) -> pd.DataFrame:
     state = {
         "paused_at": (times - pd.Timedelta(days=3)).where(rows["paused"]),
         "days_since_pause": days,
+        "watched": False,
         "can_draw": ~rows["paused"] & (rows["action"] != "unfreeze"),
     }
     named = {f"state.{name}": column for name, column in state.items()}

@@ -1,0 +1,42 @@
+"""Splits that a watch is involved in: both sides are looked at alike, and both limits stay as they were recorded."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limitlens.limits.decision import decide
+from limitlens.limits.policy import Policy
+from limitlens.limits.state import next_state, state_before
+from limitlens.limits.watched import looked_at_alike
+from tests.strategies import Row, as_ofs, book_of, cases
+
+
+@settings(max_examples=60)
+@given(cases(), cases(), st.booleans(), st.booleans())
+def test_looked_at_alike_each_side_decides_the_limit_that_was_recorded(
+    case: tuple[list[Row], Policy], other: tuple[list[Row], Policy], saw: bool, seen: bool
+) -> None:
+    """Two decisions of a line one after the other, by a watch or a plan, as they are split: by the rules of each."""
+    (rows, policy), now = case, as_ofs(len(case[0]))
+    table, pd_, state = book_of([row | {"watched": saw} for row in rows])
+    first = decide(table, pd_, state, policy)
+    later, later_pd, _ = book_of([other[0][place % len(other[0])] for place in range(len(rows))])
+    after = next_state(state, first, now).assign(watched=seen)
+    second = decide(later, later_pd, after, policy)
+    # What the ledger holds of a watch: a pause or the end of one.
+    noted = first["action"].isin(["pause", "unfreeze"]) | (not saw)
+    noted &= second["action"].isin(["pause", "unfreeze"]) | (not seen)
+    # After a pause of the watch: what goes on from it; what carries it out is split against what stood before.
+    noted &= ~(second["action"].isin(["decrease", "freeze", "close"]) & bool(saw) & (first["action"] == "pause"))
+    old = pd.concat([first, state.add_prefix("state.")], axis=1).assign(limit_before_cents=state["limit_cents"])
+    new = pd.concat([second, after.add_prefix("state.")], axis=1).assign(limit_before_cents=after["limit_cents"])
+    before, change = looked_at_alike(old, new)
+    replayed = decide(table, pd_, state_before(before), policy)["limit_cents"]
+    assert (replayed == before["limit_cents"])[noted].all()
+    again = decide(later, later_pd, state_before(change), policy)["limit_cents"]
+    assert (again == new["limit_cents"])[noted].all()
+    if not (saw or seen):
+        assert before is old
+        assert change is new
+    assert np.array_equal(before["limit_cents"][~change["state.watched"]], old["limit_cents"][~change["state.watched"]])

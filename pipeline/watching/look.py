@@ -17,6 +17,7 @@ from limitlens.features.spine import lines_at, with_limit
 from limitlens.features.table import build_table
 from limitlens.limits.decision import holds
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.policy import Condition, Rule
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
 from limitlens.pipeline.deciding.held_lines import held_lines, with_moments
@@ -104,7 +105,7 @@ def relations_of(features: FeatureSet, accounts: Sequence[str], journal: Journal
 def may_fire(now: Iteration, lines: pd.DataFrame, journal: Journal) -> BoolArray:
     """Lines for which a watched rule may fire: all its conditions on events hold, whatever the line itself says."""
     features = now.model.features
-    rules = [[c for c in rule.when if c.column in features.columns] for rule in now.policy.watched_rules]
+    rules = [_on_events(rule, features) for rule in now.policy.watched_rules]
     if not all(rules):
         return np.ones(len(lines), bool)
     watched = features.only({condition.column for rule in rules for condition in rule})
@@ -115,6 +116,18 @@ def may_fire(now: Iteration, lines: pd.DataFrame, journal: Journal) -> BoolArray
         met = [holds(condition, table[condition.column].to_numpy(np.float64)) for condition in rule]
         fires |= np.logical_and.reduce(met)
     return fires
+
+
+def _on_events(rule: Rule, features: FeatureSet) -> list[Condition]:
+    """What must hold of the events where a rule fires; a share of the limit that is above 0 is one of something."""
+    shares = {share.name: share.column for share in features.shares}
+    conditions = []
+    for condition in rule.when:
+        if condition.column in features.columns:
+            conditions.append(condition)
+        elif condition.column in shares and condition.operator in ("at_least", "above") and condition.value > 0:
+            conditions.append(Condition(shares[condition.column], "above", 0.0))
+    return conditions
 
 
 def _with_openings(lines: pd.DataFrame, latest: pd.DataFrame, relations: Relations) -> pd.DataFrame:

@@ -12,7 +12,7 @@ is what is drawn in the six days after that sign-in. Customers do what they did.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -194,49 +194,76 @@ def report(episodes: pd.DataFrame, stopped: pd.DataFrame) -> dict[str, str]:
     soon = taken["stopped"] <= taken["first_cash"] + DAY
     innocent = stopped[stopped["cause"] != "takeover"]
     found = {
-        "takeovers stopped": _rate(taken["stopped"].notna()),
-        "of those with cash, within a day of the first": _rate(soon[with_cash]),
-        "days from the sign-in to the stop, median": _median((seen["stopped"] - seen["begins"]) / DAY),
-        "days from the first cash, median": _median((seen["stopped"] - seen["first_cash"]) / DAY),
+        "takeovers stopped": rate(taken["stopped"].notna()),
+        "of those with cash, within a day of the first": rate(soon[with_cash]),
+        "days from the sign-in to the stop, median": median((seen["stopped"] - seen["begins"]) / DAY),
+        "days from the first cash, median": median((seen["stopped"] - seen["first_cash"]) / DAY),
         "their cash": f"{taken['cents'].sum() / 100:,.0f}",
         "of it, not drawn yet at the stop": f"{taken['saved_cents'].sum() / taken['cents'].sum():.1%}",
     }
     for cause in CAUSES[1:]:
-        found[f"`{cause}` stopped"] = _rate(episodes.loc[episodes["cause"] == cause, "stopped"].notna())
+        found[f"`{cause}` stopped"] = rate(episodes.loc[episodes["cause"] == cause, "stopped"].notna())
     other = innocent["cause"] == "other"
     found["other stops, of them of good lines"] = f"{other.sum():,}, {(other & innocent['good']).sum():,}"
-    found["days an innocent line is stopped, median"] = _median(innocent["days"])
+    found["days an innocent line is stopped, median"] = median(innocent["days"])
     never = innocent["again"].isna()
     found["innocent lines stopped until the end"] = f"{never.sum():,} of {len(innocent):,}"
     return found
 
 
-def _rate(seen: pd.Series) -> str:
-    rate = Rate(int(seen.sum()), len(seen))
-    low, high = rate.interval
-    return f"{rate.count:,} of {rate.of:,}: {rate.share:.1%} [{low:.1%}, {high:.1%}]" if rate.of else "none"
+def rate(seen: pd.Series) -> str:
+    """How many of how many, with the interval."""
+    seen_rate = Rate(int(seen.sum()), len(seen))
+    low, high = seen_rate.interval
+    counts = f"{seen_rate.count:,} of {seen_rate.of:,}: {seen_rate.share:.1%}"
+    return f"{counts} [{low:.1%}, {high:.1%}]" if seen_rate.of else "none"
 
 
-def _median(values: pd.Series) -> str:
+def median(values: pd.Series) -> str:
+    """The median, or a dash where there is none."""
     return f"{values.median():.1f}" if values.notna().any() else "–"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+Found = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def run(
+    arguments: Sequence[str] | None,
+    description: str | None,
+    of_world: Callable[[int, int, int], dict[str, Found]],
+    column: Callable[[pd.DataFrame, pd.DataFrame], dict[str, str]],
+) -> None:
+    """Print a table of the worlds that the command line names: a column a calendar.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+    description : str, optional
+        For the help.
+    of_world : callable
+        Takes seed, accounts and months; gives what :func:`judged` says, by calendar.
+    column : callable
+        One column of the table, out of all episodes and stops of a calendar.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=2_200)
     parser.add_argument("--months", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[5])
     chosen = parser.parse_args(arguments)
-    worlds = [world_under_each(seed, chosen.accounts, chosen.months) for seed in chosen.seeds]
+    worlds = [of_world(seed, chosen.accounts, chosen.months) for seed in chosen.seeds]
     columns = {}
     for what in worlds[0]:
         episodes, stopped = (pd.concat([one[what][k] for one in worlds], ignore_index=True) for k in (0, 1))
-        columns[what] = report(episodes, stopped)
+        columns[what] = column(episodes, stopped)
     print(f"| | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 1) + "|")
-    for row in columns["month starts"]:
-        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
+    for row in next(iter(columns.values())):
+        print(f"| {row} | {' | '.join(cells[row] for cells in columns.values())} |")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    run(arguments, __doc__, world_under_each, report)
 
 
 if __name__ == "__main__":

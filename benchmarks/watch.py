@@ -11,16 +11,14 @@ what is drawn in the six days after it; what is drawn later than the stop would 
 did.
 """
 
-import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.takeovers import DAILY, DAY, _median, _rate, decisions, judged, planned, stops, struck
+from benchmarks.takeovers import DAILY, DAY, Found, decisions, judged, median, planned, rate, run, stops, struck
 from limitlens.data.calendar import add_months
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
@@ -34,8 +32,6 @@ GUILTY, INNOCENT = ("takeover", "cash_out"), ("travel", "innocent_device", "firs
 
 #: From a row to the look at its line.
 TICK = timedelta(seconds=2)
-
-Found = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def calendars() -> dict[str, Policy]:
@@ -104,17 +100,16 @@ def world_under_each(seed: int, accounts: int, months: int) -> dict[str, Found]:
         check_events(folder / "world", workspace.events)
         world, policies = struck(folder / "world", workspace, (*GUILTY, *INNOCENT)), calendars()
         features = CATALOGUE.only(set().union(*(p.columns for p in policies.values())) & set(CATALOGUE.declaration_of))
+        rules = [rule.name for rule in default_policy().watched_rules]
         relations, found = workspace.events.relations(), {}
         for what, policy in policies.items():
             lines = looked_at(workspace, policy, add_months(START, 1), add_months(START, months))
             table = build_table(features, lines[["account_id", "as_of"]].assign(known_by=lines["as_of"]), relations)
-            stopped = stops(decisions(lines, table, features, policy), [rule.name for rule in _rules()])
+            stopped = stops(
+                decisions(lines, table, features, policy), [rule.name for rule in default_policy().watched_rules]
+            )
             found[what] = judged(world, stopped, (*GUILTY, *INNOCENT))
         return found
-
-
-def _rules() -> Sequence[object]:
-    return default_policy().watched_rules
 
 
 def report(episodes: pd.DataFrame, stopped: pd.DataFrame) -> dict[str, str]:
@@ -124,37 +119,19 @@ def report(episodes: pd.DataFrame, stopped: pd.DataFrame) -> dict[str, str]:
         own = episodes[episodes["cause"] == cause]
         seen = own[own["stopped"].notna()]
         hours = (seen["stopped"] - seen["first_cash"]) / timedelta(hours=1)
-        found[f"`{cause}` stopped"] = _rate(own["stopped"].notna())
-        found[f"`{cause}`: hours from the first cash to the stop, median"] = _median(hours)
+        found[f"`{cause}` stopped"] = rate(own["stopped"].notna())
+        found[f"`{cause}`: hours from the first cash to the stop, median"] = median(hours)
         saved = own["saved_cents"].sum() / max(own["cents"].sum(), 1)
         found[f"`{cause}`: cash saved"] = f"{saved:.1%} of {own['cents'].sum() / 100:,.0f}"
     for cause in INNOCENT:
-        found[f"`{cause}` stopped"] = _rate(episodes.loc[episodes["cause"] == cause, "stopped"].notna())
+        found[f"`{cause}` stopped"] = rate(episodes.loc[episodes["cause"] == cause, "stopped"].notna())
     innocent = stopped[~stopped["cause"].isin(GUILTY)]
     found["stops of good lines"] = f"{innocent['good'].sum():,} of {len(stopped):,}"
-    found["days a good line is stopped, median"] = _median(innocent.loc[innocent["good"], "days"])
+    found["days a good line is stopped, median"] = median(innocent.loc[innocent["good"], "days"])
     never = innocent["good"] & innocent["again"].isna()
     found["good lines stopped until the end"] = f"{never.sum():,}"
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=2_200)
-    parser.add_argument("--months", type=int, default=20)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[5])
-    chosen = parser.parse_args(arguments)
-    worlds = [world_under_each(seed, chosen.accounts, chosen.months) for seed in chosen.seeds]
-    columns = {}
-    for what in worlds[0]:
-        episodes, stopped = (pd.concat([one[what][k] for one in worlds], ignore_index=True) for k in (0, 1))
-        columns[what] = report(episodes, stopped)
-    print(f"| | {' | '.join(columns)} |")
-    print("|---" * (len(columns) + 1) + "|")
-    for row in columns["shipped calendar"]:
-        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
-
-
 if __name__ == "__main__":
-    main()
+    run(None, __doc__, world_under_each, report)

@@ -105,9 +105,7 @@ def world_under_each(seed: int, accounts: int, months: int) -> dict[str, Found]:
         for what, policy in policies.items():
             lines = looked_at(workspace, policy, add_months(START, 1), add_months(START, months))
             table = build_table(features, lines[["account_id", "as_of"]].assign(known_by=lines["as_of"]), relations)
-            stopped = stops(
-                decisions(lines, table, features, policy), [rule.name for rule in default_policy().watched_rules]
-            )
+            stopped = stops(decisions(lines, table, features, policy), rules)
             found[what] = judged(world, stopped, (*GUILTY, *INNOCENT))
         return found
 

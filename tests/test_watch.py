@@ -321,11 +321,29 @@ def test_a_row_that_breaks_the_contract_is_quarantined_and_a_file_that_does_is_r
     ticked = tick(space, inbox, noon + 2 * HOUR)
     assert (ticked.rows, ticked.quarantined, ticked.deduplicated) == (5, 1, 0)
     assert "expected column 'event_id'" in (inbox / "refused" / "device" / "poison.csv.txt").read_text()
+    (inbox / "device" / "poison.csv").write_text("c,d\n1,2\n", encoding="utf-8")
+    tick(space, inbox, noon + 3 * HOUR, ticked.standing)
+    assert len(list((inbox / "refused" / "device").glob("*poison.csv"))) == 2
     report = fold(space)
     assert report is not None
     assert report.quarantine == {("consumption", "amount_cents", "negative amount"): 1}
     assert report.sources["consumption"].accepted == 4
     assert not list(inbox.glob("consumption/*"))
+
+
+def test_a_conflict_is_quarantined_by_the_file_and_row_it_came_in(space: Workspace, inbox: Path) -> None:
+    account, noon = line_of(space), FIRST + 12 * HOUR
+    draws = takeover(account, noon)["consumption"]
+    put(inbox, "a", {"consumption": draws})
+    first = tick(space, inbox, noon + 2 * HOUR)
+    other = rows_of("consumption", [draws.to_pylist()[2] | {"amount_cents": 1}])
+    new = [row | {"event_id": f"later{k}"} for k, row in enumerate(draws.to_pylist())]
+    put(inbox, "b", {"consumption": rows_of("consumption", new)})
+    put(inbox, "c", {"consumption": pa.concat_tables([rows_of("consumption", new[:1]), other])})
+    assert tick(space, inbox, noon + 3 * HOUR, first.standing).quarantined == 1
+    assert fold(space) is not None
+    [row] = run_sql(space.events.quarantine()).to_pylist()
+    assert (row["file"], row["row"], row["rule"]) == ("consumption/c.parquet", 2, "conflicting versions")
 
 
 def test_a_policy_without_watched_rules_watches_nobody(space: Workspace, inbox: Path) -> None:

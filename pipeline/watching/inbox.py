@@ -1,6 +1,7 @@
 """The inbox of a watch: a folder into which files are renamed, one folder a source, as in a delivery."""
 
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from limitlens.data.contracts import SOURCES
@@ -33,11 +34,13 @@ def named(files: Iterable[tuple[str, Path]]) -> dict[Path, tuple[str, str]]:
 
 
 def put_away(inbox: Path, files: Iterable[Path], refused: Iterable[Refused]) -> None:
-    """Move files out of the inbox."""
+    """Move files out of the inbox; none takes the place of an earlier one of its name."""
     why = {one.path: one.reason for one in refused}
     for path in files:
         folder = inbox / (REFUSED if path in why else TAKEN) / path.parent.name
         folder.mkdir(parents=True, exist_ok=True)
+        earlier = len(list(folder.glob(f"*{escape(path.name)}")))
+        target = folder / (f"{earlier}-{path.name}" if earlier else path.name)
         if path in why:
-            write_text(why[path] + "\n", folder / f"{path.name}.txt")
-        path.replace(folder / path.name)
+            write_text(why[path] + "\n", folder / f"{target.name}.txt")
+        path.replace(target)

@@ -1,6 +1,6 @@
 """Intake: what one tick takes in, judged by the contract and compared with all that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +72,7 @@ def take_in_files(
     """
     kinds = {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
     clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
+    begins = dict[str, int]()
     for name, path in paths:
         try:
             delivered = read_delivered(path, name, source)
@@ -84,14 +85,22 @@ def take_in_files(
         kinds |= {column: kind_of(values) for column, values in attributes.items()}
         clean.append(sound.set_column(sound.column_names.index(ROW), ROW, pc.add(sound[ROW], rows)))
         held.append(back)
+        begins[name] = rows
         rows += delivered.rows
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
     accepted, conflicts = _compared(source, whole, journal, list(kinds))
-    names = pa.array(np.full(len(conflicts), paths[0][0]), pa.string())
-    back = pa.concat_tables([*held, held_back(source, names, conflicts)])
+    back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
     return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
+
+
+def _in_their_files(source: Source, conflicts: pa.Table, begins: Mapping[str, int]) -> pa.Table:
+    """Rows for the quarantine, numbered in the file that each came in; ``begins``: rows of the tick before the file."""
+    starts, rows = np.array(list(begins.values())), conflicts["row"].to_numpy()
+    place = np.searchsorted(starts, rows, side="left") - 1  # rows are numbered from 1
+    numbered = conflicts.set_column(conflicts.column_names.index("row"), "row", pa.array(rows - starts[place]))
+    return held_back(source, pa.array(list(begins), pa.string()).take(pa.array(place)), numbered)
 
 
 def _known_lines(source: Source, accounts: pa.ChunkedArray, journal: Journal, new: pa.Table) -> pa.Table:

@@ -171,7 +171,9 @@ def _taken_in(workspace: Workspace, journal: Journal, inbox: Path, moment: Momen
             lines = taken.clean.select(LINES.names)
     back = pa.concat_tables(held)
     if fresh:
-        journal.take(moment.tick, moment.at, rows, back, [names[path] for _, path in fresh])
+        wrong_paths = {one.path for one in refused}
+        sound = [names[path] for _, path in fresh if path not in wrong_paths]
+        journal.take(moment.tick, moment.at, rows, back, sound)
     if files:
         put_away(inbox, [path for _, path in files], refused)
         journal.moved()

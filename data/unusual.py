@@ -250,17 +250,13 @@ class _Window:
 
     def log_p(self, place: int, start: int) -> float:
         """Logarithm of the chance of a window so far off, on either side."""
-        from scipy import stats  # noqa: PLC0415 - most of a second to import; many a command judges nothing
+        from scipy.special import stdtr  # noqa: PLC0415 - slow to import; many a command judges nothing
 
         observed, expected = self.observed[place, start], self.expected[place, start]
         if self.figure.type == "mean":
             off = abs(observed - expected) / np.sqrt(self.variance[place, start])
-            return float(np.log(2) + stats.t.logsf(off, _FREEDOM))
-        spread = max(self.dispersion[place, start], 1.0 + 1e-6)
-        size, chance = max(expected, _LEAST_EXPECTED) / (spread - 1), 1 / spread
-        if observed > expected:
-            return float(np.log(2) + stats.nbinom.logsf(observed - 1, size, chance))
-        return float(np.log(2) + stats.nbinom.logcdf(observed, size, chance))
+            return _log_of_both(stdtr(_FREEDOM, -off))
+        return log_p_of_count(observed, expected, self.dispersion[place, start])
 
     def hit(self, place: int, start: int, past: int, log_p: float) -> Hit:
         """The window, with its figure as a person reads it, and its place among all days."""
@@ -271,6 +267,27 @@ class _Window:
         spread = float(np.sqrt(self.variance[place, start]) / divisor)
         begin = past + start
         return Hit(place, self.figure, begin, begin + self.length, observed, expected, spread, log_p)
+
+
+def log_p_of_count(observed: float, expected: float, dispersion: float) -> float:
+    """Logarithm of the chance of a negative binomial count so far off, on either side.
+
+    Examples
+    --------
+    >>> round(log_p_of_count(150.0, 100.0, 4.0), 2), log_p_of_count(100.0, 100.0, 4.0) > -1
+    (-3.7, True)
+    """
+    from scipy.special import betainc, betaincc  # noqa: PLC0415 - slow to import; many a command judges nothing
+
+    spread = max(dispersion, 1.0 + 1e-6)
+    size, chance = max(expected, _LEAST_EXPECTED) / (spread - 1), 1 / spread
+    more, fewer = (betaincc(size, observed, chance), betainc(size, observed + 1, chance))
+    return _log_of_both(more if observed > expected else fewer)
+
+
+def _log_of_both(p: float) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.log(2) + np.log(p))
 
 
 def change_of(on: Bench, hit: Hit, place: int) -> float:

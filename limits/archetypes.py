@@ -6,16 +6,17 @@ look like a group in the one is none in the other.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, false_discovery_control
-from sklearn.tree import DecisionTreeClassifier
 
 from limitlens.data.arrays import BoolArray
 from limitlens.limits.rates import CONFIDENCE, Rate
 from limitlens.models.inputs import account_numbers, fold_of
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier
 
 #: Of the tree: questions in a row, and lines in a leaf at least.
 _DEPTH = 3
@@ -91,6 +92,9 @@ def find_archetypes(inputs: pd.DataFrame, account_id: pd.Series, bad: BoolArray)
     >>> [(one.words, one.good.share) for one in groups.significant]
     [('age_days < 40', 1.0), ('age_days ≥ 40', 0.0)]
     """
+    from scipy.stats import binomtest, false_discovery_control  # noqa: PLC0415 - slow to import; a report reads only words
+    from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
+
     numbers = _numbers(inputs)
     judging = fold_of(account_numbers(account_id), 2, 0) == 0
     good, half = Rate(int((~bad[judging]).sum()), int(judging.sum())), ~judging
@@ -120,7 +124,7 @@ def _numbers(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _leaves(tree: DecisionTreeClassifier, numbers: pd.DataFrame) -> dict[int, dict[str, tuple[float, float, bool]]]:
+def _leaves(tree: "DecisionTreeClassifier", numbers: pd.DataFrame) -> dict[int, dict[str, tuple[float, float, bool]]]:
     """Bounds of each leaf, by the number of the leaf."""
     grown, bounds = tree.tree_, {}
     waiting: list[tuple[int, dict[str, tuple[float, float, bool]]]] = [(0, {})]

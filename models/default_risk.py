@@ -27,6 +27,9 @@ from limitlens.models.settings import TrainSettings
 #: Of a model's files; what an earlier version of limitlens wrote would be scored otherwise.
 _FORMAT = 5
 
+#: Observed by expected bads outside of this, and not by chance, is another level than the one that was meant.
+LEVEL_BOUNDS = (0.5, 2.0)
+
 
 @dataclass(frozen=True)
 class DefaultRiskModel:

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
-from scipy.stats import false_discovery_control, norm
+from scipy.special import logit, ndtr, ndtri
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.protected import is_place, is_protected
@@ -124,7 +123,7 @@ def contrast(
     table = _compared(bands, bands.at_equal_pd(columns), list(map(str, shap.columns)))
     table.insert(1, "reason", [reason_of.get(name, "") for name in table["feature"]])
     table.loc[values.isna().all().to_numpy(), ["value", "value_low", "value_high"]] = np.nan
-    smallest = (norm.isf(_FALSE / 2 / len(table)) + norm.ppf(_POWER)) / np.sqrt(bands.weight)
+    smallest = (ndtri(1 - _FALSE / 2 / len(table)) + ndtri(_POWER)) / np.sqrt(bands.weight)
     table = table.sort_values(["p", "z"], ascending=[True, False], kind="stable").drop(columns="z")
     personal = [name not in reason_of and (is_place(name) or is_protected(name)) for name in table["feature"]]
     apart = np.array(personal, bool)
@@ -179,6 +178,8 @@ class _Bands:
 
 def _compared(bands: _Bands, residual: FloatArray, names: list[str]) -> pd.DataFrame:
     """Differences, intervals and p-values of each feature; ``residual`` has the SHAP values, then the values."""
+    from scipy.stats import false_discovery_control  # noqa: PLC0415 - a second to import; a report reads only words
+
     rng = np.random.default_rng(1)
     sums, spread = bands.good @ residual, bands.spread(residual)
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
@@ -200,7 +201,7 @@ def _compared(bands: _Bands, residual: FloatArray, names: list[str]) -> pd.DataF
 
 def _p_values(bands: _Bands, scaled: FloatArray, largest: FloatArray, rng: np.random.Generator) -> FloatArray:
     """How often permuted outcomes differ as much; so many draws that one feature among all could be told."""
-    p: FloatArray = np.minimum(1.0, 4 * norm.sf(largest))
+    p: FloatArray = np.minimum(1.0, 4 * ndtr(-largest))
     hopeful = np.flatnonzero(p < _HOPELESS)
     if not len(hopeful):
         return p

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
 from limitlens.data.arrays import BoolArray, FloatArray
+from limitlens.models.default_risk import LEVEL_BOUNDS
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,6 @@ def measure(bad: BoolArray, pd_: FloatArray) -> Metrics:
 #: Radiology 143, 1982).
 MIN_BADS = 20
 
-#: Observed by expected bads outside of this, and not by chance, is another level than the one that was meant.
-LEVEL_BOUNDS = (0.5, 2.0)
 
 #: By chance, by :func:`jeffreys_test`.
 _CHANCE = 0.01

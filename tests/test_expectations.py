@@ -5,11 +5,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import nbinom
 
 from limitlens.data.expectations import judge
 from limitlens.data.forecast import HALF_LIFE_DAYS, forecast, level_before
 from limitlens.data.profile_columns import COUNTS
 from limitlens.data.quality_settings import default_quality
+from limitlens.data.unusual import log_p_of_count
 
 JUDGING = default_quality().judging
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -184,3 +188,10 @@ def test_faults_of_two_kinds_at_once_are_two_incidents() -> None:
         ("draw", day(190), "hold"),
         ("purchase", day(197), "hold"),
     ]
+
+
+@given(st.integers(0, 5_000), st.floats(0.6, 5_000), st.floats(1.01, 50))
+def test_the_chance_of_a_count_is_the_tail_of_the_negative_binomial(seen: int, expected: float, spread: float) -> None:
+    size, chance = expected / (spread - 1), 1 / spread
+    tail = nbinom.sf(seen - 1, size, chance) if seen > expected else nbinom.cdf(seen, size, chance)
+    assert np.exp(log_p_of_count(seen, expected, spread)) == pytest.approx(2 * tail, rel=1e-8, abs=1e-300)

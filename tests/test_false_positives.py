@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, WorkspaceError
@@ -17,7 +18,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.policy_file import parse_policy
-from limitlens.limits.rates import Rate, cases_needed, difference
+from limitlens.limits.rates import CONFIDENCE, Rate, cases_needed, difference
 from limitlens.limits.spared import PROTECTIONS, spared
 from limitlens.limits.state import in_holdout, state_before, unpacked
 from limitlens.models.outcomes import outcomes
@@ -189,6 +190,7 @@ def test_intervals_hold_their_rates(one: int, other: int, of_one: int, of_other:
     first, second = Rate(min(one, of_one), of_one), Rate(min(other, of_other), of_other)
     low, high = first.interval
     assert 0 <= low <= first.share <= high <= 1
+    assert first.interval == pytest.approx(binomtest(first.count, of_one).proportion_ci(CONFIDENCE), abs=1e-9)
     found, below, above = difference(first, second)
     assert below <= found + 1e-12
     assert found <= above + 1e-12

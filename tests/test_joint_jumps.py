@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import betabinom
 
 from limitlens.limits.policy import Reviews
 from limitlens.limits.queue import review_queue
 from limitlens.pipeline import why
 from limitlens.pipeline.answers.why_text import render
-from limitlens.pipeline.deciding.joint_jumps import ANYTHING, JointJump, chance_of, joint_jumps
+from limitlens.pipeline.deciding.joint_jumps import ANYTHING, JointJump, chance_of, joint_jumps, so_many_or_more
 from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce
@@ -114,3 +115,9 @@ def test_of_clean_dates_hardly_any_is_unusual() -> None:
 
 def _parts(jumped: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(row[-1], row[:-1]) for row in jumped]
+
+
+@given(st.integers(1, 2_000), st.integers(0, 2_000), st.floats(0.01, 1e4), st.floats(0.01, 1e4))
+def test_so_many_or_more_is_the_tail_of_the_beta_binomial(lines: int, jumped: int, a: float, b: float) -> None:
+    at_least = min(jumped, lines)
+    assert so_many_or_more(at_least, lines, a, b) == pytest.approx(betabinom.sf(at_least - 1, lines, a, b), abs=1e-9)

@@ -90,7 +90,7 @@ def decide(
 
 def decision_lines(decided: "Decided") -> list[str]:
     """What a call decided, for a terminal."""
-    from limitlens.models.validation import LEVEL_BOUNDS
+    from limitlens.models.default_risk import LEVEL_BOUNDS
     from limitlens.pipeline.deciding.first_decisions import first_lines
 
     if not decided.decisions:

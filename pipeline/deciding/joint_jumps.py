@@ -145,8 +145,6 @@ def chance_of(jumped: int, lines: int, before: FloatArray, lines_before: FloatAr
     >>> round(rate, 3), p < 1e-6, chance_of(5, 400, *usual)[1] > 0.2
     (0.01, True, True)
     """
-    from scipy import stats  # noqa: PLC0415 - most of a second to import; most lines of a book jump with nobody
-
     total = float(lines_before.sum()) + 1
     rate = (float(before.sum()) + 0.5) / total
     expected = lines_before * rate
@@ -156,7 +154,18 @@ def chance_of(jumped: int, lines: int, before: FloatArray, lines_before: FloatAr
     # Few dates know little of their own spread: as if one more had been off by its whole rate.
     within = max(within, rate / (len(before) * (1 - rate))) if rate < 1 else within
     weight = 1 / within - 1 if 0 < within < 1 else 1e9
-    return rate, float(stats.betabinom.sf(jumped - 1, lines, rate * weight, (1 - rate) * weight))
+    return rate, so_many_or_more(jumped, lines, rate * weight, (1 - rate) * weight)
+
+
+def so_many_or_more(jumped: int, lines: int, a: float, b: float) -> float:
+    """Upper tail of the beta-binomial distribution; scipy.stats knows it, too, and takes a second to import."""
+    from scipy.special import betaln  # noqa: PLC0415 - slow to import; most lines of a book jump with nobody
+
+    if not jumped:
+        return 1.0
+    many = np.arange(lines, jumped - 1, -1.0)
+    ways = -np.log(lines + 1) - betaln(many + 1, lines - many + 1)
+    return float(min(np.cumsum(np.exp(ways + betaln(many + a, lines - many + b) - betaln(a, b)))[-1], 1.0))
 
 
 def _slices(workspace: Workspace) -> list[str]:

@@ -11,7 +11,6 @@ from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.scorer import Member
 from limitlens.pipeline import tracking
-from limitlens.pipeline.training.train import fit_iteration
 from limitlens.pipeline.workspace import Workspace
 
 #: Which limits are counted here; ``docs/models.md`` has the definition beside that of those that would move.
@@ -178,6 +177,8 @@ def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool
         The run does not exist, or the events are not those it was trained on.
     """
     row = iteration_named(workspace, name)
+    from limitlens.pipeline.training.train import fit_iteration  # noqa: PLC0415 - slow to import; a report trains nothing
+
     recorded = tracking.training_record(workspace.mlflow, row.mlflow_run_id)
     if recorded.events != workspace.events.digest():
         raise WorkspaceError(

@@ -48,13 +48,20 @@ def _statements() -> str:
         schema = stored_schema(source.name)
         declared = pa.schema([field for field in schema if field.name in source.column_names()])
         for kind, columns in (("stored", schema), ("fresh", pa.schema([*PLACE, *declared]))):
-            table = f"{kind}_{source.name}"
-            statements.append(_table(table, columns))
-            found_by = {"account_id", source.key[0], *([_LINKED[source.name]] if source.name in _LINKED else [])}
-            statements += [
-                f"CREATE INDEX IF NOT EXISTS {table}_{name} ON {table} ({quoted(name)});" for name in sorted(found_by)
-            ]
+            statements.append(_table(f"{kind}_{source.name}", columns))
+    for index, (table, column) in {**_indexes("stored"), **_indexes("fresh")}.items():
+        statements.append(f"CREATE INDEX IF NOT EXISTS {index} ON {table} ({quoted(column)});")
     return "\n".join(statements)
+
+
+def _indexes(kind: str) -> dict[str, tuple[str, str]]:
+    """Table and column of each index on the rows of the loads (``stored``) or of the ticks (``fresh``), by its name."""
+    found_by = {
+        source.name: sorted({"account_id", source.key[0], *([_LINKED[source.name]] if source.name in _LINKED else [])})
+        for source in SOURCES.values()
+    }
+    tables = [(f"{kind}_{source}", column) for source, columns in found_by.items() for column in columns]
+    return {f"{table}_{column}": (table, column) for table, column in tables}
 
 
 def _table(name: str, schema: pa.Schema) -> str:
@@ -90,16 +97,24 @@ class Journal:
 
     def sync(self, store: EventStore, progress: Progress = silent) -> None:
         """Copy the loads that came since, each with all its rows or not at all."""
+        rows = {
+            str(mark["load"]): sum(count["accepted"] for count in mark["sources"].values()) for mark in store.loads()
+        }
         with self._open() as connection:
             there = {load for (load,) in connection.execute("SELECT load FROM loads")}
-        for load in (str(mark["load"]) for mark in store.loads()):
-            if load in there:
-                continue
-            progress(f"copying load {load} for the watch")
-            with self._open() as connection:
+            missing = [load for load in rows if load not in there]
+            most_are_new = 2 * sum(rows[load] for load in missing) > sum(rows.values())
+            if most_are_new:  # indexes of rows that are there are made many times as fast as those that grow row by row
+                connection.executescript("".join(f"DROP INDEX IF EXISTS {name};" for name in _indexes("stored")))
+            for load in missing:
+                progress(f"copying load {load} for the watch")
                 for source in SOURCES:
                     _add(connection, f"stored_{source}", _rows_of(store, source, load))
                 connection.execute("INSERT INTO loads VALUES (?)", [load])
+                connection.commit()
+            if most_are_new:
+                progress("making indexes of it")
+                connection.executescript(_STATEMENTS)
 
     def last_tick(self) -> int:
         """Number of the last tick, 0 before the first."""

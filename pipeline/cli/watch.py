@@ -4,14 +4,14 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limitlens.data.errors import InputError
+from limitlens.data.errors import InputError, WorkspaceError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
@@ -26,6 +26,7 @@ from limitlens.pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from limitlens.pipeline.watching.kafka import Kafka
     from limitlens.pipeline.watching.tick import Ticked
     from limitlens.pipeline.workspace import Workspace
 
@@ -40,6 +41,9 @@ def watch(
     out: Annotated[
         Path | None, typer.Option(help="Append each pause, and each that is lifted, as a line of JSON.")
     ] = None,
+    kafka: Annotated[
+        Path | None, typer.Option(help="TOML file with the topics to read, and one for what was done.")
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
@@ -50,25 +54,33 @@ def watch(
 
     Example: limitlens watch inbox --every 2 --out interceptions.jsonl
     """
+    if kafka and once:
+        raise typer.BadParameter("a topic has no end: leave out --once, or --kafka.")
     predict_only()
     from limitlens.pipeline.watching.inbox import waiting_files
+    from limitlens.pipeline.watching.kafka import commit, read_kafka, receive, subscribed
     from limitlens.pipeline.watching.tick import tick
     from limitlens.pipeline.workspace import Workspace
 
     if not inbox.is_dir():
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
-    space, given, standing, did = Workspace(workspace), policy_in(policy), None, False
-    with patient(True), _stop_asked() as stop:
+    space, given, standing, did, told = Workspace(workspace), policy_in(policy), None, False, False
+    broker = read_kafka(kafka) if kafka else None
+    with patient(True), _stop_asked() as stop, subscribed(broker, progress) if broker else nullcontext() as consumer:
         while not stop.is_set():
+            wait = 0.01 if waiting_files(inbox) else every
+            offsets = receive(broker, consumer, inbox, wait, progress) if broker and consumer else {}
             before, ticked = standing, tick(space, inbox, datetime.now(UTC), standing, policy=given, progress=progress)
             standing, did = ticked.standing, did or bool(ticked.rows or ticked.refused or ticked.touched)
+            if consumer:
+                commit(consumer, offsets, progress)
             _report(ticked)
-            if before is None or standing is not before:
-                _tell(space, out)
+            told = (told and standing is before) or _tell(space, out, broker)
             backlog = bool(waiting_files(inbox))
             if once and not backlog:
                 break
-            stop.wait(0.01 if backlog else every)
+            if not consumer:
+                stop.wait(0.01 if backlog else every)
     if once and not did:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -97,17 +109,28 @@ def _report(ticked: "Ticked") -> None:
         progress(f"refused: {refused.reason}")
 
 
-def _tell(space: "Workspace", out: Path | None) -> None:
-    """Each interception that was not told yet, on the output and in the file; one that was killed here tells again."""
+def _tell(space: "Workspace", out: Path | None, broker: "Kafka | None") -> bool:
+    """Each interception that was not told yet, to all who listen; one that was killed here tells again.
+
+    False: a broker did not take one, and all from there on are told by the next tick.
+    """
     from limitlens.pipeline.journal import Journal
     from limitlens.pipeline.watching.interceptions import interceptions
+    from limitlens.pipeline.watching.kafka import publish
 
     journal = Journal(space.root)
     for tick in space.ledger.ticks_after(journal.published_until()):
         entries = interceptions(tick)
+        if broker and broker.interceptions:
+            try:
+                publish(broker, entries)
+            except WorkspaceError as error:
+                progress(str(error))
+                return False
         if out:
             with out.open("a", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         journal.publish(tick.tick)
         for entry in entries:
             typer.echo(f"{entry['at']}  {entry['account_id']}  {entry['action']}  {', '.join(entry['rules'])}")
+    return True

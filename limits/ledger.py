@@ -410,15 +410,28 @@ class Ledger:
         -------
         pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
         """
-        pending = pa.concat_tables([DECISIONS.empty_table(), *(tick.decisions for tick in self.pending_ticks())])
-        recorded = self.relation("decisions") if self.runs() else "SELECT * FROM pending"
-        every = f"{recorded} UNION ALL BY NAME SELECT * FROM pending" if len(pending) and self.runs() else recorded
         where = "" if accounts is None else "WHERE account_id = ANY($accounts)"
         sql = f"""
-        SELECT * FROM ({every}) {where}
+        SELECT * FROM every {where}
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
-        return run_sql(sql, {"pending": pending}, None if accounts is None else {"accounts": list(accounts)})
+        return run_sql(sql, self._every(), None if accounts is None else {"accounts": list(accounts)})
+
+    def accounts_of(self, rules: Sequence[str]) -> list[str]:
+        """Accounts for which one of some rules ever fired, be it in a tick that no run has taken in yet."""
+        sql = "SELECT DISTINCT account_id FROM every WHERE list_has_any(fired_rules, $rules) ORDER BY account_id"
+        accounts: list[str] = run_sql(sql, self._every(), {"rules": list(rules)})["account_id"].to_pylist()
+        return accounts
+
+    def _every(self) -> dict[str, pa.Table | str]:
+        """Decisions of all runs, and of ticks that none has taken in yet."""
+        pending = pa.concat_tables([DECISIONS.empty_table(), *(tick.decisions for tick in self.pending_ticks())])
+        if not self.runs():
+            return {"every": pending}
+        if not len(pending):
+            return {"every": self.relation("decisions")}
+        both = f"{self.relation('decisions')} UNION ALL BY NAME SELECT * FROM pending"
+        return {"pending": pending, "every": both}
 
     def last_mlflow_run(self) -> str | None:
         """Id of the MLflow run that recorded the last decisions."""

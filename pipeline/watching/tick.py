@@ -14,6 +14,7 @@ from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.data.rules import LINES
 from limitlens.limits.iteration import Iteration
+from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.decide_batch import paused_lines
@@ -143,12 +144,13 @@ def standing_of(workspace: Workspace, before: Standing | None, policy: Policy | 
             f"policy {now.policy.name!r} has no section [watch]: name a policy with --policy that has one, such as "
             'rules = ["cash_out"].'
         )
-    return Standing(head, now, _paused_by_rules(unpacked(workspace.ledger.last_decisions()), now.policy))
+    return Standing(head, now, _paused_by_rules(workspace.ledger, now.policy))
 
 
-def _paused_by_rules(latest: pd.DataFrame, policy: Policy) -> frozenset[str]:
+def _paused_by_rules(ledger: Ledger, policy: Policy) -> frozenset[str]:
     """Paused lines for which a watched rule fired last: rows that come may speak for them."""
     watched = {rule.name for rule in policy.watched_rules}
+    latest = unpacked(ledger.last_decisions(ledger.accounts_of(sorted(watched))))
     asked = latest.loc[[bool(watched & set(fired)) for fired in latest["fired_rules"]], "account_id"]
     return frozenset(paused_lines(latest)["account_id"]) & frozenset(asked)
 

@@ -2,7 +2,8 @@
 
 The folder holds a decided workspace, `work`, and an `inbox` with files that make a watched rule fire. A copy of it is
 killed with SIGKILL after every commit and rename, and the tick called again; the journal, the ledger and the files
-have to be those of a tick that nobody killed. Exits with 1 if anything differs.
+have to be those of a tick that nobody killed. With `--random N` so many more are killed at moments of chance, some of
+them twice. Exits with 1 if anything differs.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from benchmarks.kills import Step, forked, killed_at
@@ -87,17 +90,40 @@ def trials(start: Path, at: datetime, folder: Path) -> tuple[list[str], list[int
     return steps, wrong
 
 
+def random_trials(start: Path, at: datetime, folder: Path, count: int) -> list[int]:
+    """Numbers of the trials in which a kill at a moment of chance, or two, left a trace."""
+    begun, whole = time.monotonic(), shutil.copytree(start, folder / "untouched")
+    if forked(partial(job, whole, at)):
+        raise SystemExit("the tick that nobody killed failed")
+    longest, expected, wrong = time.monotonic() - begun, all_there_is(whole), []
+    for number in range(count):
+        random = Random(number)
+        trial = shutil.copytree(start, folder / f"random {number}")
+        for _ in range(random.choice((1, 1, 2))):
+            forked(partial(job, trial, at), kill_after=random.uniform(0, longest))
+        if forked(partial(job, trial, at)) or all_there_is(trial) != expected:
+            wrong.append(number)
+        shutil.rmtree(trial)
+        if number % 20 == 19:
+            print(f"{number + 1} of {count}", file=sys.stderr)
+    return wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("at", type=datetime.fromisoformat, help="the time of the tick")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="so many kills at moments of chance, too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         steps, wrong = trials(given.folder, given.at, Path(name))
+        by_chance = random_trials(given.folder, given.at, Path(name), given.random)
     print("| killed after | step | equal afterwards |\n|---|---|---|")
     for number, step in enumerate(steps):
         print(f"| {step} | {number + 1} | {'no' if number in wrong else 'yes'} |")
-    sys.exit(bool(wrong))
+    if given.random:
+        print(f"killed at a moment of chance: {given.random - len(by_chance)} of {given.random} equal afterwards")
+    sys.exit(bool(wrong or by_chance))
 
 
 if __name__ == "__main__":

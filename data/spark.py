@@ -74,8 +74,12 @@ def _session() -> tuple[Any, bool]:
 
 @contextmanager
 def _prepared(session: Any, tables: Relations, held: Mapping[str, str]) -> Iterator[RunSql]:
+    def run(sql: str, more: Relations, /, *, few: bool = False) -> pa.Table:
+        del few  # the plan is made once, however many rows come
+        return _run(session, sql, more)
+
     with _named(session, {**tables, **held}):
-        yield lambda sql, more: _run(session, sql, more)
+        yield run
 
 
 def _run(session: Any, sql: str, tables: Relations) -> pa.Table:

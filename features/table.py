@@ -152,6 +152,7 @@ def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
 
 def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: RunSql) -> pa.Table:
     """Features of some points, which are ordered by account."""
-    values = run(sql, {"spine": point_spine(points), **links}).drop_columns(clock.key)
+    few = len(points) < LITERAL_ROWS
+    values = run(sql, {"spine": point_spine(points), **links}, few=few).drop_columns(clock.key)
     keys = to_arrow(points, _KEY_SCHEMA)
     return pa.table([*keys.columns, *values.columns], names=[*_KEYS, *values.column_names])

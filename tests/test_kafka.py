@@ -99,6 +99,7 @@ class Reader:
         assert sum(self.offsets.values()) == count
 
 
+@pytest.mark.slow
 def test_messages_give_the_ledger_and_the_rows_that_files_give(
     space: Workspace, books: Path, kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def sorted_rows(table: pa.Table, key: str, names: list[str]) -> list[dict[str, o
     return table.select([name for name in names if name in table.column_names]).sort_by(key).to_pylist()
 
 
+@pytest.mark.slow
 def test_what_is_read_again_after_a_kill_is_known_already(space: Workspace, kafka: Kafka, tmp_path: Path) -> None:
     inbox, at = tmp_path / "inbox", FIRST + 5 * HOUR
     sent = send(kafka, takeover(line_of(space), FIRST + HOUR))
@@ -161,6 +163,7 @@ POISON = [
 ]
 
 
+@pytest.mark.slow
 def test_a_message_that_is_no_row_keeps_none_of_the_others_back(space: Workspace, kafka: Kafka, tmp_path: Path) -> None:
     inbox, at = tmp_path / "inbox", FIRST + 5 * HOUR
     rows: dict[str, pa.Table | list[bytes]] = {**takeover(line_of(space), FIRST + HOUR)}
@@ -206,6 +209,7 @@ def test_a_setting_that_the_client_does_not_know_is_refused(tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.slow
 def test_interceptions_reach_their_topic(space: Workspace, kafka: Kafka, tmp_path: Path) -> None:
     put(tmp_path / "inbox", "a", takeover(line_of(space), FIRST + HOUR))
     tick(space, tmp_path / "inbox", FIRST + 5 * HOUR)
@@ -214,6 +218,7 @@ def test_interceptions_reach_their_topic(space: Workspace, kafka: Kafka, tmp_pat
     assert json.loads(next_message(kafka).value()) == told[0]
 
 
+@pytest.mark.slow
 def test_the_command_reads_topics_and_tells_a_topic_until_it_is_asked_to_end(
     space: Workspace, kafka: Kafka, tmp_path: Path
 ) -> None:

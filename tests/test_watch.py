@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -243,6 +244,8 @@ def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_openin
     assert ticked.decisions["action"].tolist()[-1] == "pause"
     assert "cash_out" in ticked.decisions["fired_rules"].iloc[-1]
     assert [time.to_pydatetime() for time in ticked.decisions["as_of"]] == [opened, ticked.at]
+    with pytest.raises(WorkspaceError, match="decided by the watch alone, last at 2025-10-01T12:00"):
+        why(space, "NEW")
     decide(space, until=FIRST + DAY)
     mine = recorded_decisions(space, ["NEW"])
     assert mine["action"].tolist()[1:] == ["pause", "close"]
@@ -413,3 +416,34 @@ def test_why_shows_what_the_watch_did_before_and_after_a_run_has_it(space: Works
     closed = why(space, account)
     assert (closed.decision.action, closed.decision.previous_as_of) == ("freeze", "2025-10-01")
     assert closed.split.severity_phi["behaviour"] > 0
+
+
+def test_a_first_copy_that_was_interrupted_is_indexed_and_whole_after_the_next(space: Workspace) -> None:
+    def interrupted(text: str) -> None:
+        if "indexes" in text:
+            raise KeyboardInterrupt
+
+    journal = Journal(space.root)
+    with pytest.raises(KeyboardInterrupt):
+        journal.sync(space.events, interrupted)
+    journal.sync(space.events)
+    with sqlite3.connect(journal.path) as connection:
+        indexes = "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        there = {
+            name.removeprefix(f"{table}_") for table, name in connection.execute(indexes) if table == "stored_payment"
+        }
+        (rows,) = connection.execute("SELECT COUNT(*) FROM stored_payment").fetchone()
+    connection.close()
+    assert there == {"account_id", "event_id", "counterparty"}
+    assert rows == run_sql(f"SELECT COUNT(*) AS n FROM ({space.events.relation('payment')})")["n"][0].as_py()
+
+
+def test_accounts_of_a_rule_are_those_it_fired_for_in_a_run_or_a_tick(space: Workspace, inbox: Path) -> None:
+    put(inbox, "a", takeover(line_of(space), FIRST + HOUR))
+    paused = tick(space, inbox, FIRST + 5 * HOUR).decisions
+    every = pd.concat([recorded_decisions(space)[["account_id", "fired_rules"]], paused[["account_id", "fired_rules"]]])
+    rules = sorted({rule for fired in every["fired_rules"] for rule in fired})
+    assert rules
+    for rule in (*rules, "no_such_rule"):
+        fired = every.loc[[rule in one for one in every["fired_rules"]], "account_id"]
+        assert space.ledger.accounts_of([rule]) == sorted(set(fired))

@@ -94,6 +94,12 @@ def never_limited(workspace: Workspace, account_id: str) -> bool:
 
 
 def _undecided(workspace: Workspace, account_id: str) -> str:
+    ticks = workspace.ledger.pending_ticks()
+    if mine := [tick.as_of for tick in ticks if account_id in tick.decisions["account_id"].to_pylist()]:
+        return (
+            f"account {account_id!r} was decided by the watch alone, last at {format_time(mine[-1])}; "
+            "limitlens decide takes that in and splits it by cause."
+        )
     sql = "SELECT limit_cents FROM accounts WHERE account_id = $account ORDER BY known_time DESC LIMIT 1"
     accounts = {"accounts": workspace.events.relation("accounts")}
     limits = run_sql(sql, accounts, {"account": account_id})["limit_cents"].to_pylist()

@@ -97,29 +97,29 @@ def _decide(ledger: Ledger, copies: int, months: int) -> None:
 
 
 def arrivals(
-    store: EventStore, copies: int, ticks: int, touched: int
+    store: EventStore, first: datetime, copies: int, ticks: int, touched: int
 ) -> Iterator[tuple[datetime, dict[str, pa.Table]]]:
     """Moments of ticks, and what comes before each."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(int(first.timestamp()))
     last = run_sql(f"SELECT * FROM ({store.relation('consumption', ['0001'])}) QUALIFY ROW_NUMBER() OVER ("
                    "PARTITION BY account_id ORDER BY event_time DESC) = 1")  # fmt: skip
     sql = f"SELECT * FROM ({store.relation('accounts', ['0001'])}) WHERE limit_cents > 0 AND opened_at >= $since"
     young = run_sql(sql, values={"since": DAY - timedelta(days=25)})
     for number in range(ticks):
-        at = DAY + timedelta(hours=1) + number * EVERY
+        at = first + number * EVERY
         rows = last.take(rng.permutation(len(last))[:touched]).select(schema_of("consumption").names)
-        bought = _came(rows, rng.integers(1, copies, len(rows)), at, number)
+        bought = _came(rows, rng.integers(1, copies, len(rows)), at)
         came = {"consumption": bought}
         if number % 5 == 0:
             who = young.slice(int(rng.integers(0, len(young))), 1)
-            came = _emptied(bought, who, int(rng.integers(1, copies)), at, number)
+            came = _emptied(bought, who, int(rng.integers(1, copies)), at)
         yield at, came
 
 
-def _came(rows: pa.Table, copy: np.ndarray, at: datetime, number: int) -> pa.Table:
+def _came(rows: pa.Table, copy: np.ndarray, at: datetime) -> pa.Table:
     frame = rows.to_pandas()
     frame["account_id"] += [f"-{k}" for k in copy]
-    frame["event_id"] = [f"tick-{number}-{k}" for k in range(len(frame))]
+    frame["event_id"] = [f"tick-{at:%dT%H%M%S}-{k}" for k in range(len(frame))]
     frame["event_time"] = frame["known_time"] = pd.Timestamp(at) - pd.Timedelta(1, "s")
     return pa.Table.from_pandas(frame, rows.schema, preserve_index=False)
 
@@ -129,7 +129,7 @@ def schema_of(source: str) -> pa.Schema:
     return pa.schema([field for field in stored_schema(source) if field.name in SOURCES[source].column_names()])
 
 
-def _emptied(bought: pa.Table, who: pa.Table, copy: int, at: datetime, number: int) -> dict[str, pa.Table]:
+def _emptied(bought: pa.Table, who: pa.Table, copy: int, at: datetime) -> dict[str, pa.Table]:
     """Five draws of a sixth of the line each, and what was drawn goes to somebody else."""
     line, limit = f"{who['account_id'][0]}-{copy}", int(who["limit_cents"][0].as_py())
     base = {
@@ -139,14 +139,14 @@ def _emptied(bought: pa.Table, who: pa.Table, copy: int, at: datetime, number: i
         "retracted": False,
     }
     draws = [
-        base | {"event_id": f"draw-{number}-{k}", "kind": "draw", "amount_cents": limit // 6, "channel": "atm"}
+        base | {"event_id": f"draw-{at:%dT%H%M%S}-{k}", "kind": "draw", "amount_cents": limit // 6, "channel": "atm"}
         for k in range(5)
     ]
     sent = base | {
-        "event_id": f"sent-{number}",
+        "event_id": f"sent-{at:%dT%H%M%S}",
         "kind": "transfer_out",
         "amount_cents": limit * 4 // 5,
-        "counterparty": f"payee-{number}",
+        "counterparty": f"payee-{at:%dT%H%M%S}",
     }
     return {
         "consumption": pa.concat_tables([bought, pa.Table.from_pylist(draws, bought.schema)]),
@@ -167,10 +167,11 @@ def measured(folder: Path, copies: int, ticks: int, touched: int) -> None:
         "mib": [],
     }
     standing = None
-    for at, came in arrivals(workspace.events, copies, ticks, touched):
+    first = max(DAY, workspace.ledger.last_moment() or DAY) + timedelta(hours=1)
+    for at, came in arrivals(workspace.events, first, copies, ticks, touched):
         for source, rows in came.items():
             (inbox / source).mkdir(parents=True, exist_ok=True)
-            pq.write_table(rows, inbox / source / f"{at:%H%M%S}.parquet")
+            pq.write_table(rows, inbox / source / f"{at:%dT%H%M%S}.parquet")
         begun, cpu = time.perf_counter(), time.process_time()
         ticked = tick(workspace, inbox, at, standing)
         found["clock"].append(time.perf_counter() - begun)

@@ -384,6 +384,8 @@ def test_the_command_tells_each_interception_once_and_ends_with_its_own_codes(
     assert done.exit_code == 0, done.output
     assert "pause" in done.stdout
     assert run.invoke(app, asked).exit_code == 7
+    put(inbox, "odd", {"payment": pa.table({"account_id": ["A"]})})
+    assert run.invoke(app, asked).exit_code == 4
     assert [json.loads(line)["action"] for line in out.read_text(encoding="utf-8").splitlines()] == ["pause"]
 
 

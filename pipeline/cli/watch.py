@@ -65,13 +65,15 @@ def watch(
     if not inbox.is_dir():
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
     space, given, standing, did, told = Workspace(workspace), policy_in(policy), None, False, False
+    refused = False
     broker = read_kafka(kafka) if kafka else None
     with patient(True), _stop_asked() as stop, subscribed(broker, progress) if broker else nullcontext() as consumer:
         while not stop.is_set():
             wait = 0.01 if waiting_files(inbox) else every
             offsets = receive(broker, consumer, inbox, wait, progress) if broker and consumer else {}
             before, ticked = standing, tick(space, inbox, datetime.now(UTC), standing, policy=given, progress=progress)
-            standing, did = ticked.standing, did or bool(ticked.rows or ticked.refused or ticked.touched)
+            standing, did = ticked.standing, did or bool(ticked.rows or ticked.touched)
+            refused |= bool(ticked.refused)
             if consumer:
                 commit(consumer, offsets, progress)
             _report(ticked)
@@ -81,6 +83,8 @@ def watch(
                 break
             if not consumer:
                 stop.wait(0.01 if backlog else every)
+    if once and refused:
+        raise typer.Exit(InputError.exit_code)
     if once and not did:
         raise typer.Exit(NOTHING_TO_DO)
 

@@ -6,6 +6,7 @@ is written again, byte for byte, when the run is repeated. Overrides are rows of
 are revisions, each with a file of its own: the attributions of a run once more, as known later.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -99,11 +100,19 @@ class Ledger:
         """Ticks that no run has taken in yet, in order."""
         return self._ticks("run_id IS NULL")
 
+    def _pending_of(self, accounts: Sequence[str] | None) -> list[Tick]:
+        """Pending ticks in whose text one of some accounts stands: a day of the watch has thousands of them."""
+        if accounts is None or len(accounts) > _FEW:
+            return self.pending_ticks()
+        names = [json.dumps(account, ensure_ascii=False) for account in accounts]
+        named = " OR ".join(["FALSE", *("instr(decisions, ?) > 0" for _ in names)])
+        return self._ticks(f"run_id IS NULL AND ({named})", *names)
+
     def ticks_after(self, number: int) -> list[Tick]:
         """Ticks with a higher number, in order, whether or not a run has taken them in."""
         return self._ticks("tick > ?", number)
 
-    def _ticks(self, where: str, *values: int) -> list[Tick]:
+    def _ticks(self, where: str, *values: Cell) -> list[Tick]:
         columns = "tick, as_of, model_version, model_digest, policy_digest, decisions"
         with reading(self.workspace) as connection:
             rows = connection.execute(f"SELECT {columns} FROM ticks WHERE {where} ORDER BY tick", values)
@@ -415,7 +424,7 @@ class Ledger:
         SELECT * FROM every {where}
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
-        return run_sql(sql, self._every(), None if accounts is None else {"accounts": list(accounts)})
+        return run_sql(sql, self._every(accounts), None if accounts is None else {"accounts": list(accounts)})
 
     def accounts_of(self, rules: Sequence[str]) -> list[str]:
         """Accounts for which one of some rules ever fired, be it in a tick that no run has taken in yet."""
@@ -423,9 +432,10 @@ class Ledger:
         accounts: list[str] = run_sql(sql, self._every(), {"rules": list(rules)})["account_id"].to_pylist()
         return accounts
 
-    def _every(self) -> dict[str, pa.Table | str]:
-        """Decisions of all runs, and of ticks that none has taken in yet."""
-        pending = pa.concat_tables([DECISIONS.empty_table(), *(tick.decisions for tick in self.pending_ticks())])
+    def _every(self, accounts: Sequence[str] | None = None) -> dict[str, pa.Table | str]:
+        """Decisions of all runs, and of ticks that none has taken in yet; of these some accounts suffice."""
+        ticks = self._pending_of(accounts)
+        pending = pa.concat_tables([DECISIONS.empty_table(), *(tick.decisions for tick in ticks)])
         if not self.runs():
             return {"every": pending}
         if not len(pending):
@@ -466,6 +476,9 @@ class Ledger:
             ).fetchall()
             return _arrow(rows, schema)
 
+
+#: Accounts for which SQLite is asked one by one.
+_FEW = 50
 
 #: Runs of a plan, and not what took in ticks.
 _PLANNED = "run_id NOT IN (SELECT run_id FROM ticks WHERE run_id IS NOT NULL)"

@@ -449,3 +449,13 @@ def test_accounts_of_a_rule_are_those_it_fired_for_in_a_run_or_a_tick(space: Wor
     for rule in (*rules, "no_such_rule"):
         fired = every.loc[[rule in one for one in every["fired_rules"]], "account_id"]
         assert space.ledger.accounts_of([rule]) == sorted(set(fired))
+
+
+def test_of_some_accounts_the_ledger_gives_the_last_decisions_that_all_have(space: Workspace, inbox: Path) -> None:
+    put(inbox, "a", takeover(line_of(space), FIRST + HOUR))
+    tick(space, inbox, FIRST + 5 * HOUR)
+    every = space.ledger.last_decisions()
+    accounts = every["account_id"].to_pylist()
+    for some in ([line_of(space)], accounts[:3], accounts[:200], [], ["NOBODY"]):
+        wanted = every.filter(pc.is_in(every["account_id"], pa.array(some, pa.string())))
+        assert space.ledger.last_decisions(some).equals(wanted)

@@ -37,6 +37,10 @@ def told_of_steps(step: Step) -> None:
                 step("a commit")
             return done
 
+        def commit(self) -> None:
+            super().commit()
+            step("a commit")
+
     def around(call: Callable[..., Any]) -> Callable[..., Any]:
         def told(*given: Any) -> Any:
             done = call(*given)

@@ -64,7 +64,7 @@ def watch(
 
     if not inbox.is_dir():
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
-    space, given, standing, did, told = Workspace(workspace), policy_in(policy), None, False, False
+    space, given, standing, did, all_heard = Workspace(workspace), policy_in(policy), None, False, False
     refused = False
     broker = read_kafka(kafka) if kafka else None
     with patient(True), _stop_asked() as stop, subscribed(broker, progress) if broker else nullcontext() as consumer:
@@ -77,7 +77,7 @@ def watch(
             if consumer:
                 commit(consumer, offsets, progress)
             _report(ticked)
-            told = (told and standing is before) or _tell(space, out, broker)
+            all_heard = (all_heard and standing is before) or _tell(space, out, broker)
             backlog = bool(waiting_files(inbox))
             if once and not backlog:
                 break

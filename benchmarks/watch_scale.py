@@ -229,7 +229,8 @@ def main() -> None:
         clock, paused = (np.array(found[name])[places] for name in ("clock", "paused"))
         waits = delays(list(clock))
         figures = [np.median(clock), np.quantile(clock, 0.95), np.median(np.array(found["cpu"])[places])]
-        figures += [np.median(clock[paused > 0]), np.median(waits), np.quantile(waits, 0.95)]
+        acted = clock[paused > 0]
+        figures += [np.median(acted) if len(acted) else np.nan, np.median(waits), np.quantile(waits, 0.95)]
         cells = " | ".join(f"{figure:.2f}" for figure in figures)
         print(f"| {places[0] + 1} to {places[-1] + 1} | {cells} | {found['mib'][places[-1]]:,.0f} |")
 

@@ -27,7 +27,7 @@ class RunSql(Protocol):
         """Run it.
 
         ``few``: the result has few rows. DuckDB then plans the query once instead of twice, and copies what it gives
-        once more: a quarter of the time of a query over all features of a line.
+        once more, which pays where planning is most of the work: all features of a line.
         """
         ...
 

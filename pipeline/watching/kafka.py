@@ -181,7 +181,7 @@ def publish(kafka: Kafka, entries: Iterable[Mapping[str, Any]]) -> None:
     Raises
     ------
     WorkspaceError
-        They have not within 30 seconds.
+        They have not within 30 seconds, or one was refused.
     """
     confluent = _confluent()
     producer = confluent.Producer(
@@ -240,9 +240,8 @@ def as_csv(rows: Sequence[Mapping[str, str]], source: Source) -> str:
     """A file of some rows: all columns of the contract, and further ones where the source may have some."""
     more = sorted({name for row in rows for name in row} - set(source.column_names())) if source.open_columns else []
     lines = io.StringIO()
-    writer = csv.DictWriter(
-        lines, [*source.column_names(), *more], extrasaction="ignore", lineterminator="\r\n"
-    )  # so that either is quoted
+    names = [*source.column_names(), *more]
+    writer = csv.DictWriter(lines, names, extrasaction="ignore", lineterminator="\r\n")  # of which it quotes either
     writer.writeheader()
     writer.writerows(rows)
     return lines.getvalue()

@@ -29,6 +29,7 @@ from limitlens.data.world.settings import WorldSettings
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import at_once
+from limitlens.models.settings import TrainSettings
 from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.promote import Override, promote
@@ -210,11 +211,15 @@ def make_demo(folder: Path, events: Path | None = None) -> None:
     (folder / "said.txt").write_text("\n".join(told), encoding="utf-8")
 
 
+def small_settings() -> TrainSettings:
+    """A small model of a few columns."""
+    return replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=2, carried_rounds=1)
+
+
 def make_small_demo(folder: Path) -> None:
     """The same demo with a small model of a few columns, and a policy that acts at once."""
-    small = replace(default_settings(), columns=FEW_COLUMNS, n_estimators=60, folds=2, rounds=2, carried_rounds=1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "default_settings", lambda: small)
+        patched.setattr(demo, "default_settings", small_settings)
         patched.setattr(demo, "default_policy", lambda: at_once(default_policy()))
         make_demo(folder)
 

@@ -35,6 +35,9 @@ def demo(
     ),
     accounts: Annotated[int, typer.Option(min=500, help="Lines to simulate.")] = 1_500,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+    watched: Annotated[
+        bool, typer.Option("--watch", help="Show two days of new lines under limitlens watch, hour by hour.")
+    ] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Run the whole job on a simulated portfolio: events in, limit changes explained out.
@@ -42,8 +45,10 @@ def demo(
     Example: limitlens demo
     """
     from limitlens.pipeline import demo as demo_job
+    from limitlens.pipeline import demo_watch
 
-    demo_job.run(out, accounts=accounts, seed=seed, now=datetime.now(UTC), progress=progress, show=typer.echo)
+    run = demo_watch.run if watched else demo_job.run
+    run(out, accounts=accounts, seed=seed, now=datetime.now(UTC), progress=progress, show=typer.echo)
 
 
 @app.command()

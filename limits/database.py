@@ -41,6 +41,12 @@ CREATE TABLE IF NOT EXISTS ticks (
     tick INTEGER PRIMARY KEY, as_of TEXT NOT NULL, model_version TEXT NOT NULL, model_digest TEXT NOT NULL,
     policy_digest TEXT NOT NULL, decisions TEXT NOT NULL, links_before INTEGER NOT NULL UNIQUE, head TEXT NOT NULL,
     run_id TEXT REFERENCES runs);
+CREATE TABLE IF NOT EXISTS verdicts (
+    verdict_no INTEGER PRIMARY KEY, account_id TEXT NOT NULL, since TEXT NOT NULL, as_of TEXT NOT NULL,
+    at TEXT NOT NULL, verdict TEXT NOT NULL, code TEXT NOT NULL, words TEXT NOT NULL, actor TEXT NOT NULL,
+    action TEXT NOT NULL, limit_cents INTEGER, needed INTEGER NOT NULL, blind INTEGER NOT NULL,
+    settles INTEGER NOT NULL, override INTEGER REFERENCES overrides, links_before INTEGER NOT NULL UNIQUE,
+    head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,

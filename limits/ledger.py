@@ -3,7 +3,7 @@
 Decisions and attributions are immutable Parquet files, one of each for an as-of time. A file counts once its
 sha256 stands in the SQLite run table, chained to what was recorded before; a file that was renamed but not recorded
 is written again, byte for byte, when the run is repeated. Overrides are rows of SQLite, links of the same chain; so
-are revisions, each with a file of its own: the attributions of a run once more, as known later.
+are verdicts, and revisions, each with a file of its own: the attributions of a run once more, as known later.
 """
 
 import json
@@ -34,9 +34,11 @@ from limitlens.limits.ledger_tables import (
     RUNS,
     SINCE_OPENING,
     TIME,
+    VERDICTS,
 )
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.tick import Tick, as_text, from_text
+from limitlens.limits.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,27 @@ class Ledger:
     def record_override(self, override: Override) -> None:
         """Record what a person ordered; the next decision of the line starts from it."""
         with connect(self.workspace) as connection:
-            number, runs_before = connection.execute(f"SELECT {_NEXT_ORDER}, (SELECT COUNT(*) FROM runs)").fetchone()
-            cells = [number, override.account_id, override.at.isoformat(), override.action,
-                     override.limit_before_cents, override.limit_cents, override.actor, override.reason,
-                     runs_before]  # fmt: skip
-            head = next_head(last_head(connection), ["override", *cells])
-            connection.execute("INSERT INTO overrides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+            _insert_override(connection, override)
+
+    def record_verdict(self, verdict: Verdict, override: Override | None) -> None:
+        """Record what a reviewer said of a case and what that orders, both or neither."""
+        with connect(self.workspace) as connection:
+            ordered = _insert_override(connection, override) if override else None
+            (number,) = connection.execute("SELECT COALESCE(MAX(verdict_no), 0) + 1 FROM verdicts").fetchone()
+            times = [time.isoformat() for time in (verdict.since, verdict.as_of, verdict.at)]
+            cells: list[Cell] = [
+                number, verdict.account_id, *times, verdict.verdict, verdict.code, verdict.words, verdict.actor,
+                verdict.action, verdict.limit_cents, verdict.needed, int(verdict.blind), int(verdict.settles), ordered,
+                count_links(connection),
+            ]  # fmt: skip
+            head = next_head(last_head(connection), ["verdict", *cells])
+            places = ", ".join("?" * (len(cells) + 1))
+            connection.execute(f"INSERT INTO verdicts VALUES ({places})", [*cells, head])
+
+    def verdicts(self) -> pd.DataFrame:
+        """What reviewers said, in order; columns of :data:`limitlens.limits.ledger_tables.VERDICTS`."""
+        rows: pd.DataFrame = self._rows("verdicts", VERDICTS).to_pandas()
+        return rows
 
     def record_restoration(self, restoration: Restoration) -> None:
         """Record that a decision is made good; the next decision of the line starts from the state before it."""
@@ -373,7 +390,7 @@ class Ledger:
         sql : str
             May name ``decisions``, ``attributions``, ``current`` (every decision with its latest attribution, null
             where there is none), ``since_opening`` (the same, summed over the life of the line), ``runs``,
-            ``overrides``, ``holds`` and ``revisions``.
+            ``overrides``, ``verdicts``, ``holds`` and ``revisions``.
         values : mapping of str to object, optional
             What stands for each ``$name`` in it.
 
@@ -393,7 +410,7 @@ class Ledger:
         """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
         views: dict[str, str | pa.Table] = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
-        stored = {"runs": RUNS, "overrides": OVERRIDES, "holds": HOLDS, "revisions": REVISIONS}
+        stored = {"runs": RUNS, "overrides": OVERRIDES, "verdicts": VERDICTS, "holds": HOLDS, "revisions": REVISIONS}
         return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()}, values)
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
@@ -500,6 +517,17 @@ _JOINED = {
             holds.rowid AS rowid
         FROM holds LEFT JOIN releases ON releases.hold = holds.hold)""",
 }
+
+
+def _insert_override(connection: Connection, override: Override) -> int:
+    """Add the link of an override; return its number."""
+    number, runs_before = connection.execute(f"SELECT {_NEXT_ORDER}, (SELECT COUNT(*) FROM runs)").fetchone()
+    cells = [number, override.account_id, override.at.isoformat(), override.action,
+             override.limit_before_cents, override.limit_cents, override.actor, override.reason,
+             runs_before]  # fmt: skip
+    head = next_head(last_head(connection), ["override", *cells])
+    connection.execute("INSERT INTO overrides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
+    return int(number)
 
 
 def _file_stem(run: Run) -> str:

@@ -119,6 +119,27 @@ HOLDS = pa.schema(
     ]
 )
 
+#: What reviewers said; ``override`` is the order of :data:`OVERRIDES` that went with it, null where none did.
+VERDICTS = pa.schema(
+    [
+        ("verdict_no", pa.int64()),
+        ("account_id", pa.string()),
+        ("since", TIME),
+        ("as_of", TIME),
+        ("at", TIME),
+        ("verdict", pa.string()),
+        ("code", pa.string()),
+        ("words", pa.string()),
+        ("actor", pa.string()),
+        ("action", pa.string()),
+        ("limit_cents", pa.int64()),
+        ("needed", pa.int64()),
+        ("blind", pa.bool_()),
+        ("settles", pa.bool_()),
+        ("override", pa.int64()),
+    ]
+)
+
 REVISIONS = pa.schema(
     [
         ("run_id", pa.string()),

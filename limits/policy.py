@@ -144,6 +144,25 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Desk:
+    """How cases that people judge are dealt out.
+
+    ``again_after_days``: days after a verdict in favour of a customer during which what a person has judged brings no
+    new case; a hard rule that had not fired then does. ``ask_days``: days a customer has to answer.
+    ``second_above_cents``: two reviewers must agree on a line with a limit above it; 0: never. ``double_share``: share
+    of settled cases that a second reviewer judges without knowing the verdict. ``random_share``: share of cases that
+    come first whatever the order says. ``salt``: of the hashes that draw both.
+    """
+
+    again_after_days: int = 30
+    ask_days: int = 7
+    second_above_cents: int = 0
+    double_share: float = 0.05
+    random_share: float = 0.05
+    salt: str = "limitlens"
+
+
+@dataclass(frozen=True)
 class Condition:
     """One comparison of a column with a value; a missing value never holds."""
 
@@ -249,13 +268,14 @@ class Policy:
     second_look: SecondLook | None
     daily: Daily | None
     watch: Watch | None
+    desk: Desk | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        for name in ("holds", "second_look", "daily", "watch"):  # without the section: as before there was one
+        for name in ("holds", "second_look", "daily", "watch", "desk"):  # without the section: as before there was one
             if plain[name] is None:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
@@ -266,6 +286,11 @@ class Policy:
     def holding(self) -> Holds:
         """What a data incident does; without a section of its own every incident holds and nothing is excepted."""
         return self.holds or Holds(warn_holds=False, release_by="", decide_within_days=14)
+
+    @property
+    def dealing(self) -> Desk:
+        """How cases are dealt out; without a section of its own by the defaults."""
+        return self.desk or Desk()
 
     @property
     def decided_daily(self) -> tuple[Condition, ...]:

@@ -36,6 +36,7 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_names(policy, reader)
     _check_delinquency(policy, reader)
     _check_holds(policy, reader)
+    _check_desk(policy, reader)
     _check_second_look(policy, reader)
     _check_daily(policy, reader)
     _check_watch(policy, reader)
@@ -88,6 +89,18 @@ def _check_holds(policy: Policy, reader: Reader) -> None:
             )
     if policy.holding.decide_within_days < 1:
         raise reader.error(("holds", "decide_within_days"), "decide_within_days must be at least 1.")
+
+
+def _check_desk(policy: Policy, reader: Reader) -> None:
+    desk = policy.dealing
+    for key, share in (("double_share", desk.double_share), ("random_share", desk.random_share)):
+        if not 0 <= share <= 1:
+            raise reader.error(("desk", key), f"{key} is {share}; expected 0 to 1.")
+    for key, days in (("again_after_days", desk.again_after_days), ("ask_days", desk.ask_days)):
+        if not 0 <= days <= 366:
+            raise reader.error(("desk", key), f"{key} is {days}; expected 0 to 366.")
+    if desk.second_above_cents < 0:
+        raise reader.error(("desk", "second_above_cents"), "second_above_cents must be at least 0.")
 
 
 def _check_ranges(policy: Policy, reader: Reader) -> None:

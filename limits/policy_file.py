@@ -20,6 +20,7 @@ from limitlens.limits.policy import (
     Condition,
     CutOffs,
     Daily,
+    Desk,
     Disqualifier,
     Holds,
     Opening,
@@ -121,6 +122,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         second_look=_second_look(body, reader) if "second_look" in body else None,
         daily=_daily(body, reader) if "daily" in body else None,
         watch=_watch(body, reader) if "watch" in body else None,
+        desk=reader.section(body, ("desk",), Desk) if "desk" in body else None,
         text=text,
     )
     check_policy(policy, reader)

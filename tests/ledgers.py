@@ -12,6 +12,7 @@ from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import Override, Restoration
+from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.workspace import Workspace
 
 LAST = datetime(2026, 7, 1, tzinfo=UTC)
@@ -69,6 +70,9 @@ def recorded(path: Path) -> Ledger:
     for number in (1, 2):
         run, decisions, _ = entry(number, 2)
         ledger.note(run.as_of, (run.model_version, run.model_digest, run.policy_digest), decisions)
+    for number in (1, 2):
+        said = ("overturn", "explained", f"moved house {number}", "Li Na", "keep")
+        ledger.record_verdict(Verdict("A000000001", run.as_of, run.as_of, run.as_of, *said), None)
     return ledger
 
 

@@ -132,7 +132,9 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks"])
+@pytest.mark.parametrize(
+    "table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts"]
+)
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +157,7 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
             mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 14
+            assert unchained.verify() == 16
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

@@ -16,6 +16,7 @@ from limitlens.data.incident import scope_text
 from limitlens.features.line import limit_and_age, line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
+from limitlens.limits.cases import QUEUED
 from limitlens.limits.groups import split_behaviour
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
@@ -48,7 +49,7 @@ from limitlens.pipeline.deciding.held_lines import SILENT, recorded_holds, with_
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import Tables, change_moments, rows_at, tables_at
 from limitlens.pipeline.deciding.replay import check_replayed, iterations, recorded_decisions
-from limitlens.pipeline.deciding.review_queue import QUEUED, queue_of_run
+from limitlens.pipeline.deciding.review_queue import queue_of_run
 from limitlens.pipeline.pages.amounts import money, value
 from limitlens.pipeline.workspace import Workspace
 

@@ -25,6 +25,8 @@ from limitlens.pipeline.cli import watch  # isort: split
 
 from limitlens.pipeline.cli import queue  # isort: split
 
+from limitlens.pipeline.cli import review  # isort: split
+
 from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
@@ -43,6 +45,7 @@ __all__ = [
     "policy",
     "quarantine",
     "queue",
+    "review",
     "watch",
 ]
 

@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import LazyLoader, find_spec, module_from_spec
@@ -109,6 +110,17 @@ ThreadsOption = Annotated[
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for a run in progress instead of giving up.")]
 
 DEFAULT_WORKSPACE = Path("limitlens-work")
+
+
+def cents(text: str) -> int:
+    """An amount given as an option, such as 20000.00."""
+    try:
+        amount = Decimal(text) * 100
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not (amount.is_finite() and amount == amount.to_integral_value() and abs(amount) < 1 << 63):
+        raise typer.BadParameter(f"{text!r} is not an amount; expected one such as 20000.00.")
+    return int(amount)
 
 
 def patient(wait: bool) -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from limitlens.pipeline.cli.common import (
     WaitOption,
     WorkspaceOption,
     app,
+    cents,
     moment,
     patient,
     predict_only,
@@ -31,17 +31,6 @@ ledger_app = typer.Typer(
 
 
 app.add_typer(ledger_app, name="ledger", no_args_is_help=True)
-
-
-def cents(text: str) -> int:
-    """An amount given as an option, such as 20000.00."""
-    try:
-        amount = Decimal(text) * 100
-    except InvalidOperation:
-        amount = Decimal("nan")
-    if not (amount.is_finite() and amount == amount.to_integral_value() and abs(amount) < 1 << 63):
-        raise typer.BadParameter(f"{text!r} is not an amount; expected one such as 20000.00.")
-    return int(amount)
 
 
 @ledger_app.command()

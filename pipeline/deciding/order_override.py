@@ -45,27 +45,52 @@ def override(
         The line has no decision or is closed, nothing would change, the time is not after what is recorded, a name or
         reason is missing, or a run is in progress.
     """
-    if action not in OVERRIDE_ACTIONS or (action == "limit") != (limit_cents is not None):
-        raise WorkspaceError(f"an override needs a limit or one of {list(OVERRIDE_ACTIONS[1:])}, and not both.")
-    if not (actor.strip() and reason.strip()):
-        raise WorkspaceError("an override needs the name of a person and a reason.")
     with exclusive(workspace.root, "ledger override"):
-        state = _state(workspace, account_id, at)
-        before = int(state["limit_cents"])
-        after = limit_cents if limit_cents is not None else 0 if action == "close" else before
-        if refused := _refused(state, action, after):
-            raise WorkspaceError(f"account {account_id}: {refused}")
-        ordered = Override(account_id, at, action, before, after, actor, reason)
+        ordered = checked(workspace, account_id, at, action, limit_cents, actor=actor, reason=reason)
         workspace.ledger.record_override(ordered)
         with tracking.recorded_run(workspace.mlflow, "override", {tracking.HEAD: workspace.ledger.head()}):
             return ordered
 
 
-def _state(workspace: Workspace, account_id: str, at: datetime) -> pd.Series:
-    """State of one line at a moment after everything that is recorded about it."""
+def checked(
+    workspace: Workspace,
+    account_id: str,
+    at: datetime,
+    action: str,
+    limit_cents: int | None,
+    *,
+    actor: str,
+    reason: str,
+) -> Override:
+    """What :func:`override` would record; the caller holds the workspace.
+
+    Raises
+    ------
+    WorkspaceError
+        As :func:`override`.
+    """
+    if action not in OVERRIDE_ACTIONS or (action == "limit") != (limit_cents is not None):
+        raise WorkspaceError(f"an override needs a limit or one of {list(OVERRIDE_ACTIONS[1:])}, and not both.")
+    if not (actor.strip() and reason.strip()):
+        raise WorkspaceError("an override needs the name of a person and a reason.")
+    state = state_of(workspace, account_id, at)
+    before = int(state["limit_cents"])
+    after = limit_cents if limit_cents is not None else 0 if action == "close" else before
+    if refused := _refused(state, action, after):
+        raise WorkspaceError(f"account {account_id}: {refused}")
+    return Override(account_id, at, action, before, after, actor, reason)
+
+
+def state_of(workspace: Workspace, account_id: str, at: datetime) -> pd.Series:
+    """State of one line at a moment after everything that is recorded about it.
+
+    Raises
+    ------
+    WorkspaceError
+        It has no decision yet, or the moment is not after what is recorded.
+    """
     ledger = workspace.ledger
-    last = unpacked(ledger.last_decisions())
-    last = last[last["account_id"] == account_id].reset_index(drop=True)
+    last = unpacked(ledger.last_decisions([account_id]))
     if last.empty:
         raise WorkspaceError(f"account {account_id!r} has no decision yet; run limitlens decide first.")
     overrides = ledger.overrides()

@@ -9,14 +9,12 @@ import pandas as pd
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
+from limitlens.limits.cases import QUEUED
 from limitlens.limits.ledger import Run
 from limitlens.limits.queue import review_queue
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.workspace import Workspace
-
-#: Actions that ask a person to look.
-QUEUED = frozenset({"review", "hold"})
 
 
 @dataclass(frozen=True)

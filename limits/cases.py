@@ -1,0 +1,101 @@
+"""Cases: which lines wait for a person, since when, and for whom; an account has one case at a time.
+
+A case is opened by the first of the decisions that asked for a person one after the other, since one that did not, or
+since a verdict that settled the case before.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from limitlens.data.calendar import format_time
+from limitlens.limits.policy import Policy
+from limitlens.limits.verdict import IN_FAVOUR
+
+#: Actions that ask a person to look.
+QUEUED = frozenset({"review", "hold"})
+
+
+def open_cases(
+    decisions: pd.DataFrame, verdicts: pd.DataFrame, policy: Policy, at: datetime, reviewer: str = ""
+) -> pd.DataFrame:
+    """The cases that nobody has settled.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        Every decision of some accounts, by account and time, with ``account_id, as_of, action, fired_rules``.
+    verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`
+    policy : Policy
+        Its ``[desk]`` says when a person is asked again.
+    at : datetime
+        Now.
+    reviewer : str
+        Who asks; empty: nobody in particular.
+
+    Returns
+    -------
+    DataFrame with a plain index
+        The last decision of each account that has a case, with ``since`` (datetime64[us, UTC]): of the decision that
+        opened it; ``state`` (str): ``open``, ``second`` (another reviewer has to agree) or empty, where it is set
+        aside; and ``why`` (str) it is.
+    """
+    waiting = _waiting(decisions, verdicts)
+    spoken = verdicts.merge(decisions[["account_id", "as_of", "fired_rules"]], how="left", on=["account_id", "as_of"])
+    by_account, nothing = dict(list(spoken.groupby("account_id"))), spoken.iloc[:0]
+    states = [
+        _state(case, by_account.get(case["account_id"], nothing), policy, at, reviewer)
+        for case in waiting.to_dict("records")
+    ]
+    return waiting.assign(state=[state for state, _ in states], why=[why for _, why in states])
+
+
+def _waiting(decisions: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The last decision of each account that waits, with the time ``since`` its case is open."""
+    settled = verdicts[verdicts["settles"]].groupby("account_id", as_index=False)["at"].max()
+    settled_at = decisions[["account_id"]].merge(settled, how="left", on="account_id")["at"].set_axis(decisions.index)
+    outside = ~decisions["action"].isin(QUEUED) | (decisions["as_of"] <= settled_at)
+    barrier = decisions["as_of"].where(outside).groupby(decisions["account_id"]).transform("max")
+    inside = decisions[barrier.isna() | (decisions["as_of"] > barrier)]
+    since = inside.groupby("account_id")["as_of"].transform("min")
+    return inside.assign(since=since).drop_duplicates("account_id", keep="last").reset_index(drop=True)
+
+
+def _state(
+    case: Mapping[Hashable, Any], spoken: pd.DataFrame, policy: Policy, at: datetime, reviewer: str
+) -> tuple[str, str]:
+    """State of a case, and why it is set aside if it is."""
+    before, own = spoken[spoken["since"] != case["since"]], spoken[spoken["since"] == case["since"]]
+    if why := _judged_lately(case, before, policy):
+        return "", why
+    if own.empty:
+        return "open", ""
+    last = own.iloc[-1]
+    if last["verdict"] == "ask":
+        answered = last["at"] + timedelta(days=policy.dealing.ask_days)
+        until = format_time(answered.to_pydatetime())
+        why = f"{last['actor']} asked the customer ({last['code']}) until {until}"
+        return ("", why) if at < answered else ("open", "")
+    if reviewer in set(own["actor"]):
+        return "", f"{reviewer} has spoken; another reviewer has to agree"
+    return "second", ""
+
+
+def _judged_lately(case: Mapping[Hashable, Any], before: pd.DataFrame, policy: Policy) -> str:
+    """Why a person need not look at a line again; empty where somebody should."""
+    favour = before[before["verdict"].isin(IN_FAVOUR) & before["settles"]]
+    if favour.empty:
+        return ""
+    last = favour.iloc[-1]
+    again = last["at"] + timedelta(days=policy.dealing.again_after_days)
+    if case["since"] >= again or _on_evidence(case["fired_rules"], policy) - _on_evidence(last["fired_rules"], policy):
+        return ""
+    judged, until = (format_time(time.to_pydatetime()) for time in (last["at"], again))
+    return f"{last['actor']} judged it on {judged}: {last['verdict']}; not again before {until}"
+
+
+def _on_evidence(fired: Iterable[str], policy: Policy) -> set[str]:
+    """Hard rules among those that fired."""
+    return {rule.name for rule in policy.evidence} & set(fired)

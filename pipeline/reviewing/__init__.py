@@ -1,0 +1,1 @@
+"""Reviewing: cases that wait for a person, what reviewers say of them, and how far they agree."""

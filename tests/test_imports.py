@@ -18,9 +18,11 @@ PIPELINE = (
     "training",
     "deciding",
     "watching",
+    "reviewing",
     "release",
     "answers",
     "demo",
+    "demo_watch",
     "cli",
 )
 DOORS = {

@@ -1,5 +1,6 @@
 """Reviews: which lines wait for a person, what a verdict does, and that nothing is said twice."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.agreement import agreement
@@ -18,6 +20,7 @@ from limitlens.limits.ledger_tables import VERDICTS
 from limitlens.limits.policy import Desk, Policy
 from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.verdict import IN_FAVOUR
+from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.reviewing.cases import cases
@@ -238,6 +241,23 @@ def test_stats_count_what_was_said_and_by_which_rule_it_was_sent(desk: Workspace
     assert {name: rate.of for name, rate in found.in_favour.items() if name != "all"} == pd.Series(
         fired
     ).value_counts().to_dict()
+
+
+def test_a_reviewer_is_dealt_a_case_and_settles_it_on_the_command_line(desk: Workspace) -> None:
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, ["review", *words, "--workspace", str(desk.root)])
+
+    dealt = run("next", "--by", "Li Na", "--json", "--at", "2026-07-03")
+    small = [case for case in json.loads(dealt.output)["cases"] if case["limit_cents"] <= 1_000_000]
+    account = small[0]["account_id"]
+    assert account in run("next", "--at", "2026-07-03", "--head", "1000").output
+    said = ("overturn", "--code", "explained", "--words", "moved house", "--by", "Li Na", "--at", "2026-07-03")
+    assert f"{account}: overturn by Li Na, " in run("decide", account, *said).output
+    shown = run("show", account, "--at", "2026-07-04").output
+    assert "Li Na: overturn (explained), orders " in shown
+    assert "Replayed from the events" in shown
+    assert "in favour of the customer, all: 1 of 1" in run("stats").output
+    assert json.loads(run("stats", "--json").output)["settled"] == 1
 
 
 def test_kappa_is_that_of_scikit_learn() -> None:

@@ -166,19 +166,19 @@ def stats(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = 
     from limitlens.pipeline.reviewing.stats import review_stats
     from limitlens.pipeline.workspace import Workspace
 
-    found = review_stats(Workspace(workspace))
+    counts = review_stats(Workspace(workspace))
     if as_json:
-        print_json(found.to_dict())
+        print_json(counts.to_dict())
         return
-    typer.echo(", ".join(f"{name} {count:,}" for name, count in found.verdicts.items()))
+    typer.echo(", ".join(f"{name} {count:,}" for name, count in counts.verdicts.items()))
     typer.echo(
-        f"{found.settled:,} cases of {found.customers:,} customers settled, {found.again:,} of them more than once"
+        f"{counts.settled:,} cases of {counts.customers:,} customers settled, {counts.again:,} of them more than once"
     )
-    for name, rate in found.in_favour.items():
+    for name, rate in counts.in_favour.items():
         typer.echo(f"  in favour of the customer, {name}: {_rate(rate)}")
-    for name, rate in found.by_reviewer.items():
+    for name, rate in counts.by_reviewer.items():
         typer.echo(f"  in favour of the customer, settled by {name}: {_rate(rate)}")
-    double = found.double
+    double = counts.double
     if double.pairs:
         low, high = double.interval
         kappa = f"kappa {double.kappa:.2f} [{low:.2f}, {high:.2f}]"

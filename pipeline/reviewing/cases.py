@@ -77,9 +77,9 @@ def cases(workspace: Workspace, at: datetime, reviewer: str = "") -> Cases:
         Nothing has been decided yet.
     """
     last, policy = last_run(workspace)
-    found = cases_of(workspace, policy, at, reviewer)
-    aside = found.loc[found["state"] == "", ["account_id", "since", "as_of", "why"]].reset_index(drop=True)
-    waiting = found[found["state"] != ""].drop(columns="why").reset_index(drop=True)
+    every = cases_of(workspace, policy, at, reviewer)
+    aside = every.loc[every["state"] == "", ["account_id", "since", "as_of", "why"]].reset_index(drop=True)
+    waiting = every[every["state"] != ""].drop(columns="why").reset_index(drop=True)
     return Cases(at, policy, _placed(workspace, waiting, last, policy), aside)
 
 
@@ -114,10 +114,10 @@ def cases_of(
     """
     verdicts = workspace.ledger.verdicts()
     rows = workspace.ledger.query(_QUEUED_SQL, {"queued": sorted(QUEUED), "account": account_id})
-    found = open_cases(rows, verdicts, policy, at, reviewer)
+    every = open_cases(rows, verdicts, policy, at, reviewer)
     own = verdicts[verdicts["account_id"] == account_id] if account_id else verdicts
     twice = _to_judge_twice(workspace, own, policy.dealing, at, reviewer) if reviewer else None
-    return found if twice is None else pd.concat([found, twice], ignore_index=True)
+    return every if twice is None else pd.concat([every, twice], ignore_index=True)
 
 
 def _to_judge_twice(

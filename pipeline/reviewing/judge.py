@@ -105,14 +105,14 @@ def _expect_sense(verdict: str, code: str, words: str, actor: str, action: str) 
 def _case(workspace: Workspace, account_id: str, actor: str, at: datetime) -> tuple[pd.Series, int]:
     """The case of a line that waits for a reviewer, and how many have to agree on it."""
     _, policy = last_run(workspace)
-    found = cases_of(workspace, policy, at, actor, account_id)
-    own = found[found["state"] != ""]
+    every = cases_of(workspace, policy, at, actor, account_id)
+    own = every[every["state"] != ""]
     if len(own):
         second = policy.dealing.second_above_cents
         case = own.iloc[0]
         return case, 2 if second and case["limit_cents"] > second else 1
-    if len(found):
-        raise WorkspaceError(f"account {account_id}: no verdict is wanted now: {found['why'].iloc[0]}.")
+    if len(every):
+        raise WorkspaceError(f"account {account_id}: no verdict is wanted now: {every['why'].iloc[0]}.")
     spoken = workspace.ledger.verdicts()
     spoken = spoken[(spoken["account_id"] == account_id) & spoken["settles"]]
     if len(spoken):

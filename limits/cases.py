@@ -8,14 +8,18 @@ from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.limits.policy import Policy
-from limitlens.limits.verdict import IN_FAVOUR
+from limitlens.limits.verdict import IN_FAVOUR, drawn
 
 #: Actions that ask a person to look.
 QUEUED = frozenset({"review", "hold"})
+
+#: So long after a verdict a case that is drawn for it is judged a second time.
+DOUBLE_WITHIN = timedelta(days=14)
 
 
 def open_cases(
@@ -50,6 +54,33 @@ def open_cases(
         for case in waiting.to_dict("records")
     ]
     return waiting.assign(state=[state for state, _ in states], why=[why for _, why in states])
+
+
+def to_judge_twice(
+    decisions: pd.DataFrame, verdicts: pd.DataFrame, policy: Policy, at: datetime, reviewer: str
+) -> pd.DataFrame:
+    """Settled cases that are drawn for a second look, by someone who has not spoken in them and is not shown how.
+
+    Parameters
+    ----------
+    decisions, verdicts, policy, at
+        As for :func:`open_cases`.
+    reviewer : str
+        Who asks.
+
+    Returns
+    -------
+    DataFrame with a plain index
+        The decision that was judged, with ``since``, and the ``state`` ``blind``; ``why`` is empty.
+    """
+    case, desk = ["account_id", "since"], policy.dealing
+    settled = verdicts[verdicts["settles"] & (verdicts["at"] > pd.Timestamp(at) - DOUBLE_WITHIN)]
+    keys = list(zip(settled["account_id"], settled["since"].dt.to_pydatetime(), strict=True))
+    settled = settled[np.array(drawn(keys, desk.double_share, f"{desk.salt}:double"), bool)]
+    spoken = verdicts[verdicts["blind"] | (verdicts["actor"] == reviewer)][case].drop_duplicates()
+    fresh = settled[[*case, "as_of"]].merge(spoken, on=case, how="left", indicator="spoken")
+    judged = fresh.loc[fresh["spoken"] == "left_only", [*case, "as_of"]]
+    return decisions.merge(judged, on=["account_id", "as_of"]).assign(state="blind", why="")
 
 
 def _waiting(decisions: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:

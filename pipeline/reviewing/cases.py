@@ -1,37 +1,53 @@
 """Cases: lines whose decisions ask for a person, one case each until somebody has settled it."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.cases import QUEUED, open_cases
+from limitlens.limits.cases import QUEUED, open_cases, to_judge_twice
 from limitlens.limits.ledger import Run
-from limitlens.limits.policy import Desk, Policy
+from limitlens.limits.policy import Policy
 from limitlens.limits.queue import review_queue
 from limitlens.limits.verdict import drawn
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import table_at
 from limitlens.pipeline.workspace import Workspace
 
-#: So long after a verdict a case that is drawn for it is judged a second time.
-_DOUBLE_WITHIN = timedelta(days=14)
-
-#: Every decision of the accounts whose last one asks for a person.
-_QUEUED_SQL = """
+#: Every decision of accounts whose last one asks for a person, or about which one has spoken.
+_HISTORY_SQL = """
 SELECT account_id, as_of, action, limit_cents, pd, fired_rules, reasons
 FROM decisions SEMI JOIN (
     SELECT account_id FROM decisions WHERE $account IN ('', account_id)
     GROUP BY account_id HAVING list_contains($queued, ARG_MAX(action, as_of))
+    OR account_id IN (SELECT account_id FROM verdicts)
 ) USING (account_id) ORDER BY account_id, as_of
 """
 
-_JUDGED_SQL = """
-SELECT account_id, as_of, action, limit_cents, pd, fired_rules, reasons
-FROM decisions SEMI JOIN (SELECT UNNEST($accounts) AS account_id, UNNEST($times) AS as_of) USING (account_id, as_of)
-"""
+
+@dataclass(frozen=True)
+class Sent:
+    """What the runs so far have sent to people; it is the same until the next run.
+
+    Parameters
+    ----------
+    run : Run
+        That of the last date.
+    policy : Policy
+        Of that run: it says what comes first.
+    decisions : DataFrame
+        As :func:`history` gives them.
+    facts : DataFrame
+        ``segment, balance_cents, jumped_with`` of each decision that asked for a person, by ``account_id`` and
+        ``as_of``.
+    """
+
+    run: Run
+    policy: Policy
+    decisions: pd.DataFrame
+    facts: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Cases:
     ----------
     at : datetime
     policy : Policy
-        That of the last run: it says what comes first.
+        That of the last run.
     lines : DataFrame
         One row a case, in the order in which they are dealt out: ``place`` (int64) from 1 on, ``account_id``,
         ``since`` and ``as_of`` (datetime64[us, UTC]): of the decision that opened the case, and of the last one;
@@ -76,15 +92,11 @@ def cases(workspace: Workspace, at: datetime, reviewer: str = "") -> Cases:
     WorkspaceError
         Nothing has been decided yet.
     """
-    last, policy = last_run(workspace)
-    every = cases_of(workspace, policy, at, reviewer)
-    aside = every.loc[every["state"] == "", ["account_id", "since", "as_of", "why"]].reset_index(drop=True)
-    waiting = every[every["state"] != ""].drop(columns="why").reset_index(drop=True)
-    return Cases(at, policy, _placed(workspace, waiting, last, policy), aside)
+    return dealt(sent(workspace), workspace.ledger.verdicts(), at, reviewer)
 
 
-def last_run(workspace: Workspace) -> tuple[Run, Policy]:
-    """The run of the last date, and its policy.
+def last_run(workspace: Workspace) -> Run:
+    """The run of the last date.
 
     Raises
     ------
@@ -94,68 +106,71 @@ def last_run(workspace: Workspace) -> tuple[Run, Policy]:
     runs = workspace.ledger.runs()
     if not runs:
         raise WorkspaceError("nothing has been decided yet; run limitlens decide first.")
-    last = max(runs, key=lambda run: run.as_of)
-    return last, workspace.policy(last.policy_digest)
+    return max(runs, key=lambda run: run.as_of)
 
 
-def cases_of(
-    workspace: Workspace, policy: Policy, at: datetime, reviewer: str = "", account_id: str = ""
-) -> pd.DataFrame:
-    """Cases in no order: :func:`limitlens.limits.cases.open_cases` of the ledger, then those to be judged twice.
+def history(workspace: Workspace, account_id: str = "") -> pd.DataFrame:
+    """Every decision of the accounts whose last one asks for a person, or about which one has spoken.
 
     Parameters
     ----------
     workspace : Workspace
-    policy : Policy
-    at : datetime
-    reviewer : str
     account_id : str
         Only of this account; empty: of all.
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, action, limit_cents, pd, fired_rules, reasons``, by account and time
     """
-    verdicts = workspace.ledger.verdicts()
-    rows = workspace.ledger.query(_QUEUED_SQL, {"queued": sorted(QUEUED), "account": account_id})
-    every = open_cases(rows, verdicts, policy, at, reviewer)
-    own = verdicts[verdicts["account_id"] == account_id] if account_id else verdicts
-    twice = _to_judge_twice(workspace, own, policy.dealing, at, reviewer) if reviewer else None
-    return every if twice is None else pd.concat([every, twice], ignore_index=True)
+    return workspace.ledger.query(_HISTORY_SQL, {"queued": sorted(QUEUED), "account": account_id})
 
 
-def _to_judge_twice(
-    workspace: Workspace, verdicts: pd.DataFrame, desk: Desk, at: datetime, reviewer: str
-) -> pd.DataFrame | None:
-    """Settled cases that are drawn for a second look by someone who has not spoken in them, if there are any."""
-    settled = verdicts[verdicts["settles"] & (verdicts["at"] > pd.Timestamp(at) - _DOUBLE_WITHIN)]
-    keys = list(zip(settled["account_id"], settled["since"].dt.to_pydatetime(), strict=True))
-    settled = settled[np.array(drawn(keys, desk.double_share, f"{desk.salt}:double"), bool)]
-    case = ["account_id", "since"]
-    spoken = verdicts[verdicts["blind"] | (verdicts["actor"] == reviewer)][case].drop_duplicates()
-    fresh = settled[[*case, "as_of"]].merge(spoken, on=case, how="left", indicator="spoken")
-    judged = fresh.loc[fresh["spoken"] == "left_only", [*case, "as_of"]]
-    if judged.empty:
-        return None
-    keys_of = {"accounts": judged["account_id"].tolist(), "times": judged["as_of"].dt.to_pydatetime().tolist()}
-    rows = workspace.ledger.query(_JUDGED_SQL, keys_of)
-    return rows.merge(judged, on=["account_id", "as_of"]).assign(state="blind", why="")
+def sent(workspace: Workspace) -> Sent:
+    """What the runs so far have sent to people.
 
-
-def _placed(workspace: Workspace, lines: pd.DataFrame, last: Run, policy: Policy) -> pd.DataFrame:
-    """Cases in the order in which they are dealt out."""
+    Raises
+    ------
+    WorkspaceError
+        Nothing has been decided yet.
+    """
+    last, decisions = last_run(workspace), history(workspace)
+    asked = decisions[decisions["action"].isin(QUEUED)].reset_index(drop=True)
     features = workspace.iteration(last.model_version).model.features
     features = features.only({"balance_cents"} & set(features.columns))
-    moments = lines[["account_id", "as_of"]].assign(known_by=lines["as_of"])
+    moments = asked[["account_id", "as_of"]].assign(known_by=asked["as_of"])
     table = table_at(features, moments, workspace.relations(features)).reset_index(drop=True)
-    lines = lines.assign(segment=table["segment"], balance_cents=table.get("balance_cents", 0))
-    lines = lines.assign(**{name: lines[name].map(list) for name in ("fired_rules", "reasons")})
-    of_last = lines[lines["as_of"] == pd.Timestamp(last.as_of)]
+    facts = asked[["account_id", "as_of"]].assign(segment=table["segment"], balance_cents=table.get("balance_cents", 0))
+    of_last = facts[facts["as_of"] == pd.Timestamp(last.as_of)]
     jumps = joint_jumps(of_last, workspace, last.as_of) if len(of_last) else {}
     unusual = {account: jump.text for account, jump in jumps.items() if jump.unusual}
-    at_last = set(of_last["account_id"])
-    lines["jumped_with"] = [unusual.get(name, "") if name in at_last else "" for name in lines["account_id"]]
-    desk = policy.dealing
+    at_last = facts["as_of"] == pd.Timestamp(last.as_of)
+    facts["jumped_with"] = facts["account_id"].where(at_last, "").map(lambda account: unusual.get(account, ""))
+    return Sent(last, workspace.policy(last.policy_digest), decisions, facts)
+
+
+def dealt(waiting: Sent, verdicts: pd.DataFrame, at: datetime, reviewer: str = "") -> Cases:
+    """The cases of :func:`cases`, given what was sent and said.
+
+    Parameters
+    ----------
+    waiting : Sent
+    verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`
+    at : datetime
+    reviewer : str
+    """
+    policy = waiting.policy
+    every = open_cases(waiting.decisions, verdicts, policy, at, reviewer)
+    aside = every.loc[every["state"] == "", ["account_id", "since", "as_of", "why"]].reset_index(drop=True)
+    lines = every[every["state"] != ""]
+    if reviewer:
+        lines = pd.concat([lines, to_judge_twice(waiting.decisions, verdicts, policy, at, reviewer)])
+    lines = lines.drop(columns="why").merge(waiting.facts, on=["account_id", "as_of"]).reset_index(drop=True)
+    lines = lines.assign(**{name: lines[name].map(list) for name in ("fired_rules", "reasons")})
     keys = list(zip(lines["account_id"], lines["since"].dt.to_pydatetime(), strict=True))
-    lines["drawn"] = drawn(keys, desk.random_share, f"{desk.salt}:random")
+    lines["drawn"] = drawn(keys, policy.dealing.random_share, f"{policy.dealing.salt}:random")
     ordered = pd.concat([lines, review_queue(lines, policy)], axis=1)
     ordered["later"] = (ordered["state"] == "blind").astype(int) - ordered["drawn"].astype(int)
     ordered = ordered.sort_values(["later", "place"], kind="stable", ignore_index=True).drop(columns="later")
     ordered["place"] = np.arange(1, len(ordered) + 1)
-    return ordered.assign(within_capacity=ordered["place"] <= policy.reviews.capacity_per_day)
+    ordered["within_capacity"] = ordered["place"] <= policy.reviews.capacity_per_day
+    return Cases(at, policy, ordered, aside)

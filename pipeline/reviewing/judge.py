@@ -8,11 +8,12 @@ import pandas as pd
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
+from limitlens.limits.cases import open_cases, to_judge_twice
 from limitlens.limits.override import Override
 from limitlens.limits.verdict import IN_FAVOUR, VERDICT_CODES, Verdict, agreeing
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.order_override import checked, state_of
-from limitlens.pipeline.reviewing.cases import cases_of, last_run
+from limitlens.pipeline.reviewing.cases import history, last_run
 from limitlens.pipeline.workspace import Workspace
 
 #: Orders with which a verdict against a customer is carried out.
@@ -104,17 +105,17 @@ def _expect_sense(verdict: str, code: str, words: str, actor: str, action: str) 
 
 def _case(workspace: Workspace, account_id: str, actor: str, at: datetime) -> tuple[pd.Series, int]:
     """The case of a line that waits for a reviewer, and how many have to agree on it."""
-    _, policy = last_run(workspace)
-    every = cases_of(workspace, policy, at, actor, account_id)
-    own = every[every["state"] != ""]
+    policy, verdicts = workspace.policy(last_run(workspace).policy_digest), workspace.ledger.verdicts()
+    decisions = history(workspace, account_id)
+    every = open_cases(decisions, verdicts, policy, at, actor)
+    own = pd.concat([every[every["state"] != ""], to_judge_twice(decisions, verdicts, policy, at, actor)])
     if len(own):
         second = policy.dealing.second_above_cents
         case = own.iloc[0]
         return case, 2 if second and case["limit_cents"] > second else 1
     if len(every):
         raise WorkspaceError(f"account {account_id}: no verdict is wanted now: {every['why'].iloc[0]}.")
-    spoken = workspace.ledger.verdicts()
-    spoken = spoken[(spoken["account_id"] == account_id) & spoken["settles"]]
+    spoken = verdicts[(verdicts["account_id"] == account_id) & verdicts["settles"]]
     if len(spoken):
         last = spoken.iloc[-1]
         raise WorkspaceError(

@@ -27,6 +27,8 @@ from limitlens.pipeline.cli import queue  # isort: split
 
 from limitlens.pipeline.cli import review  # isort: split
 
+from limitlens.pipeline.cli import serve  # isort: split
+
 from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
@@ -46,6 +48,7 @@ __all__ = [
     "quarantine",
     "queue",
     "review",
+    "serve",
     "watch",
 ]
 

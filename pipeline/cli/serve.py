@@ -1,0 +1,45 @@
+"""The command that serves the reviewer's desk."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limitlens.pipeline.cli.common import DEFAULT_WORKSPACE, WorkspaceOption, app, predict_only, progress
+
+
+@app.command()
+def serve(
+    people: Annotated[
+        Path | None, typer.Option("--reviewers", help="TOML file of people; without it all read and nobody writes.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 8_420,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Name under which a proxy hands it on; may be given again.")
+    ] = None,
+    key: Annotated[bool, typer.Option("--new-key", help="Print a key for a person, and end.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve the reviewer's desk: cases, lines, verdicts and holds as pages, on this machine alone.
+
+    Example: limitlens serve --reviewers people.toml
+    """
+    from limitlens.pipeline.serving.people import digest_of, new_key, read_people
+
+    if key:
+        made = new_key()
+        typer.echo(f'key, for the person alone: {made}\nkey_sha256 = "{digest_of(made)}"')
+        return
+    known = read_people(people) if people else {}
+    predict_only()
+    import uvicorn
+
+    from limitlens.pipeline.serving.app import desk_app
+    from limitlens.pipeline.workspace import Workspace
+
+    hosts = ["localhost", "127.0.0.1", "[::1]", host, *(name or ())]
+    served = desk_app(Workspace(workspace), known, lambda: datetime.now(UTC), hosts)
+    progress(f"http://{host}:{port}, for {f'{len(known)} people' if known else 'everybody on this machine, read only'}")
+    uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)

@@ -28,7 +28,7 @@ from limitlens.data.world import simulate
 from limitlens.data.world.settings import WorldSettings
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy
-from limitlens.limits.policy_file import at_once
+from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.models.settings import TrainSettings
 from limitlens.pipeline import demo, tracking
 from limitlens.pipeline.deciding.decide import decide
@@ -260,6 +260,22 @@ def small_workspace(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactor
     copy = tmp_path_factory.mktemp("copied") / "small"
     shutil.copytree(made_once(_SMALL, make_small_demo) / "out", copy)
     return Workspace(copy / "work")
+
+
+@pytest.fixture(scope="session")
+def decided_desk(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A ledger whose last date was decided by a policy under which two reviewers must agree above 10,000."""
+    desk = ledgers.without_last(small_workspace, tmp_path_factory.mktemp("desk") / "decided")
+    section = "[desk]\nsecond_above_cents = 1_000_000\ndouble_share = 1.0\nrandom_share = 0.0\n\n[reviews]"
+    decide(desk, policy=parse_policy(at_once(default_policy()).text.replace("[reviews]", section, 1)), progress=_quiet)
+    return desk
+
+
+@pytest.fixture
+def desk(decided_desk: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    shutil.copytree(decided_desk.root, tmp_path / "desk")
+    return Workspace(tmp_path / "desk")
 
 
 @pytest.fixture

@@ -18,16 +18,13 @@ from limitlens.limits.agreement import agreement
 from limitlens.limits.cases import QUEUED, open_cases
 from limitlens.limits.ledger_tables import VERDICTS
 from limitlens.limits.policy import Desk, Policy
-from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.verdict import IN_FAVOUR
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.reviewing.stats import review_stats
 from limitlens.pipeline.workspace import Workspace, default_policy
-from tests.conftest import at_once
 from tests.ledgers import quiet
 
 DAY = timedelta(days=1)
@@ -103,18 +100,6 @@ def test_a_case_is_open_since_the_day_on_which_a_loop_over_the_days_opens_it(
     found = open_cases(table, frame(verdicts, VERDICTS.names).astype({"settles": bool, "blind": bool}), policy, at)
     expected = case_by_hand(decisions, verdicts, policy, at)
     assert [(row["since"], row["state"]) for row in found.to_dict("records")] == ([expected] if expected else [])
-
-
-@pytest.fixture
-def desk(behind: Workspace) -> Workspace:
-    """A ledger whose last date was decided by a policy under which two must agree above 10,000."""
-    settings = "[desk]\nsecond_above_cents = 1_000_000\ndouble_share = 1.0\nrandom_share = 0.0\n"
-    decide(behind, policy=parse_policy(settings_into(at_once(default_policy()).text, settings)), progress=quiet)
-    return behind
-
-
-def settings_into(text: str, section: str) -> str:
-    return text.replace("[reviews]", f"{section}\n[reviews]", 1)
 
 
 def first_case(space: Workspace, *, large: bool = False, reviewer: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -34,14 +35,19 @@ def render(template: str, context: dict[str, Any]) -> str:
         File below ``templates``; a page in HTML is escaped.
     context : dict
     """
+    return _environment(template.endswith(".html.j2")).get_template(template).render(context)
+
+
+@cache
+def _environment(html: bool) -> jinja2.Environment:
+    """Templates of one kind, HTML or text; each is read and compiled once."""
     folder = files("limitlens.pipeline.pages") / "templates"
-    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
-        loader=loader,
-        autoescape=template.endswith(".html.j2"),
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        autoescape=html,  # noqa: S701 - what is no HTML is text for a terminal or a file
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        lstrip_blocks=template.endswith(".md.j2"),
+        lstrip_blocks=not html,
     )
     environment.filters |= {
         "money": money,
@@ -52,4 +58,4 @@ def render(template: str, context: dict[str, Any]) -> str:
         "clock": lambda time: time.replace("T", " ")[:16],
         "percent": lambda share: f"{share:.2%}",
     }
-    return environment.get_template(template).render(context)
+    return environment

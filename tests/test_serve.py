@@ -1,0 +1,297 @@
+"""The desk as a server: who sees and does what, and that nothing else gets in."""
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+from typer.testing import CliRunner
+
+from limitlens.data.lock import exclusive
+from limitlens.pipeline.cli import app as cli
+from limitlens.pipeline.reviewing.cases import cases
+from limitlens.pipeline.serving.app import desk_app
+from limitlens.pipeline.serving.people import digest_of, parse_people
+from limitlens.pipeline.workspace import Workspace
+
+PEOPLE = "".join(
+    f'["{name}"]\nrole = "{role}"\nkey_sha256 = "{digest_of(key)}"\n'
+    for name, role, key in (
+        ("Chen Wei", "reviewer", "wei"),
+        ("Li Na", "reviewer", "na"),
+        ("Wang Fang", "approver", "fang"),
+        ("Zhao Min", "reader", "min"),
+    )
+)
+
+
+@dataclass
+class Clock:
+    """A clock that a test sets."""
+
+    at: datetime = datetime(2026, 7, 3, 9, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class Browser:
+    """Somebody at the desk."""
+
+    address: str
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def get(self, path: str, **query: str) -> requests.Response:
+        return self.session.get(self.address + path, params=query, timeout=60)
+
+    def post(self, path: str, **fields: str) -> requests.Response:
+        return self.session.post(self.address + path, data=fields, timeout=60, allow_redirects=False)
+
+    def token(self, path: str = "/") -> str:
+        return re.findall(r'name="csrf" value="([^"]+)"', self.get(path).text)[0]
+
+    def sign_in(self, key: str) -> requests.Response:
+        return self.post("/sign-in", csrf=self.token("/sign-in"), key=key)
+
+
+@dataclass
+class Served:
+    """A desk that listens on this machine."""
+
+    workspace: Workspace
+    clock: Clock
+    address: str
+
+    def browser(self, key: str = "") -> Browser:
+        browser = Browser(self.address)
+        assert not key or browser.sign_in(key).status_code == 303
+        return browser
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.workspace.root / "audit.jsonl").read_text("utf-8").splitlines()]
+
+
+@contextmanager
+def listening(workspace: Workspace, people: str) -> Iterator[Served]:
+    """A server in a thread of its own, on a port that the system chooses."""
+    clock = Clock()
+    served = desk_app(workspace, parse_people(people) if people else {}, clock, ["127.0.0.1"])
+    server = uvicorn.Server(uvicorn.Config(served, log_level="warning", lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Served(workspace, clock, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture
+def served(desk: Workspace) -> Iterator[Served]:
+    with listening(desk, PEOPLE) as one:
+        yield one
+
+
+def small_case(served: Served) -> str:
+    lines = cases(served.workspace, served.clock()).lines
+    return str(lines.loc[lines["limit_cents"] <= 1_000_000, "account_id"].iloc[0])
+
+
+def verdict(browser: Browser, account: str, **fields: str) -> requests.Response:
+    page = browser.get("/line", account=account).text
+    seen = re.findall(r'name="seen" value="([^"]+)"', page)
+    said = {"verdict": "overturn", "code": "overturn:explained", "words": "moved house", "order": "", "limit": ""}
+    form = said | {"csrf": browser.token(), "account": account, "seen": seen[0] if seen else ""} | fields
+    return browser.post("/line", **form)
+
+
+def test_a_reviewer_goes_from_the_queue_to_a_line_and_settles_its_case(served: Served) -> None:
+    browser, account = served.browser("wei"), small_case(served)
+    assert f"/line?account={account}" in browser.get("/").text
+    assert verdict(browser, account).status_code == 303
+    page = browser.get("/").text
+    assert f"Recorded: {account}, overturn." in page
+    assert f"/line?account={account}" not in page
+    said = served.workspace.ledger.verdicts().iloc[-1]
+    assert (said["account_id"], said["actor"], said["settles"]) == (account, "Chen Wei", True)
+    assert served.workspace.ledger.verify()
+
+
+def test_a_line_shows_the_split_on_record_and_its_timeline_and_explains_on_demand(served: Served) -> None:
+    browser, account = served.browser("min"), small_case(served)
+    page = browser.get("/line", account=account).text
+    assert "What moved the limit, as recorded" in page
+    assert page.count("<tr") > 5
+    explained = browser.get("/why", account=account)
+    assert explained.status_code == 200
+    assert "What moved the limit" in explained.text or "Replayed" in explained.text
+
+
+def test_without_people_everybody_reads_and_nobody_writes(desk: Workspace) -> None:
+    with listening(desk, "") as served:
+        browser, account = served.browser(), small_case(served)
+        page = browser.get("/line", account=account).text
+        assert account in page
+        assert "Your verdict" not in page
+        assert verdict(browser, account).status_code == 403
+        assert len(desk.ledger.verdicts()) == 0
+
+
+def test_nobody_reads_who_has_not_signed_in(served: Served) -> None:
+    account = small_case(served)
+    for path in ("/", "/line", "/why", "/search", "/holds"):
+        answer = served.browser().get(path, account=account)
+        assert answer.url.endswith("/sign-in")
+        assert account not in answer.text
+
+
+def test_a_reader_cannot_write_and_a_reviewer_releases_no_hold(served: Served) -> None:
+    reader, reviewer, account = served.browser("min"), served.browser("wei"), small_case(served)
+    assert verdict(reader, account).status_code == 403
+    released = reviewer.post("/holds", csrf=reviewer.token(), hold="1", verdict="true", reason="x")
+    assert released.status_code == 403
+    assert len(served.workspace.ledger.verdicts()) == 0
+    assert [entry["what"] for entry in served.audit() if entry["what"] == "refused"] == ["refused", "refused"]
+
+
+def test_a_form_of_another_session_or_without_a_token_does_nothing(served: Served) -> None:
+    one, other, account = served.browser("wei"), served.browser("na"), small_case(served)
+    for token in ("", "x", other.token(), "漢"):
+        assert verdict(one, account, csrf=token).status_code == 403
+    assert len(served.workspace.ledger.verdicts()) == 0
+    assert sum(entry["what"] == "form refused" for entry in served.audit()) == 4
+
+
+def test_a_form_sent_twice_counts_once(served: Served) -> None:
+    browser, account = served.browser("wei"), small_case(served)
+    page = browser.get("/line", account=account).text
+    (seen,) = re.findall(r'name="seen" value="([^"]+)"', page)
+    assert verdict(browser, account, seen=seen).status_code == 303
+    again = verdict(browser, account, seen=seen)
+    assert again.status_code == 409
+    assert "Chen Wei settled it on" in again.text
+    assert len(served.workspace.ledger.verdicts()) == 1
+
+
+def test_of_two_reviewers_at_once_one_wins_and_the_other_is_told(served: Served) -> None:
+    account, answers = small_case(served), dict[str, requests.Response]()
+    browsers = {key: served.browser(key) for key in ("wei", "na")}
+    ready = threading.Barrier(2)
+
+    def speak(key: str) -> None:
+        ready.wait()
+        answers[key] = verdict(browsers[key], account, verdict="uphold", code="uphold:no_answer", order="freeze")
+
+    threads = [threading.Thread(target=speak, args=(key,)) for key in browsers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spoken = served.workspace.ledger.verdicts()
+    assert spoken["settles"].sum() == 1
+    assert served.workspace.ledger.overrides()["account_id"].eq(account).sum() == 1
+    assert sorted(answer.status_code for answer in answers.values()) in ([303, 303], [303, 409])
+    assert len(spoken) == 1 or spoken["blind"].iloc[-1]
+
+
+def test_what_the_customer_calls_himself_is_inert_on_every_page(served: Served) -> None:
+    browser = served.browser("wei")
+    evil = '"><script>alert(1)</script>'
+    for path in ("/line", "/search", "/why"):
+        answer = browser.get(path, account=evil)
+        assert "<script>alert" not in answer.text
+        assert answer.status_code in (200, 404, 409)
+    account = small_case(served)
+    refused = verdict(browser, account, words=evil, verdict="uphold", code="uphold:no_answer", order="")
+    assert refused.status_code == 409
+    assert "<script>alert" not in refused.text
+    assert "&lt;script&gt;" in refused.text
+
+
+def test_a_path_that_climbs_finds_nothing(served: Served) -> None:
+    browser = served.browser("min")
+    for path in ("/../ledger.sqlite", "/..%2fledger.sqlite", "/desk.css/../../ledger.sqlite", "/templates/"):
+        request = browser.session.prepare_request(requests.Request("GET", served.address))
+        request.url = served.address + path
+        assert browser.session.send(request, timeout=60).status_code == 404
+    assert browser.get("/line", account="../ledger.sqlite").status_code == 404
+
+
+def test_a_thousand_wrong_keys_are_slowed_and_logged(served: Served) -> None:
+    browser = served.browser()
+    token = browser.token("/sign-in")
+    codes = [browser.post("/sign-in", csrf=token, key=f"wrong {number}").status_code for number in range(1_000)]
+    assert codes[:4] == [403, 403, 403, 403]
+    assert set(codes[4:]) == {429}
+    assert browser.post("/sign-in", csrf=token, key="wei").status_code == 429  # the right one has to wait, too
+    served.clock.at += timedelta(seconds=2)
+    assert browser.post("/sign-in", csrf=token, key="wei").status_code == 303
+    assert [entry["what"] for entry in served.audit()].count("sign-in put off") == 997
+
+
+def test_no_page_asks_for_anything_elsewhere_or_runs_anything(served: Served) -> None:
+    browser, account = served.browser("fang"), small_case(served)
+    for path in ("/", f"/line?account={account}", "/search", "/holds", "/sign-in", "/nothing"):
+        answer = browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert not re.search(r"<script|style=|\son\w+=|https?://", answer.text.replace(served.address, ""))
+    assert "Set-Cookie" not in browser.get("/desk.css").headers
+
+
+def test_a_name_that_is_not_the_desks_own_is_refused(served: Served) -> None:
+    assert requests.get(served.address, headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
+
+
+def test_the_desk_speaks_chinese_to_who_asks_for_it(served: Served) -> None:
+    browser, account = served.browser("wei"), small_case(served)
+    assert browser.post("/language", csrf=browser.token()).status_code == 303
+    page = browser.get("/line", account=account).text
+    assert 'lang="zh-CN"' in page
+    assert "您的结论" in page
+    assert "转人工复核" in page
+    asked = requests.get(f"{served.address}/sign-in", headers={"Accept-Language": "zh-CN"}, timeout=60)
+    assert "您的密钥" in asked.text
+
+
+def test_a_verdict_waits_for_a_run_in_progress(served: Served) -> None:
+    browser, account = served.browser("wei"), small_case(served)
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(verdict(browser, account).status_code))
+    with exclusive(served.workspace.root, "decide"):
+        thread.start()
+        thread.join(timeout=0.5)
+        assert not answers
+    thread.join()
+    assert answers == [303]
+
+
+def test_a_key_that_is_made_signs_in_the_person_it_is_given_to() -> None:
+    made = CliRunner().invoke(cli, ["serve", "--new-key"]).output
+    key, digest = re.findall(r"alone: (\S+)\nkey_sha256 = \"(\w{64})\"", made)[0]
+    assert digest_of(key) == digest
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no person is named"),
+        ('["A"]\nrole = "boss"\nkey_sha256 = "x"', "role .* expected one of"),
+        (f'["A"]\nrole = "reader"\nkey_sha256 = "{"g" * 64}"', "no sha256"),
+        (PEOPLE + PEOPLE.replace("Chen Wei", "B").split('["Li Na"]')[0], "two people have the same key"),
+    ],
+)
+def test_a_file_of_people_that_is_wrong_is_refused_with_its_line(text: str, told: str) -> None:
+    with pytest.raises(Exception, match=told):
+        parse_people(text)

@@ -24,8 +24,7 @@ from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.kafka import Kafka, as_csv, commit, parse_kafka, publish, receive, row_of, subscribed
 from limitlens.pipeline.watching.tick import Standing, tick
 from limitlens.pipeline.workspace import Workspace
-from tests.conftest import MadeOnce
-from tests.test_holds import FIRST, make_books
+from tests.test_holds import FIRST
 from tests.test_watch import DAY, HOUR, STREAMED, known_between, line_of, put, takeover
 
 confluent = pytest.importorskip("confluent_kafka")
@@ -38,17 +37,6 @@ def brokers() -> Iterator[str]:
 
     admin = AdminClient({"test.mock.num.brokers": 3, "log_level": 0})
     yield ",".join(f"{one.host}:{one.port}" for one in admin.list_topics(timeout=10).brokers.values())
-
-
-@pytest.fixture
-def books(made_once: MadeOnce) -> Path:
-    return made_once("holds", make_books)
-
-
-@pytest.fixture
-def space(books: Path, tmp_path: Path) -> Workspace:
-    shutil.copytree(books / "base", tmp_path / "work")
-    return Workspace(tmp_path / "work")
 
 
 @pytest.fixture

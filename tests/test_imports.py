@@ -32,6 +32,7 @@ DOORS = {
     "typer": "pipeline/cli/",
     "sqlalchemy": "pipeline/tracking.py",
     "sqlglot": "features/compiler.py",
+    "urllib3": "pipeline/watching/webhook.py",
 }
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))
 

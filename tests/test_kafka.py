@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -17,11 +18,21 @@ import pytest
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import read_delivered
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import silent
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching.interceptions import interceptions
-from limitlens.pipeline.watching.kafka import Kafka, as_csv, commit, parse_kafka, publish, receive, row_of, subscribed
+from limitlens.pipeline.watching.kafka import (
+    Kafka,
+    as_csv,
+    commit,
+    parse_kafka,
+    publish,
+    published_to,
+    receive,
+    row_of,
+    subscribed,
+)
 from limitlens.pipeline.watching.tick import Standing, tick
 from limitlens.pipeline.workspace import Workspace
 from tests.test_holds import FIRST
@@ -197,6 +208,45 @@ def test_a_setting_that_the_client_does_not_know_is_refused(tmp_path: Path) -> N
         pass
 
 
+def test_a_setting_that_only_who_sends_refuses_is_refused_at_the_start() -> None:
+    wrong = parse_kafka("[topics]\n'a' = 'payment'\n[client]\n'bootstrap.servers' = 'a:1'\nacks = 0")
+    with subscribed(wrong, silent), pytest.raises(ConfigError, match=r"\[client\] of the Kafka settings: .*acks"):
+        published_to(wrong)
+
+
+PASSWORD = """
+topics = { a = "payment" }
+[client]
+"bootstrap.servers" = "a:1"
+"sasl.password" = { env = "KAFKA_PASSWORD" }
+"""
+
+
+def test_a_password_may_stand_in_the_environment() -> None:
+    assert parse_kafka(PASSWORD, "k", {"KAFKA_PASSWORD": "p 1"}).client["sasl.password"] == "p 1"
+    with pytest.raises(ConfigError, match=r"k:5: the environment has no KAFKA_PASSWORD"):
+        parse_kafka(PASSWORD, "k", {})
+    with pytest.raises(ConfigError, match=r"k:5: unknown key 'file'"):
+        parse_kafka(PASSWORD.replace("env", "file"), "k", {})
+
+
+@pytest.mark.slow
+def test_more_interceptions_than_the_queue_holds_reach_their_topic(kafka: Kafka) -> None:
+    small = replace(kafka, client={**kafka.client, "queue.buffering.max.messages": "1"})
+    told = [{"account_id": f"A{number}", "action": "pause"} for number in range(5)]
+    publish(small, told)
+    assert sorted(json.loads(message.value())["account_id"] for message in messages_told(kafka, 5)) == [
+        one["account_id"] for one in told
+    ]
+
+
+@pytest.mark.slow
+def test_an_interception_that_no_queue_takes_is_one_line_and_told_again(kafka: Kafka) -> None:
+    small = replace(kafka, client={**kafka.client, "message.max.bytes": "1000"})
+    with pytest.raises(WorkspaceError, match=r"took no interceptions: .*they are told again"):
+        publish(small, [{"account_id": "A", "message": "x" * 5_000}])
+
+
 @pytest.mark.slow
 def test_interceptions_reach_their_topic(space: Workspace, kafka: Kafka, tmp_path: Path) -> None:
     put(tmp_path / "inbox", "a", takeover(line_of(space), FIRST + HOUR))
@@ -230,15 +280,19 @@ def test_the_command_reads_topics_and_tells_a_topic_until_it_is_asked_to_end(
 
 def next_message(kafka: Kafka) -> "confluent.Message":
     """The first interception."""
+    return messages_told(kafka, 1)[0]
+
+
+def messages_told(kafka: Kafka, count: int) -> list["confluent.Message"]:
+    """So many interceptions."""
     own = {**kafka.client, "group.id": uuid4().hex, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = confluent.Consumer(own)
+    consumer, came = confluent.Consumer(own), list[confluent.Message]()
     try:
         consumer.subscribe([kafka.interceptions])
         end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for message in consumer.consume(10, timeout=0.5):
-                if message.error() is None:
-                    return message
-        raise AssertionError("nothing was told")
+        while len(came) < count and time.monotonic() < end:
+            came += [message for message in consumer.consume(count, timeout=0.5) if message.error() is None]
+        assert len(came) == count, "not all was told"
+        return came
     finally:
         consumer.close()

@@ -42,5 +42,11 @@ def put_away(inbox: Path, files: Iterable[Path], refused: Iterable[Refused]) -> 
         earlier = len(list(folder.glob(f"*{escape(path.name)}")))
         target = folder / (f"{earlier}-{path.name}" if earlier else path.name)
         if path in why:
-            write_text(why[path] + "\n", folder / f"{target.name}.txt")
+            write_text(f"{why[path]}\n", folder / f"{target.name}.txt")
         path.replace(target)
+
+
+def set_aside(path: Path, text: str, why: str) -> None:
+    """Write what nobody takes to a file, and the reason beside it."""
+    write_text(text, path)
+    write_text(f"{why}\n", path.with_name(f"{path.name}.txt"))

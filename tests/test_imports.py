@@ -27,6 +27,7 @@ DOORS = {
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
+    "prometheus_client": "pipeline/watching/metrics.py",
     "optuna": "pipeline/training/tune.py",
     "sqlite3": "limits/database.py",
     "typer": "pipeline/cli/",

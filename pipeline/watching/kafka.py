@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from limitlens.data.contracts import SOURCES, Source
-from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.errors import ConfigError, NoRoomError, WorkspaceError
 from limitlens.data.progress import Progress
 from limitlens.data.storage import write_text
 from limitlens.data.toml_lines import KeyPath
@@ -111,6 +111,9 @@ def _from_environment(value: object, path: KeyPath, reader: Reader, environment:
     return environment[name]
 
 
+#: Offset and value.
+_Message = tuple[int, bytes | None]
+
 #: Where to go on reading, by topic and partition.
 Offsets = Mapping[tuple[str, int], int]
 
@@ -155,10 +158,12 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
 
     Raises
     ------
+    NoRoomError
+        The disk is full; the messages will be read again.
     WorkspaceError
         The brokers let nobody in, or the client cannot go on.
     """
-    read: dict[tuple[str, int], list[tuple[int, bytes | None]]] = {}
+    read: dict[tuple[str, int], list[_Message]] = {}
     for message in consumer.consume(MOST_MESSAGES, timeout=seconds):
         if error := message.error():
             if error.fatal() or error.code() in (error._AUTHENTICATION, error.TOPIC_AUTHORIZATION_FAILED):
@@ -167,6 +172,17 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
         else:
             place = str(message.topic()), int(message.partition() or 0)
             read.setdefault(place, []).append((int(message.offset() or 0), message.value()))
+    try:
+        _put(kafka, read, inbox, progress)
+    except NoRoomError:  # they are read again once there is some
+        for (topic, partition), messages in read.items():
+            consumer.seek(_confluent().TopicPartition(topic, partition, messages[0][0]))
+        raise
+    return {place: messages[-1][0] + 1 for place, messages in read.items()}
+
+
+def _put(kafka: Kafka, read: Mapping[tuple[str, int], Sequence[_Message]], inbox: Path, progress: Progress) -> None:
+    """Messages as files of the inbox."""
     for (topic, partition), messages in read.items():
         source, name, rows = SOURCES[kafka.sources[topic]], f"kafka-{topic}-{partition}", []
         for offset, text in messages:
@@ -178,7 +194,6 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
                 progress(f"refused: message {offset} of {topic}, partition {partition}: {why}")
         if rows:
             write_text(as_csv(rows, source), inbox / source.name / f"{name}-{messages[0][0]}-{messages[-1][0]}.csv")
-    return {place: messages[-1][0] + 1 for place, messages in read.items()}
 
 
 def commit(consumer: "Consumer", offsets: Offsets, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from limitlens.data.check import HELD, Journaled
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES
 from limitlens.data.delivery import ROW
 from limitlens.data.engine import run_sql
-from limitlens.data.events import EventStore, stored_schema
+from limitlens.data.events import ATTRIBUTE_TYPES, EventStore, stored_schema
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quoting import quoted
 from limitlens.data.versions import FILE, FLOOR
@@ -215,6 +215,14 @@ class Journal:
                 fresh = _read(connection, f"fresh_{source}")
                 by_source[source] = Journaled(fresh, mine.cast(HELD), int(rows_in), int(deduplicated))
             return by_source
+
+    def attributes(self) -> dict[str, str]:
+        """Kinds of the attributes of the accounts that ticks took in."""
+        declared = {*PLACE.names, *ACCOUNTS.column_names()}
+        with self._open() as connection:
+            columns = connection.execute(f"PRAGMA table_info(fresh_{ACCOUNTS.name})").fetchall()
+        kinds = {arrow: kind for kind, arrow in ATTRIBUTE_TYPES.items()}
+        return {row[1]: kinds[_KINDS[row[2]]] for row in columns if row[1] not in declared}
 
     def folded(self) -> None:
         """A load has all that came."""

@@ -20,6 +20,7 @@ from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import read_delivered
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import silent
+from limitlens.pipeline.check_delivery import fold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.kafka import (
@@ -62,14 +63,14 @@ def kafka(brokers: str) -> Kafka:
     )
 
 
-def send(kafka: Kafka, rows: Mapping[str, pa.Table | list[bytes]]) -> int:
+def send(kafka: Kafka, rows: Mapping[str, pa.Table | list[bytes]], partition: int = -1) -> int:
     """Messages of some rows; how many there are."""
     producer, sent = confluent.Producer({name: kafka.client[name] for name in ("bootstrap.servers", "log_level")}), 0
     for topic, source in kafka.sources.items():
         given = rows.get(source, [])
         lines = given if isinstance(given, list) else [json.dumps(r, default=str).encode() for r in given.to_pylist()]
         for line in lines:
-            producer.produce(topic, line)
+            producer.produce(topic, line, partition=partition)
             sent += 1
     assert producer.flush(20) == 0
     return sent
@@ -177,6 +178,48 @@ def test_a_message_that_is_no_row_keeps_none_of_the_others_back(space: Workspace
     assert (ticked.quarantined, ticked.refused) == (1, ())
     refused = [path for path in (inbox / "refused").rglob("*.json") if path.with_name(f"{path.name}.txt").read_text()]
     assert len(refused) == 3 * len(POISON)
+
+
+@pytest.mark.slow
+def test_a_poison_attribute_of_an_account_takes_no_other_account_with_it(
+    space: Workspace, kafka: Kafka, tmp_path: Path
+) -> None:
+    def account(name: str, **more: object) -> bytes:
+        opened = {
+            "opened_at": f"{FIRST + HOUR}",
+            "known_time": f"{FIRST}",
+            "limit_cents": 1_000_00,
+            "segment": "salaried",
+        }
+        return json.dumps({"account_id": name, **opened, "income": 10, "vip": False} | more).encode()
+
+    inbox, sent, standing = tmp_path / "inbox", 0, None
+    batches = [
+        [account("N1"), account("N2", vip=True), account("N1")],
+        [account("P1", income="much"), account("G1", income=None), account("P2", vip="perhaps", income=3),
+         account("P3", income="much", vip="no"), account("G2", income="12.5"), account("P4", **{'a"b': 1}),
+         account("P5", as_of=1), account("G3", vip=1), account("P6", income="much", known_time="then")],
+        [account("G4")],
+    ]  # fmt: skip
+    quarantined, refused = 0, list[str]()
+    with reader(kafka, inbox) as messages:
+        for number, batch in enumerate(batches):
+            sent += send(kafka, {"accounts": batch}, partition=0)
+            messages.until(sent)
+            ticked = tick(space, inbox, FIRST + (2 + number) * HOUR, standing)
+            standing, quarantined = ticked.standing, quarantined + ticked.quarantined
+            refused += [one.reason for one in ticked.refused]
+    came = Journal(space.root).journaled()["accounts"].clean.to_pylist()
+    assert sorted(row["account_id"] for row in came) == ["G1", "G2", "G3", "G4", "N1", "N2"]
+    assert {row["account_id"]: row["income"] for row in came}["G2"] == 12.5
+    assert (quarantined, ["a name of limitlens's own" in one for one in refused]) == (4, [True, True])
+    report = fold(space)
+    assert report is not None
+    assert report.quarantine == {
+        ("accounts", "income", "no number as before"): 2,
+        ("accounts", "vip", "no boolean as before"): 1,
+        ("accounts", "known_time", "not an ISO 8601 time from 1900 to 2199"): 1,
+    }
 
 
 def test_texts_of_a_message_are_the_texts_of_the_file(tmp_path: Path) -> None:

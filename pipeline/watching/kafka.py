@@ -25,6 +25,7 @@ from limitlens.data.storage import write_text
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml, read_toml
 from limitlens.pipeline.watching.inbox import REFUSED, set_aside
+from limitlens.pipeline.watching.intake import MESSAGES
 from limitlens.pipeline.watching.listeners import Listener, as_json
 
 if TYPE_CHECKING:
@@ -184,16 +185,21 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
 def _put(kafka: Kafka, read: Mapping[tuple[str, int], Sequence[_Message]], inbox: Path, progress: Progress) -> None:
     """Messages as files of the inbox."""
     for (topic, partition), messages in read.items():
-        source, name, rows = SOURCES[kafka.sources[topic]], f"kafka-{topic}-{partition}", []
+        source, name = SOURCES[kafka.sources[topic]], f"{MESSAGES}{topic}-{partition}"
+        files: dict[frozenset[str], dict[int, dict[str, str]]] = {}
         for offset, text in messages:
             try:
-                rows.append(row_of(text))
+                row = row_of(text)
             except ValueError as error:
                 why, refused = f"no JSON object: {error}", inbox / REFUSED / source.name / f"{name}-{offset}.json"
                 set_aside(refused, (text or b"").decode("utf-8", "backslashreplace"), why)
                 progress(f"refused: message {offset} of {topic}, partition {partition}: {why}")
-        if rows:
-            write_text(as_csv(rows, source), inbox / source.name / f"{name}-{messages[0][0]}-{messages[-1][0]}.csv")
+            else:  # a name that no column may have keeps none of those back that do without it
+                further = frozenset(row) - set(source.column_names()) if source.open_columns else frozenset()
+                files.setdefault(further, {})[offset] = row
+        for rows in files.values():
+            path = inbox / source.name / f"{name}-{min(rows)}-{max(rows)}.csv"
+            write_text(as_csv(list(rows.values()), source), path)
 
 
 def commit(consumer: "Consumer", offsets: Offsets, progress: Progress) -> None:

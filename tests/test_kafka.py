@@ -1,7 +1,6 @@
 """Kafka beside the inbox: messages are rows like those of a file, are read at least once, and count once."""
 
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import read_delivered
-from limitlens.data.errors import ConfigError, NoRoomError, WorkspaceError
+from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import silent
 from limitlens.pipeline.check_delivery import fold
 from limitlens.pipeline.journal import Journal
@@ -150,22 +149,6 @@ def test_what_is_read_again_after_a_kill_is_known_already(space: Workspace, kafk
         sent += send(kafka, takeover(line_of(space), FIRST + 7 * HOUR))
         after.until(sent)
         assert tick(space, inbox, at + 4 * HOUR, second.standing).rows == sent / 2
-
-
-@pytest.mark.slow
-def test_messages_for_which_there_was_no_room_are_read_again_once_there_is(kafka: Kafka, tmp_path: Path) -> None:
-    sent = send(kafka, takeover("A1", FIRST + HOUR))
-    room = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with reader(kafka, tmp_path / "inbox") as messages:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, room[1]))
-        try:
-            with pytest.raises(NoRoomError):
-                messages.until(sent)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, room)
-        messages.until(sent)
-    rows = [path.read_text(encoding="utf-8").count("A1-") for path in (tmp_path / "inbox").glob("*/kafka-*.csv")]
-    assert sum(rows) == sent
 
 
 POISON = [

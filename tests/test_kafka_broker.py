@@ -4,6 +4,8 @@ It keeps what it has in memory, so a lender's outbox sends again what it cannot 
 """
 
 import json
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -17,6 +19,8 @@ import pyarrow as pa
 import pytest
 
 from limitlens.data.contracts import SOURCES
+from limitlens.data.errors import NoRoomError
+from limitlens.data.progress import silent
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching import kafka as kafka_of_the_watch
 from limitlens.pipeline.watching.kafka import Kafka, commit, published_to, receive, subscribed
@@ -24,7 +28,7 @@ from limitlens.pipeline.watching.listeners import tell
 from limitlens.pipeline.watching.tick import tick
 from limitlens.pipeline.workspace import Workspace
 from tests.test_holds import FIRST
-from tests.test_kafka import Reader, next_message, send, sorted_rows
+from tests.test_kafka import Reader, next_message, reader, send, sorted_rows
 from tests.test_watch import DAY, HOUR, STREAMED, known_between, line_of, put, takeover
 
 confluent = pytest.importorskip("confluent_kafka")
@@ -146,3 +150,20 @@ def test_an_interception_that_no_broker_took_is_told_once_it_is_back(
     broker.start()
     assert tell(space.ledger, journal, [topic])["kafka"].count == 0
     assert json.loads(next_message(kafka).value())["account_id"] == account
+
+
+def test_messages_for_which_there_was_no_room_are_read_again_once_there_is(kafka: Kafka, tmp_path: Path) -> None:
+    room, first = resource.getrlimit(resource.RLIMIT_FSIZE), send(kafka, {source: [b"{}"] for source in STREAMED})
+    with reader(kafka, tmp_path / "inbox") as messages:
+        messages.until(first)
+        commit(messages.consumer, messages.offsets, silent)
+        sent = send(kafka, takeover("A1", FIRST + HOUR))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, room[1]))
+        try:
+            with pytest.raises(NoRoomError):
+                messages.until(first + sent)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, room)
+        messages.until(first + sent)
+    texts = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "inbox").glob("*/kafka-*.csv"))
+    assert len(set(re.findall(r"A1-\w+", texts))) == sent

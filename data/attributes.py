@@ -58,6 +58,30 @@ def typed_attributes(
     return typed
 
 
+def misfits(delivered: DeliveredFile, source: Source, known: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
+    """Rows of a CSV whose value of an attribute is of another kind than before, each judged by itself.
+
+    Parameters
+    ----------
+    delivered : DeliveredFile
+    source : Source
+    known : mapping of str to str
+        Kinds of the attributes accepted before.
+
+    Returns
+    -------
+    dict of str to pyarrow.ChunkedArray
+        True where a value does not fit, by attribute; those that all fit are left out.
+    """
+    odd = {}
+    for column in sorted(set(known) & set(delivered.table.column_names) - set(source.column_names())):
+        values, arrow = _without_words(delivered.table[column]), ATTRIBUTE_TYPES[known[column]]
+        wrong = [one for one in pc.unique(values).drop_null() if not _casts(pa.chunked_array([[one]]), arrow)]
+        if wrong:
+            odd[column] = pc.is_in(values, pa.array(wrong, pa.string()))
+    return odd
+
+
 def kind_of(values: pa.ChunkedArray) -> str:
     """The kind of an attribute that has its type."""
     return next(kind for kind, arrow in ATTRIBUTE_TYPES.items() if arrow == values.type)

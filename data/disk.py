@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import NoRoomError, WorkspaceError
 
 #: No space, a quota reached, a file larger than the system allows.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
+def no_room(path: Path, needed_bytes: int) -> NoRoomError:
     """The error for a file that did not fit.
 
     Parameters
@@ -24,7 +24,7 @@ def no_room(path: Path, needed_bytes: int) -> WorkspaceError:
     """
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
     needed, free = needed_bytes // 1024 + 1, shutil.disk_usage(folder).free // 1024
-    return WorkspaceError(
+    return NoRoomError(
         f"{path}: no room on the disk; this write needs up to {needed:,} KiB and {free:,} KiB are free. "
         "Nothing was lost: make room, or raise the quota, and run the same command again."
     )
@@ -69,8 +69,10 @@ def room_for(path: Path, needed_bytes: Callable[[], int]) -> Iterator[None]:
 
     Raises
     ------
+    NoRoomError
+        The disk or a quota is full, or the file is larger than allowed.
     WorkspaceError
-        The disk or a quota is full, the file is larger than allowed, or may not be written.
+        It may not be written.
     """
     try:
         with writable(path):

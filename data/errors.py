@@ -7,7 +7,8 @@
     ├── ConfigError      4   a policy or settings file is wrong
     ├── WorkspaceError   1   a step is missing, or there is no room
     │   ├── BusyError    5   another run is in progress
-    │   └── GateError    3   a release was refused
+    │   ├── GateError    3   a release was refused
+    │   └── NoRoomError  1   the disk is full
     └── IntegrityError   6   a recorded value cannot be reproduced, or a file is not the one recorded
 """
 
@@ -47,6 +48,10 @@ class GateError(WorkspaceError):
     """A release was refused: it would move more than the policy allows, or was not reviewed."""
 
     exit_code = 3
+
+
+class NoRoomError(WorkspaceError):
+    """The disk or a quota is full."""
 
 
 class IntegrityError(LimitlensError):

@@ -46,10 +46,8 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     with os.fdopen(descriptor, "r+", encoding="utf-8") as handle:
         _lock(handle, root)
         with suppress(OSError):  # a full disk does not keep anybody from holding it
-            handle.seek(0)
-            handle.truncate()
-            handle.write(json.dumps({"command": command, "process": os.getpid()}))
-            handle.flush()
+            text = json.dumps({"command": command, "process": os.getpid()}).encode()
+            os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))  # a buffer would be written again at the end
         sweep(root)
         yield
 

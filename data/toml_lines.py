@@ -9,15 +9,18 @@ _HEADER = re.compile(r"\s*(\[\[?)([^\]]+)\]")
 _KEY = re.compile(r"\s*([\w\-\"'.]+)\s*=")
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
 
+#: One name of a dotted key; a quoted one may hold dots.
+_PART = re.compile(r"\"[^\"]*\"|'[^']*'|[^.\s\"']+")
+
 
 def key_lines(text: str) -> dict[KeyPath, int]:
     r"""Line of every table, key and element of an array of tables; multi-line strings are not understood.
 
     Examples
     --------
-    >>> lines = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2")
-    >>> lines[("a",)], lines[("b", "c")], lines[("b", "c", 0)], lines[("e", 0, "f")]
-    (1, 3, 4, 7)
+    >>> lines = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2\n'g.h' = 3")
+    >>> lines[("a",)], lines[("b", "c")], lines[("b", "c", 0)], lines[("e", 0, "f")], lines[("e", 0, "g.h")]
+    (1, 3, 4, 7, 8)
     """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
@@ -50,4 +53,4 @@ def _code(line: str) -> str:
 
 
 def _names(dotted: str) -> KeyPath:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+    return tuple(part.strip("\"'") for part in _PART.findall(dotted))

@@ -19,7 +19,7 @@ from limitlens.data.check import HELD, Journaled
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES
 from limitlens.data.delivery import ROW
 from limitlens.data.engine import run_sql
-from limitlens.data.events import EventStore, stored_schema
+from limitlens.data.events import ATTRIBUTE_TYPES, EventStore, stored_schema
 from limitlens.data.progress import Progress, silent
 from limitlens.data.quoting import quoted
 from limitlens.data.versions import FILE, FLOOR
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS loads (load TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS ticks (tick INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (name, sha256));
 CREATE TABLE IF NOT EXISTS counts (source TEXT NOT NULL, rows_in INTEGER NOT NULL, deduplicated INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS published (tick INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS heard (listener TEXT PRIMARY KEY, tick INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS waiting (account_id TEXT NOT NULL, known_time INTEGER NOT NULL);
 """
 
@@ -170,16 +170,22 @@ class Journal:
         with self._open() as connection:
             connection.execute("DELETE FROM waiting WHERE known_time < ?", [_microseconds(at)])
 
-    def published_until(self) -> int:
-        """Number of the last tick in the ledger that was told to others, 0 before the first."""
+    def listen(self, listeners: Iterable[str]) -> None:
+        """Those of some listeners that were never told anything begin where the others are."""
         with self._open() as connection:
-            return int(connection.execute("SELECT COALESCE(MAX(tick), 0) FROM published").fetchone()[0])
+            (begin,) = connection.execute("SELECT COALESCE(MAX(tick), 0) FROM heard").fetchone()
+            connection.executemany("INSERT OR IGNORE INTO heard VALUES (?, ?)", [(one, begin) for one in listeners])
 
-    def publish(self, tick: int) -> None:
-        """All ticks of the ledger up to this one were told to others."""
+    def heard_until(self, listener: str) -> int:
+        """Number of the last tick in the ledger that a listener was told of."""
         with self._open() as connection:
-            connection.execute("DELETE FROM published")
-            connection.execute("INSERT INTO published VALUES (?)", [tick])
+            (tick,) = connection.execute("SELECT tick FROM heard WHERE listener = ?", [listener]).fetchone()
+            return int(tick)
+
+    def heard(self, listener: str, tick: int) -> None:
+        """A listener was told of all ticks of the ledger up to this one."""
+        with self._open() as connection:
+            connection.execute("UPDATE heard SET tick = ? WHERE listener = ?", [tick, listener])
 
     def rows(self, source: str, column: str, values: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows with one of some values in a column, for which there is an index.
@@ -209,6 +215,14 @@ class Journal:
                 fresh = _read(connection, f"fresh_{source}")
                 by_source[source] = Journaled(fresh, mine.cast(HELD), int(rows_in), int(deduplicated))
             return by_source
+
+    def attributes(self) -> dict[str, str]:
+        """Kinds of the attributes of the accounts that ticks took in."""
+        declared = {*PLACE.names, *ACCOUNTS.column_names()}
+        with self._open() as connection:
+            columns = connection.execute(f"PRAGMA table_info(fresh_{ACCOUNTS.name})").fetchall()
+        kinds = {arrow: kind for kind, arrow in ATTRIBUTE_TYPES.items()}
+        return {row[1]: kinds[_KINDS[row[2]]] for row in columns if row[1] not in declared}
 
     def folded(self) -> None:
         """A load has all that came."""

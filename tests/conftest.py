@@ -278,6 +278,27 @@ def desk(decided_desk: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "desk")
 
 
+@pytest.fixture(scope="session")
+def books(made_once: MadeOnce) -> Path:
+    """Read only; a book that was decided as of the first of October, its world that goes on, and what came of both."""
+    from tests.test_holds import make_books
+
+    return made_once("holds", make_books)
+
+
+@pytest.fixture
+def space(books: Path, tmp_path: Path) -> Workspace:
+    """A copy of the decided book."""
+    shutil.copytree(books / "base", tmp_path / "work")
+    return Workspace(tmp_path / "work")
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """Where an inbox may be made."""
+    return tmp_path / "inbox"
+
+
 @pytest.fixture
 def behind(small_workspace: Workspace, tmp_path: Path) -> Workspace:
     """A copy of it that has not decided its last date yet."""

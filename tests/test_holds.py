@@ -48,7 +48,7 @@ from limitlens.pipeline.holds import list_holds, open_hold, release_hold
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce
+from tests.conftest import FEW_COLUMNS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, FIRST, SECOND = (datetime(2025, month, 1, tzinfo=UTC) for month in (9, 10, 11))
@@ -95,12 +95,6 @@ def make_books(folder: Path) -> None:
         if name == "held":
             open_hold(space, HOLD)
         decide(space, as_of=SECOND)
-
-
-@pytest.fixture(scope="module")
-def books(made_once: MadeOnce) -> Path:
-    """Read only."""
-    return made_once("holds", make_books)
 
 
 @pytest.fixture

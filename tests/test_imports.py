@@ -29,11 +29,13 @@ DOORS = {
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
+    "prometheus_client": "pipeline/watching/metrics.py",
     "optuna": "pipeline/training/tune.py",
     "sqlite3": "limits/database.py",
     "typer": "pipeline/cli/",
     "sqlalchemy": "pipeline/tracking.py",
     "sqlglot": "features/compiler.py",
+    "urllib3": "pipeline/watching/webhook.py",
 }
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))
 

@@ -18,14 +18,7 @@ from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.deciding.joint_jumps import ANYTHING, JointJump, chance_of, joint_jumps, so_many_or_more
 from limitlens.pipeline.deciding.review_queue import queue
 from limitlens.pipeline.workspace import Workspace, default_policy
-from tests.conftest import MadeOnce
-from tests.test_holds import FIRST, SECOND, make_books
-
-
-@pytest.fixture(scope="module")
-def books(made_once: MadeOnce) -> Path:
-    """Read only."""
-    return made_once("holds", make_books)
+from tests.test_holds import FIRST, SECOND
 
 
 def jumps_of(space: Workspace, as_of: datetime = SECOND) -> tuple[pd.DataFrame, dict[str, JointJump]]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -17,15 +18,25 @@ import pytest
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import read_delivered
-from limitlens.data.errors import ConfigError
+from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import silent
+from limitlens.pipeline.check_delivery import fold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching.interceptions import interceptions
-from limitlens.pipeline.watching.kafka import Kafka, as_csv, commit, parse_kafka, publish, receive, row_of, subscribed
+from limitlens.pipeline.watching.kafka import (
+    Kafka,
+    as_csv,
+    commit,
+    parse_kafka,
+    publish,
+    published_to,
+    receive,
+    row_of,
+    subscribed,
+)
 from limitlens.pipeline.watching.tick import Standing, tick
 from limitlens.pipeline.workspace import Workspace
-from tests.conftest import MadeOnce
-from tests.test_holds import FIRST, make_books
+from tests.test_holds import FIRST
 from tests.test_watch import DAY, HOUR, STREAMED, known_between, line_of, put, takeover
 
 confluent = pytest.importorskip("confluent_kafka")
@@ -41,17 +52,6 @@ def brokers() -> Iterator[str]:
 
 
 @pytest.fixture
-def books(made_once: MadeOnce) -> Path:
-    return made_once("holds", make_books)
-
-
-@pytest.fixture
-def space(books: Path, tmp_path: Path) -> Workspace:
-    shutil.copytree(books / "base", tmp_path / "work")
-    return Workspace(tmp_path / "work")
-
-
-@pytest.fixture
 def kafka(brokers: str) -> Kafka:
     """Topics of its own for each test."""
     mine = uuid4().hex
@@ -63,14 +63,14 @@ def kafka(brokers: str) -> Kafka:
     )
 
 
-def send(kafka: Kafka, rows: Mapping[str, pa.Table | list[bytes]]) -> int:
+def send(kafka: Kafka, rows: Mapping[str, pa.Table | list[bytes]], partition: int = -1) -> int:
     """Messages of some rows; how many there are."""
     producer, sent = confluent.Producer({name: kafka.client[name] for name in ("bootstrap.servers", "log_level")}), 0
     for topic, source in kafka.sources.items():
         given = rows.get(source, [])
         lines = given if isinstance(given, list) else [json.dumps(r, default=str).encode() for r in given.to_pylist()]
         for line in lines:
-            producer.produce(topic, line)
+            producer.produce(topic, line, partition=partition)
             sent += 1
     assert producer.flush(20) == 0
     return sent
@@ -180,6 +180,48 @@ def test_a_message_that_is_no_row_keeps_none_of_the_others_back(space: Workspace
     assert len(refused) == 3 * len(POISON)
 
 
+@pytest.mark.slow
+def test_a_poison_attribute_of_an_account_takes_no_other_account_with_it(
+    space: Workspace, kafka: Kafka, tmp_path: Path
+) -> None:
+    def account(name: str, **more: object) -> bytes:
+        opened = {
+            "opened_at": f"{FIRST + HOUR}",
+            "known_time": f"{FIRST}",
+            "limit_cents": 1_000_00,
+            "segment": "salaried",
+        }
+        return json.dumps({"account_id": name, **opened, "income": 10, "vip": False} | more).encode()
+
+    inbox, sent, standing = tmp_path / "inbox", 0, None
+    batches = [
+        [account("N1"), account("N2", vip=True), account("N1")],
+        [account("P1", income="much"), account("G1", income=None), account("P2", vip="perhaps", income=3),
+         account("P3", income="much", vip="no"), account("G2", income="12.5"), account("P4", **{'a"b': 1}),
+         account("P5", as_of=1), account("G3", vip=1), account("P6", income="much", known_time="then")],
+        [account("G4")],
+    ]  # fmt: skip
+    quarantined, refused = 0, list[str]()
+    with reader(kafka, inbox) as messages:
+        for number, batch in enumerate(batches):
+            sent += send(kafka, {"accounts": batch}, partition=0)
+            messages.until(sent)
+            ticked = tick(space, inbox, FIRST + (2 + number) * HOUR, standing)
+            standing, quarantined = ticked.standing, quarantined + ticked.quarantined
+            refused += [one.reason for one in ticked.refused]
+    came = Journal(space.root).journaled()["accounts"].clean.to_pylist()
+    assert sorted(row["account_id"] for row in came) == ["G1", "G2", "G3", "G4", "N1", "N2"]
+    assert {row["account_id"]: row["income"] for row in came}["G2"] == 12.5
+    assert (quarantined, ["a name of limitlens's own" in one for one in refused]) == (4, [True, True])
+    report = fold(space)
+    assert report is not None
+    assert report.quarantine == {
+        ("accounts", "income", "no number as before"): 2,
+        ("accounts", "vip", "no boolean as before"): 1,
+        ("accounts", "known_time", "not an ISO 8601 time from 1900 to 2199"): 1,
+    }
+
+
 def test_texts_of_a_message_are_the_texts_of_the_file(tmp_path: Path) -> None:
     texts = ['a "quoted", text', "two\nlines", "carriage\rreturn", " 中文 ", "=1+1", "\\n", "'"]
     rows = [row_of(json.dumps({"event_id": text, "account_id": "A"}).encode()) for text in texts]
@@ -207,6 +249,45 @@ def test_a_setting_that_the_client_does_not_know_is_refused(tmp_path: Path) -> N
     wrong = parse_kafka("[topics]\n'a' = 'payment'\n[client]\n'bootstrap.servers' = 'a:1'\n'no.such' = 1")
     with pytest.raises(ConfigError, match=r"no\.such"), subscribed(wrong, silent):
         pass
+
+
+def test_a_setting_that_only_who_sends_refuses_is_refused_at_the_start() -> None:
+    wrong = parse_kafka("[topics]\n'a' = 'payment'\n[client]\n'bootstrap.servers' = 'a:1'\nacks = 0")
+    with subscribed(wrong, silent), pytest.raises(ConfigError, match=r"\[client\] of the Kafka settings: .*acks"):
+        published_to(wrong)
+
+
+PASSWORD = """
+topics = { a = "payment" }
+[client]
+"bootstrap.servers" = "a:1"
+"sasl.password" = { env = "KAFKA_PASSWORD" }
+"""
+
+
+def test_a_password_may_stand_in_the_environment() -> None:
+    assert parse_kafka(PASSWORD, "k", {"KAFKA_PASSWORD": "p 1"}).client["sasl.password"] == "p 1"
+    with pytest.raises(ConfigError, match=r"k:5: the environment has no KAFKA_PASSWORD"):
+        parse_kafka(PASSWORD, "k", {})
+    with pytest.raises(ConfigError, match=r"k:5: unknown key 'file'"):
+        parse_kafka(PASSWORD.replace("env", "file"), "k", {})
+
+
+@pytest.mark.slow
+def test_more_interceptions_than_the_queue_holds_reach_their_topic(kafka: Kafka) -> None:
+    small = replace(kafka, client={**kafka.client, "queue.buffering.max.messages": "1"})
+    told = [{"account_id": f"A{number}", "action": "pause"} for number in range(5)]
+    publish(small, told)
+    assert sorted(json.loads(message.value())["account_id"] for message in messages_told(kafka, 5)) == [
+        one["account_id"] for one in told
+    ]
+
+
+@pytest.mark.slow
+def test_an_interception_that_no_queue_takes_is_one_line_and_told_again(kafka: Kafka) -> None:
+    small = replace(kafka, client={**kafka.client, "message.max.bytes": "1000"})
+    with pytest.raises(WorkspaceError, match=r"took no interceptions: .*they are told again"):
+        publish(small, [{"account_id": "A", "message": "x" * 5_000}])
 
 
 @pytest.mark.slow
@@ -242,15 +323,19 @@ def test_the_command_reads_topics_and_tells_a_topic_until_it_is_asked_to_end(
 
 def next_message(kafka: Kafka) -> "confluent.Message":
     """The first interception."""
+    return messages_told(kafka, 1)[0]
+
+
+def messages_told(kafka: Kafka, count: int) -> list["confluent.Message"]:
+    """So many interceptions."""
     own = {**kafka.client, "group.id": uuid4().hex, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = confluent.Consumer(own)
+    consumer, came = confluent.Consumer(own), list[confluent.Message]()
     try:
         consumer.subscribe([kafka.interceptions])
         end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for message in consumer.consume(10, timeout=0.5):
-                if message.error() is None:
-                    return message
-        raise AssertionError("nothing was told")
+        while len(came) < count and time.monotonic() < end:
+            came += [message for message in consumer.consume(count, timeout=0.5) if message.error() is None]
+        assert len(came) == count, "not all was told"
+        return came
     finally:
         consumer.close()

@@ -38,30 +38,12 @@ from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
 from limitlens.pipeline.watching.tick import Standing, Ticked, tick
 from limitlens.pipeline.workspace import Workspace, default_policy
-from tests.conftest import MadeOnce
-from tests.test_holds import FIRST, make_books
+from tests.test_holds import FIRST
 
 Row = dict[str, Any]
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STREAMED = ("accounts", "consumption", "payment", "device")
-
-
-@pytest.fixture
-def books(made_once: MadeOnce) -> Path:
-    """Read only; a book that was decided as of the first of October, and its world that goes on."""
-    return made_once("holds", make_books)
-
-
-@pytest.fixture
-def space(books: Path, tmp_path: Path) -> Workspace:
-    shutil.copytree(books / "base", tmp_path / "work")
-    return Workspace(tmp_path / "work")
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    return tmp_path / "inbox"
 
 
 def put(inbox: Path, name: str, rows: Mapping[str, pa.Table]) -> None:

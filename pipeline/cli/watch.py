@@ -1,9 +1,10 @@
 """The command that watches lines within the day."""
 
-import json
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limitlens.data.errors import InputError, WorkspaceError
+from limitlens.data.errors import InputError, NoRoomError, WorkspaceError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
@@ -26,7 +27,11 @@ from limitlens.pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from limitlens.limits.policy import Policy
     from limitlens.pipeline.watching.kafka import Kafka
+    from limitlens.pipeline.watching.listeners import Listener, Untold
     from limitlens.pipeline.watching.tick import Ticked
     from limitlens.pipeline.workspace import Workspace
 
@@ -44,6 +49,17 @@ def watch(
     kafka: Annotated[
         Path | None, typer.Option(help="TOML file with the topics to read, and one for what was done.")
     ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(envvar="LIMITLENS_WEBHOOK", help="Address that gets what was done, one POST of JSON each: https."),
+    ] = None,
+    webhook_secret: Annotated[
+        Path | None,
+        typer.Option(help="File with the secret that signs it; default: what LIMITLENS_WEBHOOK_SECRET holds, if set."),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port of this machine where Prometheus reads how it goes.")
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
@@ -57,36 +73,104 @@ def watch(
     if kafka and once:
         raise typer.BadParameter("a topic has no end: leave out --once, or --kafka.")
     predict_only()
+    from limitlens.pipeline.journal import Journal
     from limitlens.pipeline.watching.inbox import waiting_files
-    from limitlens.pipeline.watching.kafka import commit, read_kafka, receive, subscribed
-    from limitlens.pipeline.watching.tick import tick
+    from limitlens.pipeline.watching.kafka import read_kafka, subscribed
+    from limitlens.pipeline.watching.listeners import tell
+    from limitlens.pipeline.watching.metrics import served
     from limitlens.pipeline.workspace import Workspace
 
     if not inbox.is_dir():
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
-    space, given, standing, did, all_heard = Workspace(workspace), policy_in(policy), None, False, False
-    refused = False
-    broker = read_kafka(kafka) if kafka else None
-    with patient(True), _stop_asked() as stop, subscribed(broker, progress) if broker else nullcontext() as consumer:
-        while not stop.is_set():
-            wait = 0.01 if waiting_files(inbox) else every
-            offsets = receive(broker, consumer, inbox, wait, progress) if broker and consumer else {}
-            before, ticked = standing, tick(space, inbox, datetime.now(UTC), standing, policy=given, progress=progress)
-            standing, did = ticked.standing, did or bool(ticked.rows or ticked.touched)
-            refused |= bool(ticked.refused)
-            if consumer:
-                commit(consumer, offsets, progress)
+    space, given, standing, did, refused = Workspace(workspace), policy_in(policy), None, False, False
+    broker, untold = read_kafka(kafka) if kafka else None, dict[str, "Untold"]()
+    listeners = _listeners(inbox, out, broker, webhook, webhook_secret)
+    with (
+        patient(True),
+        _stop_asked() as stop,
+        served(metrics_port) if metrics_port else nullcontext() as metrics,
+        subscribed(broker, progress) if broker else nullcontext() as consumer,
+    ):
+        topics = (broker, consumer) if broker and consumer else None
+        for ticked, seconds, waited in _ticks(space, inbox, given, topics, stop, every=every, once=once):
+            before, standing = standing, ticked.standing
+            did, refused = did or bool(ticked.rows or ticked.touched), refused or bool(ticked.refused)
             _report(ticked)
-            all_heard = (all_heard and standing is before) or _tell(space, out, broker)
-            backlog = bool(waiting_files(inbox))
-            if once and not backlog:
-                break
-            if not consumer:
-                stop.wait(0.01 if backlog else every)
+            if standing is not before or any(one.reason for one in untold.values()):
+                behind, untold = untold, tell(space.ledger, Journal(space.root), listeners)
+                _news(behind, untold)
+            if metrics:
+                metrics.ticked(ticked, seconds, waited)
+                metrics.left(len(waiting_files(inbox, None)), untold)
+    if once and any(one.reason for one in untold.values()):
+        raise typer.Exit(WorkspaceError.exit_code)
     if once and refused:
         raise typer.Exit(InputError.exit_code)
     if once and not did:
         raise typer.Exit(NOTHING_TO_DO)
+
+
+def _ticks(
+    space: "Workspace",
+    inbox: Path,
+    policy: "Policy | None",
+    topics: "tuple[Kafka, Consumer] | None",
+    stop: threading.Event,
+    *,
+    every: float,
+    once: bool,
+) -> Iterator[tuple["Ticked", float, float]]:
+    """Ticks until they are asked to stop, or once the inbox is empty; a full disk is waited out.
+
+    Each with the seconds it took, and those since the oldest file that it took in came.
+    """
+    from limitlens.pipeline.watching.inbox import arrived, waiting_files
+    from limitlens.pipeline.watching.kafka import commit, receive
+    from limitlens.pipeline.watching.tick import tick
+
+    standing, offsets, full = None, dict[tuple[str, int], int](), False
+    while not stop.is_set():
+        try:
+            if topics:
+                offsets |= receive(*topics, inbox, 0.01 if waiting_files(inbox) else every, progress)
+            begun = time.time()
+            oldest = arrived(waiting_files(inbox)) or begun
+            ticked = tick(space, inbox, datetime.now(UTC), standing, policy=policy, progress=progress)
+        except NoRoomError as error:
+            if once:
+                raise
+            if not full:
+                progress(f"{error} It is tried again every {every:g} seconds.")
+            full = True
+            stop.wait(every)
+            continue
+        if topics:
+            commit(topics[1], offsets, progress)
+        yield ticked, time.time() - begun, time.time() - oldest
+        standing, offsets, full, backlog = ticked.standing, {}, False, bool(waiting_files(inbox))
+        if once and not backlog:
+            return
+        if not topics:
+            stop.wait(0.01 if backlog else every)
+
+
+def _listeners(
+    inbox: Path, out: Path | None, broker: "Kafka | None", webhook: str | None, secret: Path | None
+) -> list["Listener"]:
+    """Who is told of interceptions."""
+    from limitlens.pipeline.watching.kafka import published_to
+    from limitlens.pipeline.watching.listeners import appended_to, printed_with
+
+    listeners = [printed_with(typer.echo)]
+    if out:
+        listeners.append(appended_to(out))
+    if broker and broker.interceptions:
+        listeners.append(published_to(broker))
+    if webhook:
+        from limitlens.pipeline.watching.webhook import posted_to, secret_in
+
+        listeners.append(posted_to(webhook, inbox, secret_in(secret, os.environ), progress))
+    return listeners
 
 
 @contextmanager
@@ -113,28 +197,8 @@ def _report(ticked: "Ticked") -> None:
         progress(f"refused: {refused.reason}")
 
 
-def _tell(space: "Workspace", out: Path | None, broker: "Kafka | None") -> bool:
-    """Each interception that was not told yet, to all who listen; one that was killed here tells again.
-
-    False: a broker did not take one, and all from there on are told by the next tick.
-    """
-    from limitlens.pipeline.journal import Journal
-    from limitlens.pipeline.watching.interceptions import interceptions
-    from limitlens.pipeline.watching.kafka import publish
-
-    journal = Journal(space.root)
-    for tick in space.ledger.ticks_after(journal.published_until()):
-        entries = interceptions(tick)
-        if broker and broker.interceptions:
-            try:
-                publish(broker, entries)
-            except WorkspaceError as error:
-                progress(str(error))
-                return False
-        if out:
-            with out.open("a", encoding="utf-8") as lines:
-                lines.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        journal.publish(tick.tick)
-        for entry in entries:
-            typer.echo(f"{entry['at']}  {entry['account_id']}  {entry['action']}  {', '.join(entry['rules'])}")
-    return True
+def _news(before: Mapping[str, "Untold"], now: Mapping[str, "Untold"]) -> None:
+    """Why a listener takes nothing, once for as long as it is the same."""
+    for name, untold in now.items():
+        if untold.reason and (name not in before or before[name].reason != untold.reason):
+            progress(untold.reason)

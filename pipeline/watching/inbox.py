@@ -16,8 +16,8 @@ TAKEN, REFUSED = "taken", "refused"
 MOST_FILES = 200
 
 
-def waiting_files(inbox: Path) -> list[tuple[str, Path]]:
-    """Files that came, by source and name, at most :data:`MOST_FILES`; a name with a dot first is still written to."""
+def waiting_files(inbox: Path, most: int | None = MOST_FILES) -> list[tuple[str, Path]]:
+    """Files that came, by source and name; a name with a dot first is still written to."""
     files = [
         (source, path)
         for source in SOURCES
@@ -25,7 +25,12 @@ def waiting_files(inbox: Path) -> list[tuple[str, Path]]:
         for path in sorted((inbox / source).iterdir())
         if path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
     ]
-    return files[:MOST_FILES]
+    return files[:most]
+
+
+def arrived(files: Iterable[tuple[str, Path]]) -> float | None:
+    """When the oldest of some files got its name, in seconds of the clock that ``time.time`` reads; None: no file."""
+    return min((path.stat().st_ctime for _, path in files), default=None)
 
 
 def named(files: Iterable[tuple[str, Path]]) -> dict[Path, tuple[str, str]]:
@@ -42,5 +47,11 @@ def put_away(inbox: Path, files: Iterable[Path], refused: Iterable[Refused]) -> 
         earlier = len(list(folder.glob(f"*{escape(path.name)}")))
         target = folder / (f"{earlier}-{path.name}" if earlier else path.name)
         if path in why:
-            write_text(why[path] + "\n", folder / f"{target.name}.txt")
+            write_text(f"{why[path]}\n", folder / f"{target.name}.txt")
         path.replace(target)
+
+
+def set_aside(path: Path, text: str, why: str) -> None:
+    """Write what nobody takes to a file, and the reason beside it."""
+    write_text(text, path)
+    write_text(f"{why}\n", path.with_name(f"{path.name}.txt"))

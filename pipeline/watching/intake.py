@@ -1,7 +1,8 @@
 """Intake: what one tick takes in, judged by the contract and compared with all that is known."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.attributes import kind_of, typed_attributes
+from limitlens.data.attributes import kind_of, misfits, typed_attributes
 from limitlens.data.check import HELD, held_back, judged_rows
 from limitlens.data.contracts import ACCOUNTS, Source
-from limitlens.data.delivery import ROW, read_delivered
+from limitlens.data.delivery import ROW, DeliveredFile, read_delivered
 from limitlens.data.engine import prepared
 from limitlens.data.errors import InputError
 from limitlens.data.events import EventStore, stored_schema
@@ -21,6 +22,9 @@ from limitlens.data.versions import FILE, FLOOR, add_clean, placed_in, resolve
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.pipeline.journal import Journal, Taken
+
+#: How the names of files begin that are made of messages.
+MESSAGES = "kafka-"
 
 
 @dataclass(frozen=True)
@@ -70,29 +74,57 @@ def take_in_files(
         What is accepted; what is held back, with the columns of :data:`limitlens.data.check.HELD`; and the files that
         cannot be read or break the contract as a whole.
     """
-    kinds = {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
+    kinds = (
+        {**journal.attributes(), **store.attributes(), **store.protected_attributes()} if source.open_columns else {}
+    )
     clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
     begins = dict[str, int]()
     for name, path in paths:
         try:
-            delivered = read_delivered(path, name, source)
+            file = read_delivered(path, name, source)
+            lines = _known_lines(source, file.table["account_id"], journal, new_lines)
+            delivered, odd = _without_misfits(source, file, kinds, lines, moment) if is_messages(path) else (file, [])
             attributes = typed_attributes(delivered, source, kinds, taken_names(CATALOGUE))
-            lines = _known_lines(source, delivered.table["account_id"], journal, new_lines)
             sound, back = judged_rows(source, delivered, attributes, lines, moment.at)
         except InputError as error:
             refused.append(Refused(path, str(error)))
             continue
         kinds |= {column: kind_of(values) for column, values in attributes.items()}
         clean.append(sound.set_column(sound.column_names.index(ROW), ROW, pc.add(sound[ROW], rows)))
-        held.append(back)
+        held += [back, *odd]
         begins[name] = rows
-        rows += delivered.rows
+        rows += file.rows
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
     accepted, conflicts = _compared(source, whole, journal, list(kinds))
     back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
     return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
+
+
+def is_messages(path: Path) -> bool:
+    """Whether a file was made of messages, of which each is judged by itself."""
+    return path.name.startswith(MESSAGES)
+
+
+def _without_misfits(
+    source: Source, file: DeliveredFile, kinds: Mapping[str, str], lines: pa.Table, moment: Moment
+) -> tuple[DeliveredFile, list[pa.Table]]:
+    """The messages of a file whose attributes are of the kinds they had before, and the others for the quarantine."""
+    left, held = file, list[pa.Table]()
+    for column, wrong in misfits(file, source, kinds).items():
+        odd = pc.is_in(left.table[ROW], file.table.filter(wrong)[ROW])
+        mine, left = (replace(left, table=left.table.filter(rows)) for rows in (odd, pc.invert(odd)))
+        texts = {
+            name: mine.table[name] for name in mine.table.column_names if name not in (ROW, *source.column_names())
+        }
+        sound, back = judged_rows(source, mine, texts, lines, moment.at)
+        delivered = {row.pop(ROW): json.dumps(row, ensure_ascii=False) for row in mine.table.to_pylist()}
+        why = {"column": column, "rule": f"no {kinds[column]} as before"}
+        broken = [row | why | {"row": row[ROW], "row_json": delivered[row[ROW]]} for row in sound.to_pylist()]
+        names = pa.array([file.name] * len(broken), pa.string())
+        held += [back, held_back(source, names, pa.Table.from_pylist(broken, schema=BROKEN))]
+    return left, held
 
 
 def _in_their_files(source: Source, conflicts: pa.Table, begins: Mapping[str, int]) -> pa.Table:
@@ -124,7 +156,7 @@ def _compared(
     with prepared({"stored": known}) as run:
         add_clean(run, clean)
         run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
-        resolved = resolve(run, source, attributes)
+        resolved = resolve(run, source, [name for name in attributes if name in known.column_names])
         accepted = run(f"SELECT * FROM came ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {FILE}, {ROW}", {})
     return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
 
@@ -153,6 +185,7 @@ def known_rows(source: Source, column: str, values: Sequence[str], journal: Jour
     with prepared({"stored": stored}) as run:
         add_clean(run, fresh)
         declared = {*source.column_names(), FILE, ROW, FLOOR}
-        resolved = resolve(run, source, [name for name in fresh.column_names if name not in declared])
+        attributes = [name for name in fresh.column_names if name in stored.column_names and name not in declared]
+        resolved = resolve(run, source, attributes)
         placed = pa.concat_tables([*resolved.pieces()])
     return pa.concat_tables([stored, placed], promote_options="default")

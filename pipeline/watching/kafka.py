@@ -9,22 +9,27 @@ effect.
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from limitlens.data.contracts import SOURCES, Source
-from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.errors import ConfigError, NoRoomError, WorkspaceError
 from limitlens.data.progress import Progress
 from limitlens.data.storage import write_text
+from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml, read_toml
-from limitlens.pipeline.watching.inbox import REFUSED
+from limitlens.pipeline.watching.inbox import REFUSED, set_aside
+from limitlens.pipeline.watching.intake import MESSAGES
+from limitlens.pipeline.watching.listeners import Listener, as_json
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, Producer
 
 #: Messages of one tick; more wait for the next.
 MOST_MESSAGES = 20_000
@@ -65,8 +70,8 @@ def read_kafka(path: Path) -> Kafka:
     return parse_kafka(read_toml(path), str(path))
 
 
-def parse_kafka(text: str, source: str = "kafka.toml") -> Kafka:
-    """:func:`read_kafka` of a text.
+def parse_kafka(text: str, source: str = "kafka.toml", environment: Mapping[str, str] = os.environ) -> Kafka:
+    """:func:`read_kafka` of a text; ``{ env = "NAME" }`` stands for what a variable of the environment holds.
 
     Examples
     --------
@@ -90,10 +95,25 @@ def parse_kafka(text: str, source: str = "kafka.toml") -> Kafka:
             raise reader.error(("topics", topic), f"{name!r} is no source; expected one of {list(SOURCES)}.")
     if not isinstance(client, dict) or "bootstrap.servers" not in client:
         raise reader.error(("client",), '"bootstrap.servers" is missing in [client]; name the brokers.')
-    settings = {"group.id": "limitlens"} | {name: _as_text(value) for name, value in client.items()}
+    settings = {"group.id": "limitlens"} | {
+        name: _as_text(_from_environment(value, ("client", name), reader, environment))
+        for name, value in client.items()
+    }
     interceptions = reader.value(body, (), "interceptions", str) if "interceptions" in body else ""
     return Kafka(topics, settings, interceptions)
 
+
+def _from_environment(value: object, path: KeyPath, reader: Reader, environment: Mapping[str, str]) -> object:
+    if not isinstance(value, dict):
+        return value
+    name = reader.value(reader.table(value, path, ("env",), ("env",)), path, "env", str)
+    if name not in environment:
+        raise reader.error(path, f"the environment has no {name}; set it, or write the value here.")
+    return environment[name]
+
+
+#: Offset and value.
+_Message = tuple[int, bytes | None]
 
 #: Where to go on reading, by topic and partition.
 Offsets = Mapping[tuple[str, int], int]
@@ -119,7 +139,7 @@ def subscribed(kafka: Kafka, progress: Progress) -> Iterator["Consumer"]:
     try:
         consumer = confluent.Consumer({**kafka.client, **ours})
     except confluent.KafkaException as error:
-        raise ConfigError(f"[client] of the Kafka settings: {error.args[0].str()}.") from error
+        raise _wrong_setting(error) from error
     try:
         consumer.subscribe(list(kafka.sources))
         yield consumer
@@ -139,10 +159,12 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
 
     Raises
     ------
+    NoRoomError
+        The disk is full; the messages will be read again.
     WorkspaceError
         The brokers let nobody in, or the client cannot go on.
     """
-    read: dict[tuple[str, int], list[tuple[int, bytes | None]]] = {}
+    read: dict[tuple[str, int], list[_Message]] = {}
     for message in consumer.consume(MOST_MESSAGES, timeout=seconds):
         if error := message.error():
             if error.fatal() or error.code() in (error._AUTHENTICATION, error.TOPIC_AUTHORIZATION_FAILED):
@@ -151,17 +173,33 @@ def receive(kafka: Kafka, consumer: "Consumer", inbox: Path, seconds: float, pro
         else:
             place = str(message.topic()), int(message.partition() or 0)
             read.setdefault(place, []).append((int(message.offset() or 0), message.value()))
+    try:
+        _put(kafka, read, inbox, progress)
+    except NoRoomError:  # they are read again once there is some
+        for (topic, partition), messages in read.items():
+            consumer.seek(_confluent().TopicPartition(topic, partition, messages[0][0]))
+        raise
+    return {place: messages[-1][0] + 1 for place, messages in read.items()}
+
+
+def _put(kafka: Kafka, read: Mapping[tuple[str, int], Sequence[_Message]], inbox: Path, progress: Progress) -> None:
+    """Messages as files of the inbox."""
     for (topic, partition), messages in read.items():
-        source, name, rows = SOURCES[kafka.sources[topic]], f"kafka-{topic}-{partition}", []
+        source, name = SOURCES[kafka.sources[topic]], f"{MESSAGES}{topic}-{partition}"
+        files: dict[frozenset[str], dict[int, dict[str, str]]] = {}
         for offset, text in messages:
             try:
-                rows.append(row_of(text))
+                row = row_of(text)
             except ValueError as error:
-                _refuse(inbox / REFUSED / source.name / f"{name}-{offset}.json", text, f"no JSON object: {error}")
-                progress(f"refused: message {offset} of {topic}, partition {partition}: no JSON object: {error}")
-        if rows:
-            write_text(as_csv(rows, source), inbox / source.name / f"{name}-{messages[0][0]}-{messages[-1][0]}.csv")
-    return {place: messages[-1][0] + 1 for place, messages in read.items()}
+                why, refused = f"no JSON object: {error}", inbox / REFUSED / source.name / f"{name}-{offset}.json"
+                set_aside(refused, (text or b"").decode("utf-8", "backslashreplace"), why)
+                progress(f"refused: message {offset} of {topic}, partition {partition}: {why}")
+            else:  # a name that no column may have keeps none of those back that do without it
+                further = frozenset(row) - set(source.column_names()) if source.open_columns else frozenset()
+                files.setdefault(further, {})[offset] = row
+        for rows in files.values():
+            path = inbox / source.name / f"{name}-{min(rows)}-{max(rows)}.csv"
+            write_text(as_csv(list(rows.values()), source), path)
 
 
 def commit(consumer: "Consumer", offsets: Offsets, progress: Progress) -> None:
@@ -175,6 +213,20 @@ def commit(consumer: "Consumer", offsets: Offsets, progress: Progress) -> None:
         progress(f"Kafka: {error.args[0].str()}; these messages will come again, and are known already")
 
 
+def published_to(kafka: Kafka) -> Listener:
+    """The topic for interceptions.
+
+    Raises
+    ------
+    ConfigError
+        A setting of librdkafka is wrong for who sends.
+    WorkspaceError
+        confluent-kafka is not installed.
+    """
+    _producer(kafka)
+    return Listener("kafka", partial(publish, kafka))
+
+
 def publish(kafka: Kafka, entries: Iterable[Mapping[str, Any]]) -> None:
     """Send interceptions, keyed by account; returns when the brokers have all of them.
 
@@ -183,23 +235,44 @@ def publish(kafka: Kafka, entries: Iterable[Mapping[str, Any]]) -> None:
     WorkspaceError
         They have not within 30 seconds, or one was refused.
     """
-    confluent = _confluent()
-    producer = confluent.Producer(
-        {**{name: value for name, value in kafka.client.items() if name != "group.id"}, "enable.idempotence": True}
-    )
-    refused: list[Any] = []
-    for entry in entries:
-        value = json.dumps(entry, ensure_ascii=False)
-        producer.produce(
-            kafka.interceptions,
-            value,
-            entry["account_id"],
-            on_delivery=lambda error, _: refused.extend([error] * bool(error)),
-        )
-    left = producer.flush(_PATIENCE)
+    confluent, producer, refused = _confluent(), _producer(kafka), list[Any]()
+    left, why = 0, f"no broker answers for {_PATIENCE:.0f} seconds"
+    try:
+        for entry in entries:
+            send = partial(
+                producer.produce,
+                kafka.interceptions,
+                as_json(entry),
+                entry["account_id"],
+                on_delivery=lambda error, _: refused.extend([error] * bool(error)),
+            )
+            try:
+                send()
+            except BufferError:  # the queue is full: once the brokers have what is in it, there is room
+                producer.flush(_PATIENCE)
+                send()
+        left = producer.flush(_PATIENCE)
+    except BufferError:
+        left = len(producer)
+    except confluent.KafkaException as error:
+        refused.append(error.args[0])
     if left or refused:
-        why = refused[0].str() if refused else f"no broker answers for {_PATIENCE:.0f} seconds"
+        why = refused[0].str() if refused else why
         raise WorkspaceError(f"Kafka: topic {kafka.interceptions!r} took no interceptions: {why}; they are told again.")
+
+
+def _producer(kafka: Kafka) -> "Producer":
+    confluent = _confluent()
+    own = {name: value for name, value in kafka.client.items() if name != "group.id"}
+    try:
+        producer: Producer = confluent.Producer({**own, "enable.idempotence": True})
+    except confluent.KafkaException as error:
+        raise _wrong_setting(error) from error
+    return producer
+
+
+def _wrong_setting(error: Exception) -> ConfigError:
+    return ConfigError(f"[client] of the Kafka settings: {error.args[0].str()}.")
 
 
 def row_of(text: bytes | None) -> dict[str, str]:
@@ -251,11 +324,6 @@ def _as_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _refuse(path: Path, text: bytes | None, why: str) -> None:
-    write_text((text or b"").decode("utf-8", "backslashreplace"), path)
-    write_text(f"{why}\n", path.with_name(f"{path.name}.txt"))
 
 
 def _confluent() -> ModuleType:

@@ -21,6 +21,7 @@ PIPELINE = (
     "reviewing",
     "release",
     "answers",
+    "serving",
     "demo",
     "demo_watch",
     "cli",

@@ -36,7 +36,7 @@ from limitlens.pipeline.holds import list_holds, release_hold
 from limitlens.pipeline.pages.page import render
 from limitlens.pipeline.reviewing.cases import Cases, Sent, dealt, sent
 from limitlens.pipeline.reviewing.judge import judge
-from limitlens.pipeline.serving.line import clock, line, search
+from limitlens.pipeline.serving.line import line, minute, search
 from limitlens.pipeline.serving.people import Person, Role, may, signed_in
 from limitlens.pipeline.serving.throttle import Throttle
 from limitlens.pipeline.serving.words import CODES_ZH, LANGUAGES, verb, word
@@ -98,13 +98,13 @@ class Desk:
     workspace : Workspace
     people : mapping of str to Person
         Who may sign in; empty: everybody reads, and nobody writes.
-    now : callable
+    clock : callable
         Reads the clock.
     """
 
     workspace: Workspace
     people: Mapping[str, Person]
-    now: Callable[[], datetime]
+    clock: Callable[[], datetime]
     throttle: Throttle = field(default_factory=Throttle)
     waiting: Sent | None = None
 
@@ -114,17 +114,17 @@ class Desk:
         known = self.waiting
         if known is None or not runs or known.run.run_id != max(runs, key=lambda run: run.as_of).run_id:
             known = self.waiting = sent(self.workspace)
-        return dealt(known, self.workspace.ledger.verdicts(), self.now(), reviewer)
+        return dealt(known, self.workspace.ledger.verdicts(), self.clock(), reviewer)
 
     def note(self, request: Request, what: str, **more: object) -> None:
         """Write a line of the audit log, ``audit.jsonl`` of the workspace."""
-        entry = {"at": self.now().isoformat(), "from": _address(request), "who": _name(request), "what": what, **more}
+        entry = {"at": self.clock().isoformat(), "from": _address(request), "who": _name(request), "what": what, **more}
         with (self.workspace.root / "audit.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 def desk_app(
-    workspace: Workspace, people: Mapping[str, Person], now: Callable[[], datetime], hosts: list[str]
+    workspace: Workspace, people: Mapping[str, Person], clock: Callable[[], datetime], hosts: list[str]
 ) -> Starlette:
     """The application.
 
@@ -133,7 +133,7 @@ def desk_app(
     workspace : Workspace
     people : mapping of str to Person
         Who may sign in; empty: everybody reads, and nobody writes.
-    now : callable
+    clock : callable
         Reads the clock.
     hosts : list of str
         Names under which it may be asked for; any other is refused, so that no page elsewhere can reach it by a name
@@ -162,7 +162,7 @@ def desk_app(
     ]
     handlers: Any = {404: _missing, 405: _missing, _RefusedError: _refused, LimitlensError: _cannot}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
-    app.state.desk = Desk(workspace, people, now)
+    app.state.desk = Desk(workspace, people, clock)
     return app
 
 
@@ -229,7 +229,7 @@ async def _verdict(request: Request) -> Response:
                     code,
                     form.get("words", ""),
                     actor=name,
-                    at=desk.now(),
+                    at=desk.clock(),
                     action=order,
                     limit_cents=_cents(form.get("limit", "")) if order == "limit" else None,
                     seen=_moment(form.get("seen", "")),
@@ -280,7 +280,7 @@ async def _release(request: Request) -> Response:
                     desk.workspace,
                     int(number) if number.isdecimal() else 0,
                     verdict,
-                    at=desk.now(),
+                    at=desk.clock(),
                     actor=_name(request) or "",
                     reason=reason,
                 )
@@ -299,7 +299,7 @@ def _sign_in_page(request: Request) -> Response:
 
 async def _sign_in(request: Request) -> Response:
     desk, form = request.app.state.desk, await _form(request)
-    address, now = _address(request), desk.now()
+    address, now = _address(request), desk.clock()
     wait = ceil(desk.throttle.waits(address, now).total_seconds())
     if wait:
         desk.note(request, "sign-in put off", seconds=wait)
@@ -399,7 +399,7 @@ def _page(request: Request, template: str, status: int = 200, **context: Any) ->
             "code": lambda code, english: CODES_ZH[code] if language == "zh" else english,
             "reason": lambda code: reason_text(code, language),
             "address_of": _address_of,
-            "minute": clock,
+            "minute": minute,
             "lang": "zh-CN" if language == "zh" else "en",
             "who": _name(request),
             "role": desk.people[_name(request)].role if _name(request) in desk.people else "",

@@ -51,6 +51,6 @@ def search(workspace: Workspace, begins: str) -> list[dict[Hashable, Any]]:
     return matches
 
 
-def clock(time: datetime) -> str:
+def minute(time: datetime) -> str:
     """A time as the desk shows it, to the minute."""
     return time.strftime("%Y-%m-%d %H:%M")

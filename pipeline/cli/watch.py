@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ from limitlens.pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from limitlens.pipeline.journal import FindStored
     from limitlens.pipeline.watching.kafka import Kafka
     from limitlens.pipeline.watching.tick import Ticked
     from limitlens.pipeline.workspace import Workspace
@@ -44,6 +45,13 @@ def watch(
     kafka: Annotated[
         Path | None, typer.Option(help="TOML file with the topics to read, and one for what was done.")
     ] = None,
+    engine: Annotated[
+        Literal["duckdb", "spark"],
+        typer.Option(help="What finds stored rows: duckdb in a copy of them, spark where they lie."),
+    ] = "duckdb",
+    stream: Annotated[
+        str | None, typer.Option(help="Folder as Spark names it, whose files Structured Streaming brings to INBOX.")
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
@@ -56,9 +64,12 @@ def watch(
     """
     if kafka and once:
         raise typer.BadParameter("a topic has no end: leave out --once, or --kafka.")
+    if stream and engine != "spark":
+        raise typer.BadParameter("a stream is read by Spark: add --engine spark, or leave out --stream.")
     predict_only()
     from limitlens.pipeline.watching.inbox import waiting_files
     from limitlens.pipeline.watching.kafka import commit, read_kafka, receive, subscribed
+    from limitlens.pipeline.watching.stream import streaming
     from limitlens.pipeline.watching.tick import tick
     from limitlens.pipeline.workspace import Workspace
 
@@ -67,11 +78,19 @@ def watch(
     space, given, standing, did, all_heard = Workspace(workspace), policy_in(policy), None, False, False
     refused = False
     broker = read_kafka(kafka) if kafka else None
-    with patient(True), _stop_asked() as stop, subscribed(broker, progress) if broker else nullcontext() as consumer:
+    with (
+        patient(True),
+        _stop_asked() as stop,
+        subscribed(broker, progress) if broker else nullcontext() as consumer,
+        _stored_rows(space, engine) as find_stored,
+        streaming(stream, inbox, None if once else every) if stream else nullcontext(bool) as check_stream,
+    ):
         while not stop.is_set():
+            check_stream()
             wait = 0.01 if waiting_files(inbox) else every
             offsets = receive(broker, consumer, inbox, wait, progress) if broker and consumer else {}
-            before, ticked = standing, tick(space, inbox, datetime.now(UTC), standing, policy=given, progress=progress)
+            before, now = standing, datetime.now(UTC)
+            ticked = tick(space, inbox, now, standing, policy=given, find_stored=find_stored, progress=progress)
             standing, did = ticked.standing, did or bool(ticked.rows or ticked.touched)
             refused |= bool(ticked.refused)
             if consumer:
@@ -82,11 +101,24 @@ def watch(
             if once and not backlog:
                 break
             if not consumer:
-                stop.wait(0.01 if backlog else every)
+                stop.wait(0.01 if backlog else min(every, 0.1) if stream else every)
     if once and refused:
         raise typer.Exit(InputError.exit_code)
     if once and not did:
         raise typer.Exit(NOTHING_TO_DO)
+
+
+@contextmanager
+def _stored_rows(space: "Workspace", engine: str) -> "Iterator[FindStored | None]":
+    """What finds stored rows, if it is not the copy that the journal keeps of them."""
+    from limitlens.data.spark import spark_sql
+    from limitlens.pipeline.watching.stored_rows import found_by_spark
+
+    if engine == "duckdb":
+        yield None
+        return
+    with spark_sql() as prepare, found_by_spark(space.events, prepare) as find:
+        yield find
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The one door to Spark: SQL in, Arrow tables out, for events that outgrew one machine; and files of a stream.
 
 Needs ``pip install limitlens[spark]`` and Java 17. A session that is there already (on a cluster) is used and left
-open; otherwise one is opened on this machine, and closed again.
+open; otherwise one is opened on the cluster that ``spark-submit`` or ``PYSPARK_SUBMIT_ARGS`` names, or else on this
+machine, and closed again.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +50,17 @@ def spark_sql() -> Iterator[Prepare]:
     """
     with _open_session() as session:
         yield lambda tables, held: _prepared(session, tables, held)
+
+
+def spark_text(value: str) -> str:
+    """A text as Spark SQL has it, whatever is in it; Parquet files skip what a comparison with it leaves out.
+
+    Examples
+    --------
+    >>> spark_text("it's")
+    "CAST(X'69742773' AS STRING)"
+    """
+    return f"CAST(X'{value.encode().hex()}' AS STRING)"
 
 
 #: What Structured Streaming reads of a file that it takes as it is; it wants the schema to be named.
@@ -138,7 +151,8 @@ def _session() -> tuple[Any, bool]:
         raise ConfigError("the engine spark needs pyspark; run pip install 'limitlens[spark]'.") from error
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName("limitlens")
-    for name, value in {} if active else _LOCAL.items():
+    elsewhere = "PYSPARK_GATEWAY_PORT" in os.environ or "--master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")
+    for name, value in () if active or elsewhere else _LOCAL.items():
         builder = builder.config(name, value)
     try:
         session = active or builder.getOrCreate()

@@ -205,8 +205,9 @@ class Journal:
         """
         with self._open() as connection:
             fresh = _read(connection, f"fresh_{source}", column, values)
-            find = self.find_stored or (lambda *asked: _read(connection, f"stored_{source}", *asked[1:]))
-            return find(source, column, values), fresh
+            if self.find_stored:
+                return self.find_stored(source, column, values), fresh
+            return _read(connection, f"stored_{source}", column, values), fresh
 
     def journaled(self) -> dict[str, Journaled]:
         """All that came since the last load, by source; empty when nothing did."""

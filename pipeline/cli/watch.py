@@ -83,10 +83,11 @@ def watch(
         _stop_asked() as stop,
         subscribed(broker, progress) if broker else nullcontext() as consumer,
         _stored_rows(space, engine) as find_stored,
-        streaming(stream, inbox, None if once else every) if stream else nullcontext(bool) as check_stream,
+        streaming(stream, inbox, None if once else every) if stream else nullcontext() as check_stream,
     ):
         while not stop.is_set():
-            check_stream()
+            if check_stream:
+                check_stream()
             wait = 0.01 if waiting_files(inbox) else every
             offsets = receive(broker, consumer, inbox, wait, progress) if broker and consumer else {}
             before, now = standing, datetime.now(UTC)

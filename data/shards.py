@@ -26,8 +26,8 @@ def shards_of(accounts: pa.ChunkedArray, shards: int) -> IntArray:
 
     Examples
     --------
-    >>> shards_of(pa.chunked_array([["A1", "A2", "A3", None]]), 2).tolist()
-    [0, 0, 1, 0]
+    >>> shards_of(pa.chunked_array([["A1", "A2", "A3", None]]), 3).tolist()
+    [2, 0, 1, 0]
     """
     encoded = accounts.cast(pa.string()).combine_chunks().dictionary_encode()
     numbers = np.array([crc32(account.encode()) % shards for account in encoded.dictionary.to_pylist()] or [0])

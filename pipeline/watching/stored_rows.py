@@ -43,13 +43,13 @@ def found_by_spark(store: EventStore, prepare: Prepare) -> Iterator[FindStored]:
             there, rows = kept.get((source, column), (frozenset(), None))
             if rows is not None and asked <= there:
                 return rows.filter(pc.is_in(rows[column], pa.array(asked, pa.string())))
-            kept[source, column] = asked, _found(views[digest], source, column, asked)
+            kept[source, column] = asked, _rows_with(views[digest], source, column, asked)
             return kept[source, column][1]
 
         yield find
 
 
-def _found(run: RunSql, source: str, column: str, values: Collection[str]) -> pa.Table:
+def _rows_with(run: RunSql, source: str, column: str, values: Collection[str]) -> pa.Table:
     texts = ", ".join(spark_text(value) for value in sorted(values)) or "NULL"
     rows = run(f"SELECT * FROM {source} WHERE {column} IN ({texts})", {})
     return rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))

@@ -197,6 +197,18 @@ def delays(seconds: list[float]) -> np.ndarray:
     return (cycles[:, None] * share + np.array(seconds[1:])[:, None]).ravel()
 
 
+def made(folder: Path, lines: int, months: int) -> int:
+    """Make the book, unless an earlier call did; of how many copies it is."""
+    copies = max(2, lines // LINES)
+    if not (folder / "small").exists():
+        simulate(folder / "events", accounts=LINES, futures=0, progress=print)
+        split(folder / "events", folder / "small")
+        prepared(sys.executable, folder / "small")
+    if not (folder / "work").exists():
+        widen(folder / "small" / "work", folder / "work", copies, months)
+    return copies
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -205,13 +217,7 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=300)
     parser.add_argument("--touched", type=int, default=100, help="lines with a row in each tick")
     given = parser.parse_args()
-    folder, copies = given.folder, max(2, given.lines // LINES)
-    if not (folder / "small").exists():
-        simulate(folder / "events", accounts=LINES, futures=0, progress=print)
-        split(folder / "events", folder / "small")
-        prepared(sys.executable, folder / "small")
-    if not (folder / "work").exists():
-        widen(folder / "small" / "work", folder / "work", copies, given.months)
+    folder, copies = given.folder, made(given.folder, given.lines, given.months)
     alone = multiprocessing.get_context("spawn").Process(
         target=measured, args=(folder, copies, given.ticks, given.touched)
     )

@@ -237,6 +237,16 @@ class EventStore:
         return f"""SELECT accounts.*, {", ".join(map(quoted, protected))} FROM ({relation}) AS accounts
             LEFT JOIN ({self._protected()}) AS protected USING (account_id, known_time, delivered_known_time)"""
 
+    def spark_versions(self) -> dict[str, str]:
+        """:meth:`versions` of every source in Spark SQL, which reads the same files."""
+        relations, protected = self.spark_relations(), self.protected_attributes()
+        if protected:
+            apart = _spark_select(self._committed("protected"), _with_attributes(PROTECTED_KEYS, protected))
+            relations[ACCOUNTS.name] = f"""SELECT accounts.*, {", ".join(f"protected.`{name}`" for name in protected)}
+                FROM ({relations[ACCOUNTS.name]}) AS accounts
+                LEFT JOIN ({apart}) AS protected USING (account_id, known_time, delivered_known_time)"""
+        return relations
+
     def quarantine(self) -> str:
         """SQL of every row ever held back; columns as in :data:`QUARANTINE`."""
         return _select(self._committed("quarantine"), QUARANTINE)

@@ -87,8 +87,13 @@ def parquet_stream(
 
 def write_text(text: str, path: Path) -> None:
     """Write UTF-8 text with the same all-or-nothing promise as :func:`write_parquet`."""
-    with _published(path, lambda: len(text.encode())) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(text.encode(), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write a file as it is, with the same all-or-nothing promise as :func:`write_parquet`."""
+    with _published(path, lambda: len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager

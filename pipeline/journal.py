@@ -6,7 +6,7 @@ no tick has come since the last ``check`` or ``decide``.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,6 +70,9 @@ def _table(name: str, schema: pa.Schema) -> str:
 
 _STATEMENTS = _statements()
 
+#: Finds rows of the loads by source, column and values, as :meth:`limitlens.data.events.EventStore.versions` has them.
+FindStored = Callable[[str, str, Sequence[str]], pa.Table]
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -82,9 +85,17 @@ class Taken:
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of one workspace folder."""
+    """The journal of one workspace folder.
+
+    Parameters
+    ----------
+    workspace : Path
+    find_stored : callable, optional
+        Finds rows of the loads where they lie; default: in a copy of them that the journal keeps.
+    """
 
     workspace: Path
+    find_stored: FindStored | None = None
 
     @property
     def path(self) -> Path:
@@ -96,7 +107,9 @@ class Journal:
         return self.path.exists()
 
     def sync(self, store: EventStore, progress: Progress = silent) -> None:
-        """Copy the loads that came since, each with all its rows or not at all."""
+        """Copy the loads that came since, each with all its rows or not at all; none where they are found elsewhere."""
+        if self.find_stored:
+            return
         rows = {
             str(mark["load"]): sum(count["accepted"] for count in mark["sources"].values()) for mark in store.loads()
         }
@@ -188,7 +201,7 @@ class Journal:
             connection.execute("UPDATE heard SET tick = ? WHERE listener = ?", [tick, listener])
 
     def rows(self, source: str, column: str, values: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """Rows with one of some values in a column, for which there is an index.
+        """Rows with one of some values in a column: that of the account, of the key or of what links accounts.
 
         Returns
         -------
@@ -197,8 +210,10 @@ class Journal:
             since, as :func:`limitlens.data.versions.add_clean` takes them.
         """
         with self._open() as connection:
-            stored, fresh = (_read(connection, f"{kind}_{source}", column, values) for kind in ("stored", "fresh"))
-        return stored, fresh
+            fresh = _read(connection, f"fresh_{source}", column, values)
+            if self.find_stored:
+                return self.find_stored(source, column, values), fresh
+            return _read(connection, f"stored_{source}", column, values), fresh
 
     def journaled(self) -> dict[str, Journaled]:
         """All that came since the last load, by source; empty when nothing did."""

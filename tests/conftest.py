@@ -24,8 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.spark import spark_sql
 from limitlens.data.world import simulate
 from limitlens.data.world.settings import WorldSettings
+from limitlens.features.table import Engine
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.policy import Policy
 from limitlens.limits.policy_file import at_once, parse_policy
@@ -365,3 +367,19 @@ def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
 
 def _quiet(_: str) -> None:
     """Progress nobody reads."""
+
+
+#: Java that lives for some queries over few rows: compiling, planning anew and making room take longer than running.
+SHORT_LIVED = (
+    "--driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' --conf spark.sql.adaptive.enabled=false "
+    "--conf spark.buffer.pageSize=1m pyspark-shell"
+)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Engine]:
+    """One session for all tests of a worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "PYSPARK_SUBMIT_ARGS", SHORT_LIVED)
+        with spark_sql() as prepare:
+            yield Engine("spark", prepare)

@@ -1,8 +1,6 @@
 """Tables of the book: brought up to date they are the full build, on Spark they are those of DuckDB, by hand too."""
 
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,6 @@ from typer.testing import CliRunner
 from limitlens.data.calendar import DAY
 from limitlens.data.check import check_events
 from limitlens.data.contracts import EVENT_SOURCES
-from limitlens.data.spark import spark_sql
 from limitlens.data.world import simulate
 from limitlens.features import table as feature_room
 from limitlens.features.catalogue import CATALOGUE
@@ -147,21 +144,6 @@ def test_the_printed_query_runs_by_hand_and_gives_the_table(workspace: Workspace
     expected = pa.concat_tables(table_parts(chosen, lines, relations))
     there = found.filter(pc.is_in(found["account_id"], expected["account_id"]))
     assert there.select(chosen.columns).equals(expected.select(chosen.columns))
-
-
-#: Java that lives for two queries over few rows: compiling, planning anew and making room take longer than running.
-SHORT_LIVED = (
-    "--driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' --conf spark.sql.adaptive.enabled=false "
-    "--conf spark.buffer.pageSize=1m pyspark-shell"
-)
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "PYSPARK_SUBMIT_ARGS", SHORT_LIVED)
-        with spark_sql() as prepare:
-            yield Engine("spark", prepare)
 
 
 def assert_engines_agree(spark: Engine, workspace: Workspace, points: pd.DataFrame) -> None:

@@ -37,6 +37,11 @@ LINKS = {
 }
 
 
+def links_of(rows: Iterable[str]) -> set[Link]:
+    """What links accounts in rows of these names."""
+    return {LINKS[name] for name in rows if name in LINKS}
+
+
 def shared_device(scope: Scope) -> str:
     """One row for each device of the account, at its last use: ``members``, the accounts ever seen on it."""
     return _linked("shared_device", scope.clock)

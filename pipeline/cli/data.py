@@ -170,6 +170,34 @@ def corrupt(
     typer.echo(f"next: limitlens check {out}")
 
 
+@app.command()
+def shard(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with one folder a source.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for one delivery a shard: OUT/0, OUT/1, …")],
+    shards: Annotated[int, typer.Option("--of", min=2, help="Into how many it is split, by account.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Split a delivery, or new files for a watch, by account: each shard is checked, watched and decided by itself.
+
+    The workspace has the champion: where its features link accounts by devices or payees, each shard gets all rows of
+    those sources, and the accounts of the others with limit 0, which are never decided.
+
+    Example: limitlens shard delivery shards --of 4
+    """
+    from limitlens.data.shards import split_delivery
+    from limitlens.features.rows.network import links_of
+    from limitlens.pipeline.workspace import Workspace
+
+    space = Workspace(workspace)
+    version = space.registry.champion()
+    if version is None:
+        raise WorkspaceError("no champion to shard for; run limitlens promote first.")
+    aggregates = space.iteration(version).model.features.aggregates
+    linked = {link.source for link in links_of(one.rows for one in aggregates)}
+    for number, rows in enumerate(split_delivery(source, out, shards, linked)):
+        typer.echo(f"{out / str(number)}: {rows:,} rows")
+
+
 MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.")]
 
 

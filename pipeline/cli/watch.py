@@ -4,11 +4,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,10 +30,10 @@ from limitlens.pipeline.cli.common import (
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-    from limitlens.limits.policy import Policy
+    from limitlens.pipeline.journal import FindStored
     from limitlens.pipeline.watching.kafka import Kafka
     from limitlens.pipeline.watching.listeners import Listener, Untold
-    from limitlens.pipeline.watching.tick import Ticked
+    from limitlens.pipeline.watching.tick import Standing, Ticked
     from limitlens.pipeline.workspace import Workspace
 
 
@@ -60,6 +61,13 @@ def watch(
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65_535, help="Port of this machine where Prometheus reads how it goes.")
     ] = None,
+    engine: Annotated[
+        Literal["duckdb", "spark"],
+        typer.Option(help="What finds stored rows: duckdb in a copy of them, spark where they lie."),
+    ] = "duckdb",
+    stream: Annotated[
+        str | None, typer.Option(help="Folder as Spark names it, whose files Structured Streaming brings to INBOX.")
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
@@ -72,17 +80,26 @@ def watch(
     """
     if kafka and once:
         raise typer.BadParameter("a topic has no end: leave out --once, or --kafka.")
+    if stream and engine != "spark":
+        raise typer.BadParameter("a stream is read by Spark: add --engine spark, or leave out --stream.")
     predict_only()
     from limitlens.pipeline.journal import Journal
     from limitlens.pipeline.watching.inbox import waiting_files
     from limitlens.pipeline.watching.kafka import read_kafka, subscribed
     from limitlens.pipeline.watching.listeners import tell
     from limitlens.pipeline.watching.metrics import served
+    from limitlens.pipeline.watching.stream import streaming
+    from limitlens.pipeline.watching.tick import tick
     from limitlens.pipeline.workspace import Workspace
 
     if not inbox.is_dir():
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
     space, given, standing, did, refused = Workspace(workspace), policy_in(policy), None, False, False
+
+    def look(before: "Standing | None", find_stored: "FindStored | None") -> "Ticked":
+        now = datetime.now(UTC)
+        return tick(space, inbox, now, before, policy=given, find_stored=find_stored, progress=progress)
+
     broker, untold = read_kafka(kafka) if kafka else None, dict[str, "Untold"]()
     listeners = _listeners(inbox, out, broker, webhook, webhook_secret)
     with (
@@ -90,9 +107,12 @@ def watch(
         _stop_asked() as stop,
         served(metrics_port) if metrics_port else nullcontext() as metrics,
         subscribed(broker, progress) if broker else nullcontext() as consumer,
+        _stored_rows(space, engine) as find_stored,
+        streaming(stream, inbox, None if once else every) if stream else nullcontext() as check_stream,
     ):
         topics = (broker, consumer) if broker and consumer else None
-        for ticked, seconds, waited in _ticks(space, inbox, given, topics, stop, every=every, once=once):
+        looks = partial(look, find_stored=find_stored)
+        for ticked, seconds, waited in _ticks(inbox, looks, topics, check_stream, stop, every=every, once=once):
             before, standing = standing, ticked.standing
             did, refused = did or bool(ticked.rows or ticked.touched), refused or bool(ticked.refused)
             _report(ticked)
@@ -111,10 +131,10 @@ def watch(
 
 
 def _ticks(
-    space: "Workspace",
     inbox: Path,
-    policy: "Policy | None",
+    look: "Callable[[Standing | None], Ticked]",
     topics: "tuple[Kafka, Consumer] | None",
+    check_stream: Callable[[], None] | None,
     stop: threading.Event,
     *,
     every: float,
@@ -126,16 +146,17 @@ def _ticks(
     """
     from limitlens.pipeline.watching.inbox import arrived, waiting_files
     from limitlens.pipeline.watching.kafka import commit, receive
-    from limitlens.pipeline.watching.tick import tick
 
     standing, offsets, full = None, dict[tuple[str, int], int](), False
     while not stop.is_set():
+        if check_stream:
+            check_stream()
         try:
             if topics:
                 offsets |= receive(*topics, inbox, 0.01 if waiting_files(inbox) else every, progress)
             begun = time.time()
             oldest = arrived(waiting_files(inbox)) or begun
-            ticked = tick(space, inbox, datetime.now(UTC), standing, policy=policy, progress=progress)
+            ticked = look(standing)
         except NoRoomError as error:
             if once:
                 raise
@@ -151,7 +172,7 @@ def _ticks(
         if once and not backlog:
             return
         if not topics:
-            stop.wait(0.01 if backlog else every)
+            stop.wait(0.01 if backlog else min(every, 0.1) if check_stream else every)
 
 
 def _listeners(
@@ -171,6 +192,19 @@ def _listeners(
 
         listeners.append(posted_to(webhook, inbox, secret_in(secret, os.environ), progress))
     return listeners
+
+
+@contextmanager
+def _stored_rows(space: "Workspace", engine: str) -> "Iterator[FindStored | None]":
+    """What finds stored rows, if it is not the copy that the journal keeps of them."""
+    from limitlens.data.spark import spark_sql
+    from limitlens.pipeline.watching.stored_rows import found_by_spark
+
+    if engine == "duckdb":
+        yield None
+        return
+    with spark_sql() as prepare, found_by_spark(space.events, prepare) as find:
+        yield find
 
 
 @contextmanager

@@ -17,15 +17,17 @@ MOST_FILES = 200
 
 
 def waiting_files(inbox: Path, most: int | None = MOST_FILES) -> list[tuple[str, Path]]:
-    """Files that came, by source and name; a name with a dot first is still written to."""
-    files = [
-        (source, path)
-        for source in SOURCES
-        if (inbox / source).is_dir()
-        for path in sorted((inbox / source).iterdir())
-        if path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
-    ]
-    return files[:most]
+    """Files that came, by source and name; a name with a dot first is still written to.
+
+    Accounts are looked for last, so that none is missed that was there before its events.
+    """
+    there = {source: _files_in(inbox / source) for source in reversed(SOURCES)}
+    return [(source, path) for source in SOURCES for path in there[source]][:most]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()]
 
 
 def arrived(files: Iterable[tuple[str, Path]]) -> float | None:

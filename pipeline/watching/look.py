@@ -12,7 +12,7 @@ from limitlens.data.arrays import BoolArray
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, SOURCES
 from limitlens.data.engine import Relations
 from limitlens.features.declarations import FeatureSet
-from limitlens.features.rows.network import LINKS
+from limitlens.features.rows.network import links_of
 from limitlens.features.spine import lines_at, with_limit
 from limitlens.features.table import build_table
 from limitlens.limits.decision import holds
@@ -91,7 +91,7 @@ def relations_of(features: FeatureSet, accounts: Sequence[str], journal: Journal
     """Rows of some accounts by source, and of others that share a device or payee with them, if the features ask."""
     names = (ACCOUNTS.name, *EVENT_SOURCES)
     relations = {name: known_rows(SOURCES[name], "account_id", accounts, journal) for name in names}
-    for link in {LINKS[a.rows] for a in features.aggregates if a.rows in LINKS}:
+    for link in links_of(one.rows for one in features.aggregates):
         own = relations[link.source]
         shared = pc.unique(own[link.column]).drop_null().to_pylist()
         linked = known_rows(SOURCES[link.source], link.column, shared, journal)

@@ -19,7 +19,7 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.decide_batch import paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
-from limitlens.pipeline.journal import Journal, Taken
+from limitlens.pipeline.journal import FindStored, Journal, Taken
 from limitlens.pipeline.watching.inbox import named, put_away, waiting_files
 from limitlens.pipeline.watching.intake import Moment, Refused, take_in_files
 from limitlens.pipeline.watching.look import look
@@ -74,6 +74,7 @@ def tick(
     before: Standing | None = None,
     *,
     policy: Policy | None = None,
+    find_stored: FindStored | None = None,
     progress: Progress = silent,
 ) -> Ticked:
     """Take in what lies in the inbox, and decide within the day the lines that it touches.
@@ -91,6 +92,8 @@ def tick(
         Of the last tick.
     policy : Policy, optional
         Default: the policy the champion was released with.
+    find_stored : callable, optional
+        As :class:`limitlens.pipeline.journal.Journal` takes it.
     progress : callable
 
     Raises
@@ -100,7 +103,7 @@ def tick(
     ConfigError
         A rule of the policy names a column that does not exist.
     """
-    journal = Journal(workspace.root)
+    journal = Journal(workspace.root, find_stored)
     if before and not waiting_files(inbox) and not journal.touched(at):
         return Ticked(at, before)
     with exclusive(workspace.root, "watch"):

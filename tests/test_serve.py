@@ -110,7 +110,7 @@ def small_case(served: Served) -> str:
 def verdict(browser: Browser, account: str, **fields: str) -> requests.Response:
     page = browser.get("/line", account=account).text
     seen = re.findall(r'name="seen" value="([^"]+)"', page)
-    said = {"verdict": "overturn", "code": "overturn:explained", "words": "moved house", "order": "", "limit": ""}
+    said = {"code": "overturn:explained", "words": "moved house", "order": "", "limit": ""}
     form = said | {"csrf": browser.token(), "account": account, "seen": seen[0] if seen else ""} | fields
     return browser.post("/line", **form)
 
@@ -190,7 +190,7 @@ def test_of_two_reviewers_at_once_one_wins_and_the_other_is_told(served: Served)
 
     def speak(key: str) -> None:
         ready.wait()
-        answers[key] = verdict(browsers[key], account, verdict="uphold", code="uphold:no_answer", order="freeze")
+        answers[key] = verdict(browsers[key], account, code="uphold:no_answer", order="freeze")
 
     threads = [threading.Thread(target=speak, args=(key,)) for key in browsers]
     for thread in threads:
@@ -212,7 +212,7 @@ def test_what_the_customer_calls_himself_is_inert_on_every_page(served: Served) 
         assert "<script>alert" not in answer.text
         assert answer.status_code in (200, 404, 409)
     account = small_case(served)
-    refused = verdict(browser, account, words=evil, verdict="uphold", code="uphold:no_answer", order="")
+    refused = verdict(browser, account, words=evil, code="uphold:no_answer", order="")
     assert refused.status_code == 409
     assert "<script>alert" not in refused.text
     assert "&lt;script&gt;" in refused.text

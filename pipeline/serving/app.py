@@ -39,7 +39,7 @@ from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.serving.line import line, minute, search
 from limitlens.pipeline.serving.people import Person, Role, may, signed_in
 from limitlens.pipeline.serving.throttle import Throttle
-from limitlens.pipeline.serving.words import CODES_ZH, LANGUAGES, verb, word
+from limitlens.pipeline.serving.words import CODES_ZH, LANGUAGES, cause_words, verb, word
 from limitlens.pipeline.workspace import Workspace
 
 #: Cases that one page shows.
@@ -216,7 +216,7 @@ def _line_page(
 async def _verdict(request: Request) -> Response:
     desk, form = await _writing(request, "reviewer")
     account, name = form.get("account", ""), _name(request) or ""
-    verdict, code = form.get("verdict", ""), form.get("code", "").partition(":")[2]
+    verdict, _, code = form.get("code", "").partition(":")
     order = form.get("order", "")
 
     def record() -> Response:
@@ -397,6 +397,7 @@ def _page(request: Request, template: str, status: int = 200, **context: Any) ->
             "t": lambda key, *values: word(key, language, *values),
             "verb": lambda action: verb(action, language),
             "code": lambda code, english: CODES_ZH[code] if language == "zh" else english,
+            "cause": lambda moment: cause_words(moment, language),
             "reason": lambda code: reason_text(code, language),
             "address_of": _address_of,
             "minute": minute,

@@ -52,5 +52,11 @@ def search(workspace: Workspace, begins: str) -> list[dict[Hashable, Any]]:
 
 
 def minute(time: datetime) -> str:
-    """A time as the desk shows it, to the minute."""
-    return time.strftime("%Y-%m-%d %H:%M")
+    """A time as the desk shows it, to the minute; midnight is a date.
+
+    Examples
+    --------
+    >>> minute(datetime(2026, 7, 1)), minute(datetime(2026, 7, 1, 9, 30))
+    ('2026-07-01', '2026-07-01 09:30')
+    """
+    return time.strftime("%Y-%m-%d %H:%M").removesuffix(" 00:00")

@@ -1,5 +1,6 @@
 """Words of the desk, in English and 简体中文."""
 
+from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.answers.why_text import VERBS
 
 LANGUAGES = ("en", "zh")
@@ -47,6 +48,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "rules": ("Rules that fired", "触发的规则"),
     "reasons": ("Reasons for the customer", "告知客户的原因"),
     "verdicts": ("What reviewers said", "复核意见"),
+    "verdict_and_reason": ("Verdict and reason", "结论与理由"),
     "your_verdict": ("Your verdict", "您的结论"),
     "uphold": ("uphold", "维持"),
     "overturn": ("overturn", "推翻"),
@@ -128,6 +130,14 @@ def word(key: str, language: str, *values: object) -> str:
     '密钥错误次数过多；请等待 8 秒。'
     """
     return _WORDS[key][LANGUAGES.index(language)].format(*values)
+
+
+def cause_words(moment: Moment, language: str) -> str:
+    """The causes of a decision, or who ordered what and why; empty where there is none."""
+    if moment.cause is None or moment.action == "override":
+        return moment.cause or ""
+    players = moment.cause.split(", ")
+    return ", ".join(word("state_player" if one == "state" else one, language) for one in players)
 
 
 def verb(action: str, language: str) -> str:

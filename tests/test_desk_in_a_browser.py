@@ -1,0 +1,112 @@
+"""The desk in Chromium: by keyboard alone, in both languages, narrow and dark, read by a screen reader."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limitlens.limits.hold import Hold
+from limitlens.pipeline.holds import open_hold
+from limitlens.pipeline.workspace import Workspace
+from tests.test_serve import PEOPLE, Served, listening, small_case
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+HELD = Hold("payment", datetime(2026, 6, 30, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC), "check", "no rows came")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def served(desk: Workspace) -> Iterator[Served]:
+    open_hold(desk, HELD)
+    with listening(desk, PEOPLE) as one:
+        yield one
+
+
+def signed_in(chromium: "Browser", served: Served, key: str, **context: Any) -> tuple["Page", list[str]]:
+    """A page of somebody who signed in, and what the console says from then on."""
+    page = chromium.new_context(base_url=served.address, **context).new_page()
+    console: list[str] = []
+    page.on("console", lambda message: console.append(message.text))
+    page.on("pageerror", lambda error: console.append(str(error)))
+    page.goto("/")
+    page.wait_for_function("document.activeElement.id === 'key'")
+    page.keyboard.type(key)
+    page.keyboard.press("Enter")
+    page.wait_for_url("/")
+    return page, console
+
+
+def go_to(page: "Page", selector: str) -> None:
+    """Press Tab until something is in focus."""
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_a_case_is_found_and_settled_by_keyboard_alone(chromium: "Browser", served: Served) -> None:
+    account = small_case(served)
+    page, console = signed_in(chromium, served, "wei")
+    go_to(page, f'a[href="/line?account={account}"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"/line?account={account}")
+    go_to(page, "#code")
+    page.keyboard.type("the customer explained")
+    go_to(page, "#words")
+    page.keyboard.type("moved house")
+    go_to(page, ".verdict button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("/")
+    assert page.locator("[role=status]").inner_text() == f"Recorded: {account}, overturn."
+    assert served.workspace.ledger.overrides().iloc[-1]["account_id"] == account
+    assert not console
+    page.context.close()
+
+
+def test_an_approver_releases_a_hold(chromium: "Browser", served: Served) -> None:
+    page, console = signed_in(chromium, served, "fang")
+    page.goto("/holds")
+    page.get_by_label("Your verdict").select_option("true")
+    page.get_by_label("Reason").fill("a holiday")
+    page.get_by_role("button", name="Release").click()
+    page.get_by_text("No hold is in force.").wait_for()
+    assert served.workspace.ledger.holds().iloc[0]["released_by"] == "Wang Fang"
+    assert not console
+    page.context.close()
+
+
+@pytest.mark.parametrize(("locale", "scheme", "width"), [("en-GB", "light", 1200), ("zh-CN", "dark", 400)])
+def test_every_page_can_be_read_aloud_and_fits(
+    chromium: "Browser", served: Served, locale: str, scheme: Any, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    viewport: Any = {"width": width, "height": 800}
+    page, console = signed_in(chromium, served, "fang", locale=locale, color_scheme=scheme, viewport=viewport)
+    account = small_case(served)
+    for path in ("/", f"/line?account={account}", "/search?account=A", "/holds", "/sign-in", "/nothing"):
+        page.goto(path)
+        found = Axe().run(page).response["violations"]
+        assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.documentElement.lang") == ("zh-CN" if locale == "zh-CN" else "en")
+    assert all("404" in line for line in console)  # the page that is not there
+    page.context.close()

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -34,9 +35,10 @@ from limitlens.pipeline.deciding.order_override import override
 from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.holds import open_hold
 from limitlens.pipeline.journal import Journal
+from limitlens.pipeline.watching import inbox as waiting
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
-from limitlens.pipeline.watching.tick import Standing, Ticked, tick
+from limitlens.pipeline.watching.tick import Standing, Ticked, standing_of, tick
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce
 from tests.test_holds import FIRST, make_books
@@ -90,11 +92,11 @@ def streamed(space: Workspace, inbox: Path, world: Path, *, days: int, step: tim
         yield ticked
 
 
-def line_of(space: Workspace) -> str:
+def line_of(space: Workspace, place: int = 0) -> str:
     """An account of middle age that can draw, and that nothing has been decided against."""
     last = recorded_decisions(space)
     old = last[(last["action"] == "keep") & last["can_draw"] & (last["state.line_age_days"] > 100)]
-    return str(old["account_id"].iloc[0])
+    return str(old["account_id"].iloc[place])
 
 
 def takeover(account: str, at: datetime) -> dict[str, pa.Table]:
@@ -110,6 +112,16 @@ def takeover(account: str, at: datetime) -> dict[str, pa.Table]:
     gone = [row(f"out{n}", 70 + n, kind="transfer_out", amount_cents=2_900_00, counterparty="X") for n in range(4)]
     return {
         name: rows_of(name, rows) for name, rows in (("device", [login]), ("consumption", draws), ("payment", gone))
+    }
+
+
+def withdrawn(rows: Mapping[str, pa.Table], at: datetime) -> dict[str, pa.Table]:
+    """The same rows, taken back at a time."""
+    return {
+        source: pa.Table.from_pylist(
+            [row | {"known_time": at, "retracted": True} for row in table.to_pylist()], schema=table.schema
+        )
+        for source, table in rows.items()
     }
 
 
@@ -216,19 +228,110 @@ def test_rows_that_speak_for_the_customer_lift_the_pause_at_the_next_tick(space:
     rows = takeover(account, noon)
     put(inbox, "a", rows)
     first = tick(space, inbox, noon + 2 * HOUR)
-    withdrawn = {
-        source: pa.Table.from_pylist(
-            [row | {"known_time": noon + 3 * HOUR, "retracted": True} for row in rows[source].to_pylist()],
-            schema=rows[source].schema,
-        )
-        for source in rows
-    }
-    put(inbox, "b", withdrawn)
+    put(inbox, "b", withdrawn(rows, noon + 3 * HOUR))
     second = tick(space, inbox, noon + 4 * HOUR, first.standing)
     assert second.decisions["action"].tolist() == ["unfreeze"]
     decide(space, until=FIRST + DAY)
     assert recorded_decisions(space, [account])["action"].tolist()[-3:] == ["keep", "pause", "unfreeze"]
     replay(space, account_id=account)
+
+
+def test_of_two_lines_paused_one_after_the_other_each_is_looked_at_again(space: Workspace, inbox: Path) -> None:
+    first, second, noon = line_of(space), line_of(space, 1), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(first, noon))
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    put(inbox, "b", takeover(second, noon + 2 * HOUR))
+    ticked = tick(space, inbox, noon + 4 * HOUR, ticked.standing)
+    assert ticked.standing.paused == standing_of(space, None).paused == {first, second}
+    put(inbox, "c", withdrawn(takeover(first, noon), noon + 5 * HOUR))
+    lifted = tick(space, inbox, noon + 6 * HOUR, ticked.standing).decisions
+    assert lifted[["account_id", "action"]].to_numpy().tolist() == [[first, "unfreeze"]]
+
+
+def test_only_a_line_paused_by_a_rule_is_looked_at_again_by_a_watch_that_starts(space: Workspace, inbox: Path) -> None:
+    """Not one that the PD paused since, nor one that is no longer paused, though a watched rule fired for both."""
+    accounts, noon = [line_of(space, place) for place in range(3)], FIRST + 12 * HOUR
+    for account in accounts:
+        put(inbox, account, takeover(account, noon))
+    tick(space, inbox, noon + 2 * HOUR)
+    [first] = space.ledger.pending_ticks()
+    rows, later = {row["account_id"]: row for row in first.decisions.to_pylist()}, noon + 3 * HOUR
+    since = [
+        rows[accounts[1]] | {"as_of": later, "fired_rules": ["pd_freeze"]},
+        rows[accounts[2]] | {"as_of": later, "action": "freeze"},
+    ]
+    by = (first.model_version, first.model_digest, first.policy_digest)
+    space.ledger.note(later, by, pa.Table.from_pylist(since, schema=DECISIONS))
+    assert standing_of(space, None).paused == {accounts[0]}
+
+
+def test_a_row_known_at_the_moment_of_a_tick_is_looked_at_by_the_next(space: Workspace, inbox: Path) -> None:
+    noon = FIRST + 12 * HOUR
+    rows = takeover(line_of(space), noon)
+    put(inbox, "a", rows)
+    last = max(row["known_time"] for row in rows["payment"].to_pylist())
+    first = tick(space, inbox, last)
+    second = tick(space, inbox, last + HOUR, first.standing)
+    assert [(one.rows, one.touched) for one in (first, second)] == [(9, 1), (0, 1)]
+    assert tick(space, inbox, last + 2 * HOUR, second.standing).touched == 0
+
+
+def test_a_file_that_was_taken_in_and_could_not_be_moved_counts_once_and_a_refused_one_stays_refused(
+    space: Workspace, inbox: Path
+) -> None:
+    noon = FIRST + 12 * HOUR
+    put(inbox, "a", takeover(line_of(space), noon))
+    put(inbox, "odd", {"payment": pa.table({"account_id": ["A"]})})
+    (inbox / "taken").touch()
+    with pytest.raises(OSError, match="taken"):
+        tick(space, inbox, noon + 2 * HOUR)
+    (inbox / "taken").unlink()
+    again = tick(space, inbox, noon + 3 * HOUR)
+    assert (again.rows, again.deduplicated, len(again.decisions), len(again.refused)) == (0, 0, 1, 1)
+    assert {path.name for path in (inbox / "refused" / "payment").iterdir()} == {"odd.parquet", "odd.parquet.txt"}
+    assert len(list((inbox / "taken").glob("*/a.parquet"))) == 3
+
+
+def test_a_name_that_begins_with_a_dot_waits_and_more_files_than_a_tick_takes_wait_for_the_next(
+    space: Workspace, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_FILES", 2)
+    put(inbox, "a", takeover(line_of(space), FIRST + 12 * HOUR))
+    put(inbox, ".b", {"consumption": pa.table({"account_id": ["A"]})})
+    first = tick(space, inbox, FIRST + 14 * HOUR)
+    assert {path.name for path in inbox.glob("*/*") if path.parent.name in STREAMED} == {"a.parquet", ".b.parquet"}
+    second = tick(space, inbox, FIRST + 15 * HOUR, first.standing)
+    assert first.rows + second.rows == 9
+    assert not second.refused
+    assert [path.name for path in inbox.glob("*/*") if path.parent.name in STREAMED] == [".b.parquet"]
+
+
+def test_a_version_released_since_the_last_tick_decides_the_next(space: Workspace) -> None:
+    standing = standing_of(space, None)
+    assert standing_of(space, standing) is standing
+    earlier = replace(standing, now=replace(standing.now, model_version="0"))
+    assert standing_of(space, earlier).now.model_version == "1"
+
+
+def test_an_attribute_that_no_load_has_yet_is_taken_in_and_keeps_its_kind(space: Workspace, inbox: Path) -> None:
+    """Within a tick, in the next one, and for a line that is known; the load that takes them over has the values."""
+    row = {"opened_at": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    values = (("a", "NEW", 1.5), ("b", "OTHER", "high"), ("c", "THIRD", "low"), ("d", "NEW", 2.5))
+    refused, standing = [], None
+    for hour, names in enumerate(("ab", "c", "d"), 1):
+        for name, account, bonus in values:
+            if name in names:
+                known = row | {"account_id": account, "known_time": FIRST + hour * HOUR - HOUR}
+                table = rows_of("accounts", [known]).append_column("bonus", pa.array([bonus]))
+                put(inbox, name, {"accounts": table})
+        ticked = tick(space, inbox, FIRST + hour * HOUR, standing)
+        standing = ticked.standing
+        refused += [(one.path.name, "'bonus'" in one.reason) for one in ticked.refused]
+    assert refused == [("b.parquet", True), ("c.parquet", True)]
+    assert fold(space) is not None
+    assert space.events.attributes()["bonus"] == "number"
+    sql = "SELECT bonus FROM accounts WHERE bonus IS NOT NULL ORDER BY known_time"
+    assert run_sql(sql, {"accounts": space.events.relation("accounts")})["bonus"].to_pylist() == [1.5, 2.5]
 
 
 def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_opening_first(
@@ -341,12 +444,12 @@ def test_a_conflict_is_quarantined_by_the_file_and_row_it_came_in(space: Workspa
     first = tick(space, inbox, noon + 2 * HOUR)
     other = rows_of("consumption", [draws.to_pylist()[2] | {"amount_cents": 1}])
     new = [row | {"event_id": f"later{k}"} for k, row in enumerate(draws.to_pylist())]
-    put(inbox, "b", {"consumption": rows_of("consumption", new)})
+    put(inbox, "b", {"consumption": pa.concat_tables([rows_of("consumption", new), other])})
     put(inbox, "c", {"consumption": pa.concat_tables([rows_of("consumption", new[:1]), other])})
-    assert tick(space, inbox, noon + 3 * HOUR, first.standing).quarantined == 1
+    assert tick(space, inbox, noon + 3 * HOUR, first.standing).quarantined == 2
     assert fold(space) is not None
-    [row] = run_sql(space.events.quarantine()).to_pylist()
-    assert (row["file"], row["row"], row["rule"]) == ("consumption/c.parquet", 2, "conflicting versions")
+    held = [(row["file"], row["row"], row["rule"]) for row in run_sql(space.events.quarantine()).to_pylist()]
+    assert held == [(f"consumption/{file}.parquet", at, "conflicting versions") for file, at in (("b", 5), ("c", 2))]
 
 
 def test_a_policy_without_watched_rules_watches_nobody(space: Workspace, inbox: Path) -> None:

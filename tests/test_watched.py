@@ -1,13 +1,18 @@
 """Splits that a watch is involved in: both sides are looked at alike, and both limits stay as they were recorded."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limitlens.limits.decision import decide
+from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import next_state, state_before
+from limitlens.limits.tick import as_text, from_text
 from limitlens.limits.watched import looked_at_alike
 from tests.strategies import Row, as_ofs, book_of, cases
 
@@ -40,3 +45,22 @@ def test_looked_at_alike_each_side_decides_the_limit_that_was_recorded(
         assert before is old
         assert change is new
     assert np.array_equal(before["limit_cents"][~change["state.watched"]], old["limit_cents"][~change["state.watched"]])
+
+
+def value_of(kind: pa.DataType) -> object:
+    """Some value of a type, hard to write down where there is one."""
+    if pa.types.is_struct(kind):
+        return {field.name: value_of(field.type) for field in kind}
+    if pa.types.is_list(kind):
+        return ["A \u2028 额", '"'] if pa.types.is_string(kind.value_type) else [2**60, 0]
+    if pa.types.is_timestamp(kind):
+        return datetime(2025, 10, 1, 12, 0, 0, 1, tzinfo=UTC)
+    return {pa.string(): "额\n", pa.int64(): 2**60 + 1, pa.float64(): 0.1 + 0.2, pa.bool_(): False}[kind]
+
+
+def test_decisions_of_a_tick_come_back_from_their_text_to_the_last_bit() -> None:
+    whole = {field.name: value_of(field.type) for field in DECISIONS}
+    inner = {field.name: None for field in DECISIONS.field("state").type}
+    rows = [whole, dict.fromkeys(whole), whole | {"state": inner}]
+    table = pa.Table.from_pylist(rows, schema=DECISIONS)
+    assert from_text(as_text(table)).equals(table)

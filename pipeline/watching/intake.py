@@ -70,7 +70,7 @@ def take_in_files(
         What is accepted; what is held back, with the columns of :data:`limitlens.data.check.HELD`; and the files that
         cannot be read or break the contract as a whole.
     """
-    kinds = {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
+    kinds = _kinds(source, journal, store)
     clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
     begins = dict[str, int]()
     for name, path in paths:
@@ -90,7 +90,7 @@ def take_in_files(
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
-    accepted, conflicts = _compared(source, whole, journal, list(kinds))
+    accepted, conflicts = _compared(source, whole, journal)
     back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
     return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
 
@@ -112,9 +112,22 @@ def _known_lines(source: Source, accounts: pa.ChunkedArray, journal: Journal, ne
     return pa.table({"account_id": pa.chunked_array([pc.unique(ids) for ids in (*known, new["account_id"])])})
 
 
-def _compared(
-    source: Source, clean: pa.Table, journal: Journal, attributes: Sequence[str]
-) -> tuple[pa.Table, pa.Table]:
+def _kinds(source: Source, journal: Journal, store: EventStore) -> dict[str, str]:
+    """Kinds of the attributes that came before, in a load or since the last one."""
+    if not source.open_columns:
+        return {}
+    _, fresh = journal.rows(source.name, "account_id", [])
+    since = {name: kind_of(fresh[name]) for name in _attributes(source, fresh)}
+    return {**since, **store.attributes(), **store.protected_attributes()}
+
+
+def _attributes(source: Source, rows: pa.Table) -> list[str]:
+    """Columns of rows of a source, of the store or of the journal, that are none of the contract or of ours."""
+    ours = {*source.column_names(), *stored_schema(source.name).names, FILE, ROW, FLOOR}
+    return [name for name in rows.column_names if name not in ours]
+
+
+def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Table, pa.Table]:
     """The rows that are neither known already nor in conflict with what is, and those that are in conflict."""
     key = source.key[0]
     stored, fresh = journal.rows(source.name, key, pc.unique(clean[key]).to_pylist())
@@ -124,7 +137,7 @@ def _compared(
     with prepared({"stored": known}) as run:
         add_clean(run, clean)
         run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
-        resolved = resolve(run, source, attributes)
+        resolved = resolve(run, source, _attributes(source, known))
         accepted = run(f"SELECT * FROM came ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {FILE}, {ROW}", {})
     return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
 
@@ -152,7 +165,6 @@ def known_rows(source: Source, column: str, values: Sequence[str], journal: Jour
         return stored
     with prepared({"stored": stored}) as run:
         add_clean(run, fresh)
-        declared = {*source.column_names(), FILE, ROW, FLOOR}
-        resolved = resolve(run, source, [name for name in fresh.column_names if name not in declared])
+        resolved = resolve(run, source, _attributes(source, stored))
         placed = pa.concat_tables([*resolved.pieces()])
     return pa.concat_tables([stored, placed], promote_options="default")

@@ -96,7 +96,7 @@ def line_of(space: Workspace, place: int = 0) -> str:
     """An account of middle age that can draw, and that nothing has been decided against."""
     last = recorded_decisions(space)
     old = last[(last["action"] == "keep") & last["can_draw"] & (last["state.line_age_days"] > 100)]
-    return str(old["account_id"].iloc[place])
+    return str(old["account_id"].unique()[place])
 
 
 def takeover(account: str, at: datetime) -> dict[str, pa.Table]:

@@ -11,10 +11,32 @@ from hypothesis import strategies as st
 from limitlens.limits.decision import decide
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import Policy
-from limitlens.limits.state import next_state, state_before
+from limitlens.limits.state import STATE_COLUMNS, next_state, state_before
 from limitlens.limits.tick import as_text, from_text
 from limitlens.limits.watched import looked_at_alike
 from tests.strategies import Row, as_ofs, book_of, cases
+
+
+def test_which_side_a_watch_is_taken_to_have_looked_at_and_with_which_state() -> None:
+    """By hand: it saw the line at t0, it sees it at t1, what was decided at t0, and whether a pause goes on."""
+    rows = [
+        # saw, seen, action at t0, paused; looked at t0, at t1, with the state of t1
+        (False, False, "keep", False, False, False, False),
+        (False, True, "keep", False, True, True, True),
+        (True, True, "unfreeze", False, True, True, True),
+        (True, False, "pause", True, True, True, False),
+        (True, False, "pause", False, True, False, False),
+        (True, False, "unfreeze", True, False, False, False),
+    ]
+    saw, seen, action, paused, *expected = (list(column) for column in zip(*rows, strict=True))
+    names = [f"state.{name}" for name in STATE_COLUMNS]
+    previous = pd.DataFrame({name: [0] * len(rows) for name in names}).assign(action=action, limit_cents=10)
+    previous["state.watched"] = saw
+    changes = pd.DataFrame({name: [1] * len(rows) for name in names}).assign(limit_before_cents=20)
+    changes = changes.assign(**{"state.watched": seen, "state.paused_at": [1 if on else None for on in paused]})
+    before, change = looked_at_alike(previous, changes)
+    assert [before["state.watched"].tolist(), change["state.watched"].tolist()] == expected[:2]
+    assert (before["state.opened_at"] == 1).tolist() == (before["limit_cents"] == 20).tolist() == expected[2]
 
 
 @settings(max_examples=60)

@@ -132,80 +132,6 @@ def rows_of(source: str, rows: list[Row]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(declared))
 
 
-@pytest.mark.slow
-def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
-    space: Workspace, inbox: Path, books: Path, tmp_path: Path
-) -> None:
-    for _ in streamed(space, inbox, books / "world", days=4, step=8 * HOUR):
-        pass
-    assert fold(space) is not None
-    assert fold(space) is None
-    shutil.copytree(books / "base", tmp_path / "whole")
-    whole = Workspace(tmp_path / "whole")
-    put(tmp_path / "delivery", "all", known_between(books / "world", FIRST, FIRST + 4 * DAY))
-    check_events(tmp_path / "delivery", whole.events, decided_until=FIRST)
-    for source in STREAMED:
-        mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
-        assert mine.equals(other)
-        assert len(mine)
-
-
-def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:
-    """Arrivals: most in time, some hours late, some twice, some corrected or withdrawn later."""
-    arrivals = []
-    for source, table in rows.items():
-        for row in table.to_pylist():
-            late = random.choice([timedelta(0)] * 3 + [timedelta(hours=random.randrange(40))])
-            arrivals.append((row["known_time"] + late, source, row))
-            if random.random() < 0.1:
-                arrivals.append((row["known_time"] + late + 9 * HOUR, source, row))
-            if source != "accounts" and random.random() < 0.3:
-                later = row["known_time"] + timedelta(minutes=random.randrange(3000))
-                change: Row = {"retracted": True} if random.random() < 0.4 else {}
-                if source in ("consumption", "payment") and not change and row["kind"] != "status":
-                    change = {"amount_cents": row["amount_cents"] // 2}
-                arrivals.append((later + late, source, row | {"known_time": later} | change))
-    return sorted(arrivals, key=lambda one: one[0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
-    seed: int, space: Workspace, inbox: Path, books: Path
-) -> None:
-    """To the last bit; rows that are late, repeated, corrected or withdrawn, and devices and payees in common."""
-    random = Random(seed)
-    features = CATALOGUE.only(
-        ["draw_sum_7d", "draw_count_2d", "balance_cents", "dpd_days", "new_device_and_city_count_7d",
-         "repayment_days_since_ever", "device_ring_max_30d", "payee_ring_max_90d", "payee_ring_mean_90d",
-         "passed_on_count_7d"]
-    )  # fmt: skip
-    some = sorted(random.sample(recorded_decisions(space)["account_id"].unique().tolist(), 60))
-    rows = {
-        source: table.filter(pc.is_in(table["account_id"], pa.array(some)))
-        for source, table in known_between(books / "world", FIRST, FIRST + 3 * DAY).items()
-    }
-    arrivals, seen, standing = troubled(rows, random), list[tuple[pd.DataFrame, pd.DataFrame]](), None
-    for number in range(6):
-        until = FIRST + (number + 1) * 16 * HOUR
-        came = [(s, row) for at, s, row in arrivals if until - 16 * HOUR <= at < until]
-        for source in STREAMED:
-            mine = [row for s, row in came if s == source]
-            put(inbox, f"{number}", {source: pa.Table.from_pylist(mine, schema=rows[source].schema)})
-        ticked = tick(space, inbox, until, standing)
-        standing = ticked.standing
-        space.ledger.note(ticked.at, ("1", "", ""), DECISIONS.empty_table())  # as if something had been decided
-        spine = pd.DataFrame({"account_id": some}).assign(
-            as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
-        )
-        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
-    assert fold(space) is not None
-    for spine, table in seen:
-        pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))
-    counts = space.events.loads()[-1]["sources"].values()
-    assert sum(count["deduplicated"] for count in counts) > 5
-
-
 def test_signs_of_a_takeover_pause_drawing_at_once_and_the_next_date_decides(space: Workspace, inbox: Path) -> None:
     account, noon = line_of(space), FIRST + 12 * HOUR
     put(inbox, "a", takeover(account, noon))
@@ -311,6 +237,12 @@ def test_a_version_released_since_the_last_tick_decides_the_next(space: Workspac
     assert standing_of(space, standing) is standing
     earlier = replace(standing, now=replace(standing.now, model_version="0"))
     assert standing_of(space, earlier).now.model_version == "1"
+
+
+def test_what_the_ledger_says_since_the_last_tick_counts(space: Workspace) -> None:
+    standing = standing_of(space, None)
+    earlier = replace(standing, head="an earlier one", paused=frozenset({"A000001"}))
+    assert standing_of(space, earlier) == standing
 
 
 def test_an_attribute_that_no_load_has_yet_is_taken_in_and_keeps_its_kind(space: Workspace, inbox: Path) -> None:
@@ -562,3 +494,77 @@ def test_of_some_accounts_the_ledger_gives_the_last_decisions_that_all_have(spac
     for some in ([line_of(space)], accounts[:3], accounts[:200], [], ["NOBODY"]):
         wanted = every.filter(pc.is_in(every["account_id"], pa.array(some, pa.string())))
         assert space.ledger.last_decisions(some).equals(wanted)
+
+
+@pytest.mark.slow
+def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
+    space: Workspace, inbox: Path, books: Path, tmp_path: Path
+) -> None:
+    for _ in streamed(space, inbox, books / "world", days=4, step=8 * HOUR):
+        pass
+    assert fold(space) is not None
+    assert fold(space) is None
+    shutil.copytree(books / "base", tmp_path / "whole")
+    whole = Workspace(tmp_path / "whole")
+    put(tmp_path / "delivery", "all", known_between(books / "world", FIRST, FIRST + 4 * DAY))
+    check_events(tmp_path / "delivery", whole.events, decided_until=FIRST)
+    for source in STREAMED:
+        mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
+        assert mine.equals(other)
+        assert len(mine)
+
+
+def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:
+    """Arrivals: most in time, some hours late, some twice, some corrected or withdrawn later."""
+    arrivals = []
+    for source, table in rows.items():
+        for row in table.to_pylist():
+            late = random.choice([timedelta(0)] * 3 + [timedelta(hours=random.randrange(40))])
+            arrivals.append((row["known_time"] + late, source, row))
+            if random.random() < 0.1:
+                arrivals.append((row["known_time"] + late + 9 * HOUR, source, row))
+            if source != "accounts" and random.random() < 0.3:
+                later = row["known_time"] + timedelta(minutes=random.randrange(3000))
+                change: Row = {"retracted": True} if random.random() < 0.4 else {}
+                if source in ("consumption", "payment") and not change and row["kind"] != "status":
+                    change = {"amount_cents": row["amount_cents"] // 2}
+                arrivals.append((later + late, source, row | {"known_time": later} | change))
+    return sorted(arrivals, key=lambda one: one[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
+    seed: int, space: Workspace, inbox: Path, books: Path
+) -> None:
+    """To the last bit; rows that are late, repeated, corrected or withdrawn, and devices and payees in common."""
+    random = Random(seed)
+    features = CATALOGUE.only(
+        ["draw_sum_7d", "draw_count_2d", "balance_cents", "dpd_days", "new_device_and_city_count_7d",
+         "repayment_days_since_ever", "device_ring_max_30d", "payee_ring_max_90d", "payee_ring_mean_90d",
+         "passed_on_count_7d"]
+    )  # fmt: skip
+    some = sorted(random.sample(recorded_decisions(space)["account_id"].unique().tolist(), 60))
+    rows = {
+        source: table.filter(pc.is_in(table["account_id"], pa.array(some)))
+        for source, table in known_between(books / "world", FIRST, FIRST + 3 * DAY).items()
+    }
+    arrivals, seen, standing = troubled(rows, random), list[tuple[pd.DataFrame, pd.DataFrame]](), None
+    for number in range(6):
+        until = FIRST + (number + 1) * 16 * HOUR
+        came = [(s, row) for at, s, row in arrivals if until - 16 * HOUR <= at < until]
+        for source in STREAMED:
+            mine = [row for s, row in came if s == source]
+            put(inbox, f"{number}", {source: pa.Table.from_pylist(mine, schema=rows[source].schema)})
+        ticked = tick(space, inbox, until, standing)
+        standing = ticked.standing
+        space.ledger.note(ticked.at, ("1", "", ""), DECISIONS.empty_table())  # as if something had been decided
+        spine = pd.DataFrame({"account_id": some}).assign(
+            as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
+        )
+        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
+    assert fold(space) is not None
+    for spine, table in seen:
+        pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))
+    counts = space.events.loads()[-1]["sources"].values()
+    assert sum(count["deduplicated"] for count in counts) > 5

@@ -289,6 +289,13 @@ def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_openin
     replay(space, account_id="NEW")
 
 
+def test_a_line_and_its_first_rows_may_come_in_one_tick(space: Workspace, inbox: Path) -> None:
+    row = {"account_id": "NEW", "opened_at": FIRST, "known_time": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    put(inbox, "a", {"accounts": rows_of("accounts", [row]), **takeover("NEW", FIRST + HOUR)})
+    ticked = tick(space, inbox, FIRST + 3 * HOUR)
+    assert (ticked.rows, ticked.quarantined, ticked.touched) == (10, 0, 1)
+
+
 def test_a_closed_line_and_one_that_nobody_knows_are_left_alone(space: Workspace, inbox: Path) -> None:
     account, noon = line_of(space), FIRST + 12 * HOUR
     override(space, account, at=FIRST + HOUR, action="close", actor="Chen Wei", reason="she asked for it")

@@ -192,14 +192,13 @@ def test_only_a_line_paused_by_a_rule_is_looked_at_again_by_a_watch_that_starts(
 
 
 def test_a_row_known_at_the_moment_of_a_tick_is_looked_at_by_the_next(space: Workspace, inbox: Path) -> None:
-    noon = FIRST + 12 * HOUR
-    rows = takeover(line_of(space), noon)
-    put(inbox, "a", rows)
-    last = max(row["known_time"] for row in rows["payment"].to_pylist())
-    first = tick(space, inbox, last)
-    second = tick(space, inbox, last + HOUR, first.standing)
-    assert [(one.rows, one.touched) for one in (first, second)] == [(9, 1), (0, 1)]
-    assert tick(space, inbox, last + 2 * HOUR, second.standing).touched == 0
+    noon, standing, counts = FIRST + 12 * HOUR, None, []
+    put(inbox, "a", {"device": takeover(line_of(space), noon)["device"]})
+    for hour in (0, 1, 2):
+        ticked = tick(space, inbox, noon + hour * HOUR, standing)
+        standing = ticked.standing
+        counts.append((ticked.rows, ticked.touched))
+    assert counts == [(1, 0), (0, 1), (0, 0)]
 
 
 def test_a_file_that_was_taken_in_and_could_not_be_moved_counts_once_and_a_refused_one_stays_refused(
@@ -299,6 +298,9 @@ def test_a_row_that_comes_again_in_the_same_tick_or_in_a_later_one_counts_once(s
         standing = ticked.standing
         counts.append((ticked.rows, ticked.deduplicated, ticked.quarantined))
     assert counts == [(8, 4, 0), (4, 4, 0)]
+    report = fold(space)
+    assert report is not None
+    assert (report.sources["consumption"].accepted, report.sources["consumption"].deduplicated) == (4, 8)
 
 
 def test_a_line_and_its_first_rows_may_come_in_one_tick(space: Workspace, inbox: Path) -> None:
@@ -386,6 +388,11 @@ def test_a_row_that_breaks_the_contract_is_quarantined_and_a_file_that_does_is_r
     assert report.quarantine == {("consumption", "amount_cents", "negative amount"): 1}
     assert report.sources["consumption"].accepted == 4
     assert not list(inbox.glob("consumption/*"))
+    put(inbox, "b", {"consumption": rows_of("consumption", [rows[0] | {"event_id": "y"}])})
+    tick(space, inbox, noon + 4 * HOUR)
+    report = fold(space)
+    assert report is not None
+    assert (report.sources["consumption"].rows_in, report.quarantine) == (1, {})
 
 
 def test_a_conflict_is_quarantined_by_the_file_and_row_it_came_in(space: Workspace, inbox: Path) -> None:

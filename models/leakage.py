@@ -42,7 +42,8 @@ def suspects(
     -------
     DataFrame with ``feature, auc, gain_share, suspicion``, the suspect ones first, then by AUC
         ``suspicion`` is empty, or says which bound is exceeded; to beat the model is to beat it by more than chance
-        (95% interval of the paired difference).
+        (95% interval of the paired difference). A model that ranks worse than a coin is beaten by anything, which
+        says nothing of the inputs.
 
     Examples
     --------
@@ -54,7 +55,7 @@ def suspects(
     whole, rows = measure(bad, pd_).auc, []
     for place, name in enumerate(columns):
         score, auc = _best_order(inputs[:, place], bad)
-        beats = auc > whole and paired_auc_gain(bad, score, pd_)[1] > 0
+        beats = auc > whole >= 0.5 and paired_auc_gain(bad, score, pd_)[1] > 0
         why = {
             f"AUC alone at or above {AUC_ALONE}": auc >= AUC_ALONE,
             "better than the whole model": beats,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from limitlens.data.check import check_events
 from limitlens.data.errors import InputError, WorkspaceError
 from limitlens.limits.policy_file import at_once
+from limitlens.models.labels import delivered_labels
 from limitlens.pipeline.answers.report import read_decisions
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_pd import pd_lines, why_pd
@@ -107,6 +108,19 @@ def test_decide_tells_by_what_asked_for_them_the_changes_that_have_no_split(
     told = first_lines(decided.first_decisions)
     assert len(told) == 3 + len(groups)
     assert set(told) <= set(decision_lines(decided))
+
+
+def test_decide_warns_of_a_book_whose_pds_are_far_from_what_the_model_learned(
+    flat: tuple[Workspace, Trained, Decided],
+) -> None:
+    """Half or twice the share that went bad, as where a source of the events has stopped."""
+    workspace, _, decided = flat
+    assert decided.mean_pd == pytest.approx(workspace.decisions()["pd"].mean())
+    outcomes = delivered_labels({"outcomes": workspace.events.relation("outcomes")})
+    assert decided.learned_share == pytest.approx(outcomes["bad"].mean())
+    for times, warned in ((1.0, False), (0.51, False), (1.99, False), (0.49, True), (2.01, True)):
+        said = decision_lines(replace(decided, mean_pd=times * decided.learned_share))
+        assert any(line.startswith("warning: the mean PD of the lines decided is ") for line in said) == warned
 
 
 def test_an_adverse_answer_without_a_reason_says_so(flat: tuple[Workspace, Trained, Decided]) -> None:

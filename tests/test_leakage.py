@@ -61,6 +61,12 @@ def test_an_input_that_beats_the_model_or_takes_most_of_its_gain_is_suspect() ->
     assert suspicion(rng.normal(size=ROWS), gain=0.79) == ""
 
 
+def test_of_a_model_that_ranks_worse_than_a_coin_no_input_is_suspect_for_ranking_better() -> None:
+    bad, pd_, rng = outcome()
+    found = suspects(rng.normal(size=(ROWS, 1)), ["it"], bad, 1 - pd_, NONE)
+    assert found["suspicion"].tolist() == [""]
+
+
 def test_the_auc_alone_is_the_best_of_both_directions_with_what_is_missing_at_either_end() -> None:
     bad, pd_, rng = outcome()
     values = np.where(rng.random(ROWS) < 0.4, np.nan, rng.normal(size=ROWS).round(1) - bad)

@@ -51,6 +51,18 @@ def test_the_policy_says_who_comes_first_and_ties_go_by_account(
     assert found["within_capacity"].sum() == 2
 
 
+def test_of_reviews_with_one_pd_the_larger_avoidable_loss_comes_first() -> None:
+    alike = REVIEWS.assign(
+        pd=0.17,
+        limit_cents=[10_000_00, 40_000_00, 20_000_00, 30_000_00],
+        balance_cents=0,
+        fired_rules=[["pd_review"]] * 4,
+    )
+    for order in ("nearest_cut_off", "pd"):
+        found = review_queue(alike, replace(BASE, reviews=Reviews(2, True, order)))
+        assert REVIEWS["account_id"].iloc[np.argsort(found["place"])].tolist() == ["C", "A", "B", "D"]
+
+
 @given(st.permutations(range(len(REVIEWS))), st.integers(0, 9))
 def test_places_do_not_depend_on_the_order_of_rows(order: list[int], capacity: int) -> None:
     policy = replace(BASE, reviews=replace(BASE.reviews, capacity_per_day=capacity))

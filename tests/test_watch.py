@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -34,9 +35,10 @@ from limitlens.pipeline.deciding.order_override import override
 from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.holds import open_hold
 from limitlens.pipeline.journal import Journal
+from limitlens.pipeline.watching import inbox as waiting
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
-from limitlens.pipeline.watching.tick import Standing, Ticked, tick
+from limitlens.pipeline.watching.tick import Standing, Ticked, standing_of, tick
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.test_holds import FIRST
 
@@ -72,11 +74,11 @@ def streamed(space: Workspace, inbox: Path, world: Path, *, days: int, step: tim
         yield ticked
 
 
-def line_of(space: Workspace) -> str:
+def line_of(space: Workspace, place: int = 0) -> str:
     """An account of middle age that can draw, and that nothing has been decided against."""
     last = recorded_decisions(space)
     old = last[(last["action"] == "keep") & last["can_draw"] & (last["state.line_age_days"] > 100)]
-    return str(old["account_id"].iloc[0])
+    return str(old["account_id"].unique()[place])
 
 
 def takeover(account: str, at: datetime) -> dict[str, pa.Table]:
@@ -95,85 +97,21 @@ def takeover(account: str, at: datetime) -> dict[str, pa.Table]:
     }
 
 
+def withdrawn(rows: Mapping[str, pa.Table], at: datetime) -> dict[str, pa.Table]:
+    """The same rows, taken back at a time."""
+    return {
+        source: pa.Table.from_pylist(
+            [row | {"known_time": at, "retracted": True} for row in table.to_pylist()], schema=table.schema
+        )
+        for source, table in rows.items()
+    }
+
+
 def rows_of(source: str, rows: list[Row]) -> pa.Table:
     from limitlens.data.events import stored_schema
 
     declared = [f for f in stored_schema(source) if f.name in SOURCES[source].column_names()]
     return pa.Table.from_pylist(rows, schema=pa.schema(declared))
-
-
-@pytest.mark.slow
-def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
-    space: Workspace, inbox: Path, books: Path, tmp_path: Path
-) -> None:
-    for _ in streamed(space, inbox, books / "world", days=4, step=8 * HOUR):
-        pass
-    assert fold(space) is not None
-    assert fold(space) is None
-    shutil.copytree(books / "base", tmp_path / "whole")
-    whole = Workspace(tmp_path / "whole")
-    put(tmp_path / "delivery", "all", known_between(books / "world", FIRST, FIRST + 4 * DAY))
-    check_events(tmp_path / "delivery", whole.events, decided_until=FIRST)
-    for source in STREAMED:
-        mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
-        assert mine.equals(other)
-        assert len(mine)
-
-
-def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:
-    """Arrivals: most in time, some hours late, some twice, some corrected or withdrawn later."""
-    arrivals = []
-    for source, table in rows.items():
-        for row in table.to_pylist():
-            late = random.choice([timedelta(0)] * 3 + [timedelta(hours=random.randrange(40))])
-            arrivals.append((row["known_time"] + late, source, row))
-            if random.random() < 0.1:
-                arrivals.append((row["known_time"] + late + 9 * HOUR, source, row))
-            if source != "accounts" and random.random() < 0.3:
-                later = row["known_time"] + timedelta(minutes=random.randrange(3000))
-                change: Row = {"retracted": True} if random.random() < 0.4 else {}
-                if source in ("consumption", "payment") and not change and row["kind"] != "status":
-                    change = {"amount_cents": row["amount_cents"] // 2}
-                arrivals.append((later + late, source, row | {"known_time": later} | change))
-    return sorted(arrivals, key=lambda one: one[0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
-    seed: int, space: Workspace, inbox: Path, books: Path
-) -> None:
-    """To the last bit; rows that are late, repeated, corrected or withdrawn, and devices and payees in common."""
-    random = Random(seed)
-    features = CATALOGUE.only(
-        ["draw_sum_7d", "draw_count_2d", "balance_cents", "dpd_days", "new_device_and_city_count_7d",
-         "repayment_days_since_ever", "device_ring_max_30d", "payee_ring_max_90d", "payee_ring_mean_90d",
-         "passed_on_count_7d"]
-    )  # fmt: skip
-    some = sorted(random.sample(recorded_decisions(space)["account_id"].unique().tolist(), 60))
-    rows = {
-        source: table.filter(pc.is_in(table["account_id"], pa.array(some)))
-        for source, table in known_between(books / "world", FIRST, FIRST + 3 * DAY).items()
-    }
-    arrivals, seen, standing = troubled(rows, random), list[tuple[pd.DataFrame, pd.DataFrame]](), None
-    for number in range(6):
-        until = FIRST + (number + 1) * 16 * HOUR
-        came = [(s, row) for at, s, row in arrivals if until - 16 * HOUR <= at < until]
-        for source in STREAMED:
-            mine = [row for s, row in came if s == source]
-            put(inbox, f"{number}", {source: pa.Table.from_pylist(mine, schema=rows[source].schema)})
-        ticked = tick(space, inbox, until, standing)
-        standing = ticked.standing
-        space.ledger.note(ticked.at, ("1", "", ""), DECISIONS.empty_table())  # as if something had been decided
-        spine = pd.DataFrame({"account_id": some}).assign(
-            as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
-        )
-        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
-    assert fold(space) is not None
-    for spine, table in seen:
-        pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))
-    counts = space.events.loads()[-1]["sources"].values()
-    assert sum(count["deduplicated"] for count in counts) > 5
 
 
 def test_signs_of_a_takeover_pause_drawing_at_once_and_the_next_date_decides(space: Workspace, inbox: Path) -> None:
@@ -198,19 +136,116 @@ def test_rows_that_speak_for_the_customer_lift_the_pause_at_the_next_tick(space:
     rows = takeover(account, noon)
     put(inbox, "a", rows)
     first = tick(space, inbox, noon + 2 * HOUR)
-    withdrawn = {
-        source: pa.Table.from_pylist(
-            [row | {"known_time": noon + 3 * HOUR, "retracted": True} for row in rows[source].to_pylist()],
-            schema=rows[source].schema,
-        )
-        for source in rows
-    }
-    put(inbox, "b", withdrawn)
+    put(inbox, "b", withdrawn(rows, noon + 3 * HOUR))
     second = tick(space, inbox, noon + 4 * HOUR, first.standing)
     assert second.decisions["action"].tolist() == ["unfreeze"]
     decide(space, until=FIRST + DAY)
     assert recorded_decisions(space, [account])["action"].tolist()[-3:] == ["keep", "pause", "unfreeze"]
     replay(space, account_id=account)
+
+
+def test_of_two_lines_paused_one_after_the_other_each_is_looked_at_again(space: Workspace, inbox: Path) -> None:
+    first, second, noon = line_of(space), line_of(space, 1), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(first, noon))
+    ticked = tick(space, inbox, noon + 2 * HOUR)
+    put(inbox, "b", takeover(second, noon + 2 * HOUR))
+    ticked = tick(space, inbox, noon + 4 * HOUR, ticked.standing)
+    assert ticked.standing.paused == standing_of(space, None).paused == {first, second}
+    put(inbox, "c", withdrawn(takeover(first, noon), noon + 5 * HOUR))
+    lifted = tick(space, inbox, noon + 6 * HOUR, ticked.standing).decisions
+    assert lifted[["account_id", "action"]].to_numpy().tolist() == [[first, "unfreeze"]]
+
+
+def test_only_a_line_paused_by_a_rule_is_looked_at_again_by_a_watch_that_starts(space: Workspace, inbox: Path) -> None:
+    """Not one that the PD paused since, nor one that is no longer paused, though a watched rule fired for both."""
+    accounts, noon = [line_of(space, place) for place in range(3)], FIRST + 12 * HOUR
+    for account in accounts:
+        put(inbox, account, takeover(account, noon))
+    tick(space, inbox, noon + 2 * HOUR)
+    [first] = space.ledger.pending_ticks()
+    rows, later = {row["account_id"]: row for row in first.decisions.to_pylist()}, noon + 3 * HOUR
+    since = [
+        rows[accounts[1]] | {"as_of": later, "fired_rules": ["pd_freeze"]},
+        rows[accounts[2]] | {"as_of": later, "action": "freeze"},
+    ]
+    by = (first.model_version, first.model_digest, first.policy_digest)
+    space.ledger.note(later, by, pa.Table.from_pylist(since, schema=DECISIONS))
+    assert standing_of(space, None).paused == {accounts[0]}
+
+
+def test_a_row_known_at_the_moment_of_a_tick_is_looked_at_by_the_next(space: Workspace, inbox: Path) -> None:
+    noon, standing, counts = FIRST + 12 * HOUR, None, []
+    put(inbox, "a", {"device": takeover(line_of(space), noon)["device"]})
+    for hour in (0, 1, 2):
+        ticked = tick(space, inbox, noon + hour * HOUR, standing)
+        standing = ticked.standing
+        counts.append((ticked.rows, ticked.touched))
+    assert counts == [(1, 0), (0, 1), (0, 0)]
+
+
+def test_a_file_that_was_taken_in_and_could_not_be_moved_counts_once_and_a_refused_one_stays_refused(
+    space: Workspace, inbox: Path
+) -> None:
+    noon = FIRST + 12 * HOUR
+    put(inbox, "a", takeover(line_of(space), noon))
+    put(inbox, "odd", {"payment": pa.table({"account_id": ["A"]})})
+    (inbox / "taken").touch()
+    with pytest.raises(OSError, match="taken"):
+        tick(space, inbox, noon + 2 * HOUR)
+    (inbox / "taken").unlink()
+    again = tick(space, inbox, noon + 3 * HOUR)
+    assert (again.rows, again.deduplicated, len(again.decisions), len(again.refused)) == (0, 0, 1, 1)
+    assert {path.name for path in (inbox / "refused" / "payment").iterdir()} == {"odd.parquet", "odd.parquet.txt"}
+    assert len(list((inbox / "taken").glob("*/a.parquet"))) == 3
+
+
+def test_a_name_that_begins_with_a_dot_waits_and_more_files_than_a_tick_takes_wait_for_the_next(
+    space: Workspace, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_FILES", 2)
+    put(inbox, "a", takeover(line_of(space), FIRST + 12 * HOUR))
+    put(inbox, ".b", {"consumption": pa.table({"account_id": ["A"]})})
+    first = tick(space, inbox, FIRST + 14 * HOUR)
+    assert {path.name for path in inbox.glob("*/*") if path.parent.name in STREAMED} == {"a.parquet", ".b.parquet"}
+    second = tick(space, inbox, FIRST + 15 * HOUR, first.standing)
+    assert first.rows + second.rows == 9
+    assert not second.refused
+    assert [path.name for path in inbox.glob("*/*") if path.parent.name in STREAMED] == [".b.parquet"]
+
+
+def test_a_version_released_since_the_last_tick_decides_the_next(space: Workspace) -> None:
+    standing = standing_of(space, None)
+    assert standing_of(space, standing) is standing
+    earlier = replace(standing, now=replace(standing.now, model_version="0"))
+    assert standing_of(space, earlier).now.model_version == "1"
+
+
+def test_what_the_ledger_says_since_the_last_tick_counts(space: Workspace) -> None:
+    standing = standing_of(space, None)
+    earlier = replace(standing, head="an earlier one", paused=frozenset({"A000001"}))
+    assert standing_of(space, earlier) == standing
+
+
+def test_an_attribute_that_no_load_has_yet_is_taken_in_and_keeps_its_kind(space: Workspace, inbox: Path) -> None:
+    """Within a tick, in the next one, and for a line that is known; the load that takes them over has the values."""
+    row = {"opened_at": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    old = line_of(space)
+    values = (("a", "NEW", 1.5), ("b", "OTHER", "high"), ("c", "THIRD", "low"), ("d", "NEW", 2.5), ("a2", old, 3.5))
+    refused, standing = [], None
+    for hour, names in enumerate((("a", "a2", "b"), "c", "d"), 1):
+        for name, account, bonus in values:
+            if name in names:
+                known = row | {"account_id": account, "known_time": FIRST + hour * HOUR - HOUR}
+                table = rows_of("accounts", [known]).append_column("bonus", pa.array([bonus]))
+                put(inbox, name, {"accounts": table})
+        ticked = tick(space, inbox, FIRST + hour * HOUR, standing)
+        standing = ticked.standing
+        refused += [(one.path.name, "'bonus'" in one.reason) for one in ticked.refused]
+    assert refused == [("b.parquet", True), ("c.parquet", True)]
+    assert fold(space) is not None
+    assert space.events.attributes()["bonus"] == "number"
+    sql = "SELECT bonus FROM accounts WHERE bonus IS NOT NULL"
+    assert sorted(run_sql(sql, {"accounts": space.events.relation("accounts")})["bonus"].to_pylist()) == [1.5, 2.5, 3.5]
 
 
 def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_opening_first(
@@ -234,6 +269,27 @@ def test_a_line_that_is_opened_and_emptied_within_a_day_is_decided_at_its_openin
     split = space.ledger.current("NEW")[["share_cents_behaviour", "limit_cents"]].iloc[1:]
     assert split.to_numpy().tolist() == [[0, 12_000_00], [-12_000_00, 0]]
     replay(space, account_id="NEW")
+
+
+def test_a_row_that_comes_again_in_the_same_tick_or_in_a_later_one_counts_once(space: Workspace, inbox: Path) -> None:
+    draws, standing, counts = takeover(line_of(space), FIRST + HOUR)["consumption"], None, []
+    for hour, names in ((4, "ab"), (5, "c")):
+        for name in names:
+            put(inbox, name, {"consumption": draws})
+        ticked = tick(space, inbox, FIRST + hour * HOUR, standing)
+        standing = ticked.standing
+        counts.append((ticked.rows, ticked.deduplicated, ticked.quarantined))
+    assert counts == [(8, 4, 0), (4, 4, 0)]
+    report = fold(space)
+    assert report is not None
+    assert (report.sources["consumption"].accepted, report.sources["consumption"].deduplicated) == (4, 8)
+
+
+def test_a_line_and_its_first_rows_may_come_in_one_tick(space: Workspace, inbox: Path) -> None:
+    row = {"account_id": "NEW", "opened_at": FIRST, "known_time": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    put(inbox, "a", {"accounts": rows_of("accounts", [row]), **takeover("NEW", FIRST + HOUR)})
+    ticked = tick(space, inbox, FIRST + 3 * HOUR)
+    assert (ticked.rows, ticked.quarantined, ticked.touched) == (10, 0, 1)
 
 
 def test_a_closed_line_and_one_that_nobody_knows_are_left_alone(space: Workspace, inbox: Path) -> None:
@@ -314,6 +370,11 @@ def test_a_row_that_breaks_the_contract_is_quarantined_and_a_file_that_does_is_r
     assert report.quarantine == {("consumption", "amount_cents", "negative amount"): 1}
     assert report.sources["consumption"].accepted == 4
     assert not list(inbox.glob("consumption/*"))
+    put(inbox, "b", {"consumption": rows_of("consumption", [rows[0] | {"event_id": "y"}])})
+    tick(space, inbox, noon + 4 * HOUR)
+    report = fold(space)
+    assert report is not None
+    assert (report.sources["consumption"].rows_in, report.quarantine) == (1, {})
 
 
 def test_a_conflict_is_quarantined_by_the_file_and_row_it_came_in(space: Workspace, inbox: Path) -> None:
@@ -323,12 +384,12 @@ def test_a_conflict_is_quarantined_by_the_file_and_row_it_came_in(space: Workspa
     first = tick(space, inbox, noon + 2 * HOUR)
     other = rows_of("consumption", [draws.to_pylist()[2] | {"amount_cents": 1}])
     new = [row | {"event_id": f"later{k}"} for k, row in enumerate(draws.to_pylist())]
-    put(inbox, "b", {"consumption": rows_of("consumption", new)})
+    put(inbox, "b", {"consumption": pa.concat_tables([rows_of("consumption", new), other])})
     put(inbox, "c", {"consumption": pa.concat_tables([rows_of("consumption", new[:1]), other])})
-    assert tick(space, inbox, noon + 3 * HOUR, first.standing).quarantined == 1
+    assert tick(space, inbox, noon + 3 * HOUR, first.standing).quarantined == 2
     assert fold(space) is not None
-    [row] = run_sql(space.events.quarantine()).to_pylist()
-    assert (row["file"], row["row"], row["rule"]) == ("consumption/c.parquet", 2, "conflicting versions")
+    held = [(row["file"], row["row"], row["rule"]) for row in run_sql(space.events.quarantine()).to_pylist()]
+    assert held == [(f"consumption/{file}.parquet", at, "conflicting versions") for file, at in (("b", 5), ("c", 2))]
 
 
 def test_a_policy_without_watched_rules_watches_nobody(space: Workspace, inbox: Path) -> None:
@@ -441,3 +502,77 @@ def test_of_some_accounts_the_ledger_gives_the_last_decisions_that_all_have(spac
     for some in ([line_of(space)], accounts[:3], accounts[:200], [], ["NOBODY"]):
         wanted = every.filter(pc.is_in(every["account_id"], pa.array(some, pa.string())))
         assert space.ledger.last_decisions(some).equals(wanted)
+
+
+@pytest.mark.slow
+def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
+    space: Workspace, inbox: Path, books: Path, tmp_path: Path
+) -> None:
+    for _ in streamed(space, inbox, books / "world", days=4, step=8 * HOUR):
+        pass
+    assert fold(space) is not None
+    assert fold(space) is None
+    shutil.copytree(books / "base", tmp_path / "whole")
+    whole = Workspace(tmp_path / "whole")
+    put(tmp_path / "delivery", "all", known_between(books / "world", FIRST, FIRST + 4 * DAY))
+    check_events(tmp_path / "delivery", whole.events, decided_until=FIRST)
+    for source in STREAMED:
+        mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
+        assert mine.equals(other)
+        assert len(mine)
+
+
+def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:
+    """Arrivals: most in time, some hours late, some twice, some corrected or withdrawn later."""
+    arrivals = []
+    for source, table in rows.items():
+        for row in table.to_pylist():
+            late = random.choice([timedelta(0)] * 3 + [timedelta(hours=random.randrange(40))])
+            arrivals.append((row["known_time"] + late, source, row))
+            if random.random() < 0.1:
+                arrivals.append((row["known_time"] + late + 9 * HOUR, source, row))
+            if source != "accounts" and random.random() < 0.3:
+                later = row["known_time"] + timedelta(minutes=random.randrange(3000))
+                change: Row = {"retracted": True} if random.random() < 0.4 else {}
+                if source in ("consumption", "payment") and not change and row["kind"] != "status":
+                    change = {"amount_cents": row["amount_cents"] // 2}
+                arrivals.append((later + late, source, row | {"known_time": later} | change))
+    return sorted(arrivals, key=lambda one: one[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
+    seed: int, space: Workspace, inbox: Path, books: Path
+) -> None:
+    """To the last bit; rows that are late, repeated, corrected or withdrawn, and devices and payees in common."""
+    random = Random(seed)
+    features = CATALOGUE.only(
+        ["draw_sum_7d", "draw_count_2d", "balance_cents", "dpd_days", "new_device_and_city_count_7d",
+         "repayment_days_since_ever", "device_ring_max_30d", "payee_ring_max_90d", "payee_ring_mean_90d",
+         "passed_on_count_7d"]
+    )  # fmt: skip
+    some = sorted(random.sample(recorded_decisions(space)["account_id"].unique().tolist(), 60))
+    rows = {
+        source: table.filter(pc.is_in(table["account_id"], pa.array(some)))
+        for source, table in known_between(books / "world", FIRST, FIRST + 3 * DAY).items()
+    }
+    arrivals, seen, standing = troubled(rows, random), list[tuple[pd.DataFrame, pd.DataFrame]](), None
+    for number in range(6):
+        until = FIRST + (number + 1) * 16 * HOUR
+        came = [(s, row) for at, s, row in arrivals if until - 16 * HOUR <= at < until]
+        for source in STREAMED:
+            mine = [row for s, row in came if s == source]
+            put(inbox, f"{number}", {source: pa.Table.from_pylist(mine, schema=rows[source].schema)})
+        ticked = tick(space, inbox, until, standing)
+        standing = ticked.standing
+        space.ledger.note(ticked.at, ("1", "", ""), DECISIONS.empty_table())  # as if something had been decided
+        spine = pd.DataFrame({"account_id": some}).assign(
+            as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
+        )
+        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
+    assert fold(space) is not None
+    for spine, table in seen:
+        pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))
+    counts = space.events.loads()[-1]["sources"].values()
+    assert sum(count["deduplicated"] for count in counts) > 5

@@ -4,10 +4,8 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from limitlens.pipeline.check_delivery import fold
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.journal import Journal
@@ -58,27 +56,6 @@ def test_poison_files_and_rows_change_nothing_of_what_good_ones_bring_about(
     assert space.ledger.head() == other.ledger.head()
     theirs, ours = (Journal(one.root).journaled() for one in (other, space))
     assert all(ours[source].clean.equals(theirs[source].clean) for source in rows)
-
-
-def test_an_attribute_that_is_new_within_the_day_is_taken_in_and_keeps_its_kind(space: Workspace, inbox: Path) -> None:
-    row = {"opened_at": NOON, "known_time": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
-
-    def accounts(name: str, *ids: str, income: object) -> None:
-        table = rows_of("accounts", [row | {"account_id": one} for one in ids])
-        put(inbox, name, {"accounts": table.append_column("income", pa.array([income] * len(ids)))})
-
-    accounts("a", "N1", "N1", "N2", income=10.5)
-    first = tick(space, inbox, NOON + HOUR)
-    assert (first.deduplicated, first.refused) == (1, ())
-    accounts("b", "N3", income="much")
-    second = tick(space, inbox, NOON + 2 * HOUR, first.standing)
-    assert ["expected number as before" in one.reason for one in second.refused] == [True]
-    put(inbox, "c", {"accounts": rows_of("accounts", [row | {"account_id": "N2", "known_time": NOON}])})
-    assert tick(space, inbox, NOON + 3 * HOUR, second.standing).refused == ()
-    report = fold(space)
-    assert report is not None
-    assert report.sources["accounts"].accepted == 3
-    assert report.new_attributes == ("income",)
 
 
 @pytest.mark.parametrize("jumps", [[0, -3, 1, 30, -10], [5, -5, 5, -5, 0], [30, 29, 28, 27, 26]])

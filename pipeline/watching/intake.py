@@ -97,7 +97,7 @@ def take_in_files(
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
-    accepted, conflicts = _compared(source, whole, journal, list(kinds))
+    accepted, conflicts = _compared(source, whole, journal)
     back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
     return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
 
@@ -144,9 +144,13 @@ def _known_lines(source: Source, accounts: pa.ChunkedArray, journal: Journal, ne
     return pa.table({"account_id": pa.chunked_array([pc.unique(ids) for ids in (*known, new["account_id"])])})
 
 
-def _compared(
-    source: Source, clean: pa.Table, journal: Journal, attributes: Sequence[str]
-) -> tuple[pa.Table, pa.Table]:
+def _attributes(source: Source, rows: pa.Table) -> list[str]:
+    """Columns of rows of a source, of the store or of the journal, that are none of the contract or of ours."""
+    ours = {*source.column_names(), *stored_schema(source.name).names, FILE, ROW, FLOOR}
+    return [name for name in rows.column_names if name not in ours]
+
+
+def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Table, pa.Table]:
     """The rows that are neither known already nor in conflict with what is, and those that are in conflict."""
     key = source.key[0]
     stored, fresh = journal.rows(source.name, key, pc.unique(clean[key]).to_pylist())
@@ -156,7 +160,7 @@ def _compared(
     with prepared({"stored": known}) as run:
         add_clean(run, clean)
         run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
-        resolved = resolve(run, source, [name for name in attributes if name in known.column_names])
+        resolved = resolve(run, source, _attributes(source, known))
         accepted = run(f"SELECT * FROM came ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {FILE}, {ROW}", {})
     return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
 
@@ -184,8 +188,6 @@ def known_rows(source: Source, column: str, values: Sequence[str], journal: Jour
         return stored
     with prepared({"stored": stored}) as run:
         add_clean(run, fresh)
-        declared = {*source.column_names(), FILE, ROW, FLOOR}
-        attributes = [name for name in fresh.column_names if name in stored.column_names and name not in declared]
-        resolved = resolve(run, source, attributes)
+        resolved = resolve(run, source, _attributes(source, stored))
         placed = pa.concat_tables([*resolved.pieces()])
     return pa.concat_tables([stored, placed], promote_options="default")

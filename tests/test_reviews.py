@@ -1,6 +1,7 @@
 """Reviews: which lines wait for a person, what a verdict does, and that nothing is said twice."""
 
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.reviewing.stats import review_stats
 from limitlens.pipeline.workspace import Workspace, default_policy
-from tests.ledgers import quiet
+from tests.ledgers import python, quiet
 
 DAY = timedelta(days=1)
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=UTC)
@@ -226,6 +227,49 @@ def test_stats_count_what_was_said_and_by_which_rule_it_was_sent(desk: Workspace
     assert {name: rate.of for name, rate in found.in_favour.items() if name != "all"} == pd.Series(
         fired
     ).value_counts().to_dict()
+
+
+#: Records a verdict in a process that kills itself where a name is called with something.
+KILLED = """
+import os, signal, sys
+from datetime import datetime
+from pathlib import Path
+from unittest.mock import patch
+from limitlens.pipeline.reviewing.judge import judge
+from limitlens.pipeline.workspace import Workspace
+root, account, at, name, word = sys.argv[1:]
+module, _, attribute = name.rpartition(".")
+__import__(module)
+real = getattr(sys.modules[module], attribute)
+def killing(*given, **named):
+    if word in repr(given):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given, **named)
+with patch(name, killing):
+    judge(Workspace(Path(root)), account, "uphold", "no_answer", "called", actor="Li Na",
+          at=datetime.fromisoformat(at), action="freeze")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("limitlens.limits.ledger.next_head", 0), ("limitlens.pipeline.tracking.recorded_run", 1)],
+)
+def test_a_verdict_whose_process_is_killed_is_recorded_once_or_not_at_all(
+    name: str, said: int, desk: Workspace
+) -> None:
+    """Killed within the transaction, after the order and before the verdict, or as soon as it has ended."""
+    account = first_case(desk)["account_id"]
+    orders, links = len(desk.ledger.overrides()), desk.ledger.verify()
+    killed = python("-c", KILLED, str(desk.root), account, NOW.isoformat(), name, "verdict")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (len(desk.ledger.verdicts()), len(desk.ledger.overrides()) - orders) == (said, said)
+    assert desk.ledger.verify() == links + 2 * said
+    if said:
+        with pytest.raises(WorkspaceError, match="Li Na settled it"):
+            overturn(desk, account, "Li Na")
+    else:
+        assert overturn(desk, account, "Li Na").settles
 
 
 def test_a_reviewer_is_dealt_a_case_and_settles_it_on_the_command_line(desk: Workspace) -> None:

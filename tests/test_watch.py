@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +37,7 @@ from limitlens.pipeline.deciding.replay import recorded_decisions, replay
 from limitlens.pipeline.holds import open_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching import inbox as waiting
+from limitlens.pipeline.watching import look as looking
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
 from limitlens.pipeline.watching.tick import Standing, Ticked, standing_of, tick
@@ -520,6 +522,35 @@ def test_what_ticks_took_in_becomes_the_load_that_one_delivery_of_it_would_be(
         mine, other = (run_sql(w.events.relation(source, ["0002"])) for w in (space, whole))
         assert mine.equals(other)
         assert len(mine)
+
+
+@pytest.mark.slow
+def test_lines_that_are_not_looked_at_closely_are_lines_of_which_nothing_would_be_noted(
+    space: Workspace, inbox: Path, books: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lines, every eighth hour of three days in which forty have a takeover, whole or in part."""
+    put(inbox, "whole", known_between(books / "world", FIRST, FIRST + 3 * DAY))
+    random, old = Random(1), recorded_decisions(space).query("action == 'keep'")["account_id"].unique().tolist()
+    for account in random.sample(old, 40):
+        rows = takeover(account, FIRST + random.randrange(66) * HOUR)
+        part = {
+            source: table.filter([random.random() < 0.9 for _ in range(len(table))]) for source, table in rows.items()
+        }
+        put(inbox, account, {source: table for source, table in part.items() if len(table)})
+    check_events(inbox, space.events, decided_until=FIRST)
+    journal, now = Journal(space.root), standing_of(space, None).now
+    journal.sync(space.events)
+    accounts, pauses = space.ledger.last_decisions()["account_id"].to_pylist(), 0
+    for hours in range(8, 80, 8):
+        at = FIRST + hours * HOUR
+        found = [looking.look(space, journal, accounts, at, now, paused=())]
+        with monkeypatch.context() as closely:
+            closely.setattr(looking, "may_fire", lambda _, lines, __: np.ones(len(lines), bool))
+            found.append(looking.look(space, journal, accounts, at, now, paused=()))
+        quick, close = (one[0].astype(object) if one else pd.DataFrame() for one in found)
+        pd.testing.assert_frame_equal(quick, close)
+        pauses += len(close) and int((close["action"] == "pause").sum())
+    assert pauses > 5
 
 
 def troubled(rows: Mapping[str, pa.Table], random: Random) -> list[tuple[datetime, str, Row]]:

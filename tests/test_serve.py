@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -275,6 +276,11 @@ def test_a_verdict_waits_for_a_run_in_progress(served: Served) -> None:
         assert not answers
     thread.join()
     assert answers == [303]
+
+
+def test_a_workspace_that_decided_nothing_is_not_served(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(cli, ["serve", "--workspace", str(tmp_path)])
+    assert "nothing has been decided yet" in str(answer.exception)
 
 
 def test_a_key_that_is_made_signs_in_the_person_it_is_given_to() -> None:

@@ -36,10 +36,13 @@ def serve(
     predict_only()
     import uvicorn
 
+    from limitlens.pipeline.reviewing.cases import last_run
     from limitlens.pipeline.serving.app import desk_app
     from limitlens.pipeline.workspace import Workspace
 
+    space = Workspace(workspace)
+    last_run(space)  # there is something to show
     hosts = ["localhost", "127.0.0.1", "[::1]", host, *(name or ())]
-    served = desk_app(Workspace(workspace), known, lambda: datetime.now(UTC), hosts)
+    served = desk_app(space, known, lambda: datetime.now(UTC), hosts)
     progress(f"http://{host}:{port}, for {f'{len(known)} people' if known else 'everybody on this machine, read only'}")
     uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)

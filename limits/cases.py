@@ -48,9 +48,11 @@ def open_cases(
     """
     waiting = _waiting(decisions, verdicts)
     spoken = verdicts.merge(decisions[["account_id", "as_of", "fired_rules"]], how="left", on=["account_id", "as_of"])
-    by_account, nothing = dict(list(spoken.groupby("account_id"))), spoken.iloc[:0]
+    by_account = dict(list(spoken.groupby("account_id")))
     states = [
-        _state(case, by_account.get(case["account_id"], nothing), policy, at, reviewer)
+        _state(case, by_account[case["account_id"]], policy, at, reviewer)
+        if case["account_id"] in by_account
+        else ("open", "")
         for case in waiting.to_dict("records")
     ]
     return waiting.assign(state=[state for state, _ in states], why=[why for _, why in states])

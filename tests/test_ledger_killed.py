@@ -88,7 +88,7 @@ except Exception as error:
 
 def test_a_file_the_system_refuses_is_one_line_too(small: Ledger) -> None:
     done = python("-c", _LIMITED, str(small.workspace))
-    assert done.stdout.startswith("WorkspaceError"), done.stderr
+    assert done.stdout.startswith("NoRoomError"), done.stderr
     assert "no room on the disk" in done.stdout
     assert small.verify() == 5
 

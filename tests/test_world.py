@@ -191,7 +191,7 @@ def test_nothing_downstream_knows_of_the_truth() -> None:
     readers = [p.name for p in rooms if re.search(r"\btruth\b|\bepisodes\b", p.read_text(encoding="utf-8"))]
     assert readers == ["data.py"]  # its help says what `corrupt` writes
     users = {p.name for p in rooms if any("limitlens.data.world" in name for name in imported(p))}
-    assert users == {"data.py", "demo.py"}
+    assert users == {"data.py", "demo.py", "demo_watch.py"}
     assert not [p for p in FILES if any(name.startswith("benchmarks") for name in imported(p))]
 
 

@@ -42,8 +42,8 @@ def suspects(
     -------
     DataFrame with ``feature, auc, gain_share, suspicion``, the suspect ones first, then by AUC
         ``suspicion`` is empty, or says which bound is exceeded; to beat the model is to beat it by more than chance
-        (95% interval of the paired difference). A model that ranks worse than a coin is beaten by anything, which
-        says nothing of the inputs.
+        (95% interval of the paired difference). A model that ranks worse than a coin is taken the other way round:
+        that anything beats it says nothing of the inputs.
 
     Examples
     --------
@@ -53,9 +53,10 @@ def suspects(
     ['AUC alone at or above 0.95; better than the whole model; above 80% of the gain', '']
     """
     whole, rows = measure(bad, pd_).auc, []
+    model = pd_ if whole >= 0.5 else -pd_
     for place, name in enumerate(columns):
         score, auc = _best_order(inputs[:, place], bad)
-        beats = auc > whole >= 0.5 and paired_auc_gain(bad, score, pd_)[1] > 0
+        beats = auc > max(whole, 1 - whole) and paired_auc_gain(bad, score, model)[1] > 0
         why = {
             f"AUC alone at or above {AUC_ALONE}": auc >= AUC_ALONE,
             "better than the whole model": beats,

@@ -84,7 +84,7 @@ def watch(
         raise typer.BadParameter("a stream is read by Spark: add --engine spark, or leave out --stream.")
     predict_only()
     from limitlens.pipeline.journal import Journal
-    from limitlens.pipeline.watching.inbox import waiting_files
+    from limitlens.pipeline.watching.inbox import every_file
     from limitlens.pipeline.watching.kafka import read_kafka, subscribed
     from limitlens.pipeline.watching.listeners import tell
     from limitlens.pipeline.watching.metrics import served
@@ -121,7 +121,7 @@ def watch(
                 _news(behind, untold)
             if metrics:
                 metrics.ticked(ticked, seconds, waited)
-                metrics.left(len(waiting_files(inbox, None)), untold)
+                metrics.left(len(every_file(inbox)), untold)
     if once and any(one.reason for one in untold.values()):
         raise typer.Exit(WorkspaceError.exit_code)
     if once and refused:

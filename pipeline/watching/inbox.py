@@ -16,13 +16,18 @@ TAKEN, REFUSED = "taken", "refused"
 MOST_FILES = 200
 
 
-def waiting_files(inbox: Path, most: int | None = MOST_FILES) -> list[tuple[str, Path]]:
+def waiting_files(inbox: Path) -> list[tuple[str, Path]]:
+    """The files of the next tick, by source and name, at most :data:`MOST_FILES`."""
+    return every_file(inbox)[:MOST_FILES]
+
+
+def every_file(inbox: Path) -> list[tuple[str, Path]]:
     """Files that came, by source and name; a name with a dot first is still written to.
 
     Accounts are looked for last, so that none is missed that was there before its events.
     """
     there = {source: _files_in(inbox / source) for source in reversed(SOURCES)}
-    return [(source, path) for source in SOURCES for path in there[source]][:most]
+    return [(source, path) for source in SOURCES for path in there[source]]
 
 
 def _files_in(folder: Path) -> list[Path]:

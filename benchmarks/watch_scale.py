@@ -93,7 +93,8 @@ def _decide(ledger: Ledger, copies: int, months: int) -> None:
         moved = pc.subtract(last["as_of"], pa.scalar(timedelta(days=30 * (month - 1)), pa.duration("us")))
         rows = last.set_column(last.column_names.index("as_of"), last.schema.field("as_of"), moved)
         of_copies = replace(run, run_id=f"copies {month}", as_of=run.as_of - timedelta(days=30 * (month - 1)))
-        ledger.append(of_copies, copied(rows, 1, copies).cast(last.schema), ATTRIBUTIONS.empty_table())
+        decisions = copied(rows, 1, copies).cast(last.schema).sort_by("account_id")  # as decide records them
+        ledger.append(of_copies, decisions, ATTRIBUTIONS.empty_table())
 
 
 def arrivals(

@@ -34,7 +34,7 @@ from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
 from limitlens.pipeline.holds import list_holds, release_hold
 from limitlens.pipeline.pages.page import render
-from limitlens.pipeline.reviewing.cases import Cases, Sent, dealt, sent
+from limitlens.pipeline.reviewing.cases import Cases, Sent, dealt, last_run, sent
 from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.serving.line import line, minute, search
 from limitlens.pipeline.serving.people import Person, Role, may, signed_in
@@ -100,6 +100,12 @@ class Desk:
         Who may sign in; empty: everybody reads, and nobody writes.
     clock : callable
         Reads the clock.
+    throttle : Throttle
+        Wrong keys so far.
+    waiting : Sent or None
+        What the runs sent, once somebody asked.
+    shown : mapping of (head of the ledger, minute, reviewer) to Cases
+        What was dealt to whom in this minute.
     """
 
     workspace: Workspace
@@ -107,14 +113,19 @@ class Desk:
     clock: Callable[[], datetime]
     throttle: Throttle = field(default_factory=Throttle)
     waiting: Sent | None = None
+    shown: Mapping[tuple[str, datetime, str], Cases] = field(default_factory=dict)
 
     def cases(self, reviewer: str) -> Cases:
-        """What waits for a reviewer; what the runs sent is looked for once a run."""
-        runs = self.workspace.ledger.runs()
-        known = self.waiting
-        if known is None or not runs or known.run.run_id != max(runs, key=lambda run: run.as_of).run_id:
-            known = self.waiting = sent(self.workspace)
-        return dealt(known, self.workspace.ledger.verdicts(), self.clock(), reviewer)
+        """What waits for a reviewer: looked for once a run, and dealt once a minute and whatever is recorded."""
+        key = (self.workspace.ledger.head(), self.clock().replace(second=0, microsecond=0), reviewer)
+        if key not in self.shown:
+            known = self.waiting
+            if known is None or known.run != last_run(self.workspace):
+                known = self.waiting = sent(self.workspace)
+            cases = dealt(known, self.workspace.ledger.verdicts(), self.clock(), reviewer)
+            self.shown = {one: other for one, other in self.shown.items() if one[:2] == key[:2]} | {key: cases}
+            return cases
+        return self.shown[key]
 
     def note(self, request: Request, what: str, **more: object) -> None:
         """Write a line of the audit log, ``audit.jsonl`` of the workspace."""

@@ -26,16 +26,11 @@ from limitlens.pipeline.release.promote import promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.watching.tick import tick
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
-from tests.conftest import FEW_COLUMNS, MadeOnce
-from tests.test_holds import ANYWAY, FIRST, NOW, make_books
+from tests.conftest import FEW_COLUMNS
+from tests.test_holds import ANYWAY, FIRST, NOW
 from tests.test_watch import HOUR, put, takeover
 
 LINKED = ("payment", "device")
-
-
-@pytest.fixture
-def books(made_once: MadeOnce) -> Path:
-    return made_once("holds", make_books)
 
 
 def with_links(books: Path, folder: Path) -> Path:

@@ -20,9 +20,8 @@ from limitlens.pipeline.watching.stored_rows import found_by_spark
 from limitlens.pipeline.watching.stream import streaming
 from limitlens.pipeline.watching.tick import Standing, tick
 from limitlens.pipeline.workspace import Workspace
-from tests.conftest import MadeOnce
-from tests.test_holds import FIRST, make_books
-from tests.test_watch import HOUR, line_of, put, rows_of, takeover
+from tests.test_holds import FIRST
+from tests.test_watch import HOUR, line_of, put, rows_of, takeover, withdrawn
 
 #: By what the watch looks for stored rows.
 LOOKED_FOR = (
@@ -34,30 +33,14 @@ LOOKED_FOR = (
 )
 
 
-@pytest.fixture
-def books(made_once: MadeOnce) -> Path:
-    return made_once("holds", make_books)
-
-
-@pytest.fixture
-def space(books: Path, tmp_path: Path) -> Workspace:
-    shutil.copytree(books / "base", tmp_path / "work")
-    return Workspace(tmp_path / "work")
-
-
 def came(space: Workspace) -> list[dict[str, pa.Table]]:
     """What happens to three lines in three ticks: one is taken over and speaks up, one opens and is emptied."""
     account, noon = line_of(space), FIRST + 12 * HOUR
     opened = {"account_id": "NEW", "opened_at": noon, "known_time": noon - HOUR, "limit_cents": 12_000_00}
     rows, emptied = takeover(account, noon), takeover("NEW", noon + HOUR)
-    withdrawn = {
-        source: pa.Table.from_pylist(
-            [row | {"known_time": noon + 4 * HOUR, "retracted": True} for row in table.to_pylist()], table.schema
-        )
-        for source, table in rows.items()
-    }
+    back = withdrawn(rows, noon + 4 * HOUR)
     new = {"accounts": rows_of("accounts", [opened | {"segment": "salaried"}])}
-    return [{**new, **rows}, emptied, {name: pa.concat_tables([t, rows[name]]) for name, t in withdrawn.items()}]
+    return [{**new, **rows}, emptied, {name: pa.concat_tables([t, rows[name]]) for name, t in back.items()}]
 
 
 def test_spark_finds_the_stored_rows_that_the_copy_has(space: Workspace, spark: Engine) -> None:

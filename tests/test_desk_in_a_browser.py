@@ -27,7 +27,7 @@ def chromium() -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
 
@@ -42,6 +42,7 @@ def served(desk: Workspace) -> Iterator[Served]:
 def signed_in(chromium: "Browser", served: Served, key: str, **context: Any) -> tuple["Page", list[str]]:
     """A page of somebody who signed in, and what the console says from then on."""
     page = chromium.new_context(base_url=served.address, **context).new_page()
+    page.set_default_timeout(120_000)  # machines are crowded
     console: list[str] = []
     page.on("console", lambda message: console.append(message.text))
     page.on("pageerror", lambda error: console.append(str(error)))

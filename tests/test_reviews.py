@@ -207,6 +207,22 @@ def test_a_verdict_that_makes_no_sense_is_refused(
         judge(Workspace(tmp_path), "A1", verdict, code, words, actor="Li Na", at=NOW, action=action)
 
 
+def test_a_verdict_against_a_customer_raises_no_limit(desk: Workspace) -> None:
+    case = first_case(desk)
+    more = int(case["limit_cents"]) + 100_00
+    with pytest.raises(WorkspaceError, match="uphold raises no limit"):
+        judge(desk, case["account_id"], "uphold", "no_answer", "x", actor="Li Na", at=NOW, action="limit",
+              limit_cents=more)  # fmt: skip
+    assert len(desk.ledger.verdicts()) == 0
+
+
+def test_one_reviewer_is_not_two_by_a_space_after_the_name(desk: Workspace) -> None:
+    account = first_case(desk, large=True)["account_id"]
+    overturn(desk, account, "Chen Wei")
+    with pytest.raises(WorkspaceError, match="another reviewer has to agree"):
+        overturn(desk, account, "Chen Wei ", NOW + DAY)
+
+
 def test_a_line_that_asks_for_nobody_has_no_case(desk: Workspace) -> None:
     decided = desk.ledger.last_decisions().to_pandas()
     account = decided.loc[decided["action"] == "keep", "account_id"].iloc[0]

@@ -46,8 +46,8 @@ def judge(
     at : datetime
         Now.
     action : str
-        An order: ``limit``, ``freeze`` or ``close`` with ``uphold``, which needs one; ``limit`` or none with
-        ``overturn`` and ``wrong_data``, after which drawing is possible; none with ``ask``.
+        An order: ``limit`` (a lower one), ``freeze`` or ``close`` with ``uphold``, which needs one; ``limit`` or none
+        with ``overturn`` and ``wrong_data``: without one drawing is possible again; none with ``ask``.
     limit_cents : int, optional
         With the action ``limit``.
     seen : datetime, optional
@@ -64,6 +64,7 @@ def judge(
         The line has no case for this reviewer (somebody was quicker, or has to speak first), it was decided anew since
         it was shown, the verdict, code, words or order do not fit, or a run is in progress.
     """
+    actor = actor.strip()
     _expect_sense(verdict, code, words, actor, action)
     with exclusive(workspace.root, "review decide"):
         case, needed = _case(workspace, account_id, actor, at)
@@ -84,6 +85,8 @@ def judge(
             spoken = replace(spoken, action="keep" if can_draw else "unfreeze")
         why = f"{verdict} ({code}): {words}"
         ordered = checked(workspace, account_id, at, spoken.action, limit_cents, actor=actor, reason=why)
+        if verdict == "uphold" and ordered.limit_cents > ordered.limit_before_cents:
+            raise WorkspaceError(f"account {account_id}: uphold raises no limit; overturn may.")
         verdicts = workspace.ledger.verdicts()
         own = verdicts[(verdicts["account_id"] == account_id) & (verdicts["since"] == case["since"])]
         settles = agreeing(spoken, own) >= needed

@@ -1,8 +1,9 @@
 """What a tick of the watch costs on Spark: `python -m benchmarks.watch_spark FOLDER [--lines 20000]`.
 
 The book of `benchmarks.watch_scale`; its stored rows are found by Spark on this machine, and the files of each tick
-come by Structured Streaming. Printed are the seconds until the stream had brought them, the seconds of the tick and its
-queries to Spark, for the ticks that pause a line and the others. The first ticks, in which Java warms up, do not count.
+come by Structured Streaming. Printed are the seconds until the stream had brought them, the seconds of the tick and how
+often it looks for stored rows, what Spark has answered before included, for the ticks that pause a line and the others.
+The first ticks, in which Java warms up, do not count.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def main() -> None:
     given = parser.parse_args()
     copies = made(given.folder, given.lines, given.months)
     found = measured(given.folder, copies, given.ticks, given.touched)
-    print("| ticks | brought: median s | tick: median s | longest s | queries to Spark, median |")
+    print("| ticks | brought: median s | tick: median s | longest s | lookups of stored rows, median |")
     print("|---|---|---|---|---|")
     for name, some in (("without a pause", found[found[:, 3] == 0]), ("with a pause", found[found[:, 3] > 0])):
         brought, clock, queries, _ = some.T

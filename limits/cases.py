@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import BoolArray
 from limitlens.data.calendar import format_time
 from limitlens.limits.policy import Policy
 from limitlens.limits.verdict import IN_FAVOUR, drawn
@@ -22,6 +23,25 @@ QUEUED = frozenset({"review", "hold"})
 DOUBLE_WITHIN = timedelta(days=14)
 
 
+def asks(decisions: pd.DataFrame, policy: Policy) -> BoolArray:
+    """Which decisions ask for a person: reviews and holds, and pauses as long as they last if the desk looks at them.
+
+    Parameters
+    ----------
+    decisions : DataFrame with ``action``, and ``paused_at``: since when drawing was paused before the decision
+    policy : Policy
+    """
+    asked = decisions["action"].isin(QUEUED).to_numpy(bool)
+    return asked | _paused(decisions) if policy.dealing.pauses else asked
+
+
+def _paused(decisions: pd.DataFrame) -> BoolArray:
+    """After which decisions drawing is paused."""
+    goes_on = decisions["paused_at"].notna() & decisions["action"].isin(["keep", *QUEUED])
+    paused: BoolArray = ((decisions["action"] == "pause") | goes_on).to_numpy(bool)
+    return paused
+
+
 def open_cases(
     decisions: pd.DataFrame, verdicts: pd.DataFrame, policy: Policy, at: datetime, reviewer: str = ""
 ) -> pd.DataFrame:
@@ -30,7 +50,8 @@ def open_cases(
     Parameters
     ----------
     decisions : DataFrame
-        Every decision of some accounts, by account and time, with ``account_id, as_of, action, fired_rules``.
+        Every decision of some accounts, by account and time, with ``account_id, as_of, action, paused_at,
+        fired_rules``.
     verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`
     policy : Policy
         Its ``[desk]`` says when a person is asked again.
@@ -46,7 +67,7 @@ def open_cases(
         opened it; ``state`` (str): ``open``, ``second`` (another reviewer has to agree) or empty, where it is set
         aside; and ``why`` (str) it is.
     """
-    waiting = _waiting(decisions, verdicts)
+    waiting = _waiting(decisions, verdicts, policy)
     spoken = verdicts.merge(decisions[["account_id", "as_of", "fired_rules"]], how="left", on=["account_id", "as_of"])
     by_account = dict(list(spoken.groupby("account_id")))
     states = [
@@ -85,15 +106,16 @@ def to_judge_twice(
     return decisions.merge(judged, on=["account_id", "as_of"]).assign(state="blind", why="")
 
 
-def _waiting(decisions: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+def _waiting(decisions: pd.DataFrame, verdicts: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     """The last decision of each account that waits, with the time ``since`` its case is open."""
     settled = verdicts[verdicts["settles"]].groupby("account_id", as_index=False)["at"].max()
     settled_at = decisions[["account_id"]].merge(settled, how="left", on="account_id")["at"].set_axis(decisions.index)
-    outside = ~decisions["action"].isin(QUEUED) | (decisions["as_of"] <= settled_at)
+    outside = ~asks(decisions, policy) | (decisions["as_of"] <= settled_at)
     barrier = decisions["as_of"].where(outside).groupby(decisions["account_id"]).transform("max")
     inside = decisions[barrier.isna() | (decisions["as_of"] > barrier)]
     since = inside.groupby("account_id")["as_of"].transform("min")
-    return inside.assign(since=since).drop_duplicates("account_id", keep="last").reset_index(drop=True)
+    waiting = inside.assign(since=since, paused=_paused(inside)).drop_duplicates("account_id", keep="last")
+    return waiting.reset_index(drop=True)
 
 
 def _state(
@@ -117,9 +139,9 @@ def _state(
 
 
 def _judged_lately(case: Mapping[Hashable, Any], before: pd.DataFrame, policy: Policy) -> str:
-    """Why a person need not look at a line again; empty where somebody should."""
+    """Why a person need not look at a line again; empty where somebody should: a pause ends in an adverse action."""
     favour = before[before["verdict"].isin(IN_FAVOUR) & before["settles"]]
-    if favour.empty:
+    if favour.empty or case["paused"]:
         return ""
     last = favour.iloc[-1]
     again = last["at"] + timedelta(days=policy.dealing.again_after_days)

@@ -23,8 +23,8 @@ BUCKET_ACTIONS = ("keep", *RULE_ACTIONS)
 Operator = Literal["at_least", "at_most", "above", "below"]
 OPERATORS: tuple[Operator, ...] = ("at_least", "at_most", "above", "below")
 
-Order = Literal["nearest_cut_off", "avoidable_loss", "pd"]
-ORDERS: tuple[Order, ...] = ("nearest_cut_off", "avoidable_loss", "pd")
+Order = Literal["nearest_cut_off", "avoidable_loss", "pd", "avoidable_harm"]
+ORDERS: tuple[Order, ...] = ("nearest_cut_off", "avoidable_loss", "pd", "avoidable_harm")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ class Desk:
     new case; a hard rule that had not fired then does. ``ask_days``: days a customer has to answer.
     ``second_above_cents``: two reviewers must agree on a line with a limit above it; 0: never. ``double_share``: share
     of settled cases that a second reviewer judges without knowing the verdict. ``random_share``: share of cases that
-    come first whatever the order says. ``salt``: of the hashes that draw both.
+    come first whatever the order says. ``salt``: of the hashes that draw both. ``pauses``: a line whose drawing is
+    paused is a case, too, as long as the pause lasts. ``order``: which cases come first.
     """
 
     again_after_days: int = 30
@@ -160,6 +161,8 @@ class Desk:
     double_share: float = 0.05
     random_share: float = 0.05
     salt: str = "limitlens"
+    pauses: bool = True
+    order: Order = "avoidable_loss"
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,9 @@ class Policy:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
             del plain["holdout"]["max_limit_cents"]
+        for name in ("pauses", "order"):  # the same
+            if self.desk and getattr(self.desk, name) == getattr(Desk(), name):
+                del plain["desk"][name]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -8,7 +8,7 @@ import pandas as pd
 
 from limitlens.data.arrays import FloatArray
 from limitlens.limits.decision import avoidable_loss_cents, log_odds
-from limitlens.limits.policy import Policy
+from limitlens.limits.policy import Order, Policy
 
 
 def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
@@ -26,8 +26,9 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     -------
     DataFrame indexed like ``reviews``
         ``place`` (int64) from 1 on; ``within_capacity`` (bool), whether the first day reaches it; ``evidence`` (bool),
-        whether a hard rule sent it; ``avoidable_loss_cents`` (int64). Lines that jumped with others come first: one
-        look at the data may settle them all. Of equals the larger avoidable loss comes first, then the account.
+        whether a hard rule sent it; ``avoidable_loss_cents`` and ``avoidable_harm_cents`` (int64). Lines that jumped
+        with others come first: one look at the data may settle them all. Of equals the larger avoidable loss comes
+        first, then the account.
 
     Examples
     --------
@@ -39,13 +40,14 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     """
     limit, balance = (reviews[name].to_numpy(np.int64) for name in ("limit_cents", "balance_cents"))
     loss = avoidable_loss_cents(reviews["pd"].to_numpy(np.float64), limit, balance, policy)
+    harm = avoidable_harm_cents(reviews)
     senders = {rule.name for rule in policy.evidence if rule.action == "review"}
     evidence = np.array([not senders.isdisjoint(fired) for fired in reviews["fired_rules"]], bool)
     keys = pd.DataFrame(
         {
             "alone": reviews["jumped_with"].to_numpy() == "",
             "later": ~evidence if policy.reviews.rules_first else False,
-            "rank": _rank(reviews, loss, policy),
+            "rank": _rank(reviews, loss, harm, policy),
             "less": -loss,
             "account_id": reviews["account_id"].to_numpy(),
         }
@@ -58,18 +60,38 @@ def review_queue(reviews: pd.DataFrame, policy: Policy) -> pd.DataFrame:
             "within_capacity": place <= policy.reviews.capacity_per_day,
             "evidence": evidence,
             "avoidable_loss_cents": np.round(loss).astype(np.int64),
+            "avoidable_harm_cents": np.round(harm).astype(np.int64),
         },
         index=reviews.index,
     )
 
 
-def _rank(reviews: pd.DataFrame, loss: FloatArray, policy: Policy) -> FloatArray:
+def avoidable_harm_cents(reviews: pd.DataFrame) -> FloatArray:
+    """Credit that a good customer is expected to lose if nobody looks: P(good) × how sure the loss is × credit.
+
+    Parameters
+    ----------
+    reviews : DataFrame of shape (n, ...)
+        As :func:`review_queue` takes them.
+
+    Returns
+    -------
+    float64 array of shape (n,)
+        (1 − PD) × PD × max(limit − balance, 0): the higher its PD, the surer is a line to be acted on in the end.
+    """
+    pd_, limit, balance = (reviews[name].to_numpy(np.float64) for name in ("pd", "limit_cents", "balance_cents"))
+    harm: FloatArray = (1 - pd_) * pd_ * np.maximum(limit - balance, 0)
+    return harm
+
+
+def _rank(reviews: pd.DataFrame, loss: FloatArray, harm: FloatArray, policy: Policy) -> FloatArray:
     """What is smallest comes first."""
     pd_ = reviews["pd"].to_numpy(np.float64)
-    if policy.reviews.order == "avoidable_loss":
-        return -loss
-    if policy.reviews.order == "pd":
-        return -pd_
-    cut = np.array([policy.cut_offs(segment).decrease_above_pd for segment in reviews["segment"]])
-    distance: FloatArray = np.abs(log_odds(pd_) - log_odds(cut))
-    return distance
+    cut = np.array([policy.cut_offs(segment).decrease_above_pd for segment in reviews["segment"]], float)
+    by: dict[Order, FloatArray] = {
+        "nearest_cut_off": np.abs(log_odds(pd_) - log_odds(cut)),
+        "avoidable_loss": -loss,
+        "pd": -pd_,
+        "avoidable_harm": -harm,
+    }
+    return by[policy.reviews.order]

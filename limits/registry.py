@@ -91,7 +91,7 @@ class Registry:
         kind : str
             ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
         approver, reason : str, optional
-            Who let an override or rollback pass, and why.
+            Who let it pass, and why; an override and a rollback have both.
         """
         with connect(self.workspace) as connection:
             cursor = connection.execute(

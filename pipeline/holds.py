@@ -117,6 +117,8 @@ def list_holds(workspace: Workspace, *, released: bool = False) -> list[dict[str
         List those that were released, too.
     """
     ledger = workspace.ledger
+    if not (ledger.holds_in_force() or released):
+        return []
     last = ledger.last_decisions()
     held = last.filter(pc.equal(last["action"], "hold"))["holds"].to_pylist()
     every = ledger.every_hold()

@@ -66,6 +66,9 @@ def go_to(page: "Page", selector: str) -> None:
 def test_a_case_is_found_and_settled_by_keyboard_alone(chromium: "Browser", served: Served) -> None:
     account = small_case(served)
     page, console = signed_in(chromium, served, "wei")
+    go_to(page, 'a[href="/cases"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url("/cases")
     go_to(page, f'a[href="/line?account={account}"]')
     page.keyboard.press("Enter")
     page.wait_for_url(f"/line?account={account}")
@@ -75,9 +78,33 @@ def test_a_case_is_found_and_settled_by_keyboard_alone(chromium: "Browser", serv
     page.keyboard.type("moved house")
     go_to(page, ".verdict button")
     page.keyboard.press("Enter")
-    page.wait_for_url("/")
+    page.wait_for_url("/cases")
     assert page.locator("[role=status]").inner_text() == f"Recorded: {account}, overturn."
     assert served.workspace.ledger.overrides().iloc[-1]["account_id"] == account
+    assert not console
+    page.context.close()
+
+
+def test_an_approver_promotes_a_version_from_the_gate(chromium: "Browser", served: Served) -> None:
+    page, console = signed_in(chromium, served, "fang")
+    page.get_by_role("link", name="Iterations").click()
+    page.get_by_role("link", name="1", exact=True).click()
+    page.get_by_text("It moves no more than the budget").or_(page.get_by_text("Over the budget")).first.wait_for()
+    page.get_by_label("Reason").fill("it closes fewer students")
+    page.get_by_role("button", name="Promote").click()
+    page.get_by_text("Version 1 is the champion (reviewed).").wait_for()
+    last = served.workspace.registry.promotions()[-1]
+    assert (last.model_version, last.reviewer, last.reason) == ("1", "Wang Fang", "it closes fewer students")
+    assert not console
+    page.context.close()
+
+
+def test_an_explanation_appears_below_its_steps(chromium: "Browser", served: Served) -> None:
+    page, console = signed_in(chromium, served, "min")
+    page.goto(f"/line?account={small_case(served)}")
+    page.get_by_role("link", name="Replay and explain").click()
+    page.get_by_role("heading", name="From opening to now").wait_for()
+    assert page.locator("ol.steps li").count() >= 2
     assert not console
     page.context.close()
 
@@ -103,7 +130,8 @@ def test_every_page_can_be_read_aloud_and_fits(
     viewport: Any = {"width": width, "height": 800}
     page, console = signed_in(chromium, served, "fang", locale=locale, color_scheme=scheme, viewport=viewport)
     account = small_case(served)
-    for path in ("/", f"/line?account={account}", "/search?account=A", "/holds", "/sign-in", "/nothing"):
+    pages = ["/", "/cases", f"/line?account={account}", f"/why?account={account}", "/search?account=A", "/holds"]
+    for path in (*pages, "/false-positives", "/iterations", "/gate?version=1", "/sign-in", "/nothing"):
         page.goto(path)
         found = Axe().run(page).response["violations"]
         assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]

@@ -23,7 +23,7 @@ from limitlens.limits.spared import PROTECTIONS, spared
 from limitlens.limits.state import in_holdout, state_before, unpacked
 from limitlens.models.outcomes import outcomes
 from limitlens.models.settings import TrainSettings
-from limitlens.pipeline.answers.false_positives import FalsePositives, false_positives
+from limitlens.pipeline.answers.false_positives import FalsePositives, _verdicts, false_positives, rate_words
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.states_before import states_before
@@ -146,7 +146,7 @@ def portfolio(seed: int, lines: int, share: float, *, rescued: float = 0.3) -> t
     seen = good | (~held & (draw.random(lines) < rescued))
     flags = pd.DataFrame({"account_id": accounts, "as_of": pd.Timestamp(T), "held_out": held, "segment": "salaried"})
     flags = flags.assign(
-        outcome=np.where(seen, "good", "bad"), age="180 days and more", arrears="none", rule="pd_close"
+        outcome=np.where(seen, "good", "bad"), age="180 days and more", arrears="none", rule="pd_close", verdict=""
     )
     flags["iteration"] = "model 1, policy 0"
     return FalsePositives(6, "2026-01-01", flags, pd.DataFrame()), float(good.mean())
@@ -172,6 +172,29 @@ def test_what_is_not_known_is_said_and_bounded() -> None:
     assert "never at this pace" in "\n".join(found.lines())
     assert high - low == pytest.approx(0.2)
     assert json.dumps(found.to_dict())
+
+
+def test_lines_that_a_reviewer_cleared_are_not_counted_as_acted_on() -> None:
+    found, _ = portfolio(1, 500, 0.0)
+    found.flags.loc[:99, "verdict"], found.flags.loc[100:149, "verdict"] = "overturn", "uphold"
+    good = found.flags["outcome"] == "good"
+    assert (found.cleared.of, found.cleared.count) == (100, good[:100].sum())
+    assert (found.acted_on.of, found.acted_on.count) == (400, good[100:].sum())
+    assert (found.upheld.of, found.upheld.count) == (50, good[100:150].sum())
+    assert sum(row["acted_on_known"] for row in found.by("segment").to_dict("records")) == 400
+    told = "\n".join(found.lines())
+    assert f"of the lines they cleared were good {rate_words(found.cleared)}" in told
+
+
+def test_a_flag_has_the_verdict_of_the_case_in_which_it_fell() -> None:
+    day = pd.Timestamp("2026-06-01", tz="UTC")
+    flags = pd.DataFrame({"account_id": ["A", "B", "C", "D"], "as_of": day})
+    rows = [("A", 0, 2, True), ("B", -40, -30, True), ("C", 1, 2, True), ("D", 0, 2, False)]
+    verdicts = pd.DataFrame(
+        [(a, day + pd.Timedelta(days=s), day + pd.Timedelta(days=j), "overturn", settles) for a, s, j, settles in rows],
+        columns=["account_id", "since", "as_of", "verdict", "settles"],
+    )
+    assert _verdicts(flags, verdicts).tolist() == ["overturn", "", "", ""]
 
 
 def test_the_power_statement_counts_what_is_lacking_at_the_pace_so_far() -> None:
@@ -247,6 +270,6 @@ def test_no_line_over_the_cap_is_drawn_and_a_policy_without_one_has_its_old_dige
 
 def test_a_capped_holdout_says_of_whom_it_speaks() -> None:
     flags = pd.DataFrame({"held_out": [True], "outcome": ["good"], "as_of": [pd.Timestamp("2026-01-01")]})
-    flags = flags.assign(segment="mass", age="", arrears="", rule="", iteration="")
+    flags = flags.assign(segment="mass", age="", arrears="", rule="", iteration="", verdict="")
     told = FalsePositives(6, "2026-07-01", flags, pd.DataFrame({name: [] for name in "abcde"}), 500_00).lines()
     assert any("of lines of at most 500.00 when they were drawn: 100.0%" in line for line in told)

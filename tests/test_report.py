@@ -86,7 +86,8 @@ def judged(**columns: list[Any]) -> FalsePositives:
     told = {"segment": "student", "age": "", "arrears": "none", "pd": 0.5, "reasons": [["late_payments"]] * rows}
     names = {"account_id": [f"A{k}" for k in range(rows)], "as_of": pd.Timestamp("2025-07-01", tz="UTC")}
     by = {"rule": "pd_close", "iteration": "model 1, policy 0a", "action": "close"}
-    return FalsePositives(6, "2026-07-01", pd.DataFrame({**names, **told, **by, **columns}), pd.DataFrame())
+    flags = pd.DataFrame({"verdict": "", **names, **told, **by, **columns})
+    return FalsePositives(6, "2026-07-01", flags, pd.DataFrame())
 
 
 def test_good_customers_hit_are_told_by_the_holdout_the_rule_and_the_largest_first() -> None:

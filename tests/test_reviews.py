@@ -1,6 +1,8 @@
 """Reviews: which lines wait for a person, what a verdict does, and that nothing is said twice."""
 
 import json
+import math
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ from limitlens.limits.policy import Desk, Policy
 from limitlens.limits.verdict import IN_FAVOUR
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.replay import replay
-from limitlens.pipeline.reviewing.cases import cases
+from limitlens.pipeline.reviewing.cases import cases, sent, settled_like
 from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.reviewing.stats import review_stats
 from limitlens.pipeline.workspace import Workspace, default_policy
@@ -35,8 +37,13 @@ NOW = datetime(2026, 7, 3, 9, tzinfo=UTC)
 
 def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows), columns=list(columns))
-    times = [name for name in ("since", "as_of", "at") if name in columns]
+    times = [name for name in ("since", "as_of", "at", "paused_at") if name in columns]
     return table.astype(dict.fromkeys(times, "datetime64[us, UTC]") | {"account_id": str})
+
+
+def goes_on(action: str, paused: bool) -> bool:
+    """Whether drawing is paused after a decision."""
+    return action == "pause" or (paused and action not in {"unfreeze", "close"})
 
 
 def case_by_hand(
@@ -47,17 +54,19 @@ def case_by_hand(
 ) -> tuple[datetime, str] | None:
     """Since when one account has a case and its state, day by day."""
     since: datetime | None = None
+    paused = False
     fired_at = {as_of: fired for as_of, _, fired in decisions}
     for as_of, action, _ in decisions:
         if since and any(v["settles"] and since <= v["at"] and v["at"] < as_of for v in verdicts):
             since = None
-        since = (since or as_of) if action in QUEUED else None
+        paused = goes_on(action, paused)
+        since = (since or as_of) if action in QUEUED or (paused and policy.dealing.pauses) else None
     last = decisions[-1][0]
     if since is None or any(v["settles"] and v["at"] >= last for v in verdicts):
         return None
     hard = {rule.name for rule in policy.evidence}
     favour = [v for v in verdicts if v["since"] != since and v["settles"] and v["verdict"] in IN_FAVOUR]
-    if favour and since < favour[-1]["at"] + DAY * policy.dealing.again_after_days:
+    if favour and not paused and since < favour[-1]["at"] + DAY * policy.dealing.again_after_days:
         anew = set(fired_at[last]) - set(fired_at.get(favour[-1]["as_of"], []))
         if not anew & hard:
             return since, ""
@@ -72,13 +81,16 @@ def case_by_hand(
 @st.composite
 def lives(draw: st.DrawFn) -> tuple[list[tuple[datetime, str, list[str]]], list[dict[str, Any]]]:
     """Daily decisions of one line, and verdicts on the cases it had, each said before the next decision."""
-    actions = draw(st.lists(st.sampled_from(["keep", "review", "hold", "pause"]), min_size=1, max_size=8))
+    every = ["keep", "review", "hold", "pause", "unfreeze", "close"]
+    actions = draw(st.lists(st.sampled_from(every), min_size=1, max_size=8))
     rules = st.lists(st.sampled_from(["burst_borrowing", "past_due_1", "pd_review"]), unique=True, max_size=3)
     decisions = [(MIDNIGHT + DAY * day, action, draw(rules)) for day, action in enumerate(actions)]
     verdicts: list[dict[str, Any]] = []
     since: datetime | None = None
+    paused = False
     for as_of, action, _ in decisions:
-        since = (since or as_of) if action in QUEUED else None
+        paused = goes_on(action, paused)
+        since = (since or as_of) if action in QUEUED or paused else None
         if since and draw(st.booleans()):
             verdict = draw(st.sampled_from(["uphold", "overturn", "ask", "wrong_data"]))
             settles = verdict != "ask" and draw(st.booleans())
@@ -89,18 +101,32 @@ def lives(draw: st.DrawFn) -> tuple[list[tuple[datetime, str, list[str]]], list[
     return decisions, verdicts
 
 
-@given(life=lives(), again=st.integers(0, 5), ask=st.integers(0, 3), later=st.integers(0, 4))
+@given(life=lives(), again=st.integers(0, 5), ask=st.integers(0, 3), later=st.integers(0, 4), pauses=st.booleans())
 def test_a_case_is_open_since_the_day_on_which_a_loop_over_the_days_opens_it(
-    life: tuple[list[tuple[datetime, str, list[str]]], list[dict[str, Any]]], again: int, ask: int, later: int
+    life: tuple[list[tuple[datetime, str, list[str]]], list[dict[str, Any]]],
+    again: int,
+    ask: int,
+    later: int,
+    pauses: bool,
 ) -> None:
     decisions, verdicts = life
-    policy = replace(default_policy(), desk=Desk(again_after_days=again, ask_days=ask))
+    policy = replace(default_policy(), desk=Desk(again_after_days=again, ask_days=ask, pauses=pauses))
     at = decisions[-1][0] + timedelta(hours=10) + DAY * later
-    rows = [{"account_id": "A1", "as_of": t, "action": a, "fired_rules": f} for t, a, f in decisions]
-    table = frame(rows, ["account_id", "as_of", "action", "fired_rules"])
+    table = frame(rows_of(decisions), ["account_id", "as_of", "action", "paused_at", "fired_rules"])
     found = open_cases(table, frame(verdicts, VERDICTS.names).astype({"settles": bool, "blind": bool}), policy, at)
     expected = case_by_hand(decisions, verdicts, policy, at)
     assert [(row["since"], row["state"]) for row in found.to_dict("records")] == ([expected] if expected else [])
+
+
+def rows_of(decisions: Sequence[tuple[datetime, str, list[str]]]) -> list[dict[str, Any]]:
+    """Decisions with the time since which drawing was paused before each."""
+    rows: list[dict[str, Any]] = []
+    paused_at: datetime | None = None
+    for as_of, action, fired in decisions:
+        row = {"account_id": "A1", "as_of": as_of, "action": action, "paused_at": paused_at, "fired_rules": fired}
+        rows.append(row)
+        paused_at = (paused_at or as_of) if goes_on(action, paused_at is not None) else None
+    return rows
 
 
 def first_case(space: Workspace, *, large: bool = False, reviewer: str = "") -> Any:
@@ -144,6 +170,27 @@ def test_two_reviewers_must_agree_on_a_large_line_before_anything_is_ordered(des
     assert len(desk.ledger.overrides()) == orders + 1
 
 
+def test_settled_cases_are_shown_by_shared_rules_then_by_nearness_of_the_pd(desk: Workspace) -> None:
+    lines = cases(desk, NOW).lines
+    *judged, waits = lines["account_id"].tolist()[:4]
+    for account in judged:
+        if not overturn(desk, account, "Chen Wei").settles:
+            overturn(desk, account, "Li Na")
+    waiting = sent(desk)
+    alike = settled_like(waiting, desk.ledger.verdicts(), waits)
+    last = waiting.decisions.drop_duplicates("account_id", keep="last").set_index("account_id")
+
+    def unlike(account: str) -> tuple[float, float]:
+        one, other = last.loc[account], last.loc[waits]
+        fired, own = set(one["fired_rules"]), set(other["fired_rules"])
+        odds = [math.log(row["pd"] / (1 - row["pd"])) for row in (one, other)]
+        return -len(fired & own) / len(fired | own), abs(odds[0] - odds[1])
+
+    assert alike["account_id"].tolist() == sorted(judged, key=unlike)
+    assert set(alike["verdict"]) == {"overturn"}
+    assert set(alike["outcome"]) == {"censored"}  # the last date: nobody knows yet
+
+
 def test_reviewers_who_disagree_on_a_large_line_wait_for_a_third(desk: Workspace) -> None:
     account = first_case(desk, large=True)["account_id"]
     overturn(desk, account, "Chen Wei")
@@ -173,6 +220,24 @@ def test_a_question_to_the_customer_sets_a_case_aside_until_the_answer_is_due(de
     judge(desk, account, "ask", "confirm_draws", "what was it for", actor="Li Na", at=NOW)
     assert account in set(cases(desk, NOW + DAY * 6).set_aside["account_id"])
     assert account in set(cases(desk, NOW + DAY * 7).lines["account_id"])
+
+
+def test_a_paused_line_is_a_case_until_a_reviewer_lifts_the_pause(demo_workspace: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(demo_workspace.root, tmp_path / "paused")
+    space = Workspace(tmp_path / "paused")
+    last = space.ledger.current().drop_duplicates("account_id", keep="last")
+    paused = {
+        row["account_id"]
+        for row in last.to_dict("records")
+        if row["action"] == "pause" or (row["action"] == "keep" and row["state"]["paused_at"] is not None)
+    }
+    waiting = cases(space, NOW).lines.set_index("account_id")
+    assert paused
+    assert set(waiting.index[waiting["paused"]]) == paused
+    account = min(paused)
+    said = overturn(space, account, "Chen Wei", last["as_of"].max().to_pydatetime() + timedelta(hours=9))
+    assert said.action == "unfreeze"
+    assert account not in set(cases(space, NOW).lines["account_id"])
 
 
 def test_a_second_look_is_blind_orders_nothing_and_counts_as_agreement(desk: Workspace) -> None:

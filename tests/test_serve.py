@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,15 @@ import uvicorn
 from typer.testing import CliRunner
 
 from limitlens.data.lock import exclusive
+from limitlens.limits.complaints import complaints, of_ledger
+from limitlens.pipeline.answers.false_positives import false_positives, rate_words
+from limitlens.pipeline.answers.why import why
+from limitlens.pipeline.answers.why_card import card_body
 from limitlens.pipeline.cli import app as cli
+from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.serving.app import desk_app
+from limitlens.pipeline.serving.day import day
 from limitlens.pipeline.serving.people import digest_of, parse_people
 from limitlens.pipeline.workspace import Workspace
 
@@ -118,9 +125,9 @@ def verdict(browser: Browser, account: str, **fields: str) -> requests.Response:
 
 def test_a_reviewer_goes_from_the_queue_to_a_line_and_settles_its_case(served: Served) -> None:
     browser, account = served.browser("wei"), small_case(served)
-    assert f"/line?account={account}" in browser.get("/").text
+    assert f"/line?account={account}" in browser.get("/cases").text
     assert verdict(browser, account).status_code == 303
-    page = browser.get("/").text
+    page = browser.get("/cases").text
     assert f"Recorded: {account}, overturn." in page
     assert f"/line?account={account}" not in page
     said = served.workspace.ledger.verdicts().iloc[-1]
@@ -135,7 +142,73 @@ def test_a_line_shows_the_split_on_record_and_its_timeline_and_explains_on_deman
     assert page.count("<tr") > 5
     explained = browser.get("/why", account=account)
     assert explained.status_code == 200
-    assert "What moved the limit" in explained.text or "Replayed" in explained.text
+    assert card_body(why(served.workspace, account)) in explained.text
+
+
+def test_an_explanation_says_what_is_being_done_before_it_is_done(served: Served) -> None:
+    browser, account = served.browser("min"), small_case(served)
+    with browser.session.get(f"{served.address}/why?account={account}", stream=True, timeout=60) as answer:
+        pieces = [piece.decode() for piece in answer.iter_content(None)]
+    begun = next(place for place, piece in enumerate(pieces) if f"deciding {account} again" in piece)
+    ended = next(place for place, piece in enumerate(pieces) if "card-page" in piece and "<article" in piece)
+    assert begun < ended
+
+
+def test_an_explanation_that_fails_says_why(served: Served) -> None:
+    answer = served.browser("min").get("/why", account="nobody")
+    assert "account &#39;nobody&#39; was never delivered" in answer.text
+
+
+def test_the_home_page_has_the_figures_of_the_last_run(served: Served) -> None:
+    space = served.workspace
+    (run,) = [one for one in space.ledger.runs() if one.as_of == max(other.as_of for other in space.ledger.runs())]
+    rows = [row for row in space.ledger.current().to_dict("records") if row["run_id"] == run.run_id]
+    counted = day(space, run)
+    assert counted.actions == dict(Counter(row["action"] for row in rows))
+    moved = [row["limit_cents"] - row["limit_before_cents"] for row in rows]
+    assert counted.changed == sum(change != 0 for change in moved)
+    assert (counted.raised_cents, counted.cut_cents) == (sum(c for c in moved if c > 0), sum(c for c in moved if c < 0))
+    for player, (raised, cut) in counted.causes.items():
+        shares = [
+            row[f"share_cents_{player}"] for row in rows if row[f"share_cents_{player}"] == row[f"share_cents_{player}"]
+        ]
+        assert (raised, cut) == (sum(s for s in shares if s > 0), sum(s for s in shares if s < 0))
+    page = served.browser("min").get("/").text
+    assert f"<dd>{len(rows):,}</dd>" in page
+    assert f"<dd>{money(counted.cut_cents)}</dd>" in page
+
+
+def test_complaints_on_the_home_page_are_those_of_the_last_ninety_days(desk: Workspace) -> None:
+    run = max(desk.ledger.runs(), key=lambda one: one.as_of)
+    decisions = of_ledger(desk.ledger.current())
+    lately = decisions[decisions["as_of"] > run.as_of - timedelta(days=90)]
+    assert day(desk, run).complaints == complaints(lately)
+
+
+def test_false_positives_on_the_desk_are_those_of_the_command(served: Served) -> None:
+    measured = false_positives(served.workspace)
+    page = served.browser("min").get("/false-positives").text
+    assert f"<dd>{len(measured.flags):,}</dd>" in page
+    assert rate_words(measured.acted_on) in page
+    hit = measured.cases()
+    hit = hit[(hit["outcome"] == "good") & ~hit["held_out"]]
+    assert page.count("/line?account=") == len(hit.head(50))
+
+
+def test_an_approver_promotes_a_version_with_a_reason_and_a_reviewer_cannot(served: Served) -> None:
+    approver, before = served.browser("fang"), served.workspace.registry.promotions()
+    champion = served.workspace.registry.champion()
+    version = next(m.model_version for m in served.workspace.registry.models() if m.model_version != champion)
+    page = approver.get("/gate", version=version).text
+    assert "Limits that would move" in page
+    form = {"csrf": approver.token(), "version": version}
+    assert "a promotion needs a reason" in approver.post("/gate", **form, reason=" ").text
+    assert served.workspace.registry.promotions() == before
+    answer = approver.post("/gate", **form, reason="ranks better")
+    assert answer.status_code == 303
+    last = served.workspace.registry.promotions()[-1]
+    assert (last.model_version, last.reviewer, last.reason) == (version, "Wang Fang", "ranks better")
+    assert f"Version {version} is the champion (reviewed)." in approver.get("/iterations").text
 
 
 def test_without_people_everybody_reads_and_nobody_writes(desk: Workspace) -> None:
@@ -150,7 +223,7 @@ def test_without_people_everybody_reads_and_nobody_writes(desk: Workspace) -> No
 
 def test_nobody_reads_who_has_not_signed_in(served: Served) -> None:
     account = small_case(served)
-    for path in ("/", "/line", "/why", "/search", "/holds"):
+    for path in ("/", "/cases", "/line", "/why", "/search", "/holds", "/false-positives", "/iterations", "/gate"):
         answer = served.browser().get(path, account=account)
         assert answer.url.endswith("/sign-in")
         assert account not in answer.text
@@ -159,10 +232,11 @@ def test_nobody_reads_who_has_not_signed_in(served: Served) -> None:
 def test_a_reader_cannot_write_and_a_reviewer_releases_no_hold(served: Served) -> None:
     reader, reviewer, account = served.browser("min"), served.browser("wei"), small_case(served)
     assert verdict(reader, account).status_code == 403
+    assert reviewer.post("/gate", csrf=reviewer.token(), version="1", reason="x").status_code == 403
     released = reviewer.post("/holds", csrf=reviewer.token(), hold="1", verdict="true", reason="x")
     assert released.status_code == 403
     assert len(served.workspace.ledger.verdicts()) == 0
-    assert [entry["what"] for entry in served.audit() if entry["what"] == "refused"] == ["refused", "refused"]
+    assert [entry["what"] for entry in served.audit() if entry["what"] == "refused"] == ["refused"] * 3
 
 
 def test_a_form_of_another_session_or_without_a_token_does_nothing(served: Served) -> None:
@@ -242,7 +316,8 @@ def test_a_thousand_wrong_keys_are_slowed_and_logged(served: Served) -> None:
 
 def test_no_page_asks_for_anything_elsewhere_or_runs_anything(served: Served) -> None:
     browser, account = served.browser("fang"), small_case(served)
-    for path in ("/", f"/line?account={account}", "/search", "/holds", "/sign-in", "/nothing"):
+    pages = ["/", "/cases", f"/line?account={account}", "/search", "/holds", "/false-positives", "/iterations"]
+    for path in (*pages, "/gate?version=1", "/sign-in", "/nothing"):
         answer = browser.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -11,10 +11,13 @@ import pandas as pd
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import WorkspaceError
+from limitlens.limits.ledger import Run
 from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.rates import Rate, cases_needed, difference
 from limitlens.limits.state import unpacked
+from limitlens.limits.verdict import IN_FAVOUR
 from limitlens.models.outcomes import outcomes
+from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 
@@ -45,7 +48,7 @@ class FalsePositives:
     flags : DataFrame
         The first flag of each line: ``account_id, as_of``; ``action``, what was done, or would have been but for the
         holdout; ``held_out`` (bool); ``pd, limit_cents``; ``segment, age, arrears, rule, reasons, iteration``;
-        ``outcome``.
+        ``verdict``, by which a reviewer settled the case of a pause, empty where none did; ``outcome``.
     spared : DataFrame
         Decisions that a protection spared: ``spared_by, spared_action, decisions, lines, limit_cents``.
     cap_cents : int
@@ -66,12 +69,27 @@ class FalsePositives:
     @cached_property
     def acted_on(self) -> Rate:
         """Good ones of those that were acted on: naive, since the action has a part in what became of them."""
-        return good_of(self.flags[~self.flags["held_out"]])
+        return good_of(self.flags[self.acted])
+
+    @cached_property
+    def cleared(self) -> Rate:
+        """Good ones of those that a reviewer cleared before they were acted on."""
+        return good_of(self.flags[~self.flags["held_out"] & ~self.acted])
+
+    @cached_property
+    def upheld(self) -> Rate:
+        """Good ones of those that a reviewer found rightly flagged."""
+        return good_of(self.flags[self.flags["verdict"] == "uphold"])
+
+    @property
+    def acted(self) -> pd.Series:
+        """Which flags were acted on: neither held out nor cleared."""
+        return ~self.flags["held_out"] & ~self.flags["verdict"].isin(IN_FAVOUR)
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Share of good ones among those acted on if every unknown outcome were bad, and if every one were good."""
-        known = self.flags.loc[~self.flags["held_out"], "outcome"]
+        known = self.flags.loc[self.acted, "outcome"]
         good, unknown = (known == "good").sum(), known.isin(["censored", "indeterminate"]).sum()
         return (float(good / len(known)), float((good + unknown) / len(known))) if len(known) else (0.0, 1.0)
 
@@ -79,7 +97,7 @@ class FalsePositives:
         """Rates by one of :data:`SLICES`: one row a value, those held out and those acted on."""
         rows = []
         for value, some in self.flags.groupby(column, sort=True):
-            held, acted = good_of(some[some["held_out"]]), good_of(some[~some["held_out"]])
+            held, acted = good_of(some[some["held_out"]]), good_of(some[self.acted[some.index]])
             known = [held.count, held.of, *held.interval, acted.count, acted.of, *acted.interval]
             rows.append([column, str(value), *known])
         names = ["slice", "value"]
@@ -100,10 +118,17 @@ class FalsePositives:
         if self.flags.empty:
             return ["no line was flagged on PD alone", *self._spared_lines()]
         sentences = [f"{len(self.flags):,} lines were flagged on PD alone, each counted at its first flag; {known}"]
-        for held, name in ((False, "acted on"), (True, "held out")):
-            became = self.flags.loc[self.flags["held_out"] == held, "outcome"]
+        cleared = self.flags["verdict"].isin(IN_FAVOUR) & ~self.flags["held_out"]
+        for rows, name in ((self.acted, "acted on"), (self.flags["held_out"], "held out"), (cleared, "cleared")):
+            became = self.flags.loc[rows, "outcome"]
             of = ", ".join(f"{(became == outcome).sum():,} {outcome}" for outcome in OUTCOMES)
-            sentences.append(f"  {name:<9} {len(became):>7,}: {of}")
+            if name != "cleared" or len(became):
+                sentences.append(f"  {name:<9} {len(became):>7,}: {of}")
+        if (self.flags["verdict"] != "").any():
+            sentences.append(
+                f"reviewers: of the lines they cleared were good {rate_words(self.cleared)}; "
+                f"of those they found rightly flagged {rate_words(self.upheld)}"
+            )
         of = f", of lines of at most {money(self.cap_cents)} when they were drawn" if self.cap_cents else ""
         sentences.append(f"false positives, measured on the holdout{of}: {rate_words(self.held_out)}")
         bias, low, high = difference(self.acted_on, self.held_out)
@@ -152,6 +177,8 @@ class FalsePositives:
             "known_by": self.known_by,
             "held_out": _plain(self.held_out),
             "acted_on": _plain(self.acted_on),
+            "cleared": _plain(self.cleared),
+            "upheld": _plain(self.upheld),
             "bias": None if np.isnan(bias) else {"share": bias, "low": low, "high": high},
             "bounds": list(self.bounds),
             "cases_needed": {str(half): cases_needed(self.held_out, half) for half in HALF_WIDTHS},
@@ -205,19 +232,51 @@ def false_positives(workspace: Workspace, horizon_months: int | None = None) -> 
     runs = workspace.ledger.runs()
     if not runs:
         raise WorkspaceError("nothing has been decided yet; run limitlens decide first.")
-    last = workspace.iteration(runs[-1].model_version, runs[-1].policy_digest).model
-    settings = last.settings if horizon_months is None else replace(last.settings, horizon_months=horizon_months)
-    if settings.horizon_months < 1:
-        raise WorkspaceError(f"the horizon is {horizon_months} months; expected 1 or more.")
-    known_by = _known_by(workspace)
+    settings = _settings(workspace, runs[-1], horizon_months)
     flags = _flags(workspace)
-    relations = workspace.relations(last.features)
-    if "outcomes" not in workspace.events.present():
-        del relations["outcomes"]
-    flags["outcome"] = outcomes(flags, relations, settings, known_by=known_by) if len(flags) else ""
+    flags["verdict"] = _verdicts(flags, workspace.ledger.verdicts())
+    flags["outcome"] = outcomes_of(workspace, flags, runs[-1], horizon_months) if len(flags) else ""
+    known_by = _known_by(workspace)
     caps = [workspace.policy(digest).holdout.max_limit_cents for digest in {run.policy_digest for run in runs}]
     cap = max(caps) if all(caps) else 0
     return FalsePositives(settings.horizon_months, format_time(known_by), flags, _spared(workspace), cap)
+
+
+def outcomes_of(workspace: Workspace, points: pd.DataFrame, run: Run, horizon_months: int | None = None) -> pd.Series:
+    """What became of lines after moments, by the labels of the model that a run decided with.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    points : DataFrame of n rows with ``account_id, as_of``
+    run : Run
+    horizon_months : int, optional
+        Default: that of the labels.
+
+    Returns
+    -------
+    Series of str, indexed like ``points``
+        One of :data:`OUTCOMES`.
+
+    Raises
+    ------
+    WorkspaceError
+        The horizon is below one month.
+    """
+    settings = _settings(workspace, run, horizon_months)
+    relations = workspace.relations(workspace.iteration(run.model_version, run.policy_digest).model.features)
+    if "outcomes" not in workspace.events.present():
+        del relations["outcomes"]
+    return outcomes(points, relations, settings, known_by=_known_by(workspace))
+
+
+def _settings(workspace: Workspace, run: Run, horizon_months: int | None) -> TrainSettings:
+    settings = workspace.iteration(run.model_version, run.policy_digest).model.settings
+    if horizon_months is None:
+        return settings
+    if horizon_months < 1:
+        raise WorkspaceError(f"the horizon is {horizon_months} months; expected 1 or more.")
+    return replace(settings, horizon_months=horizon_months)
 
 
 def _known_by(workspace: Workspace) -> datetime:
@@ -255,6 +314,15 @@ def _flags(workspace: Workspace) -> pd.DataFrame:
             "iteration": "model " + rows["model_version"] + ", policy " + rows["policy_digest"].str[:8],
         }
     )
+
+
+def _verdicts(flags: pd.DataFrame, verdicts: pd.DataFrame) -> pd.Series:
+    """The verdict that settled the case in which each flag fell, empty where none did."""
+    settled = verdicts.loc[verdicts["settles"], ["account_id", "since", "as_of", "verdict"]]
+    cases = flags[["account_id", "as_of"]].merge(settled, on="account_id", suffixes=("", "_judged"))
+    cases = cases[(cases["since"] <= cases["as_of"]) & (cases["as_of"] <= cases["as_of_judged"])]
+    of_account = dict(zip(cases["account_id"], cases["verdict"], strict=True))
+    return pd.Series([of_account.get(account, "") for account in flags["account_id"]], flags.index, dtype=str)
 
 
 def _hard(workspace: Workspace, digest: str) -> set[str]:

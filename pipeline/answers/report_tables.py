@@ -5,7 +5,7 @@ before), ``age_days`` (of the line at the decision) and ``segment``. Only decisi
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -140,7 +140,7 @@ def outcome_table(measured: FalsePositives) -> list[dict[str, Any]]:
     """What became of the lines that PD alone flagged: those acted on and those held out, a row each."""
     rows = []
     for held, name in ((True, "held out: left alone by chance"), (False, "acted on")):
-        became = measured.flags.loc[measured.flags["held_out"] == held, "outcome"]
+        became = measured.flags.loc[measured.flags["held_out"] if held else measured.acted, "outcome"]
         counts = [int((became == outcome).sum()) for outcome in OUTCOMES]
         good = rate_words(measured.held_out if held else measured.acted_on)
         rows.append({"name": name, "lines": len(became), "counts": counts, "good": good})
@@ -149,8 +149,8 @@ def outcome_table(measured: FalsePositives) -> list[dict[str, Any]]:
 
 def hit(measured: FalsePositives) -> pd.DataFrame:
     """Good customers that were acted on, the largest limit first, each with the command that explains it."""
-    cases = measured.cases()
-    return cases[(cases["outcome"] == "good") & ~cases["held_out"]].reset_index(drop=True)
+    cases = replace(measured, flags=measured.flags[measured.acted]).cases()
+    return cases[cases["outcome"] == "good"].reset_index(drop=True)
 
 
 def hit_by(measured: FalsePositives) -> list[dict[str, Any]]:

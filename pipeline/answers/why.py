@@ -13,6 +13,7 @@ from limitlens.data.calendar import DAY, format_time, midnight
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.incident import scope_text
+from limitlens.data.progress import Progress, silent
 from limitlens.features.line import limit_and_age, line_columns
 from limitlens.features.reasons import REASONS_VERSION, reasons_digest
 from limitlens.limits.attribution import PLAYERS, show_cents
@@ -60,7 +61,7 @@ _MAX_FACTS = 3
 _States = Mapping[tuple[str, str], pd.DataFrame]
 
 
-def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) -> Answer:
+def why(workspace: Workspace, account_id: str, as_of: datetime | None = None, *, progress: Progress = silent) -> Answer:
     """Explain one decision.
 
     Parameters
@@ -69,6 +70,7 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
     account_id : str
     as_of : datetime, optional
         Time of the decision; default: the last one that changed something or asked for a review, else the last.
+    progress : callable
 
     Raises
     ------
@@ -83,7 +85,10 @@ def why(workspace: Workspace, account_id: str, as_of: datetime | None = None) ->
     place = _place(decisions, account_id, as_of)
     change = decisions.iloc[[place]].reset_index(drop=True)
     previous = _split_against(decisions.iloc[:place], change)
-    return _answer(workspace, change, previous, _rebuild(workspace, change, previous))
+    progress(f"deciding {account_id} again as of {format_time(change['as_of'].iloc[0].to_pydatetime())}")
+    rebuilt = _rebuild(workspace, change, previous, progress)
+    progress("what was known when, and what the customer is told")
+    return _answer(workspace, change, previous, rebuilt)
 
 
 def never_limited(workspace: Workspace, account_id: str) -> bool:
@@ -151,7 +156,7 @@ class _Rebuilt:
     explained: _Explained | None
 
 
-def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None) -> _Rebuilt:
+def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame | None, progress: Progress) -> _Rebuilt:
     run_id = change["run_id"].iloc[0]
     recorded = _recorded(workspace, change)
     before = change if previous is None else previous
@@ -165,6 +170,7 @@ def _rebuild(workspace: Workspace, change: pd.DataFrame, previous: pd.DataFrame 
     check_replayed(change, with_holds(new.decide(table, state), change, state, held, now=new, tables=tables))
     explained = None
     if previous is not None:
+        progress("the same decision; splitting the change by cause")
         sides = (made_by[previous["run_id"].iloc[0]], new)
         explained = _explain(sides, previous, change, recorded.iloc[0], tables)
     return _Rebuilt(new, find_recourse(new, table, state, change.iloc[0]), explained)

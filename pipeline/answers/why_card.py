@@ -21,6 +21,11 @@ def card(answer: Answer) -> str:
     return render("why.html.j2", card_context(answer))
 
 
+def card_body(answer: Answer) -> str:
+    """What stands in that page, to be shown in another."""
+    return render("why_body.html.j2", card_context(answer))
+
+
 def card_context(answer: Answer) -> dict[str, Any]:
     """Everything the page shows; what comes from the account is escaped when it is filled in."""
     groups = told_groups(answer)

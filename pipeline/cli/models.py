@@ -179,12 +179,18 @@ def promote(
     from limitlens.pipeline.release.promote import promote as promote_version
     from limitlens.pipeline.workspace import Workspace
 
-    if (override_by is None) != (reason is None):
+    if override_by is not None and reason is None:
         raise LimitlensError("an override needs both --override-by NAME and --reason TEXT.")
     override = Override(override_by, reason) if override_by and reason else None
     with patient(wait):
         chosen, kind = promote_version(
-            Workspace(workspace), reviewer, datetime.now(UTC), version, override=override, progress=progress
+            Workspace(workspace),
+            reviewer,
+            datetime.now(UTC),
+            version,
+            reason=reason,
+            override=override,
+            progress=progress,
         )
     if as_json:
         print_json({"model_version": chosen, "kind": kind})

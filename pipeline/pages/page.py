@@ -1,6 +1,6 @@
 """Pages from templates: what is filled in is escaped, except the plots."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,6 +36,11 @@ def render(template: str, context: dict[str, Any]) -> str:
     context : dict
     """
     return _environment(template.endswith(".html.j2")).get_template(template).render(context)
+
+
+def render_in_pieces(template: str, context: dict[str, Any]) -> Iterator[str]:
+    """:func:`render` piece by piece: what an iterator in the context has not said yet holds up only what follows."""
+    return _environment(template.endswith(".html.j2")).get_template(template).generate(context)
 
 
 @cache

@@ -29,6 +29,7 @@ def promote(
     promoted_at: datetime,
     version: str | None = None,
     *,
+    reason: str | None = None,
     override: Override | None = None,
     until: datetime | None = None,
     progress: Progress = silent,
@@ -47,6 +48,8 @@ def promote(
     promoted_at : datetime
     version : str, optional
         Default: the version trained last.
+    reason : str, optional
+        Why, in the words of the reviewer; an override has a reason of its own.
     override : Override, optional
         Promote above the budget, or in spite of doubts.
     until : datetime, optional
@@ -91,8 +94,8 @@ def promote(
             reviewer or chosen.developer,
             kind,
             promoted_at,
-            approver=override.approver if override and kind == "override" else None,
-            reason=override.reason if override and kind == "override" else None,
+            approver=override.approver if override and kind == "override" else reviewer,
+            reason=override.reason if override and kind == "override" else reason,
         )
     return chosen.model_version, kind
 

@@ -1,5 +1,8 @@
 """Words of the desk, in English and 简体中文."""
 
+from limitlens.limits.complaints import EARLY_DAYS, FLIP_DAYS
+from limitlens.limits.rates import Rate
+from limitlens.pipeline.answers.false_positives import rate_words as english_rate
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.answers.why_text import VERBS
 
@@ -7,6 +10,89 @@ LANGUAGES = ("en", "zh")
 
 _WORDS: dict[str, tuple[str, str]] = {
     "desk": ("Review desk", "复核台"),
+    "home": ("The day", "今日概览"),
+    "decided_by": (
+        "Last decided as of {}: model version {}, policy “{}”.",
+        "最近一次决策：{}，模型版本 {}，策略“{}”。",
+    ),
+    "decided_as": ("Decided as", "决策结果"),
+    "slices_later": (
+        "No outcome is known yet; then they are told apart here.",
+        "尚无已知结果；待有结果后在此按类别列出。",
+    ),
+    "lines_decided": ("lines decided", "已决策账户"),
+    "limits_changed": ("limits changed", "额度变动"),
+    "credit_removed": ("credit removed", "下调额度"),
+    "credit_added": ("credit added", "上调额度"),
+    "cases_waiting": ("cases that wait", "待复核案件"),
+    "lines_on_hold": ("lines on hold", "搁置的账户"),
+    "holds_in_force": ("holds in force", "生效的数据搁置"),
+    "overdue": ("nobody has judged it in time", "逾期未处理"),
+    "moved_by": ("What moved the limits", "额度变动的原因"),
+    "complaints": ("What customers complain of, last {} days", "客户抱怨的情形（最近 {} 天）"),
+    "of_lines": ("{:,} of {:,}", "{:,} / {:,}"),
+    "failed": ("This could not be finished; the log of the server says why.", "未能完成；原因见服务器日志。"),
+    "iterations": ("Iterations", "迭代"),
+    "iterations_note": (
+        "Limits moved: changed by a decision of the version, with a share of its model or policy in the split.",
+        "额度变动：由该版本的决策改变，且归因中模型或策略占有份额。",
+    ),
+    "version": ("Version", "版本"),
+    "changed_parts": ("Changed", "变更内容"),
+    "developer": ("Developer", "开发者"),
+    "promotions": ("Promotions", "上线记录"),
+    "decisions": ("Decisions", "决策数"),
+    "limits_moved": ("Limits moved", "额度变动"),
+    "status_champion": ("champion", "现行版本"),
+    "status_challenger": ("challenger", "候选版本"),
+    "status_was_champion": ("was champion", "曾为现行版本"),
+    "status_withdrawn": ("withdrawn", "已撤回"),
+    "gate": ("Release gate", "上线闸门"),
+    "gate_of": ("Release gate: version {}", "上线闸门：版本 {}"),
+    "doubt": ("Doubt", "疑点"),
+    "promote": ("Promote", "上线"),
+    "promoted": ("Version {} is the champion ({}).", "版本 {} 已成为现行版本（{}）。"),
+    "review": ("reviewed", "已复核"),
+    "override": ("override", "例外批准"),
+    "bootstrap": ("the first", "首个版本"),
+    "beside_champion": ("Beside the champion, version {}", "与现行版本 {} 比较"),
+    "nothing_to_compare": ("There is nothing to compare it with.", "没有可比较的版本。"),
+    "over_budget": ("Over the budget", "超出预算"),
+    "within_budget": ("It moves no more than the budget of the policy allows.", "变动未超出策略允许的预算。"),
+    "limits_would_move": ("Limits that would move", "将变动的额度"),
+    "segment": ("Segment", "客群"),
+    "lines": ("Lines", "账户"),
+    "false_positives": ("False positives", "误伤"),
+    "outcomes_within": (
+        "Lines flagged on PD alone, each at its first flag; outcomes within {} months, as known by {}.",
+        "仅因违约概率被标记的账户，按首次标记计；结果为 {} 个月内，截至 {}。",
+    ),
+    "flagged": ("lines flagged", "被标记账户"),
+    "good_held_out": ("good, of those held out", "留出组中的好客户"),
+    "good_acted_on": ("good, of those acted on", "被处置者中的好客户"),
+    "good_cleared": ("good, of those reviewers cleared", "复核放行者中的好客户"),
+    "good_upheld": ("good, of those reviewers upheld", "复核维持者中的好客户"),
+    "holdout_note": (
+        "Those held out were left alone by chance, so they speak for all; the others are counted after the action.",
+        "留出组是随机抽取、未予处置的账户，可代表全体；其余账户的结果已受处置影响。",
+    ),
+    "by_segment": ("Segment", "客群"),
+    "by_age": ("Age of the line", "账龄"),
+    "by_arrears": ("Arrears", "逾期"),
+    "by_rule": ("What was asked for", "触发依据"),
+    "by_iteration": ("Iteration", "迭代"),
+    "good_hit": ("Good customers that were acted on, the largest first", "被处置的好客户（按额度）"),
+    "alike": ("Settled cases most like this one", "最相似的已结案件"),
+    "verdict": ("Verdict", "结论"),
+    "became": ("What became of it", "后续结果"),
+    "outcome_good": ("good", "良好"),
+    "outcome_bad": ("went bad", "违约"),
+    "outcome_indeterminate": ("late, no default", "逾期未违约"),
+    "outcome_censored": ("not known yet", "尚未可知"),
+    "is_paused": (
+        "Drawing is paused; without a verdict what is still asked for at the second look is carried out.",
+        "提款已暂停；若无结论，二次核查时仍被要求的处置将被执行。",
+    ),
     "queue": ("Cases", "案件"),
     "holds": ("Holds", "数据搁置"),
     "search": ("Find an account", "查找账户"),
@@ -121,6 +207,15 @@ CODES_ZH = {
 }
 
 
+#: Complaint → Chinese words; the English ones stand with the counts.
+_COMPLAINTS_ZH = {
+    **{f"closed within {days} days of opening": f"开户 {days} 天内被关闭" for days in EARLY_DAYS},
+    f"changed, and back within {FLIP_DAYS} days": f"变动后 {FLIP_DAYS} 天内又改回",
+    "reviews": "人工复核次数",
+    "reviewed more than once": "复核一次以上",
+}
+
+
 def word(key: str, language: str, *values: object) -> str:
     """Words for a key, with values filled in.
 
@@ -143,3 +238,24 @@ def cause_words(moment: Moment, language: str) -> str:
 def verb(action: str, language: str) -> str:
     """What was done to a line."""
     return VERBS[action] if language == "en" else _VERBS_ZH[action]
+
+
+def complaint(what: str, language: str) -> str:
+    """What customers complain of."""
+    return what if language == "en" else _COMPLAINTS_ZH[what]
+
+
+def rate_words(rate: Rate, language: str) -> str:
+    """A share with its interval and of how many.
+
+    Examples
+    --------
+    >>> rate_words(Rate(6, 20), "zh"), rate_words(Rate(0, 0), "en")
+    ('30.0% [11.9%, 54.3%]，共 20', 'unknown, of none')
+    """
+    if language == "en":
+        return english_rate(rate)
+    if not rate.of:
+        return "未知"
+    low, high = rate.interval
+    return f"{rate.share:.1%} [{low:.1%}, {high:.1%}]，共 {rate.of:,}"

@@ -283,9 +283,9 @@ class Policy:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
             del plain["holdout"]["max_limit_cents"]
-        for name in ("pauses", "order"):  # the same
-            if self.desk and getattr(self.desk, name) == getattr(Desk(), name):
-                del plain["desk"][name]
+        if isinstance(self.desk, Desk):
+            as_before = {"pauses": True, "order": "avoidable_loss"}  # the same
+            plain["desk"] = {name: value for name, value in plain["desk"].items() if as_before.get(name) != value}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -1,23 +1,20 @@
 """False positives: of the lines that PD alone flags, how many were good, measured on the holdout that is never cut."""
 
 import shlex
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.calendar import data_end, format_time
+from limitlens.data.calendar import format_time
 from limitlens.data.errors import WorkspaceError
-from limitlens.limits.ledger import Run
 from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.rates import Rate, cases_needed, difference
 from limitlens.limits.state import unpacked
 from limitlens.limits.verdict import IN_FAVOUR
-from limitlens.models.outcomes import outcomes
-from limitlens.models.settings import TrainSettings
+from limitlens.pipeline.deciding.became import outcome_settings, outcomes_known_by, outcomes_of
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 
@@ -232,58 +229,14 @@ def false_positives(workspace: Workspace, horizon_months: int | None = None) -> 
     runs = workspace.ledger.runs()
     if not runs:
         raise WorkspaceError("nothing has been decided yet; run limitlens decide first.")
-    settings = _settings(workspace, runs[-1], horizon_months)
+    settings = outcome_settings(workspace, runs[-1], horizon_months)
     flags = _flags(workspace)
     flags["verdict"] = _verdicts(flags, workspace.ledger.verdicts())
     flags["outcome"] = outcomes_of(workspace, flags, runs[-1], horizon_months) if len(flags) else ""
-    known_by = _known_by(workspace)
+    known_by = outcomes_known_by(workspace)
     caps = [workspace.policy(digest).holdout.max_limit_cents for digest in {run.policy_digest for run in runs}]
     cap = max(caps) if all(caps) else 0
     return FalsePositives(settings.horizon_months, format_time(known_by), flags, _spared(workspace), cap)
-
-
-def outcomes_of(workspace: Workspace, points: pd.DataFrame, run: Run, horizon_months: int | None = None) -> pd.Series:
-    """What became of lines after moments, by the labels of the model that a run decided with.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    points : DataFrame of n rows with ``account_id, as_of``
-    run : Run
-    horizon_months : int, optional
-        Default: that of the labels.
-
-    Returns
-    -------
-    Series of str, indexed like ``points``
-        One of :data:`OUTCOMES`.
-
-    Raises
-    ------
-    WorkspaceError
-        The horizon is below one month.
-    """
-    settings = _settings(workspace, run, horizon_months)
-    relations = workspace.relations(workspace.iteration(run.model_version, run.policy_digest).model.features)
-    if "outcomes" not in workspace.events.present():
-        del relations["outcomes"]
-    return outcomes(points, relations, settings, known_by=_known_by(workspace))
-
-
-def _settings(workspace: Workspace, run: Run, horizon_months: int | None) -> TrainSettings:
-    settings = workspace.iteration(run.model_version, run.policy_digest).model.settings
-    if horizon_months is None:
-        return settings
-    if horizon_months < 1:
-        raise WorkspaceError(f"the horizon is {horizon_months} months; expected 1 or more.")
-    return replace(settings, horizon_months=horizon_months)
-
-
-def _known_by(workspace: Workspace) -> datetime:
-    """Until when outcomes are known: a computed one looks no further than payments were delivered."""
-    if "outcomes" in workspace.events.present():
-        return data_end(workspace.events.known_until())
-    return min(data_end(workspace.events.known_until()), data_end(workspace.events.reach()["payment"]))
 
 
 def _flags(workspace: Workspace) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.queue import review_queue
 from limitlens.limits.similar import similar
 from limitlens.limits.verdict import drawn
-from limitlens.pipeline.answers.false_positives import outcomes_of
+from limitlens.pipeline.deciding.became import outcomes_of
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
 from limitlens.pipeline.deciding.point_in_time import table_at
 from limitlens.pipeline.workspace import Workspace
@@ -184,8 +184,8 @@ def settled_like(waiting: Sent, verdicts: pd.DataFrame, account_id: str) -> pd.D
         since the last run.
     """
     own = waiting.decisions[waiting.decisions["account_id"] == account_id]
-    said = verdicts.loc[verdicts["settles"] & (verdicts["account_id"] != account_id)]
-    judged = waiting.decisions.merge(said[["account_id", "as_of", "verdict", "code", "actor"]])
+    others = verdicts[verdicts["settles"] & (verdicts["account_id"] != account_id)]
+    judged = waiting.decisions.merge(others[["account_id", "as_of", "verdict", "code", "actor"]])
     judged = judged.merge(waiting.settled, how="left").fillna({"outcome": ""})
     if own.empty:
         return judged.iloc[:0]

@@ -18,6 +18,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from limitlens.data.lock import exclusive
+from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline.answers.false_positives import false_positives, rate_words
 from limitlens.pipeline.answers.why import why
@@ -27,6 +28,7 @@ from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.serving.app import desk_app
 from limitlens.pipeline.serving.day import day
+from limitlens.pipeline.serving.line import line
 from limitlens.pipeline.serving.people import digest_of, parse_people
 from limitlens.pipeline.workspace import Workspace
 
@@ -143,6 +145,16 @@ def test_a_line_shows_the_split_on_record_and_its_timeline_and_explains_on_deman
     explained = browser.get("/why", account=account)
     assert explained.status_code == 200
     assert card_body(why(served.workspace, account)) in explained.text
+
+
+def test_a_line_whose_limit_did_not_move_shows_the_steps_of_its_action(served: Served) -> None:
+    for account in cases(served.workspace, served.clock()).lines["account_id"]:
+        row = served.workspace.ledger.current(account).iloc[-1]
+        shares, steps = ([row[f"{kind}_{one}"] for one in PLAYERS] for kind in ("share_cents", "severity_phi"))
+        body = line(served.workspace, account)
+        expected = [phi / 120 for phi in steps] if any(steps) and not any(shares) else None
+        assert body
+        assert (list(body["last"]["steps"].values()) if body["last"]["steps"] else None) == expected
 
 
 def test_an_explanation_says_what_is_being_done_before_it_is_done(served: Served) -> None:

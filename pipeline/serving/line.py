@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from datetime import datetime
 from typing import Any
 
-from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.attribution import ORDERS, PLAYERS
 from limitlens.pipeline.answers.timeline import timeline
 from limitlens.pipeline.workspace import Workspace
 
@@ -29,8 +29,9 @@ def line(workspace: Workspace, account_id: str) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``moments``: its timeline; ``last``: its last decision with ``shares`` by player, None at the first;
-        ``verdicts``: what reviewers said, blind ones left out.
+        ``moments``: its timeline; ``last``: its last decision with ``shares`` by player, None at the first, and where
+        no cent moved ``steps``, those of the step on the scale of actions; ``verdicts``: what reviewers said, blind
+        ones left out.
     """
     decisions = workspace.ledger.current(account_id)
     if decisions.empty:
@@ -41,6 +42,8 @@ def line(workspace: Workspace, account_id: str) -> dict[str, Any] | None:
     last = {str(name): value for name, value in decisions.iloc[-1].items()}
     split = decisions["phi_behaviour"].notna().iloc[-1]
     last["shares"] = {player: int(last[f"share_cents_{player}"]) for player in PLAYERS} if split else None
+    steps = {player: int(last[f"severity_phi_{player}"]) / ORDERS for player in PLAYERS} if split else {}
+    last["steps"] = steps if split and not any(last["shares"].values()) and any(steps.values()) else None
     return {"moments": moments[::-1], "last": last, "verdicts": spoken.to_dict("records")[::-1]}
 
 

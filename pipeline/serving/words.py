@@ -129,6 +129,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "cause": ("Cause", "原因"),
     "split": ("What moved the limit, as recorded", "额度变动的原因（账本记录）"),
     "no_split": ("The first decision: there is nothing to split.", "首次决策，无可归因。"),
+    "no_cent": (
+        "No cent moved; on the scale of actions, in steps, above 0 the more severe:",
+        "额度未变；按处置严重程度计（步数，正数为更严）：",
+    ),
     "explain": ("Replay and explain", "回放并解释"),
     "explain_note": ("takes some seconds", "需数秒"),
     "rules": ("Rules that fired", "触发的规则"),

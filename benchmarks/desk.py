@@ -1,8 +1,9 @@
 """How fast the desk answers: `python -m benchmarks.desk WORKSPACE [--requests 200]`.
 
-`limitlens serve` in a process of its own, read-only, over a workspace such as `work` of the folder that
-`benchmarks.watch_scale` makes. After the first page, which looks for what the runs sent, each kind of page is asked for
-one by one, for the first lines of the queue in turn, and the queue by ten at once.
+`limitlens serve` in a process of its own over a workspace such as `work` of the folder that `benchmarks.watch_scale`
+makes, asked by ten reviewers who are signed in. After the first pages, which count what the runs decided and sent, each
+kind of page is asked for one by one, for the first lines of the queue in turn, then the queue and lines by all ten at
+once; last, what the server holds in memory, five times in the course of the same number of requests.
 """
 
 import argparse
@@ -13,18 +14,31 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import quote
-from urllib.request import urlopen
+from tempfile import TemporaryDirectory
+from urllib.parse import quote, urlencode
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 import numpy as np
 
+from limitlens.pipeline.serving.people import digest_of
 
-def seconds(address: str) -> tuple[float, str]:
+REVIEWERS = 10
+
+
+def seconds(reviewer: OpenerDirector, address: str, form: dict[str, str] | None = None) -> tuple[float, str]:
     """How long a page takes, and its text."""
     begun = time.perf_counter()
-    with urlopen(address, timeout=300) as answer:
+    with reviewer.open(address, urlencode(form).encode() if form else None, timeout=300) as answer:
         text: str = answer.read().decode()
     return time.perf_counter() - begun, text
+
+
+def signed_in(root: str, key: str) -> OpenerDirector:
+    """Somebody at the desk."""
+    reviewer = build_opener(HTTPCookieProcessor())
+    token = re.findall(r'name="csrf" value="([^"]+)"', seconds(reviewer, f"{root}/sign-in")[1])[0]
+    seconds(reviewer, f"{root}/sign-in", {"csrf": token, "key": key})
+    return reviewer
 
 
 def free_port() -> int:
@@ -33,9 +47,10 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def started(workspace: Path, port: int) -> subprocess.Popen[bytes]:
+def started(workspace: Path, port: int, people: Path) -> subprocess.Popen[bytes]:
     """A desk that listens."""
     words = [sys.executable, "-m", "limitlens.pipeline", "serve", "--workspace", str(workspace), "--port", str(port)]
+    words += ["--reviewers", str(people)]
     desk = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     while desk.poll() is None:
         try:
@@ -53,10 +68,10 @@ def row(name: str, times: list[float]) -> str:
     return f"| {name} | {len(times):,} | {median:,.0f} | {high:,.0f} |"
 
 
-def peak_mib(process: int) -> int:
-    """Most memory a process has had."""
+def mib(process: int, name: str) -> int:
+    """Memory of a process: what it has (``VmRSS``), or the most it has had (``VmHWM``)."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
+    return int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) // 1024
 
 
 def main() -> None:
@@ -64,24 +79,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--more", type=int, default=10_000, help="Requests over which memory is looked at.")
     given = parser.parse_args()
-    port = free_port()
-    desk, root = started(given.workspace, port), f"http://127.0.0.1:{port}"
-    try:
-        first, page = seconds(root)
-        accounts = re.findall(r'href="/line\?account=([^"]+)"', page) or [""]
-        asked = [accounts[number % len(accounts)] for number in range(given.requests)]
-        print("| page | requests | median ms | p95 ms |\n|---|---|---|---|")
-        print(row("the queue for the first time since a run", [first]))
-        print(row("the queue", [seconds(root)[0] for _ in asked]))
-        print(row("a line", [seconds(f"{root}/line?account={one}")[0] for one in asked]))
-        print(row("search", [seconds(f"{root}/search?account={quote(one[:6])}")[0] for one in asked]))
-        with ThreadPoolExecutor(10) as pool:
-            print(row("the queue, ten at once", [took for took, _ in pool.map(seconds, [root] * given.requests)]))
-        print(f"peak of the server: {peak_mib(desk.pid):,} MiB")
-    finally:
-        desk.terminate()
-        desk.wait()
+    with TemporaryDirectory() as folder:
+        people = Path(folder) / "people.toml"
+        sections = (
+            f'["R{one}"]\nrole = "reviewer"\nkey_sha256 = "{digest_of(f"key {one}")}"' for one in range(REVIEWERS)
+        )
+        people.write_text("\n".join(sections), encoding="utf-8")
+        port = free_port()
+        desk = started(given.workspace, port, people)
+        try:
+            measure(desk.pid, f"http://127.0.0.1:{port}", given.requests, given.more)
+        finally:
+            desk.terminate()
+            desk.wait()
+
+
+def measure(process: int, root: str, requests: int, more: int) -> None:
+    """Ask for the pages and print the tables."""
+    begun = time.perf_counter()
+    reviewers = [signed_in(root, "key 0")]  # it leads to the day
+    first_home = time.perf_counter() - begun
+    first, page = seconds(reviewers[0], f"{root}/cases")
+    accounts = re.findall(r'href="/line\?account=([^"]+)"', page) or [""]
+    asked = [accounts[number % len(accounts)] for number in range(requests)]
+    print("| page | requests | median ms | p95 ms |\n|---|---|---|---|")
+    print(row("signing in and the day, for the first time since a run", [first_home]))
+    print(row("the queue after that", [first]))
+    pages = {"the day": root, "the queue": f"{root}/cases"}
+    for name, address in pages.items():
+        print(row(name, [seconds(reviewers[0], address)[0] for _ in asked]))
+    print(row("a line", [seconds(reviewers[0], f"{root}/line?account={one}")[0] for one in asked]))
+    print(row("search", [seconds(reviewers[0], f"{root}/search?account={quote(one[:6])}")[0] for one in asked]))
+    reviewers += [signed_in(root, f"key {one}") for one in range(1, REVIEWERS)]
+    turns = [(reviewers[number % REVIEWERS], one) for number, one in enumerate(asked)]
+    with ThreadPoolExecutor(REVIEWERS) as pool:
+        queues = pool.map(lambda turn: seconds(turn[0], f"{root}/cases")[0], turns)
+        print(row(f"the queue, {REVIEWERS} reviewers at once", list(queues)))
+        lines = pool.map(lambda turn: seconds(turn[0], f"{root}/line?account={turn[1]}")[0], turns)
+        print(row(f"a line, {REVIEWERS} reviewers at once", list(lines)))
+    held = [mib(process, "VmRSS")]
+    for number in range(more):
+        reviewer, account = turns[number % len(turns)]
+        seconds(reviewer, f"{root}/line?account={account}" if number % 10 == 0 else f"{root}/cases")
+        if (number + 1) % max(more // 5, 1) == 0:
+            held.append(mib(process, "VmRSS"))
+    print(f"memory before and in the course of {more:,} more: {', '.join(f'{one:,}' for one in held)} MiB")
+    print(f"peak of the server: {mib(process, 'VmHWM'):,} MiB")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class _Run(Protocol):
     ) -> pa.Table: ...
 
 
-def run_sql(sql: str, tables: Relations | None = None, values: Values | None = None) -> pa.Table:
+def run_sql(sql: str, tables: Relations | None = None, values: Values | None = None, *, few: bool = False) -> pa.Table:
     """Run one query and return its result.
 
     Parameters
@@ -53,6 +53,8 @@ def run_sql(sql: str, tables: Relations | None = None, values: Values | None = N
         Relations the query names: an Arrow table, or SQL text that becomes a view. They are gone afterwards.
     values : mapping of str to object, optional
         What stands for each ``$name`` in the query.
+    few : bool
+        The result has few rows: the query is planned once instead of twice.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def run_sql(sql: str, tables: Relations | None = None, values: Values | None = N
     ["' OR TRUE --"]
     """
     with prepared(tables or {}) as run:
-        return run(sql, {}, values)
+        return run(sql, {}, values, few=few)
 
 
 @contextmanager

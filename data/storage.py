@@ -22,7 +22,7 @@ from limitlens.data.unfinished import ENDING, held, remove_left
 ROW_GROUP_ROWS = 1 << 17
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
+def write_parquet(table: pa.Table, path: Path, group_rows: int = ROW_GROUP_ROWS) -> None:
     """Write a table so that a reader sees the old file, the new file, or none, but never half of one.
 
     Parameters
@@ -30,6 +30,8 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     table : pyarrow.Table
     path : Path
         Final name; its folder is created. Equal tables give equal bytes.
+    group_rows : int
+        Rows to a row group: so many are read for one of them.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             table.combine_chunks(),
             temporary,
             compression="zstd",
-            row_group_size=ROW_GROUP_ROWS,
+            row_group_size=group_rows,
             write_page_checksum=True,
             store_schema=True,
         )

@@ -7,6 +7,7 @@ are verdicts, and revisions, each with a file of its own: the attributions of a 
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -39,6 +40,9 @@ from limitlens.limits.ledger_tables import (
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.tick import Tick, as_text, from_text
 from limitlens.limits.verdict import Verdict
+
+#: Rows to a row group of decisions and attributions: one line is read from one group of each date.
+GROUP_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Ledger:
             run.run_id, run.as_of.isoformat(), run.model_version, run.model_digest, run.policy_digest, int(run.backtest)
         ]  # fmt: skip
         for path, table in tables.items():
-            write_parquet(table, self.workspace / path)
+            write_parquet(table, self.workspace / path, GROUP_ROWS)
             cells += [path.as_posix(), file_sha256(self.workspace / path)]
         with connect(self.workspace) as connection:
             head = next_head(last_head(connection), ["run", *cells])
@@ -184,7 +188,7 @@ class Ledger:
         if run.run_id in set(self.revisions()["run_id"]):
             self._check_repeated(f"revision of run {run.run_id[:12]}", {path: attributions})
             return
-        write_parquet(attributions, self.workspace / path)
+        write_parquet(attributions, self.workspace / path, GROUP_ROWS)
         cells: list[str | int] = [run.run_id, known_by.isoformat(), known_rows, late_rows, path.as_posix()]
         cells.append(file_sha256(self.workspace / path))
         with connect(self.workspace) as connection:
@@ -406,12 +410,17 @@ class Ledger:
         table: pd.DataFrame = self.table(sql, values).to_pandas()
         return table
 
-    def table(self, sql: str, values: Values | None = None) -> pa.Table:
-        """:meth:`query` as an Arrow table, with types that do not depend on what is null."""
+    def table(self, sql: str, values: Values | None = None, *, few: bool = False) -> pa.Table:
+        """:meth:`query` as an Arrow table, with types that do not depend on what is null; ``few``: of few rows."""
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
-        views: dict[str, str | pa.Table] = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
+        views = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
         stored = {"runs": RUNS, "overrides": OVERRIDES, "verdicts": VERDICTS, "holds": HOLDS, "revisions": REVISIONS}
-        return run_sql(sql, views | {name: self._rows(name, schema) for name, schema in stored.items()}, values)
+        rows = {name: self._rows(name, schema) for name, schema in stored.items()}
+        if not re.match(r"\s*(SELECT|FROM)\b", sql, re.IGNORECASE):
+            return run_sql(sql, views | rows, values, few=few)
+        # Each view opens all its files where it is made, and again where it is used.
+        parts = (f"{name} AS NOT MATERIALIZED ({part})" for name, part in views.items())
+        return run_sql(f"WITH {', '.join(parts)} {sql}", rows, values, few=few)
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
         """Every decision with its latest attribution (null where there is none), by account and time.
@@ -422,7 +431,9 @@ class Ledger:
             Only this account.
         """
         where, values = ("WHERE account_id = $account", {"account": account_id}) if account_id else ("", None)
-        return self.query(f"SELECT * FROM current {where} ORDER BY account_id, as_of", values)
+        sql = f"SELECT * FROM current {where} ORDER BY account_id, as_of"
+        current: pd.DataFrame = self.table(sql, values, few=account_id is not None).to_pandas()
+        return current
 
     def last_decisions(self, accounts: Sequence[str] | None = None) -> pa.Table:
         """The latest decision of every account, be it of a tick that no run has taken in yet; empty before the first.

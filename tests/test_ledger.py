@@ -103,6 +103,26 @@ def test_a_notebook_asks_in_sql(small: Ledger) -> None:
     assert small.query("SELECT * FROM runs")["backtest"].tolist() == [False] * 3
 
 
+def test_a_query_may_begin_with_anything_that_duckdb_takes(small: Ledger) -> None:
+    counts = [
+        small.query("SELECT COUNT(*) AS n FROM current"),
+        small.query("FROM decisions SELECT COUNT(*) AS n"),
+        small.query("WITH mine AS (SELECT * FROM decisions) SELECT COUNT(*) AS n FROM mine"),
+        small.query("SELECT COUNT(*) AS n FROM since_opening"),
+    ]
+    assert len({int(one["n"].iloc[0]) for one in counts}) == 1
+    assert "as_of" in set(small.query("DESCRIBE decisions")["column_name"])
+
+
+def test_one_line_is_read_from_few_rows(tmp_path: Path) -> None:
+    Ledger(tmp_path).append(*entry(1, 40_000))
+    for kind in ("decisions", "attributions"):
+        (path,) = (tmp_path / kind).iterdir()
+        groups = pq.ParquetFile(path).metadata
+        assert max(groups.row_group(k).num_rows for k in range(groups.num_row_groups)) <= 1 << 14
+    assert len(Ledger(tmp_path).current("A000000001")) == 1
+
+
 def test_a_value_of_a_query_is_never_read_as_sql(small: Ledger) -> None:
     asked = "SELECT COUNT(*) AS n FROM current WHERE account_id = $account"
     counts = [small.query(asked, {"account": name})["n"][0] for name in ("A000000001", "' OR TRUE --", "O'Brien")]

@@ -49,7 +49,7 @@ def line(workspace: Workspace, account_id: str) -> dict[str, Any] | None:
 
 def search(workspace: Workspace, begins: str) -> list[dict[Hashable, Any]]:
     """Accounts whose id begins so, with their last decision; at most :data:`MOST_MATCHES`."""
-    rows = workspace.ledger.query(_SEARCH_SQL, {"begins": begins, "most": MOST_MATCHES})
+    rows = workspace.ledger.table(_SEARCH_SQL, {"begins": begins, "most": MOST_MATCHES}, few=True).to_pandas()
     matches: list[dict[Hashable, Any]] = rows.to_dict("records")
     return matches
 

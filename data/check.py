@@ -306,7 +306,8 @@ def _load(
     parts, profiles = {name: _Part() for name in SOURCES}, [PROFILE.empty_table()]
     for source in SOURCES.values():
         with prepared({"stored": store.versions(source.name)}) as run:
-            if not (files := judged(source, run, lines)):
+            known = run("SELECT DISTINCT account_id FROM stored", {}) if source is ACCOUNTS else lines
+            if not (files := judged(source, run, known)):
                 continue
             resolved = resolve(run, source, list(_earlier_attributes(source, store)))
             parts[source.name] = _part(source, files, resolved, store)

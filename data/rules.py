@@ -32,6 +32,14 @@ _INVISIBLE = (
     r"[\x00-\x1f\x7f-\x9f\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}"
     r"\x{2060}-\x{206f}\x{feff}\x{fff9}-\x{fffb}]"
 )
+#: Full width, circled, raised and joined letters and digits: other bytes for what is read alike (Unicode TR 15).
+_COMPATIBILITY = (
+    r"[\x{b2}\x{b3}\x{b9}\x{2070}-\x{209c}\x{2100}-\x{218b}\x{2460}-\x{24ff}\x{3000}\x{fb00}-\x{fb06}\x{ff01}-\x{ff5e}]"
+)
+
+#: Letters that are read as Latin ones, and these (a part of the confusables of Unicode TR 39).
+_LOOK_ALIKE = ("АВЕКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo")
+
 _ISO_TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 
 _NOT_CAST: dict[Dtype, str] = {
@@ -76,6 +84,13 @@ class Rule:
 UNKNOWN_ACCOUNT = Rule(
     "account_id", "unknown account", "NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)"
 )
+#: Two customers would pass for one wherever a person reads.
+LOOKS_KNOWN = Rule(
+    "account_id",
+    "looks like an account that is known",
+    "strlen(account_id) <> length(account_id) AND EXISTS (SELECT 1 FROM lines WHERE lines.account_id = "
+    f"translate(judged.account_id, '{_LOOK_ALIKE[0]}', '{_LOOK_ALIKE[1]}') AND lines.account_id <> judged.account_id)",
+)
 #: It would not be the segment that the policy names.
 PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
 _FUTURE = Rule("event_time", "event in the future", "event_time > known_time")
@@ -85,7 +100,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 #: Rules beyond the declarations of the columns.
 ROW_RULES: dict[str, tuple[Rule, ...]] = {
-    ACCOUNTS.name: (PADDED_SEGMENT,),
+    ACCOUNTS.name: (PADDED_SEGMENT, LOOKS_KNOWN),
     "consumption": (
         Rule("amount_cents", "negative amount", "amount_cents < 0 AND kind <> 'statement_balance'"),
         _FUTURE,
@@ -139,6 +154,8 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "control or invisible character", f"regexp_matches({value}, '{_INVISIBLE}')")
     if (_names_something(column) and not column.one_of) or column.name in _SHARED:
         yield Rule(column.name, "a word for nothing", names_nothing(value, shared=column.name in _SHARED))
+    if column.name.endswith("_id") or column.name in _SHARED:
+        yield from _id_rules(column.name)
     if column.minimum is not None:
         yield Rule(column.name, f"below {column.minimum}", f"{value} < {column.minimum}")
     if column.maximum is not None:
@@ -146,6 +163,21 @@ def column_rules(column: Column) -> Iterator[Rule]:
     if column.one_of:
         allowed = ", ".join(f"'{word}'" for word in column.one_of)
         yield Rule(column.name, f"not one of {', '.join(column.one_of)}", f"{value} NOT IN ({allowed})")
+
+
+def _id_rules(name: str) -> Iterator[Rule]:
+    """What makes an id another one than it is read as; only ids with more bytes than letters are looked at in full."""
+    value = quoted(name)
+    beyond_ascii = f"strlen({value}) <> length({value}) AND "
+    ends = rf"{beyond_ascii}regexp_matches({value}, '^\p{{Z}}|\p{{Z}}$')"
+    yield Rule(name, "space before or after", f"starts_with({value}, ' ') OR ends_with({value}, ' ') OR ({ends})")
+    yield Rule(
+        name, "full-width or compatibility character", f"{beyond_ascii}regexp_matches({value}, '{_COMPATIBILITY}')"
+    )
+    mixed = " AND ".join(
+        f"regexp_matches({value}, '{letters}')" for letters in (r"\p{Latin}", r"[\p{Cyrillic}\p{Greek}]")
+    )
+    yield Rule(name, "letters of two alphabets that look alike", f"{beyond_ascii}{mixed}")
 
 
 def _names_something(column: Column) -> bool:

@@ -263,6 +263,13 @@ def test_an_attribute_keeps_its_type_across_loads(inbox: Path, store: EventStore
         ({"event_id": "E\x002"}, ("event_id", "control or invisible character")),
         ({"event_id": "E\u200b2"}, ("event_id", "control or invisible character")),
         ({"account_id": "A1\n"}, ("account_id", "control or invisible character")),
+        ({"event_id": " E2"}, ("event_id", "space before or after")),
+        ({"event_id": "E2\u3000"}, ("event_id", "space before or after")),
+        ({"event_id": "E\uff12"}, ("event_id", "full-width or compatibility character")),
+        ({"event_id": "E\u00b2"}, ("event_id", "full-width or compatibility character")),
+        ({"event_id": "E\u0410\u0412"}, ("event_id", "letters of two alphabets that look alike")),
+        ({"account_id": "A1 "}, ("account_id", "space before or after")),
+        ({"account_id": "\u04101"}, ("account_id", "unknown account")),
         ({"account_id": "A9"}, ("account_id", "unknown account")),
         ({"kind": "gift"}, ("kind", "not one of purchase, draw, refund, fee, statement_balance")),
         ({"amount_cents": float("nan")}, ("amount_cents", "not a finite number")),
@@ -284,6 +291,28 @@ def test_a_broken_row_is_held_back_with_row_and_rule(
     assert (row["column"], row["rule"]) == expected
     assert (row["load"], row["source"], row["file"], row["row"]) == ("0001", "consumption", "consumption/c.parquet", 2)
     assert {r["event_id"] for r in rows(store)} == {"E1", "E3"}
+
+
+@pytest.mark.parametrize(
+    "name", ["\u4e2d\u6587-7", "\u0416\u0410-1", "caf\u00e9", "na\u00efve 7", "E 2", "\u0391\u03a9"]
+)
+def test_an_id_in_any_one_alphabet_is_an_id(name: str, inbox: Path, store: EventStore) -> None:
+    put(inbox, "consumption/c.parquet", [{**purchase(1), "event_id": name}])
+    check_events(inbox, store)
+    assert [row["event_id"] for row in rows(store)] == [name]
+
+
+def test_an_account_that_looks_like_one_that_is_known_is_held_back(inbox: Path, store: EventStore) -> None:
+    put(inbox, "accounts/a.parquet", [account()])
+    check_events(inbox, store)
+    put(
+        inbox,
+        "accounts/b.parquet",
+        [{**account(), "account_id": "\u04101"}, {**account(), "account_id": "\u0410\u04161"}],
+    )
+    check_events(inbox, store)
+    (row,) = quarantine(store)
+    assert (row["account_id"], row["rule"]) == ("\u04101", "looks like an account that is known")
 
 
 @pytest.mark.parametrize(

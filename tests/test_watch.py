@@ -38,6 +38,7 @@ from limitlens.pipeline.holds import open_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching import inbox as waiting
 from limitlens.pipeline.watching import look as looking
+from limitlens.pipeline.watching.intake import known_rows
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
 from limitlens.pipeline.watching.tick import Standing, Ticked, standing_of, tick
@@ -285,6 +286,43 @@ def test_a_row_that_comes_again_in_the_same_tick_or_in_a_later_one_counts_once(s
     report = fold(space)
     assert report is not None
     assert (report.sources["consumption"].accepted, report.sources["consumption"].deduplicated) == (4, 8)
+
+
+def test_rows_that_a_delivery_brought_as_well_count_once_and_those_of_other_ticks_stay(
+    space: Workspace, inbox: Path, tmp_path: Path
+) -> None:
+    """One of them in conflict; those of the other tick have the same places in their file."""
+    draws = [takeover(line_of(space, place), FIRST + HOUR)["consumption"] for place in (0, 1)]
+    standing: Standing | None = None
+    for hour, rows in enumerate(draws, 4):
+        put(inbox, f"{hour}", {"consumption": rows})
+        standing = tick(space, inbox, FIRST + hour * HOUR, standing).standing
+    first, *others = draws[0].to_pylist()
+    delivered = rows_of("consumption", [first | {"amount_cents": 1}, *others])
+    new = {"account_id": "NEW", "opened_at": FIRST, "known_time": FIRST, "limit_cents": 100, "segment": "salaried"}
+    put(tmp_path / "delivery", "all", {"accounts": rows_of("accounts", [new]), "consumption": delivered})
+    check_events(tmp_path / "delivery", space.events, decided_until=FIRST)
+    Journal(space.root).sync(space.events)
+    accounts = [str(rows["account_id"][0]) for rows in draws]
+    known = known_rows(SOURCES["consumption"], "account_id", accounts, Journal(space.root))
+    report = fold(space)
+    assert report is not None
+    count, folded = report.sources["consumption"], run_sql(space.events.relation("consumption"))
+    assert (count.accepted, count.deduplicated, count.quarantined) == (4, 3, 1)
+    for table in (known, folded):
+        amounts = {row["event_id"]: row["amount_cents"] for row in table.to_pylist()}
+        for row in (*delivered.to_pylist(), *draws[1].to_pylist()):
+            assert amounts[row["event_id"]] == row["amount_cents"]
+
+
+def test_a_load_of_events_alone_is_counted_by_the_slices_of_their_lines(space: Workspace, inbox: Path) -> None:
+    account = line_of(space)
+    put(inbox, "a", {"consumption": takeover(account, FIRST + HOUR)["consumption"]})
+    tick(space, inbox, FIRST + 4 * HOUR)
+    assert fold(space) is not None
+    sql = "SELECT slice_value, SUM(rows) AS rows FROM profiles WHERE day = $day AND slice_column = 'segment' GROUP BY 1"
+    [counted] = run_sql(sql, {"profiles": space.events.profiles()}, {"day": FIRST.date()}).to_pylist()
+    assert counted == {"slice_value": space.events.segments()[account], "rows": 4}
 
 
 def test_a_line_and_its_first_rows_may_come_in_one_tick(space: Workspace, inbox: Path) -> None:

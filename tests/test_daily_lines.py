@@ -152,7 +152,8 @@ def test_a_section_that_says_nonsense_is_refused(section: str, message: str) -> 
 
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
-    one = policy_with('[daily]\nany_of = [{ column = "dpd_days", above = 0 }]')
+    one = policy_with('[daily]\nany_of = [{ column = "login_count_30d", above = 0 }]')
     assert one.digest != default_policy().digest
     assert default_policy().daily is None
-    assert one.columns == default_policy().columns | {"dpd_days"}
+    assert one.decided_daily == (Condition("login_count_30d", "above", 0.0),)
+    assert one.columns - default_policy().columns == {"login_count_30d"}

@@ -176,6 +176,55 @@ def test_only_a_line_paused_by_a_rule_is_looked_at_again_by_a_watch_that_starts(
     assert standing_of(space, None).paused == {accounts[0]}
 
 
+def test_of_a_line_that_is_looked_at_and_left_as_it_is_nothing_is_noted(space: Workspace, inbox: Path) -> None:
+    """Paused already, and touched again; or drawn by so little that the rule, which asks for a share, does not fire."""
+    paused, calm, noon = line_of(space), line_of(space, 1), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(paused, noon))
+    first = tick(space, inbox, noon + 2 * HOUR)
+    [again] = takeover(paused, noon + 3 * HOUR)["device"].to_pylist()
+    put(inbox, "b", {"device": rows_of("device", [again | {"event_id": "again"}])})
+    draws = [row | {"amount_cents": 1} for row in takeover(calm, noon)["consumption"].to_pylist()]
+    put(inbox, "c", takeover(calm, noon) | {"consumption": rows_of("consumption", draws)})
+    second = tick(space, inbox, noon + 4 * HOUR, first.standing)
+    assert (len(first.decisions), second.touched, len(second.decisions)) == (1, 2, 0)
+
+
+def test_a_rule_on_a_share_of_the_limit_is_asked_where_a_single_cent_is_drawn(
+    space: Workspace, inbox: Path
+) -> None:
+    rule = """[[rules]]
+name = "used"
+action = "freeze"
+reason = "high_utilisation"
+new_lines = true
+when = [{ column = "draw_share_2d", above = 1e-9 }]
+
+[[rules]]
+name = "cash_out\""""
+    text = default_policy().text.replace('rules = ["cash_out", ', 'rules = ["used", "cash_out", ')
+    policy = parse_policy(text.replace('[[rules]]\nname = "cash_out"', rule))
+    opened = {"opened_at": FIRST, "known_time": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    draw = takeover("NEW", FIRST + HOUR)["consumption"].to_pylist()[0] | {"amount_cents": 1}
+    put(inbox, "a", {"accounts": rows_of("accounts", [opened | {"account_id": "NEW"}])})
+    put(inbox, "a", {"consumption": rows_of("consumption", [draw])})
+    ticked = tick(space, inbox, FIRST + 4 * HOUR, policy=policy)
+    assert ticked.decisions["fired_rules"].tolist()[-1] == ["used"]
+
+
+def test_a_ring_reaches_beyond_the_lines_that_came_and_to_no_line_whose_device_was_corrected(
+    space: Workspace, inbox: Path
+) -> None:
+    features, mine, sign_ins = CATALOGUE.only(["device_ring_max_30d"]), line_of(space), list[Row]()
+    for place in range(3):
+        sign_ins += takeover(line_of(space, place), FIRST + HOUR)["device"].to_pylist()
+    sign_ins.append(sign_ins[-1] | {"device_id": "D-other", "known_time": FIRST + 3 * HOUR})
+    put(inbox, "a", {"device": rows_of("device", sign_ins)})
+    at = tick(space, inbox, FIRST + 4 * HOUR).at
+    spine = pd.DataFrame({"account_id": [mine]}).assign(as_of=pd.Timestamp(at), known_by=pd.Timestamp(at))
+    table = build_table(features, spine, relations_of(features, [mine], Journal(space.root)))
+    assert table["device_ring_max_30d"].tolist() == [2]
+
+
 def test_a_row_known_at_the_moment_of_a_tick_is_looked_at_by_the_next(space: Workspace, inbox: Path) -> None:
     noon, standing, counts = FIRST + 12 * HOUR, None, []
     put(inbox, "a", {"device": takeover(line_of(space), noon)["device"]})

@@ -1,9 +1,11 @@
 """Lines decided daily: whose condition held by what was known at the date, told line by line and day by day."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from limitlens.data.errors import ConfigError
@@ -119,6 +121,15 @@ def test_without_a_condition_only_month_starts_and_new_lines_are_decided() -> No
     dates = [AS_OF - DAY, AS_OF]
     lines = plan_lines(dates, None, to_arrow(events), whole_book=False, features=CATALOGUE, any_of=[NEW_PHONE])
     assert list(lines["date"]) == [AS_OF] * len(ACCOUNTS)
+
+
+def test_a_condition_on_an_attribute_holds_for_the_lines_that_have_it_at_every_date() -> None:
+    relations = to_arrow(events_of(due(10)))
+    grades = pa.array([float(account == "A1") for account in relations["accounts"]["account_id"].to_pylist()])
+    relations["accounts"] = relations["accounts"].append_column("grade", grades)
+    features = replace(CATALOGUE, attributes=(("grade", "number"),))
+    lines = daily_lines(DATES, [Condition("grade", "above", 0.0)], features, relations)
+    assert set(zip(lines["account_id"], lines["as_of"].dt.to_pydatetime(), strict=True)) == {("A1", d) for d in DATES}
 
 
 def test_a_condition_whose_source_is_absent_never_holds() -> None:

@@ -189,9 +189,7 @@ def test_of_a_line_that_is_looked_at_and_left_as_it_is_nothing_is_noted(space: W
     assert (len(first.decisions), second.touched, len(second.decisions)) == (1, 2, 0)
 
 
-def test_a_rule_on_a_share_of_the_limit_is_asked_where_a_single_cent_is_drawn(
-    space: Workspace, inbox: Path
-) -> None:
+def test_a_rule_on_a_share_of_the_limit_is_asked_where_a_single_cent_is_drawn(space: Workspace, inbox: Path) -> None:
     rule = """[[rules]]
 name = "used"
 action = "freeze"

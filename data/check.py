@@ -283,7 +283,7 @@ def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Sl
     def judged(source: Source, run: RunSql, _: pa.Table) -> list[_JudgedFile]:
         if (rows := journaled.get(source.name)) is None:
             return []
-        add_clean(run, rows.clean)
+        add_clean(run, _as_one_file(rows.clean))
         return [_JudgedFile(JOURNAL, rows.rows_in, (), rows.held, rows.deduplicated)]
 
     return _load(store, judged, 1.0, slices or default_quality().slices)
@@ -291,6 +291,14 @@ def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Sl
 
 #: How reports call the rows that came one by one.
 JOURNAL = "watch"
+
+
+def _as_one_file(rows: pa.Table) -> pa.Table:
+    """Rows of many ticks, placed as those of one file."""
+    places = {FILE: np.zeros(len(rows), np.int64), ROW: np.arange(1, len(rows) + 1)}
+    for name, values in places.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
 
 
 def _load(

@@ -109,13 +109,14 @@ class EventStore:
         -------
         str
             A DuckDB SELECT with the columns of :func:`stored_schema` (nulls where an optional one was not
-            delivered) and, for accounts, the attributes; no rows before the first load.
+            delivered) and, for accounts, the attributes of all loads; no rows before the first load.
         """
         schema = stored_schema(source)
         attributes = self.attributes() if source == ACCOUNTS.name else {}
         paths = self._committed(f"events/{source}")
         chosen = paths if loads is None else [path for path in paths if path.stem in loads]
-        return _select(chosen, _with_attributes(schema, attributes))
+        lacking = attributes.keys() - _attributes(chosen, schema.names) if attributes and loads is not None else ()
+        return _select(chosen, _with_attributes(schema, attributes), lacking)
 
     def relations(self) -> dict[str, str]:
         """:meth:`relation` of every source, by name."""
@@ -363,12 +364,15 @@ _SQL_TYPES = {
 }
 
 
-def _select(paths: Sequence[Path], schema: pa.Schema) -> str:
-    if not paths:
-        nulls = ", ".join(f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {quoted(field.name)}" for field in schema)
-        return f"SELECT {nulls} WHERE FALSE"
-    columns = ", ".join(map(quoted, schema.names))
-    return f"SELECT {columns} FROM {parquet_sql(paths, by_name=True)}"
+def _select(paths: Sequence[Path], schema: pa.Schema, lacking: Collection[str] = ()) -> str:
+    """Columns of a schema; null are those that none of the files has."""
+    columns = ", ".join(
+        f"CAST(NULL AS {_SQL_TYPES[field.type]}) AS {quoted(field.name)}"
+        if not paths or field.name in lacking
+        else quoted(field.name)
+        for field in schema
+    )
+    return f"SELECT {columns} FROM {parquet_sql(paths, by_name=True)}" if paths else f"SELECT {columns} WHERE FALSE"
 
 
 _SPARK_TYPES = {**_SQL_TYPES, pa.string(): "STRING", UTC_TIME: "TIMESTAMP"}

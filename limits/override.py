@@ -104,7 +104,7 @@ def overridden(state: pd.DataFrame, overrides: pd.DataFrame, pd_: pd.Series) -> 
             "pd": pd_,
         }
     )
-    after = next_state(state_at(state, overrides["at"]), decided, overrides["at"])
+    after = next_state(state, decided, overrides["at"])
     rows = overrides.index[overrides["action"] == "restore"]
     if not len(rows):
         return after

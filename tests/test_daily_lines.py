@@ -1,9 +1,11 @@
 """Lines decided daily: whose condition held by what was known at the date, told line by line and day by day."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from limitlens.data.errors import ConfigError
@@ -121,6 +123,15 @@ def test_without_a_condition_only_month_starts_and_new_lines_are_decided() -> No
     assert list(lines["date"]) == [AS_OF] * len(ACCOUNTS)
 
 
+def test_a_condition_on_an_attribute_holds_for_the_lines_that_have_it_at_every_date() -> None:
+    relations = to_arrow(events_of(due(10)))
+    grades = pa.array([float(account == "A1") for account in relations["accounts"]["account_id"].to_pylist()])
+    relations["accounts"] = relations["accounts"].append_column("grade", grades)
+    features = replace(CATALOGUE, attributes=(("grade", "number"),))
+    lines = daily_lines(DATES, [Condition("grade", "above", 0.0)], features, relations)
+    assert set(zip(lines["account_id"], lines["as_of"].dt.to_pydatetime(), strict=True)) == {("A1", d) for d in DATES}
+
+
 def test_a_condition_whose_source_is_absent_never_holds() -> None:
     present = CATALOGUE.for_sources(("payment",))
     lines = daily_lines(DATES, [NEW_PHONE, IN_ARREARS], present, to_arrow(events_of(due(10))))
@@ -152,7 +163,8 @@ def test_a_section_that_says_nonsense_is_refused(section: str, message: str) -> 
 
 
 def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
-    one = policy_with('[daily]\nany_of = [{ column = "dpd_days", above = 0 }]')
+    one = policy_with('[daily]\nany_of = [{ column = "login_count_30d", above = 0 }]')
     assert one.digest != default_policy().digest
     assert default_policy().daily is None
-    assert one.columns == default_policy().columns | {"dpd_days"}
+    assert one.decided_daily == (Condition("login_count_30d", "above", 0.0),)
+    assert one.columns - default_policy().columns == {"login_count_30d"}

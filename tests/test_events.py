@@ -79,6 +79,14 @@ def test_an_attribute_that_earlier_loads_lack_is_null_there(store: EventStore) -
     ]
 
 
+def test_an_attribute_that_a_load_lacks_is_null_in_the_relation_of_that_load_alone(store: EventStore) -> None:
+    load(store, account(1, grade="b", income=1500.0))
+    load(store, account(2, income=900.0))
+    whole = run_sql(store.relation("accounts"))
+    for number, of_load in enumerate(("0001", "0002")):
+        assert run_sql(store.relation("accounts", [of_load])).equals(whole.slice(number, 1))
+
+
 def test_protected_attributes_stand_apart(store: EventStore) -> None:
     load(store, account(1, Gender="f", income=1.0))
     assert "Gender" not in table(store, "accounts").column_names

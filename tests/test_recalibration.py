@@ -20,9 +20,9 @@ from limitlens.pipeline.workspace import Workspace, default_settings
 LEVEL = replace(default_settings(), n_estimators=30, rounds=1, carried_rounds=0, level_months=3)
 
 
-def fallen(rows: int, moved: float, seed: int) -> pd.DataFrame:
+def fallen(rows: int, moved: float, seed: int, mean: float = -3) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    log_odds = rng.normal(-3, 1.2, rows)
+    log_odds = rng.normal(mean, 1.2, rows)
     return pd.DataFrame({"log_odds": log_odds, "early": rng.random(rows) < expit(-0.5 + 1.3 * log_odds + moved)})
 
 
@@ -31,11 +31,17 @@ def test_a_planted_move_of_the_level_is_found(moved: float) -> None:
     assert recalibration_shift(fallen(200_000, 0, 1), fallen(200_000, moved, 2)) == pytest.approx(moved, abs=0.05)
 
 
-def test_too_few_early_arrears_move_nothing() -> None:
+def test_a_planted_move_is_found_among_lines_of_other_scores() -> None:
+    shift = recalibration_shift(fallen(200_000, 0, 1), fallen(200_000, 0.3, 2, mean=-1.5))
+    assert shift == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("rare", [True, False])
+def test_too_few_early_arrears_or_too_few_lines_without_move_nothing(rare: bool) -> None:
     many = fallen(200_000, 0, 1)
-    few = pd.DataFrame({"log_odds": np.zeros(9_000), "early": np.arange(9_000) < MIN_EARLY - 1})
+    few = pd.DataFrame({"log_odds": np.zeros(9_000), "early": (np.arange(9_000) < MIN_EARLY - 1) == rare})
     assert recalibration_shift(many, few) == recalibration_shift(few, many) == 0.0
-    one_more = few.assign(early=np.arange(9_000) < MIN_EARLY)
+    one_more = few.assign(early=(np.arange(9_000) < MIN_EARLY) == rare)
     assert recalibration_shift(many, one_more) != 0.0
 
 

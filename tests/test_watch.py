@@ -38,6 +38,7 @@ from limitlens.pipeline.holds import open_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching import inbox as waiting
 from limitlens.pipeline.watching import look as looking
+from limitlens.pipeline.watching.intake import known_rows
 from limitlens.pipeline.watching.interceptions import interceptions
 from limitlens.pipeline.watching.look import relations_of
 from limitlens.pipeline.watching.tick import Standing, Ticked, standing_of, tick
@@ -175,6 +176,53 @@ def test_only_a_line_paused_by_a_rule_is_looked_at_again_by_a_watch_that_starts(
     assert standing_of(space, None).paused == {accounts[0]}
 
 
+def test_of_a_line_that_is_looked_at_and_left_as_it_is_nothing_is_noted(space: Workspace, inbox: Path) -> None:
+    """Paused already, and touched again; or drawn by so little that the rule, which asks for a share, does not fire."""
+    paused, calm, noon = line_of(space), line_of(space, 1), FIRST + 12 * HOUR
+    put(inbox, "a", takeover(paused, noon))
+    first = tick(space, inbox, noon + 2 * HOUR)
+    [again] = takeover(paused, noon + 3 * HOUR)["device"].to_pylist()
+    put(inbox, "b", {"device": rows_of("device", [again | {"event_id": "again"}])})
+    draws = [row | {"amount_cents": 1} for row in takeover(calm, noon)["consumption"].to_pylist()]
+    put(inbox, "c", takeover(calm, noon) | {"consumption": rows_of("consumption", draws)})
+    second = tick(space, inbox, noon + 4 * HOUR, first.standing)
+    assert (len(first.decisions), second.touched, len(second.decisions)) == (1, 2, 0)
+
+
+def test_a_rule_on_a_share_of_the_limit_is_asked_where_a_single_cent_is_drawn(space: Workspace, inbox: Path) -> None:
+    rule = """[[rules]]
+name = "used"
+action = "freeze"
+reason = "high_utilisation"
+new_lines = true
+when = [{ column = "draw_share_2d", above = 1e-9 }]
+
+[[rules]]
+name = "cash_out\""""
+    text = default_policy().text.replace('rules = ["cash_out", ', 'rules = ["used", "cash_out", ')
+    policy = parse_policy(text.replace('[[rules]]\nname = "cash_out"', rule))
+    opened = {"opened_at": FIRST, "known_time": FIRST, "limit_cents": 1_000_00, "segment": "salaried"}
+    draw = takeover("NEW", FIRST + HOUR)["consumption"].to_pylist()[0] | {"amount_cents": 1}
+    put(inbox, "a", {"accounts": rows_of("accounts", [opened | {"account_id": "NEW"}])})
+    put(inbox, "a", {"consumption": rows_of("consumption", [draw])})
+    ticked = tick(space, inbox, FIRST + 4 * HOUR, policy=policy)
+    assert ticked.decisions["fired_rules"].tolist()[-1] == ["used"]
+
+
+def test_a_ring_reaches_beyond_the_lines_that_came_and_to_no_line_whose_device_was_corrected(
+    space: Workspace, inbox: Path
+) -> None:
+    features, mine, sign_ins = CATALOGUE.only(["device_ring_max_30d"]), line_of(space), list[Row]()
+    for place in range(3):
+        sign_ins += takeover(line_of(space, place), FIRST + HOUR)["device"].to_pylist()
+    sign_ins.append(sign_ins[-1] | {"device_id": "D-other", "known_time": FIRST + 3 * HOUR})
+    put(inbox, "a", {"device": rows_of("device", sign_ins)})
+    at = tick(space, inbox, FIRST + 4 * HOUR).at
+    spine = pd.DataFrame({"account_id": [mine]}).assign(as_of=pd.Timestamp(at), known_by=pd.Timestamp(at))
+    table = build_table(features, spine, relations_of(features, [mine], Journal(space.root)))
+    assert table["device_ring_max_30d"].tolist() == [2]
+
+
 def test_a_row_known_at_the_moment_of_a_tick_is_looked_at_by_the_next(space: Workspace, inbox: Path) -> None:
     noon, standing, counts = FIRST + 12 * HOUR, None, []
     put(inbox, "a", {"device": takeover(line_of(space), noon)["device"]})
@@ -285,6 +333,43 @@ def test_a_row_that_comes_again_in_the_same_tick_or_in_a_later_one_counts_once(s
     report = fold(space)
     assert report is not None
     assert (report.sources["consumption"].accepted, report.sources["consumption"].deduplicated) == (4, 8)
+
+
+def test_rows_that_a_delivery_brought_as_well_count_once_and_those_of_other_ticks_stay(
+    space: Workspace, inbox: Path, tmp_path: Path
+) -> None:
+    """One of them in conflict; those of the other tick have the same places in their file."""
+    draws = [takeover(line_of(space, place), FIRST + HOUR)["consumption"] for place in (0, 1)]
+    standing: Standing | None = None
+    for hour, rows in enumerate(draws, 4):
+        put(inbox, f"{hour}", {"consumption": rows})
+        standing = tick(space, inbox, FIRST + hour * HOUR, standing).standing
+    first, *others = draws[0].to_pylist()
+    delivered = rows_of("consumption", [first | {"amount_cents": 1}, *others])
+    new = {"account_id": "NEW", "opened_at": FIRST, "known_time": FIRST, "limit_cents": 100, "segment": "salaried"}
+    put(tmp_path / "delivery", "all", {"accounts": rows_of("accounts", [new]), "consumption": delivered})
+    check_events(tmp_path / "delivery", space.events, decided_until=FIRST)
+    Journal(space.root).sync(space.events)
+    accounts = [str(rows["account_id"][0]) for rows in draws]
+    known = known_rows(SOURCES["consumption"], "account_id", accounts, Journal(space.root))
+    report = fold(space)
+    assert report is not None
+    count, folded = report.sources["consumption"], run_sql(space.events.relation("consumption"))
+    assert (count.accepted, count.deduplicated, count.quarantined) == (4, 3, 1)
+    for table in (known, folded):
+        amounts = {row["event_id"]: row["amount_cents"] for row in table.to_pylist()}
+        for row in (*delivered.to_pylist(), *draws[1].to_pylist()):
+            assert amounts[row["event_id"]] == row["amount_cents"]
+
+
+def test_a_load_of_events_alone_is_counted_by_the_slices_of_their_lines(space: Workspace, inbox: Path) -> None:
+    account = line_of(space)
+    put(inbox, "a", {"consumption": takeover(account, FIRST + HOUR)["consumption"]})
+    tick(space, inbox, FIRST + 4 * HOUR)
+    assert fold(space) is not None
+    sql = "SELECT slice_value, SUM(rows) AS rows FROM profiles WHERE day = $day AND slice_column = 'segment' GROUP BY 1"
+    [counted] = run_sql(sql, {"profiles": space.events.profiles()}, {"day": FIRST.date()}).to_pylist()
+    assert counted == {"slice_value": space.events.segments()[account], "rows": 4}
 
 
 def test_a_line_and_its_first_rows_may_come_in_one_tick(space: Workspace, inbox: Path) -> None:

@@ -156,7 +156,7 @@ def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Tab
     stored, fresh = journal.rows(source.name, key, pc.unique(clean[key]).to_pylist())
     if not len(stored) and not len(fresh) and pc.count_distinct(clean[key]).as_py() == len(clean):
         return clean, BROKEN.empty_table()
-    known = pa.concat_tables([stored, as_stored(source, fresh)], promote_options="default")
+    known = pa.concat_tables([stored, _as_stored(fresh)], promote_options="default")
     with prepared({"stored": known}) as run:
         add_clean(run, clean)
         run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
@@ -165,16 +165,9 @@ def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Tab
     return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
 
 
-def as_stored(source: Source, fresh: pa.Table) -> pa.Table:
-    """Rows of the journal as the store will have them, but for the number of the event."""
-    late = pc.fill_null(pc.greater(fresh[FLOOR], fresh["known_time"]), fill_value=False)
-    known = pc.if_else(late, fresh[FLOOR], fresh["known_time"])
-    plain = fresh.drop_columns([FILE, ROW, FLOOR]).append_column("delivered_known_time", fresh["known_time"])
-    stamped = plain.set_column(plain.column_names.index("known_time"), "known_time", known)
-    numbers = [field for field in stored_schema(source.name) if field.name in ("event_no", "correction")]
-    for field in numbers:
-        stamped = stamped.append_column(field, pa.nulls(len(fresh), field.type))
-    return stamped
+def _as_stored(fresh: pa.Table) -> pa.Table:
+    """Rows of the journal with what they are compared by: neither a stamp nor a number of the event."""
+    return fresh.drop_columns([FILE, ROW, FLOOR]).append_column("delivered_known_time", fresh["known_time"])
 
 
 def known_rows(source: Source, column: str, values: Sequence[str], journal: Journal) -> pa.Table:

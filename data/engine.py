@@ -165,10 +165,10 @@ def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]
 
     Examples
     --------
-    >>> total = planned("SELECT SUM(n) AS n FROM odd", {"one": pa.schema([("n", pa.int64())])},
-    ...                 {"odd": "SELECT n FROM one WHERE n % 2 = 1"})
-    >>> [total({"one": pa.table({"n": numbers})})["n"][0].as_py() for numbers in ([1, 2, 3], [5])]
-    [4, 5]
+    >>> most = planned("SELECT MAX(n) AS n FROM odd", {"one": pa.schema([("n", pa.int64())])},
+    ...                {"odd": "SELECT n FROM one WHERE n % 2 = 1"})
+    >>> [most({"one": pa.table({"n": numbers})})["n"][0].as_py() for numbers in ([1, 2, 3], [5])]
+    [3, 5]
     """
     connection, relations = _database().cursor(), {name: _Stream(schema) for name, schema in schemas.items()}
     connection.execute("SET TimeZone = 'UTC'")

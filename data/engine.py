@@ -36,6 +36,10 @@ class RunSql(Protocol):
 Prepare = Callable[[Relations, Mapping[str, str]], AbstractContextManager[RunSql]]
 
 
+#: Runs a query that is planned already, over the relations given.
+RunPlanned = Callable[[Mapping[str, pa.Table]], pa.Table]
+
+
 class _Run(Protocol):
     def __call__(
         self, sql: str, more: Relations, values: Values | None = None, /, *, few: bool = False
@@ -127,9 +131,7 @@ def _run(
     _name(connection, tables)
     try:
         if few:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
-                return connection.execute(sql, dict(values or {})).to_arrow_table()
+            return _at_once(connection, sql, values)
         relation = connection.sql(sql, params=dict(values)) if values else connection.sql(sql)
         return pa.table({}) if relation is None else relation.to_arrow_table()
     finally:
@@ -138,6 +140,66 @@ def _run(
                 connection.execute(f'DROP VIEW "{name}"')
             else:
                 connection.unregister(name)
+
+
+def _at_once(connection: duckdb.DuckDBPyConnection, sql: str, values: Values | None = None) -> pa.Table:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
+        return connection.execute(sql, dict(values or {})).to_arrow_table()
+
+
+def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]) -> RunPlanned:
+    """Plan a query once, to run it over other rows each time.
+
+    Parameters
+    ----------
+    sql : str
+        DuckDB SQL without values.
+    schemas : mapping of str to pyarrow.Schema
+        Relations that it reads, and their columns.
+    views : mapping of str to str
+        SQL over them, by the name that the query or a later view gives it.
+
+    Returns
+    -------
+    callable
+        Takes a pyarrow.Table for each of the relations and returns the result. Its connection lives as long as it does.
+
+    Examples
+    --------
+    >>> most = planned("SELECT MAX(n) AS n FROM odd", {"one": pa.schema([("n", pa.int64())])},
+    ...                {"odd": "SELECT n FROM one WHERE n % 2 = 1"})
+    >>> [most({"one": pa.table({"n": numbers})})["n"][0].as_py() for numbers in ([1, 2, 3], [5])]
+    [3, 5]
+    """
+    connection, relations = _database().cursor(), {name: _Stream(schema) for name, schema in schemas.items()}
+    connection.execute("SET TimeZone = 'UTC'")
+    for name, relation in relations.items():
+        connection.register(name, relation)
+    _name(connection, views)
+    connection.execute(f"PREPARE planned AS {sql}")
+
+    def run(tables: Mapping[str, pa.Table], /) -> pa.Table:
+        for name, relation in relations.items():
+            relation.table = tables[name].cast(relation.schema)
+        with _naming_lack_of_room():
+            return _at_once(connection, "EXECUTE planned")
+
+    return run
+
+
+class _Stream:
+    """A relation whose rows are read anew by each run of a query.
+
+    DuckDB 2 keeps the plan of a prepared query that reads such relations alone; one that reads a table of its own, or
+    takes values, it plans again each time.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema, self.table = schema, schema.empty_table()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
 
 
 def _name(connection: duckdb.DuckDBPyConnection, tables: Relations) -> None:

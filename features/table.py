@@ -1,13 +1,14 @@
 """The point-in-time feature table: a spine of (account, as-of, known-by) in, one row of features each out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.engine import Prepare, Relations, RunSql, prepared
+from limitlens.data.engine import Prepare, Relations, RunPlanned, RunSql, planned, prepared
 from limitlens.data.frames import to_arrow
 from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_successions, compile_versions
 from limitlens.features.declarations import FeatureSet
@@ -67,8 +68,51 @@ def build_table(
         and the attributes. Counts, sums and cents are int64, all else float64 or str.
     """
     built = pd.concat([part.to_pandas() for part in table_parts(features, spine, events, engine=engine)])
+    return _aligned(built, spine)
+
+
+def build_few(features: FeatureSet, spine: pd.DataFrame, events: Mapping[str, pa.Table]) -> pd.DataFrame:
+    """Build the features of few rows, over and over: DuckDB plans their query once a process.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    spine : DataFrame
+        As :func:`build_table` takes it.
+    events : mapping of source name to pyarrow.Table
+        Of these accounts, and of others what links them.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`build_table` gives it, to the last bit.
+    """
+    points, accounts = _numbered(spine)
+    relations = {f"every_{name}": events[name] for name in ("accounts", *features.sources)}
+    run = _planned(features, tuple((name, table.schema) for name, table in relations.items()))
+    values = run({**relations, "numbers": account_numbers(accounts), "spine": point_spine(points)})
+    return _aligned(_with_keys(points, values.drop_columns(Clock().key)).to_pandas(), spine)
+
+
+@lru_cache(maxsize=8)
+def _planned(features: FeatureSet, schemas: tuple[tuple[str, pa.Schema], ...]) -> RunPlanned:
+    """The query of a feature set over events of these columns; an attribute that is new makes another one."""
+    own = {name: f"SELECT * FROM every_{name}" for name in ("accounts", *features.sources)}
+    views = {**own, **compile_successions(features), **compile_versions(features)}
+    relations = {**dict(schemas), "numbers": _NUMBERS, "spine": _SPINE}
+    return planned(compile_sql(features, Clock()), relations, views)
+
+
+def _aligned(built: pd.DataFrame, spine: pd.DataFrame) -> pd.DataFrame:
     aligned: pd.DataFrame = spine[_KEYS].merge(built, on=_KEYS, how="left", validate="one_to_one")
     return aligned.set_index(spine.index)
+
+
+def _numbered(spine: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
+    """The points of a spine by account and time, with ``account_no``; and the accounts."""
+    points = spine[_KEYS].sort_values(_KEYS, ignore_index=True)
+    points["account_no"], accounts = pd.factorize(points["account_id"])
+    return points, accounts
 
 
 def table_parts(
@@ -80,8 +124,7 @@ def table_parts(
     them share (a part each, ordered by account), and about all other moments together.
     """
     relations = {f"every_{name}": events[name] for name in ("accounts", *features.sources)}
-    numbered = spine[_KEYS].sort_values(_KEYS, ignore_index=True)
-    numbered["account_no"], accounts = pd.factorize(numbered["account_id"])
+    numbered, accounts = _numbered(spine)
     moments = list(_moments(numbered))
     around = _near(relations, account_numbers(accounts))
     with engine.prepare({**relations, **around}, {}) as run:
@@ -154,5 +197,9 @@ def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: R
     """Features of some points, which are ordered by account."""
     few = len(points) < LITERAL_ROWS
     values = run(sql, {"spine": point_spine(points), **links}, few=few).drop_columns(clock.key)
+    return _with_keys(points, values)
+
+
+def _with_keys(points: pd.DataFrame, values: pa.Table) -> pa.Table:
     keys = to_arrow(points, _KEY_SCHEMA)
     return pa.table([*keys.columns, *values.columns], names=[*_KEYS, *values.column_names])

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from limitlens.data.calendar import DAY
 from limitlens.data.check import check_events
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.engine import run_sql
 from limitlens.data.world import simulate
 from limitlens.features import table as feature_room
 from limitlens.features.catalogue import CATALOGUE
@@ -29,7 +30,7 @@ from limitlens.features.listing import listed
 from limitlens.features.rows import Clock
 from limitlens.features.script import sql_script
 from limitlens.features.spine import book
-from limitlens.features.table import Engine, build_table, table_parts
+from limitlens.features.table import Engine, build_few, build_table, table_parts
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.training.feature_tables import feature_tables, write_tables
 from limitlens.pipeline.workspace import Workspace
@@ -133,6 +134,26 @@ def test_parts_of_the_book_make_the_whole_table(
     parts = list(table_parts(CATALOGUE, lines, relations))
     assert len(parts) > 3
     assert pa.concat_tables(parts).equals(whole)
+
+
+def test_few_lines_asked_for_over_and_over_have_the_rows_of_the_table_whatever_was_asked_before(
+    workspace: Workspace, lines: pd.DataFrame
+) -> None:
+    """Nobody, a line that nothing is known of, one or several, at one moment or at moments of their own."""
+    relations = {name: run_sql(sql) for name, sql in workspace.events.relations().items()}
+    rng = np.random.default_rng(7)
+    feature_room._planned.cache_clear()
+    for count in (0, 1, 1, 5, 3, 2, 6, 1, 0, 4):
+        some = lines.iloc[rng.permutation(len(lines))[:count]].reset_index(drop=True)
+        back = pd.to_timedelta(rng.integers(0, 300, count) * (count % 2), "D").as_unit("us")
+        asked = pd.concat([some, some.assign(as_of=some["as_of"] - back, known_by=some["as_of"])]).drop_duplicates()
+        mine = relations
+        if count < 5:  # those of whom nothing links them to others
+            mine = {name: rows.filter(pc.is_in(rows["account_id"], pa.array(some["account_id"], pa.string())))
+                    for name, rows in relations.items()}  # fmt: skip
+        few, whole = build_few(CATALOGUE, asked, mine), build_table(CATALOGUE, asked, mine)
+        pd.testing.assert_frame_equal(few, whole, check_exact=True)
+    assert feature_room._planned.cache_info().misses == 1
 
 
 def test_the_printed_query_runs_by_hand_and_gives_the_table(workspace: Workspace, lines: pd.DataFrame) -> None:

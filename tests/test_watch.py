@@ -24,7 +24,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.features.catalogue import CATALOGUE
-from limitlens.features.table import build_table
+from limitlens.features.table import build_few, build_table
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy_file import parse_policy
@@ -686,7 +686,7 @@ def test_a_tick_sees_each_line_as_the_batch_does_afterwards(
         spine = pd.DataFrame({"account_id": some}).assign(
             as_of=pd.Timestamp(ticked.at), known_by=pd.Timestamp(ticked.at)
         )
-        seen.append((spine, build_table(features, spine, relations_of(features, some, Journal(space.root)))))
+        seen.append((spine, build_few(features, spine, relations_of(features, some, Journal(space.root)))))
     assert fold(space) is not None
     for spine, table in seen:
         pd.testing.assert_frame_equal(table, build_table(features, spine, space.relations(features)))

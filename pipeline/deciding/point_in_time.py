@@ -62,7 +62,11 @@ def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Work
 
 def table_at(features: FeatureSet, moments: pd.DataFrame, relations: Relations) -> pd.DataFrame:
     """Build the feature rows of every moment, indexed by account, as-of and known-by."""
-    table = build_table(features, moments, relations)
+    return by_moment(build_table(features, moments, relations))
+
+
+def by_moment(table: pd.DataFrame) -> pd.DataFrame:
+    """A feature table, indexed by account, as-of and known-by."""
     return table.set_index(pd.MultiIndex.from_frame(table[_KEYS]))
 
 

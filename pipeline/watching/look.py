@@ -14,7 +14,7 @@ from limitlens.data.engine import Relations
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import links_of
 from limitlens.features.spine import lines_at, with_limit
-from limitlens.features.table import build_table
+from limitlens.features.table import build_few
 from limitlens.limits.decision import holds
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Condition, Rule
@@ -22,7 +22,7 @@ from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
 from limitlens.pipeline.deciding.held_lines import held_lines, with_moments
 from limitlens.pipeline.deciding.plan import PLANNED
-from limitlens.pipeline.deciding.point_in_time import table_at
+from limitlens.pipeline.deciding.point_in_time import by_moment
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.watching.intake import known_rows
 from limitlens.pipeline.workspace import Workspace
@@ -77,7 +77,7 @@ def look(
     def known_of(some: pd.DataFrame, _: pd.DataFrame) -> Known:
         held = held_lines(some, workspace, relations)
         moments = some[["account_id", "as_of"]].assign(known_by=some["as_of"])
-        return Known({features.digest: table_at(features, with_moments(moments, held), relations)}, held)
+        return Known({features.digest: by_moment(build_few(features, with_moments(moments, held), relations))}, held)
 
     decided, known = decide_lines(
         planned[list(PLANNED)], latest, workspace.ledger.overrides(), now, known_of, dates=[]
@@ -110,7 +110,7 @@ def may_fire(now: Iteration, lines: pd.DataFrame, journal: Journal) -> BoolArray
         return np.ones(len(lines), bool)
     watched = features.only({condition.column for rule in rules for condition in rule})
     relations = relations_of(watched, list(lines["account_id"]), journal)
-    table = build_table(watched, lines[["account_id", "as_of", "known_by"]], relations)
+    table = build_few(watched, lines[["account_id", "as_of", "known_by"]], relations)
     fires = np.zeros(len(table), bool)
     for rule in rules:
         met = [holds(condition, table[condition.column].to_numpy(np.float64)) for condition in rule]

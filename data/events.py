@@ -296,6 +296,10 @@ class EventStore:
         marks = sorted((self.root / "loads").glob("*.json"))
         return [read_json(path, _checked_mark) for path in marks[: self.first_loads]]
 
+    def mark_digests(self) -> dict[str, str]:
+        """Sha256 of the mark of each load, by its name; a mark holds the sha256 of every file of its load."""
+        return {path.name: file_sha256(path) for path in sorted((self.root / "loads").glob("*.json"))}
+
     def next_load(self) -> str:
         """Number of the load to come; files an interrupted load left under it are overwritten."""
         return f"{len(self.loads()) + 1:04d}"

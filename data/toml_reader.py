@@ -20,7 +20,18 @@ _MAX_BYTES = 1_000_000
 
 
 def read_toml(path: Path) -> str:
-    """Text of a TOML file; what is no small file is refused unread.
+    """Text of a TOML file; what is no small file is refused unread, as in :func:`read_small`."""
+    return read_small(path, "a TOML file")
+
+
+def read_small(path: Path, expected: str) -> str:
+    """Text of a small file.
+
+    Parameters
+    ----------
+    path : Path
+    expected : str
+        What it should be, for an error.
 
     Raises
     ------
@@ -30,12 +41,12 @@ def read_toml(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: not a regular file; save the text as a TOML file and name that.")
+            raise ConfigError(f"{path}: not a regular file; save the text as {expected} and name that.")
         if status.st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: {status.st_size:,} bytes; expected at most {_MAX_BYTES:,}.")
         raw = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file.") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name {expected}.") from error
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,12 @@ class Ledger:
         """Hash of the chain after each run, by run id."""
         with reading(self.workspace) as connection:
             return dict(connection.execute("SELECT run_id, head FROM runs"))
+
+    def chain_heads(self) -> list[str]:
+        """Hash of the chain after each link, in the order of recording, as the rows give it."""
+        with reading(self.workspace) as connection:
+            chain = links(connection)
+        return list(accumulate((link.content for link in chain), next_head, initial=""))[1:]
 
     def verify(self) -> int:
         """Check every row, every file and every link, in the order of recording; return the number of links.

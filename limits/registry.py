@@ -1,11 +1,16 @@
 """The registry: which models and policies there are, who promoted or withdrew a version, and why; it only grows."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.database import connect, reading
+
+_TABLES = ("policies", "models", "promotions", "promotion_reasons", "withdrawals")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,22 @@ class Registry:
         """Keep the text of a policy, so that its decisions can be replayed."""
         with connect(self.workspace) as connection:
             connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
+
+    def digests(self, upto: Mapping[str, int] | None = None) -> dict[str, tuple[int, str]]:
+        """Number of rows of each table, and the sha256 of them in the order of recording.
+
+        Parameters
+        ----------
+        upto : mapping of str to int, optional
+            Only so many rows of these tables; default: all.
+        """
+        counted = {}
+        with reading(self.workspace) as connection:
+            for table in _TABLES:
+                most = -1 if upto is None else upto.get(table, 0)
+                rows = connection.execute(f"SELECT * FROM {table} ORDER BY rowid LIMIT ?", [most]).fetchall()
+                counted[table] = len(rows), hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        return counted
 
     def policies(self) -> list[str]:
         """Digest of every recorded policy."""

@@ -27,6 +27,7 @@ PIPELINE = (
     "cli",
 )
 DOORS = {
+    "cryptography": "limits/anchor.py",
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from limitlens.data.calendar import format_time
+from limitlens.data.errors import ConfigError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
@@ -34,17 +35,77 @@ app.add_typer(ledger_app, name="ledger", no_args_is_help=True)
 
 
 @ledger_app.command()
-def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, wait: WaitOption = False) -> None:
-    """Check every file and every link of the chain, and the heads that MLflow keeps; name the first that is broken.
+def verify(
+    anchor: Annotated[Path | None, typer.Option(help="An anchor that was kept elsewhere.")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="The public key that it was signed for.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
+) -> None:
+    """Check every file, model, policy and link of the chain, and the heads in MLflow; name the first that is broken.
 
-    Example: limitlens ledger verify
+    Example: limitlens ledger verify --anchor anchor.json --public-key anchor.pub.pem
     """
+    predict_only()
+    from limitlens.data.toml_reader import read_small
+    from limitlens.limits.anchor import checked
     from limitlens.pipeline.deciding import verify as verifying
     from limitlens.pipeline.workspace import Workspace
 
+    if (anchor is None) != (public_key is None):
+        raise ConfigError("an anchor is checked with both --anchor FILE and --public-key FILE.")
+    known = None
+    if anchor and public_key:
+        known = checked(read_small(anchor, "an anchor"), read_small(public_key, "a public key").encode())
     with patient(wait):
-        links, anchors = verifying.verify(Workspace(workspace))
+        links, anchors = verifying.verify(Workspace(workspace), known)
     typer.echo(f"{links:,} links of the chain, every link holds; {anchors:,} heads in MLflow, all in the chain")
+    if known:
+        held = f"{known.links:,} links, {len(known.loads):,} loads"
+        typer.echo(f"all that the anchor of {known.at} names is as it was: {held}")
+
+
+@ledger_app.command("new-key")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Writes NAME.pem, which is kept secret, and NAME.pub.pem.")] = "anchor",
+) -> None:
+    """Make a key to sign anchors with; keep the private one where nobody who can write the workspace can read it.
+
+    Example: limitlens ledger new-key anchor
+    """
+    from limitlens.limits.anchor import new_key as made
+
+    private, public = made()
+    for path, content, mode in ((Path(f"{name}.pem"), private, 0o600), (Path(f"{name}.pub.pem"), public, 0o644)):
+        try:
+            path.touch(mode, exist_ok=False)
+            path.write_bytes(content)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another name.") from error
+    typer.echo(f"{name}.pem signs, {name}.pub.pem checks\nnext: limitlens ledger anchor --key {name}.pem")
+
+
+@ledger_app.command("anchor")
+def anchor_now(
+    key: Annotated[Path, typer.Option(help="Private key; limitlens ledger new-key makes one.")],
+    out: Annotated[Path, typer.Option(help="Where the anchor goes: away from the workspace.")] = Path("anchor.json"),
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
+) -> None:
+    """Sign what the workspace holds now, so that its past can be proved from outside.
+
+    Example: limitlens ledger anchor --key anchor.pem --out 2026-07-01.json
+    """
+    from limitlens.data.storage import write_text
+    from limitlens.data.toml_reader import read_small
+    from limitlens.limits.anchor import signed
+    from limitlens.pipeline.deciding.anchoring import anchor
+    from limitlens.pipeline.workspace import Workspace
+
+    private = read_small(key, "a private key").encode()
+    with patient(wait):
+        now = anchor(Workspace(workspace), datetime.now(UTC))
+    write_text(signed(now, private), out)
+    typer.echo(f"{now.links:,} links and {len(now.loads):,} loads, signed: {out}")
 
 
 @ledger_app.command()

@@ -2,16 +2,20 @@
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import undisturbed
+from limitlens.limits.anchor import Anchor
 from limitlens.pipeline import tracking
+from limitlens.pipeline.deciding.anchoring import expect_anchored
 from limitlens.pipeline.workspace import Workspace
 
 
-def verify(workspace: Workspace) -> tuple[int, int]:
-    """Check every accepted file, every link of the ledger and its files, and every head that MLflow keeps.
+def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int]:
+    """Check every accepted file, model and policy, every link of the ledger and its files, and every head elsewhere.
 
     Parameters
     ----------
     workspace : Workspace
+    anchor : Anchor, optional
+        What an anchor outside says was there, besides the heads that MLflow keeps.
 
     Returns
     -------
@@ -29,7 +33,13 @@ def verify(workspace: Workspace) -> tuple[int, int]:
         raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
     with undisturbed(workspace.root):
         workspace.events.verify()
+        for model in workspace.registry.models():
+            workspace.iteration(model.model_version)
+        for digest in workspace.registry.policies():
+            workspace.policy(digest)
         links = workspace.ledger.verify()
         anchors = tracking.heads(workspace.mlflow)
         workspace.ledger.verify_anchors(anchors)
+        if anchor is not None:
+            expect_anchored(workspace, anchor)
     return links, len(anchors)

@@ -1,0 +1,139 @@
+"""An anchor outside the workspace proves its past; what was changed since is named."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from limitlens.data.errors import ConfigError, IntegrityError
+from limitlens.limits.anchor import Anchor, checked, new_key, signed
+from limitlens.limits.chain import next_head
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
+from limitlens.pipeline.deciding.order_override import override
+from limitlens.pipeline.deciding.verify import verify
+from limitlens.pipeline.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
+SMALL = Anchor("2026-07-02T09:00:00+00:00", 2, "ab", {"0001.json": "cd"}, {"models": (1, "ef")})
+
+
+@pytest.fixture
+def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(small_workspace.root, tmp_path / "work")
+    return Workspace(tmp_path / "work")
+
+
+def change(sql: str) -> Callable[[Workspace], None]:
+    def changed(space: Workspace) -> None:
+        with sqlite3.connect(space.root / "ledger.sqlite") as connection:
+            assert connection.execute(sql).rowcount
+
+    return changed
+
+
+def edited_mark(space: Workspace) -> None:
+    mark = next((space.root / "loads").glob("*.json"))
+    body = json.loads(mark.read_text("utf-8"))
+    body["files"] = dict.fromkeys(body["files"], "0" * 64)
+    mark.write_text(json.dumps(body), "utf-8")
+
+
+def lost_mark(space: Workspace) -> None:
+    next((space.root / "loads").glob("*.json")).unlink()
+
+
+def cut_off(space: Workspace) -> None:
+    with sqlite3.connect(space.root / "ledger.sqlite") as connection:
+        connection.execute("DELETE FROM runs WHERE rowid = (SELECT MAX(rowid) FROM runs)")
+
+
+def rewritten(space: Workspace) -> None:
+    """Another run, and every hash after it made anew."""
+    with sqlite3.connect(space.root / "ledger.sqlite") as connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
+        cells = names[: names.index("head")]
+        connection.execute("UPDATE runs SET backtest = 1 - backtest WHERE rowid = 2")
+        head = ""
+        for rowid, *row in connection.execute(f"SELECT rowid, {', '.join(cells)} FROM runs ORDER BY rowid").fetchall():
+            head = next_head(head, ["run", *row])
+            connection.execute("UPDATE runs SET head = ? WHERE rowid = ?", [head, rowid])
+
+
+@pytest.mark.parametrize(
+    ("tamper", "expected"),
+    [
+        (change("UPDATE promotions SET reviewer = 'nobody' WHERE id = 1"), "rows of promotions are gone or changed"),
+        (change("DELETE FROM promotions WHERE id = 1"), "rows of promotions are gone or changed"),
+        (change("UPDATE models SET model_digest = '0'"), "rows of models are gone or changed"),
+        (change("UPDATE policies SET text = text || ' '"), "rows of policies are gone or changed"),
+        (edited_mark, "0001.json: gone or changed"),
+        (lost_mark, "0001.json: gone or changed"),
+        (cut_off, "links of the chain were rewritten"),
+        (rewritten, "links of the chain were rewritten"),
+    ],
+)
+def test_what_was_there_when_the_anchor_was_made_must_be_there(
+    tamper: Callable[[Workspace], None], expected: str, copied: Workspace
+) -> None:
+    now = anchor(copied, NOW)
+    expect_anchored(copied, now)
+    tamper(copied)
+    with pytest.raises(IntegrityError, match=expected):
+        expect_anchored(copied, now)
+
+
+def test_a_workspace_may_hold_more_than_its_anchor(copied: Workspace) -> None:
+    now, last = anchor(copied, NOW), copied.ledger.last_decisions().to_pandas()
+    account = str(last.loc[last["limit_cents"] > 0, "account_id"].iloc[0])
+    override(copied, account, at=NOW, actor="Chen Wei", reason="looked at", action="keep")
+    copied.registry.record_promotion("1", "Li Na", "review", NOW)
+    assert verify(copied, now)[0] == now.links + 1
+
+
+@pytest.mark.parametrize("tamper", [(lambda text: text.replace('"links": 2', '"links": 3')), lambda text: text[:-9]])
+def test_an_anchor_that_was_changed_or_signed_by_another_is_refused(tamper: Callable[[str], str]) -> None:
+    private, public = new_key()
+    text = signed(SMALL, private)
+    assert checked(text, public) == SMALL
+    with pytest.raises(IntegrityError, match="not signed with this key"):
+        checked(tamper(text), public)
+    with pytest.raises(IntegrityError, match="not signed with this key"):
+        checked(text, new_key()[1])
+
+
+@pytest.mark.parametrize("key", [b"", b"no key", new_key()[1]])
+def test_what_is_no_private_key_is_refused(key: bytes) -> None:
+    with pytest.raises(ConfigError, match="no Ed25519 private key"):
+        signed(SMALL, key)
+
+
+def test_on_the_command_line_an_anchor_is_made_and_checked(
+    copied: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = ["--workspace", str(copied.root)]
+    made = [["ledger", "new-key", "mine"], ["ledger", "anchor", "--key", "mine.pem", "--out", "a.json", *space]]
+    for words in made:
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert Path("mine.pem").stat().st_mode & 0o77 == 0
+    asked = ["ledger", "verify", "--anchor", "a.json", "--public-key", "mine.pub.pem", *space]
+    assert "is as it was" in CliRunner().invoke(app, asked).output
+    again = CliRunner().invoke(app, ["ledger", "new-key", "mine"])
+    assert "File exists" in str(again.exception)
+
+
+def test_a_model_of_which_a_leaf_was_changed_is_named_by_verify(copied: Workspace) -> None:
+    folder = copied.root / copied.registry.models()[0].folder
+    path = max(folder.rglob("*.txt"), key=lambda one: one.stat().st_size)
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("leaf_value=-", "leaf_value=-1", 1), "utf-8")
+    with pytest.raises(IntegrityError):
+        verify(copied)

@@ -31,6 +31,10 @@ from limitlens.pipeline.workspace import Workspace
 _MOST_BYTES = 20_000
 
 
+#: So long what was dealt to a reviewer stands, unless something is recorded.
+DEALT_MINUTES = 10
+
+#: Of every answer.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -64,8 +68,8 @@ class Desk:
         Wrong keys so far.
     waiting : Sent or None
         What the runs sent, once somebody asked.
-    shown : mapping of (head of the ledger, minute, reviewer) to Cases
-        What was dealt to whom in this minute.
+    shown : mapping of (head of the ledger, time, reviewer) to Cases
+        What was dealt to whom since then.
     figures : Day or None
         Those of the last run, once somebody asked.
     measured : (Run, datetime, FalsePositives) or None
@@ -85,8 +89,10 @@ class Desk:
     counting: Lock = field(default_factory=Lock)
 
     def cases(self, reviewer: str) -> Cases:
-        """What waits for a reviewer: looked for once a run, and dealt once a minute and whatever is recorded."""
-        key = (self.workspace.ledger.head(), self.clock().replace(second=0, microsecond=0), reviewer)
+        """What waits for a reviewer: looked for once a run, dealt anew every ten minutes and whatever is recorded."""
+        now = self.clock()
+        lately = now.replace(minute=now.minute // DEALT_MINUTES * DEALT_MINUTES, second=0, microsecond=0)
+        key = (self.workspace.ledger.head(), lately, reviewer)
         with self.counting:
             if key not in self.shown:
                 known = self.waiting

@@ -12,7 +12,7 @@ is what is drawn in the six days after that sign-in. Customers do what they did.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.calendar import add_months, days
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
@@ -30,7 +31,9 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Condition, Daily, Policy, SecondLook
 from limitlens.limits.rates import Rate
 from limitlens.limits.state import first_state, next_state, state_at
+from limitlens.pipeline.deciding.held_lines import HeldLines, with_holds
 from limitlens.pipeline.deciding.plan import plan_lines
+from limitlens.pipeline.deciding.point_in_time import Tables
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 RULES = ("takeover_signs", "takeover_passed_on")
@@ -84,7 +87,23 @@ def planned(workspace: Workspace, policy: Policy, since: datetime, until: dateti
     return every.drop_duplicates(["account_id", "as_of"]).sort_values(["account_id", "as_of"], ignore_index=True)
 
 
-def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, policy: Policy) -> pd.DataFrame:
+class RulesAlone(Iteration):
+    """An iteration whose PD asks for nothing."""
+
+    def score(self, table: pd.DataFrame, state: pd.DataFrame) -> FloatArray:
+        """The same PD for everybody."""
+        return np.full(len(table), _CALM_PD)
+
+
+def decisions(
+    lines: pd.DataFrame,
+    table: pd.DataFrame,
+    features: FeatureSet,
+    policy: Policy,
+    *,
+    held: HeldLines | None = None,
+    tables: Tables | None = None,
+) -> pd.DataFrame:
     """Every decision, each from the state that the one before it left: the first of all lines, then the second.
 
     Parameters
@@ -93,15 +112,22 @@ def decisions(lines: pd.DataFrame, table: pd.DataFrame, features: FeatureSet, po
         By account and time.
     table : DataFrame of n rows
         Features.
+    held : HeldLines, optional
+        Which holds touch which decisions; default: none.
+    tables : mapping of feature set digest to feature table, optional
+        Those of the decisions and of the moments before the holds.
     """
-    iteration = Iteration(SimpleNamespace(features=features), policy, "rules alone")
+    iteration = RulesAlone(SimpleNamespace(features=features), policy, "rules alone")
     parts, after = [], pd.DataFrame()
     for turn, rows in lines.groupby(lines.groupby("account_id").cumcount()):
         left = after.loc[rows["account_id"]].set_index(rows.index) if turn else None
         nobody = np.zeros(len(rows), bool)
         state = first_state(rows, nobody) if left is None else state_at(left, rows["as_of"])
         state = state.assign(watched=rows["watched"])
-        found = iteration.rules(table.loc[rows.index], np.full(len(rows), _CALM_PD), state)
+        found = iteration.decide(table.loc[rows.index], state)
+        if held is not None and tables is not None:
+            plain, of_rows, before = (part.reset_index(drop=True) for part in (found, rows, state))
+            found = with_holds(plain, of_rows, before, held, now=iteration, tables=tables).set_axis(rows.index)
         after = next_state(state, found, rows["as_of"]).set_axis(rows["account_id"])
         could = pd.DataFrame({"state.can_draw": state["can_draw"]})
         parts.append(pd.concat([rows[["account_id", "as_of"]], found, could], axis=1))
@@ -250,7 +276,13 @@ def run(
     parser.add_argument("--months", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[5])
     chosen = parser.parse_args(arguments)
-    worlds = [of_world(seed, chosen.accounts, chosen.months) for seed in chosen.seeds]
+    printed([of_world(seed, chosen.accounts, chosen.months) for seed in chosen.seeds], column)
+
+
+def printed(
+    worlds: Sequence[Mapping[str, Found]], column: Callable[[pd.DataFrame, pd.DataFrame], dict[str, str]]
+) -> None:
+    """Print the table of some worlds."""
     columns = {}
     for what in worlds[0]:
         episodes, stopped = (pd.concat([one[what][k] for one in worlds], ignore_index=True) for k in (0, 1))

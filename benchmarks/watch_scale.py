@@ -156,8 +156,8 @@ def _emptied(bought: pa.Table, who: pa.Table, copy: int, at: datetime) -> dict[s
     }
 
 
-def measured(folder: Path, copies: int, ticks: int, touched: int) -> None:
-    """Sync and ticks, in a process of their own."""
+def measured(folder: Path, copies: int, ticks: int, touched: int, minutes: float) -> None:
+    """Sync and ticks, in a process of their own; none begins after so many minutes."""
     workspace, inbox = Workspace(folder / "work"), folder / "inbox"
     begun = time.perf_counter()
     Journal(workspace.root).sync(workspace.events, lambda text: print(text, file=sys.stderr))
@@ -169,9 +169,11 @@ def measured(folder: Path, copies: int, ticks: int, touched: int) -> None:
         "paused": [],
         "mib": [],
     }
-    standing = None
+    standing, end = None, time.perf_counter() + minutes * 60
     first = max(DAY, workspace.ledger.last_moment() or DAY) + timedelta(hours=1)
     for at, came in arrivals(workspace.events, first, copies, ticks, touched):
+        if time.perf_counter() > end:
+            break
         for source, rows in came.items():
             (inbox / source).mkdir(parents=True, exist_ok=True)
             pq.write_table(rows, inbox / source / f"{at:%dT%H%M%S}.parquet")
@@ -219,13 +221,14 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--months", type=int, default=6, help="decisions a line in the ledger")
     parser.add_argument("--ticks", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=np.inf, help="no tick begins after so many")
     parser.add_argument("--touched", type=int, default=100, help="lines with a row in each tick")
     given = parser.parse_args()
     if given.ticks < 10:
         parser.error("of fewer than 10 ticks a fifth says nothing")
     folder, copies = given.folder, made(given.folder, given.lines, given.months)
     alone = multiprocessing.get_context("spawn").Process(
-        target=measured, args=(folder, copies, given.ticks, given.touched)
+        target=measured, args=(folder, copies, given.ticks, given.touched, given.minutes)
     )
     alone.start()
     alone.join()
@@ -238,7 +241,7 @@ def main() -> None:
         "| row to action: median s | p95 s | MiB |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for places in np.array_split(np.arange(given.ticks), 5):
+    for places in np.array_split(np.arange(len(found["clock"])), 5):
         clock, cpu, paused = (np.array(found[name])[places] for name in ("clock", "cpu", "paused"))
         waits, acted = delays(list(clock)), paused > 0
         figures = [np.median(clock), np.quantile(clock, 0.95), np.median(cpu)]

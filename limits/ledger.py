@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from limitlens.data.calendar import format_time, parse_time
 from limitlens.data.damage import parquet_sql
@@ -390,7 +392,8 @@ class Ledger:
             raise WorkspaceError(f"{self.workspace}: nothing has been decided yet; run limitlens decide first.")
         if strange := [path for path in paths if path.parent != Path(table)]:
             raise IntegrityError(f"{strange[0]}: not a file of {self.workspace / table}; run limitlens ledger verify.")
-        files = parquet_sql((self.workspace / path for path in paths), by_name=True)
+        recorded = [self.workspace / path for path in paths]
+        files = parquet_sql(recorded, by_name=len({_columns_of(path) for path in recorded}) > 1)
         return f"SELECT * FROM {files} UNION ALL BY NAME SELECT {LATER_COLUMNS[table]} WHERE FALSE"
 
     def query(self, sql: str, values: Values | None = None) -> pd.DataFrame:
@@ -518,7 +521,21 @@ _FEW = 50
 #: Runs of a plan, and not what took in ticks.
 _PLANNED = "run_id NOT IN (SELECT run_id FROM ticks WHERE run_id IS NOT NULL)"
 
+
 #: Number of the next order of a person.
+def _columns_of(path: Path) -> str:
+    """Columns of a file and their types; where all files have the same, DuckDB opens one to plan a query, not all."""
+    try:
+        return _read_columns(path, path.stat().st_mtime_ns)
+    except (OSError, pa.ArrowException):
+        return str(path)  # the query says what is wrong with it
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_columns(path: Path, _: int) -> str:
+    return str(pq.read_schema(path).remove_metadata())
+
+
 _NEXT_ORDER = "(SELECT COALESCE(MAX(id), 0) + 1 FROM (SELECT id FROM overrides UNION ALL SELECT id FROM restorations))"
 
 #: Tables that are shown with what belongs to them.

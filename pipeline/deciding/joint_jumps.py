@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -100,10 +101,8 @@ def joint_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> d
         Of each line that jumped, what is least usual; of what is unusual the broadest slice in which at least half as
         large a share jumped as in any. None where the date is the first of its kind.
     """
-    counts = run_sql(_counts_sql(_slices(workspace)), _relations(workspace), _span(as_of)).to_pandas()
-    counts = counts.groupby(["daily", "what", "slice_column", "slice_value"], sort=True)
-    judged = [_judge(list(keys), rows, pd.Timestamp(as_of)) for keys, rows in counts]
-    slices = pd.DataFrame([row for row in judged if row], columns=["daily", *_FOUND[1:]])
+    recorded = (len(workspace.events.loads()), *workspace.ledger.heads().values())
+    slices = _judged_slices(workspace, as_of, recorded)
     own = _own_jumps(lines, workspace, as_of).merge(slices, on=["daily", "what", "slice_column", "slice_value"])
     own["p"] = np.minimum(own["p"] * max(len(slices), 1), 1.0)
     unusual, share = own["p"] < UNUSUAL, own["jumped"] / own["lines"]
@@ -114,6 +113,15 @@ def joint_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> d
     own = own.sort_values(list(keys), ascending=list(keys.values()), kind="stable")
     own = own.drop_duplicates("account_id")[_FOUND]
     return {account: JointJump(*jump) for account, *jump in own.itertuples(index=False, name=None)}
+
+
+@lru_cache(maxsize=4)
+def _judged_slices(workspace: Workspace, as_of: datetime, _: tuple[object, ...]) -> pd.DataFrame:
+    """What jumped in each slice and how usual that is; asked again only when something was recorded."""
+    counts = run_sql(_counts_sql(_slices(workspace)), _relations(workspace), _span(as_of)).to_pandas()
+    counts = counts.groupby(["daily", "what", "slice_column", "slice_value"], sort=True)
+    judged = [_judge(list(keys), rows, pd.Timestamp(as_of)) for keys, rows in counts]
+    return pd.DataFrame([row for row in judged if row], columns=["daily", *_FOUND[1:]])
 
 
 def _judge(keys: list[object], rows: pd.DataFrame, as_of: pd.Timestamp) -> list[object] | None:
@@ -241,6 +249,7 @@ def _counts_sql(slices: Sequence[str]) -> str:
 
 def _own_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> pd.DataFrame:
     """What jumped of some lines, in each of their slices: ``account_id, daily, what, slice_column, slice_value``."""
+    every = _relations(workspace)
     points = to_arrow(lines[["account_id"]].assign(as_of=pd.Timestamp(as_of).as_unit("us")), _POINTS)
     sql = f"""
     WITH moved AS ({_moved_sql()}), slices AS ({_in_slices_sql(_slices(workspace))})
@@ -249,5 +258,6 @@ def _own_jumps(lines: pd.DataFrame, workspace: Workspace, as_of: datetime) -> pd
     JOIN points USING (account_id, as_of) JOIN slices USING (account_id)
     ORDER BY ALL
     """
-    jumps: pd.DataFrame = run_sql(sql, _relations(workspace) | {"points": points}, _span(as_of)).to_pandas()
+    of_lines = {name: f"SELECT * FROM ({part}) SEMI JOIN points USING (account_id)" for name, part in every.items()}
+    jumps: pd.DataFrame = run_sql(sql, {"points": points, **of_lines}, _span(as_of)).to_pandas()
     return jumps

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--explain", nargs="*", default=[], help="Accounts whose last change is replayed.")
     parser.add_argument("--more", type=int, default=10_000, help="Requests over which memory is looked at.")
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -90,13 +92,13 @@ def main() -> None:
         port = free_port()
         desk = started(given.workspace, port, people)
         try:
-            measure(desk.pid, f"http://127.0.0.1:{port}", given.requests, given.more)
+            measure(desk.pid, f"http://127.0.0.1:{port}", given.requests, given.explain, given.more)
         finally:
             desk.terminate()
             desk.wait()
 
 
-def measure(process: int, root: str, requests: int, more: int) -> None:
+def measure(process: int, root: str, requests: int, explained: Sequence[str], more: int) -> None:
     """Ask for the pages and print the tables."""
     begun = time.perf_counter()
     reviewers = [signed_in(root, "key 0")]  # it leads to the day
@@ -112,6 +114,16 @@ def measure(process: int, root: str, requests: int, more: int) -> None:
         print(row(name, [seconds(reviewers[0], address)[0] for _ in asked]))
     print(row("a line", [seconds(reviewers[0], f"{root}/line?account={one}")[0] for one in asked]))
     print(row("search", [seconds(reviewers[0], f"{root}/search?account={quote(one[:6])}")[0] for one in asked]))
+    for name, times in (("its first step", []), ("an explanation", [])) if explained else ():
+        for one in explained:
+            begun = time.perf_counter()
+            with reviewers[0].open(f"{root}/why?account={one}", timeout=300) as answer:
+                while b"deciding" not in answer.readline():
+                    pass
+                if name == "an explanation" and b"From opening to now" not in answer.read():
+                    raise SystemExit(f"{one} is not explained")
+            times.append(time.perf_counter() - begun)
+        print(row(name, times))
     reviewers += [signed_in(root, f"key {one}") for one in range(1, REVIEWERS)]
     turns = [(reviewers[number % REVIEWERS], one) for number, one in enumerate(asked)]
     with ThreadPoolExecutor(REVIEWERS) as pool:

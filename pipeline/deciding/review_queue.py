@@ -13,7 +13,7 @@ from limitlens.limits.cases import QUEUED
 from limitlens.limits.ledger import Run
 from limitlens.limits.queue import review_queue
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
-from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
+from limitlens.pipeline.deciding.point_in_time import rows_at, table_at
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -76,9 +76,9 @@ def queue_of_run(workspace: Workspace, run: Run) -> Queue:
     decided = run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, {"run": run.run_id}).to_pandas()
     reviews = decided[decided["action"].isin(QUEUED)].drop(columns="action").reset_index(drop=True)
     iteration = workspace.iteration(run.model_version, run.policy_digest)
-    features = iteration.model.features
+    features = iteration.model.features.only({"balance_cents"} & set(iteration.model.features.columns))
     moments = reviews[["account_id", "as_of"]].assign(known_by=reviews["as_of"])
-    table = tables_at(moments, [features], workspace)[features.digest]
+    table = table_at(features, moments, workspace.relations(features))
     rows = rows_at(table, moments["account_id"], moments["as_of"], moments["known_by"])
     reviews = reviews.assign(**{name: reviews[name].map(list) for name in ("fired_rules", "reasons")})
     reviews["segment"] = rows["segment"]

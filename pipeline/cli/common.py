@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from limitlens.data.calendar import parse_time
+from limitlens.data.errors import ConfigError
 from limitlens.data.lock import waiting
 from limitlens.data.progress import Part
 from limitlens.data.resources import THREADS
@@ -47,6 +48,10 @@ NOTHING_TO_DO = 7
 INCIDENT = 8
 
 
+#: Variable with the permissions that files and folders do not get.
+UMASK = "LIMITLENS_UMASK"
+
+
 def _version(asked: bool) -> None:
     if asked:
         import limitlens
@@ -61,7 +66,11 @@ def limitlens_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Options that come before any command."""
+    """Options that come before any command; what any of them writes is its owner's alone."""
+    mask = os.environ.get(UMASK, "077")
+    if not (mask.isdigit() and set(mask) <= set("01234567") and len(mask) <= 4):
+        raise ConfigError(f"{UMASK} is {mask!r}; expected three octal digits such as 077 or 027.")
+    os.umask(int(mask, 8))
 
 
 #: Columns of text in which no table of ours is measured too small.

@@ -318,6 +318,15 @@ class Ledger:
         IntegrityError
             Names the first link that is broken, or a file that no run recorded.
         """
+        count = self.verify_recorded()
+        for extra in self._unrecorded("[!.]*"):
+            raise IntegrityError(
+                f"{extra}: no run has recorded this file; if a run was interrupted, limitlens decide mends it."
+            )
+        return count
+
+    def verify_recorded(self) -> int:
+        """:meth:`verify` without files that an interrupted run left behind."""
         with reading(self.workspace) as connection:
             chain = links(connection)
         head = ""
@@ -334,10 +343,6 @@ class Ledger:
                     raise IntegrityError(
                         f"{full}: the first broken link; the file is missing or was changed; restore it from a backup."
                     )
-        for extra in self._unrecorded("[!.]*"):
-            raise IntegrityError(
-                f"{extra}: no run has recorded this file; if a run was interrupted, limitlens decide mends it."
-            )
         return len(chain)
 
     def verify_anchors(self, anchors: Mapping[str, str]) -> None:

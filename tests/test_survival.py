@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -23,10 +24,16 @@ from limitlens.data.storage import write_text
 from limitlens.data.unfinished import sweep
 from limitlens.pipeline import tracking
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.order_override import override
+from limitlens.pipeline.deciding.reconcile import reconcile
+from limitlens.pipeline.deciding.score import score
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.release.promote import Override, promote
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.training.train import train
+from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.conftest import small_settings
+from tests.ledgers import LAST, quiet
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -117,6 +124,34 @@ def test_a_recorded_file_that_cannot_be_read_is_named_by_every_command(
         assert isinstance(ended, IntegrityError), (words, ended)
         assert str(path) in str(ended)
         assert "\n" not in str(ended)
+
+
+def test_a_single_flipped_bit_is_named_before_anything_is_decided_scored_or_trained(
+    behind: Workspace, tmp_path: Path
+) -> None:
+    draw, noticed = random.Random(1), 0
+    files = [
+        path for name in ("events", "decisions", "attributions") for path in (behind.root / name).rglob("*.parquet")
+    ]
+    commands = [
+        lambda: decide(behind, progress=quiet),
+        lambda: score(behind, LAST, tmp_path / "scores.parquet"),
+        lambda: reconcile(behind),
+    ]
+    for number in range(40):
+        path = draw.choice(files)
+        body = path.read_bytes()
+        place = draw.randrange(len(body))
+        path.write_bytes(body[:place] + bytes([body[place] ^ 1 << draw.randrange(8)]) + body[place + 1 :])
+        with pytest.raises(IntegrityError, match=re.escape(str(path))):
+            commands[number % len(commands)]()
+        noticed += 1
+        path.write_bytes(body)
+    assert noticed == 40
+    path = next(path for path in files if path.is_relative_to(behind.root / "events"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match=re.escape(str(path))):
+        train(behind, small_settings(), default_policy(), developer="developer")
 
 
 @pytest.mark.parametrize("mark", ["{}", "[]", "{", "null", '{"load": 1, "files": {}, "sources": {}}', "\xff"])

@@ -31,6 +31,7 @@ from limitlens.pipeline.deciding.record import Decided, decided_by, record_decis
 from limitlens.pipeline.deciding.replay import iterations
 from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
+from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.workspace import Workspace
 
 #: Run of decisions that are made and not recorded yet.
@@ -73,12 +74,14 @@ def decide(
         No champion, a date that is already decided, one the data do not reach, a jump of more than two months that
         nobody asked for, or no room on the disk.
     IntegrityError
-        A recorded limit cannot be reproduced; nothing of that date is recorded.
+        A file that was accepted or recorded is damaged, or a recorded limit cannot be reproduced; nothing of that date
+        is recorded.
     """
     ledger, registry = workspace.ledger, workspace.registry
     take_over_journal(workspace, progress=progress)
     with exclusive(workspace.root, "decide"):
         ledger.sweep()
+        expect_intact(workspace)
         version = model_version or registry.champion()
         if version is None:
             raise WorkspaceError("no champion to decide with; run limitlens promote first, or name one with --model.")

@@ -18,6 +18,7 @@ from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
 from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
 from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 
@@ -103,13 +104,15 @@ def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
     Raises
     ------
     IntegrityError
-        A recorded limit cannot be reproduced; nothing of the dates rebuilt with it is made final.
+        A file that was accepted or recorded is damaged, or a recorded limit cannot be reproduced; nothing of the dates
+        rebuilt with it is made final.
     WorkspaceError
         A run is in progress, or the disk is full.
     """
     ledger = workspace.ledger
     with exclusive(workspace.root, "reconcile"):
         ledger.sweep()
+        expect_intact(workspace)
         for runs in _batches(_due(ledger), ledger):
             _reconcile_batch(workspace, runs, progress)
         return _record(workspace)

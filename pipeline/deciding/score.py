@@ -19,6 +19,7 @@ from limitlens.features.spine import book, undecidable
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.states_before import states_before
+from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.training.feature_tables import opened_tables
 from limitlens.pipeline.workspace import Workspace
 
@@ -71,10 +72,11 @@ def score(
     WorkspaceError
         No champion, the version was withdrawn, or the data do not reach the moment.
     IntegrityError
-        A file of the model is not the one recorded.
+        A file that was accepted or recorded, or one of the model, is damaged.
     """
     sweep(workspace.root)
     workspace = workspace.snapshot()
+    expect_intact(workspace)
     version = model_version or workspace.registry.champion()
     if version is None:
         raise WorkspaceError("no champion to score with; run limitlens promote first, or name one with --model.")

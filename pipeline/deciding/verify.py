@@ -8,6 +8,18 @@ from limitlens.pipeline.deciding.anchoring import expect_anchored
 from limitlens.pipeline.workspace import Workspace
 
 
+def expect_intact(workspace: Workspace) -> None:
+    """Read every accepted file and every file of the ledger once before anything is made of them.
+
+    Raises
+    ------
+    IntegrityError
+        Names the first that is not what was recorded. DuckDB does not compare the checksums of pages.
+    """
+    workspace.events.verify()
+    workspace.ledger.verify_recorded()
+
+
 def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int]:
     """Check every accepted file, model and policy, every link of the ledger and its files, and every head elsewhere.
 

@@ -84,8 +84,11 @@ def train(
         A rule of the policy names a column that does not exist.
     WorkspaceError
         No label has matured, too few lines went bad to learn from, or the champion was withdrawn meanwhile.
+    IntegrityError
+        A file that was accepted is damaged.
     """
     workspace = workspace.snapshot()
+    workspace.events.verify()
     champion = workspace.registry.champion()
     if champion in workspace.registry.withdrawn():  # nothing of it may go on scoring in another version
         champion = None

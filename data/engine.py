@@ -13,6 +13,9 @@ from limitlens.data.damage import files_in, naming_damage
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.resources import MEMORY_LIMIT, thread_count
 
+# Once: a filter that is set and taken back is no affair of one thread alone.
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
+
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
 
@@ -143,9 +146,7 @@ def _run(
 
 
 def _at_once(connection: duckdb.DuckDBPyConnection, sql: str, values: Values | None = None) -> pa.Table:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
-        return connection.execute(sql, dict(values or {})).to_arrow_table()
+    return connection.execute(sql, dict(values or {})).to_arrow_table()
 
 
 def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]) -> RunPlanned:
@@ -163,7 +164,8 @@ def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]
     Returns
     -------
     callable
-        Takes a pyarrow.Table for each of the relations and returns the result. Its connection lives as long as it does.
+        Takes a pyarrow.Table for each of the relations and returns the result; for one thread at a time. Its connection
+        lives as long as it does.
 
     Examples
     --------
@@ -182,8 +184,12 @@ def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]
     def run(tables: Mapping[str, pa.Table], /) -> pa.Table:
         for name, relation in relations.items():
             relation.table = tables[name].cast(relation.schema)
-        with _naming_lack_of_room():
-            return _at_once(connection, "EXECUTE planned")
+        try:
+            with _naming_lack_of_room():
+                return _at_once(connection, "EXECUTE planned")
+        finally:
+            for relation in relations.values():
+                relation.table = relation.schema.empty_table()
 
     return run
 

@@ -32,10 +32,8 @@ _INVISIBLE = (
     r"[\x00-\x1f\x7f-\x9f\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}"
     r"\x{2060}-\x{206f}\x{feff}\x{fff9}-\x{fffb}]"
 )
-#: Full width, circled, raised and joined letters and digits: other bytes for what is read alike (Unicode TR 15).
-_COMPATIBILITY = (
-    r"[\x{b2}\x{b3}\x{b9}\x{2070}-\x{209c}\x{2100}-\x{218b}\x{2460}-\x{24ff}\x{3000}\x{fb00}-\x{fb06}\x{ff01}-\x{ff5e}]"
-)
+#: Letters and digits in full width, and spaces that are none: other bytes for what is read alike (from Unicode TR 15).
+_FULL_WIDTH = r"[\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}\x{ff10}-\x{ff19}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}]"
 
 #: Letters that are read as Latin ones, and these (a part of the confusables of Unicode TR 39).
 _LOOK_ALIKE = ("АВЕКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo")
@@ -88,8 +86,10 @@ UNKNOWN_ACCOUNT = Rule(
 LOOKS_KNOWN = Rule(
     "account_id",
     "looks like an account that is known",
-    "strlen(account_id) <> length(account_id) AND EXISTS (SELECT 1 FROM lines WHERE lines.account_id = "
-    f"translate(judged.account_id, '{_LOOK_ALIKE[0]}', '{_LOOK_ALIKE[1]}') AND lines.account_id <> judged.account_id)",
+    "EXISTS (SELECT 1 FROM lines WHERE {} = {} AND lines.account_id <> judged.account_id) "
+    "AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)".format(
+        *(f"translate({side}.account_id, '{_LOOK_ALIKE[0]}', '{_LOOK_ALIKE[1]}')" for side in ("lines", "judged"))
+    ),
 )
 #: It would not be the segment that the policy names.
 PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
@@ -154,7 +154,7 @@ def column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(column.name, "control or invisible character", f"regexp_matches({value}, '{_INVISIBLE}')")
     if (_names_something(column) and not column.one_of) or column.name in _SHARED:
         yield Rule(column.name, "a word for nothing", names_nothing(value, shared=column.name in _SHARED))
-    if column.name.endswith("_id") or column.name in _SHARED:
+    if column.name.endswith("_id"):
         yield from _id_rules(column.name)
     if column.minimum is not None:
         yield Rule(column.name, f"below {column.minimum}", f"{value} < {column.minimum}")
@@ -171,12 +171,8 @@ def _id_rules(name: str) -> Iterator[Rule]:
     beyond_ascii = f"strlen({value}) <> length({value}) AND "
     ends = rf"{beyond_ascii}regexp_matches({value}, '^\p{{Z}}|\p{{Z}}$')"
     yield Rule(name, "space before or after", f"starts_with({value}, ' ') OR ends_with({value}, ' ') OR ({ends})")
-    yield Rule(
-        name, "full-width or compatibility character", f"{beyond_ascii}regexp_matches({value}, '{_COMPATIBILITY}')"
-    )
-    mixed = " AND ".join(
-        f"regexp_matches({value}, '{letters}')" for letters in (r"\p{Latin}", r"[\p{Cyrillic}\p{Greek}]")
-    )
+    yield Rule(name, "full-width character", f"{beyond_ascii}regexp_matches({value}, '{_FULL_WIDTH}')")
+    mixed = " AND ".join(f"regexp_matches({value}, '{letters}')" for letters in ("[A-Za-z]", f"[{_LOOK_ALIKE[0]}]"))
     yield Rule(name, "letters of two alphabets that look alike", f"{beyond_ascii}{mixed}")
 
 

@@ -33,8 +33,8 @@ class Anchor:
         Links of the chain.
     head : str
         Hash of the last one.
-    loads : mapping of str to str
-        Sha256 of the mark of each load, by its name; a mark holds the sha256 of every file of its load.
+    loads : (int, str)
+        Number of loads, and the sha256 over their marks in order; a mark holds the sha256 of every file of its load.
     rows : mapping of str to (int, str)
         Of each table of the registry its number of rows, and the sha256 of them in order.
     """
@@ -42,7 +42,7 @@ class Anchor:
     at: str
     links: int
     head: str
-    loads: Mapping[str, str]
+    loads: tuple[int, str]
     rows: Mapping[str, tuple[int, str]]
 
 
@@ -64,7 +64,7 @@ def signed(anchor: Anchor, private: bytes) -> str:
     Examples
     --------
     >>> private, public = new_key()
-    >>> anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f", {}, {"models": (1, "9a")})
+    >>> anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f", (1, "5b"), {"models": (1, "9a")})
     >>> checked(signed(anchor, private), public) == anchor
     True
     """
@@ -97,10 +97,11 @@ def checked(text: str, public: bytes) -> Anchor:
     try:
         body = json.loads(text)
         signature = bytes.fromhex(body.pop("signature"))
-        rows = {str(name): (int(count), str(digest)) for name, (count, digest) in body["rows"].items()}
-        anchor = Anchor(str(body["at"]), int(body["links"]), str(body["head"]), dict(body["loads"]), rows)
         key.verify(signature, _bytes(body))
-    except (ValueError, TypeError, KeyError, AttributeError, InvalidSignature):
+        rows = {str(name): (int(count), str(digest)) for name, (count, digest) in body["rows"].items()}
+        loads, digest = body["loads"]
+        anchor = Anchor(str(body["at"]), int(body["links"]), str(body["head"]), (int(loads), str(digest)), rows)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, InvalidSignature):
         raise IntegrityError("the anchor was not signed with this key, or was changed since.") from None
     return anchor
 

@@ -94,7 +94,7 @@ def to_judge_twice(
     Returns
     -------
     DataFrame with a plain index
-        The decision that was judged, with ``since``, and the ``state`` ``blind``; ``why`` is empty.
+        The decision that was judged, with ``since``, and the ``state`` ``blind``; ``why`` is empty, ``paused`` false.
     """
     case, desk = ["account_id", "since"], policy.dealing
     settled = verdicts[verdicts["settles"] & (verdicts["at"] > pd.Timestamp(at) - DOUBLE_WITHIN)]
@@ -103,7 +103,8 @@ def to_judge_twice(
     spoken = verdicts[verdicts["blind"] | (verdicts["actor"] == reviewer)][case].drop_duplicates()
     fresh = settled[[*case, "as_of"]].merge(spoken, on=case, how="left", indicator="spoken")
     judged = fresh.loc[fresh["spoken"] == "left_only", [*case, "as_of"]]
-    return decisions.merge(judged, on=["account_id", "as_of"]).assign(state="blind", why="")
+    again = decisions.merge(judged, on=["account_id", "as_of"])
+    return again.assign(state="blind", why="", paused=False)
 
 
 def _waiting(decisions: pd.DataFrame, verdicts: pd.DataFrame, policy: Policy) -> pd.DataFrame:

@@ -7,7 +7,6 @@ are verdicts, and revisions, each with a file of its own: the attributions of a 
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -426,16 +425,19 @@ class Ledger:
         return table
 
     def table(self, sql: str, values: Values | None = None, *, few: bool = False) -> pa.Table:
-        """:meth:`query` as an Arrow table, with types that do not depend on what is null; ``few``: of few rows."""
+        """:meth:`query` as an Arrow table, with types that do not depend on what is null.
+
+        ``few``: of few rows, by a SELECT that is planned once. Each view opens all its files where it is made, and
+        again where it is used.
+        """
         files = {name: self.relation(name) for name in ("decisions", "attributions")}
         views = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
         stored = {"runs": RUNS, "overrides": OVERRIDES, "verdicts": VERDICTS, "holds": HOLDS, "revisions": REVISIONS}
         rows = {name: self._rows(name, schema) for name, schema in stored.items()}
-        if not re.match(r"\s*(SELECT|FROM)\b", sql, re.IGNORECASE):
-            return run_sql(sql, views | rows, values, few=few)
-        # Each view opens all its files where it is made, and again where it is used.
+        if not few:
+            return run_sql(sql, views | rows, values)
         parts = (f"{name} AS NOT MATERIALIZED ({part})" for name, part in views.items())
-        return run_sql(f"WITH {', '.join(parts)} {sql}", rows, values, few=few)
+        return run_sql(f"WITH {', '.join(parts)} {sql}", rows, values, few=True)
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
         """Every decision with its latest attribution (null where there is none), by account and time.
@@ -527,7 +529,6 @@ _FEW = 50
 _PLANNED = "run_id NOT IN (SELECT run_id FROM ticks WHERE run_id IS NOT NULL)"
 
 
-#: Number of the next order of a person.
 def _columns_of(path: Path) -> str:
     """Columns of a file and their types; where all files have the same, DuckDB opens one to plan a query, not all."""
     try:
@@ -541,6 +542,7 @@ def _read_columns(path: Path, _: int) -> str:
     return str(pq.read_schema(path).remove_metadata())
 
 
+#: Number of the next order of a person.
 _NEXT_ORDER = "(SELECT COALESCE(MAX(id), 0) + 1 FROM (SELECT id FROM overrides UNION ALL SELECT id FROM restorations))"
 
 #: Tables that are shown with what belongs to them.

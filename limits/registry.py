@@ -10,7 +10,14 @@ from pathlib import Path
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.database import connect, reading
 
-_TABLES = ("policies", "models", "promotions", "promotion_reasons", "withdrawals")
+#: Columns of each table that an anchor holds, by name: a later column changes no digest.
+_TABLES = {
+    "policies": "policy_digest, text",
+    "models": "model_version, model_digest, policy_digest, folder, mlflow_run_id, developer",
+    "promotions": "id, model_version, reviewer, kind, promoted_at",
+    "promotion_reasons": "promotion, approver, reason",
+    "withdrawals": "model_version, actor, reason, withdrawn_at",
+}
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,9 @@ class Registry:
         """
         counted = {}
         with reading(self.workspace) as connection:
-            for table in _TABLES:
+            for table, columns in _TABLES.items():
                 most = -1 if upto is None else upto.get(table, 0)
-                rows = connection.execute(f"SELECT * FROM {table} ORDER BY rowid LIMIT ?", [most]).fetchall()
+                rows = connection.execute(f"SELECT {columns} FROM {table} ORDER BY rowid LIMIT ?", [most]).fetchall()
                 counted[table] = len(rows), hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         return counted
 
@@ -112,7 +119,7 @@ class Registry:
         kind : str
             ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
         approver, reason : str, optional
-            Who let it pass, and why; an override and a rollback have both.
+            Who let it pass, and why: of an override and a rollback, and of a review whose reason was given.
         """
         with connect(self.workspace) as connection:
             cursor = connection.execute(

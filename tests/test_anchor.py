@@ -22,7 +22,7 @@ from limitlens.pipeline.workspace import Workspace
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
-SMALL = Anchor("2026-07-02T09:00:00+00:00", 2, "ab", {"0001.json": "cd"}, {"models": (1, "ef")})
+SMALL = Anchor("2026-07-02T09:00:00+00:00", 2, "ab", (1, "cd"), {"models": (1, "ef")})
 
 
 @pytest.fixture
@@ -50,6 +50,12 @@ def lost_mark(space: Workspace) -> None:
     next((space.root / "loads").glob("*.json")).unlink()
 
 
+def forged_mark(space: Workspace) -> None:
+    """A load that comes before the first."""
+    mark = next((space.root / "loads").glob("*.json"))
+    (space.root / "loads" / "0000.json").write_bytes(mark.read_bytes())
+
+
 def cut_off(space: Workspace) -> None:
     with sqlite3.connect(space.root / "ledger.sqlite") as connection:
         connection.execute("DELETE FROM runs WHERE rowid = (SELECT MAX(rowid) FROM runs)")
@@ -74,8 +80,9 @@ def rewritten(space: Workspace) -> None:
         (change("DELETE FROM promotions WHERE id = 1"), "rows of promotions are gone or changed"),
         (change("UPDATE models SET model_digest = '0'"), "rows of models are gone or changed"),
         (change("UPDATE policies SET text = text || ' '"), "rows of policies are gone or changed"),
-        (edited_mark, "0001.json: gone or changed"),
-        (lost_mark, "0001.json: gone or changed"),
+        (edited_mark, "loads: the first 1 are not what they were"),
+        (lost_mark, "loads: the first 1 are not what they were"),
+        (forged_mark, "loads: the first 1 are not what they were"),
         (cut_off, "links of the chain were rewritten"),
         (rewritten, "links of the chain were rewritten"),
     ],

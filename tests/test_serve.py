@@ -17,7 +17,9 @@ import requests
 import uvicorn
 from typer.testing import CliRunner
 
+from limitlens.data.errors import LimitlensError
 from limitlens.data.lock import exclusive
+from limitlens.data.progress import Progress
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline.answers.false_positives import false_positives, rate_words
@@ -26,10 +28,12 @@ from limitlens.pipeline.answers.why_card import card_body
 from limitlens.pipeline.cli import app as cli
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.reviewing.cases import cases
+from limitlens.pipeline.serving import steps
 from limitlens.pipeline.serving.app import desk_app
 from limitlens.pipeline.serving.day import day
 from limitlens.pipeline.serving.line import line
 from limitlens.pipeline.serving.people import digest_of, parse_people
+from limitlens.pipeline.serving.steps import AT_ONCE, IN_ALL, Work
 from limitlens.pipeline.workspace import Workspace
 
 PEOPLE = "".join(
@@ -214,13 +218,68 @@ def test_an_approver_promotes_a_version_with_a_reason_and_a_reviewer_cannot(serv
     page = approver.get("/gate", version=version).text
     assert "Limits that would move" in page
     form = {"csrf": approver.token(), "version": version}
-    assert "a promotion needs a reason" in approver.post("/gate", **form, reason=" ").text
+    refused = approver.post("/gate", **form, reason=" ")
+    assert refused.status_code == 409
+    assert "a promotion needs a reason" in refused.text
     assert served.workspace.registry.promotions() == before
     answer = approver.post("/gate", **form, reason="ranks better")
     assert answer.status_code == 303
     last = served.workspace.registry.promotions()[-1]
     assert (last.model_version, last.reviewer, last.reason) == (version, "Wang Fang", "ranks better")
-    assert f"Version {version} is the champion (reviewed)." in approver.get("/iterations").text
+    page = approver.get("/iterations").text
+    assert f"Version {version} is the champion (reviewed)." in page
+    assert "ranks better" in page
+
+
+def test_above_the_budget_the_policys_approver_promotes_only_by_saying_so(served: Served) -> None:
+    space = served.workspace
+    champion = space.registry.champion()
+    version = next(m.model_version for m in space.registry.models() if m.model_version != champion)
+    path = space.root / space.registry.model(version).folder / "validation.json"
+    body = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(body | {"doubts": ["ranks worse than a coin"]}), "utf-8")
+    people = PEOPLE.replace("Wang Fang", "head of credit risk")
+    with listening(space, people) as desk:
+        approver = desk.browser("fang")
+        form = {"csrf": approver.token(), "version": version, "reason": "no better one"}
+        assert "is not fit to decide" in approver.post("/gate", **form).text
+        assert space.registry.champion() == champion
+        assert approver.post("/gate", **form, anyway="yes").status_code == 303
+    last = space.registry.promotions()[-1]
+    assert (last.model_version, last.kind, last.approver) == (version, "override", "head of credit risk")
+
+
+def test_a_long_answer_that_breaks_is_none_and_says_why() -> None:
+    def broken(_: Progress) -> None:
+        raise LimitlensError("no such thing")
+
+    work = Work(broken)
+    assert list(work.steps()) == []
+    assert (work.done, work.problem) == (False, "no such thing")
+
+
+def test_a_few_long_answers_are_made_at_a_time_and_one_too_many_is_asked_to_come_again() -> None:
+    go_on = threading.Event()
+
+    def slow(progress: Progress) -> bool:
+        progress("begun")
+        return go_on.wait(60)
+
+    works = [Work(slow) for _ in range(IN_ALL)]
+    pages = [work.steps() for work in works]
+    assert [next(page) for page in pages[:AT_ONCE]] == ["begun"] * AT_ONCE
+    waiting = [threading.Thread(target=list, args=(page,)) for page in pages[AT_ONCE:]]
+    for thread in waiting:
+        thread.start()
+    while steps._ASKED.acquire(blocking=False):  # until all that wait have come
+        steps._ASKED.release()
+    late = Work(slow)
+    assert (list(late.steps()), late.done, late.why) == ([], False, "busy")
+    go_on.set()
+    for thread in waiting:
+        thread.join()
+    assert [list(page) for page in pages[:AT_ONCE]] == [[]] * AT_ONCE
+    assert all(work.done for work in works)
 
 
 def test_without_people_everybody_reads_and_nobody_writes(desk: Workspace) -> None:

@@ -60,7 +60,7 @@ def verify(
         links, anchors = verifying.verify(Workspace(workspace), known)
     typer.echo(f"{links:,} links of the chain, every link holds; {anchors:,} heads in MLflow, all in the chain")
     if known:
-        held = f"{known.links:,} links, {len(known.loads):,} loads"
+        held = f"{known.links:,} links, {known.loads[0]:,} loads"
         typer.echo(f"all that the anchor of {known.at} names is as it was: {held}")
 
 
@@ -75,9 +75,10 @@ def new_key(
     from limitlens.limits.anchor import new_key as made
 
     private, public = made()
-    for path, content, mode in ((Path(f"{name}.pem"), private, 0o600), (Path(f"{name}.pub.pem"), public, 0o644)):
+    for path, content, mode in ((Path(f"{name}.pub.pem"), public, 0o644), (Path(f"{name}.pem"), private, 0o600)):
         try:
             path.touch(mode, exist_ok=False)
+            path.chmod(mode)
             path.write_bytes(content)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another name.") from error
@@ -91,7 +92,7 @@ def anchor_now(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     wait: WaitOption = False,
 ) -> None:
-    """Sign what the workspace holds now, so that its past can be proved from outside.
+    """Verify the workspace, and sign what it holds now, so that its past can be proved from outside.
 
     Example: limitlens ledger anchor --key anchor.pem --out 2026-07-01.json
     """
@@ -99,13 +100,15 @@ def anchor_now(
     from limitlens.data.toml_reader import read_small
     from limitlens.limits.anchor import signed
     from limitlens.pipeline.deciding.anchoring import anchor
+    from limitlens.pipeline.deciding.verify import verify as verify_all
     from limitlens.pipeline.workspace import Workspace
 
     private = read_small(key, "a private key").encode()
     with patient(wait):
+        verify_all(Workspace(workspace))
         now = anchor(Workspace(workspace), datetime.now(UTC))
     write_text(signed(now, private), out)
-    typer.echo(f"{now.links:,} links and {len(now.loads):,} loads, signed: {out}")
+    typer.echo(f"{now.links:,} links and {now.loads[0]:,} loads, signed: {out}")
 
 
 @ledger_app.command()

@@ -25,7 +25,7 @@ def anchor(workspace: Workspace, at: datetime) -> Anchor:
     with undisturbed(workspace.root):
         heads = workspace.ledger.chain_heads()
         head = heads[-1] if heads else ""
-        return Anchor(at.isoformat(), len(heads), head, workspace.events.mark_digests(), workspace.registry.digests())
+        return Anchor(at.isoformat(), len(heads), head, workspace.events.loads_digest(), workspace.registry.digests())
 
 
 def expect_anchored(workspace: Workspace, anchor: Anchor) -> None:
@@ -46,10 +46,9 @@ def expect_anchored(workspace: Workspace, anchor: Anchor) -> None:
     heads = workspace.ledger.chain_heads()
     if anchor.links and heads[anchor.links - 1 : anchor.links] != [anchor.head]:
         raise IntegrityError(f"{workspace.root}: the first {anchor.links:,} links of the chain were rewritten {since}.")
-    marks = workspace.events.mark_digests()
-    for name, digest in anchor.loads.items():
-        if marks.get(name) != digest:
-            raise IntegrityError(f"{workspace.root / 'loads' / name}: gone or changed {since}; restore the load.")
+    if workspace.events.loads_digest(anchor.loads[0]) != anchor.loads:
+        loads = workspace.root / "loads"
+        raise IntegrityError(f"{loads}: the first {anchor.loads[0]:,} are not what they were {since}.")
     now = workspace.registry.digests({name: count for name, (count, _) in anchor.rows.items()})
     for name, counted in anchor.rows.items():
         if now.get(name) != counted:

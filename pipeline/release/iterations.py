@@ -87,7 +87,9 @@ def iterations_of(workspace: Workspace) -> list[IterationRow]:
                 developer=model.developer,
                 status=status,
                 changed=_changed(workspace, before, model) if before else (),
-                promotions=tuple(f"{p.promoted_at[:10]} {p.kind} by {p.reviewer}" for p in mine),
+                promotions=tuple(
+                    f"{p.promoted_at[:10]} {p.kind} by {p.reviewer}{f': {p.reason}' if p.reason else ''}" for p in mine
+                ),
                 decisions=decided.get(version, 0),
                 changes=row.get("changes", 0),
                 model_cents=row.get("model_cents", 0),

@@ -147,16 +147,15 @@ def sent(workspace: Workspace) -> Sent:
     spoken = workspace.ledger.verdicts()[["account_id", "as_of"]].assign(judged=True).drop_duplicates()
     judged = decisions[["account_id", "as_of"]].merge(spoken, how="left")["judged"].notna().to_numpy()
     newest = ~decisions["account_id"].duplicated(keep="last").to_numpy()
-    asked = decisions[asks(decisions, policy) & (newest | judged)].reset_index(drop=True)
+    asked = decisions[(asks(decisions, policy) & newest) | judged].reset_index(drop=True)
     features = workspace.iteration(last.model_version).model.features
     features = features.only({"balance_cents"} & set(features.columns))
     moments = asked[["account_id", "as_of"]].assign(known_by=asked["as_of"])
     table = table_at(features, moments, workspace.relations(features)).reset_index(drop=True)
     facts = asked[["account_id", "as_of"]].assign(segment=table["segment"], balance_cents=table.get("balance_cents", 0))
-    of_last = facts[facts["as_of"] == pd.Timestamp(last.as_of)]
-    jumps = joint_jumps(of_last, workspace, last.as_of) if len(of_last) else {}
-    unusual = {account: jump.text for account, jump in jumps.items() if jump.unusual}
     at_last = facts["as_of"] == pd.Timestamp(last.as_of)
+    jumps = joint_jumps(facts[at_last], workspace, last.as_of) if at_last.any() else {}
+    unusual = {account: jump.text for account, jump in jumps.items() if jump.unusual}
     facts["jumped_with"] = facts["account_id"].where(at_last, "").map(lambda account: unusual.get(account, ""))
     return Sent(last, policy, decisions, facts, _settled(workspace, last))
 

@@ -73,7 +73,7 @@ def _line_page(
         case=own[0] if own else None,
         of=len(cases.lines),
         aside=aside.iloc[0] if len(aside) else "",
-        alike=desk.similar(account).to_dict("records"),
+        alike=desk.similar(account, cases).to_dict("records"),
         verdict_codes=VERDICT_CODES,
         problem=problem,
         given=given,

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from limitlens.features.reasons import reason_text
-from limitlens.limits.ledger import Run
 from limitlens.limits.rates import Rate
 from limitlens.pipeline.answers.false_positives import FalsePositives, false_positives
 from limitlens.pipeline.pages.page import render
@@ -72,10 +71,10 @@ class Desk:
         What was dealt to whom since then.
     figures : Day or None
         Those of the last run, once somebody asked.
-    measured : (Run, datetime, FalsePositives) or None
-        The false positives after a run, of rows known until then, once somebody asked.
-    counting : Lock
-        Held by whoever counts; what ten ask for at once is counted once.
+    measured : (str, int, FalsePositives) or None
+        The false positives as of a head of the ledger and a number of loads, once somebody asked.
+    dealing, counting, measuring : Lock
+        Held by whoever deals, counts or measures; what ten ask for at once is made once.
     """
 
     workspace: Workspace
@@ -85,15 +84,17 @@ class Desk:
     waiting: Sent | None = None
     shown: Mapping[tuple[str, datetime, str], Cases] = field(default_factory=dict)
     figures: Day | None = None
-    measured: tuple[Run, datetime, FalsePositives] | None = None
+    measured: tuple[str, int, FalsePositives] | None = None
+    dealing: Lock = field(default_factory=Lock)
     counting: Lock = field(default_factory=Lock)
+    measuring: Lock = field(default_factory=Lock)
 
     def cases(self, reviewer: str) -> Cases:
         """What waits for a reviewer: looked for once a run, dealt anew every ten minutes and whatever is recorded."""
         now = self.clock()
         lately = now.replace(minute=now.minute // DEALT_MINUTES * DEALT_MINUTES, second=0, microsecond=0)
         key = (self.workspace.ledger.head(), lately, reviewer)
-        with self.counting:
+        with self.dealing:
             if key not in self.shown:
                 known = self.waiting
                 if known is None or known.run != last_run(self.workspace):
@@ -102,10 +103,13 @@ class Desk:
                 self.shown = {one: other for one, other in self.shown.items() if one[:2] == key[:2]} | {key: cases}
             return self.shown[key]
 
-    def similar(self, account_id: str) -> pd.DataFrame:
-        """Cases that were settled and are most like that of an account, with what became of them."""
-        known = self.waiting
-        return settled_like(known, self.workspace.ledger.verdicts(), account_id) if known else pd.DataFrame()
+    def similar(self, account_id: str, cases: Cases) -> pd.DataFrame:
+        """Settled cases most like that of an account, but those that whoever asks is to judge without knowing how."""
+        known, verdicts = self.waiting, self.workspace.ledger.verdicts()
+        unseen = cases.lines.loc[cases.lines["state"] == "blind", "account_id"]
+        if known is None:
+            return pd.DataFrame()
+        return settled_like(known, verdicts[~verdicts["account_id"].isin(unseen)], account_id)
 
     def day(self) -> Day:
         """Figures of the last run, counted once a run."""
@@ -116,11 +120,11 @@ class Desk:
             return self.figures
 
     def false_positives(self) -> FalsePositives:
-        """The false positives, measured once a run and whatever is delivered."""
-        run, known_until = last_run(self.workspace), self.workspace.events.known_until()
-        with self.counting:
-            if self.measured is None or self.measured[:2] != (run, known_until):
-                self.measured = run, known_until, false_positives(self.workspace)
+        """The false positives, measured anew whatever is recorded or delivered."""
+        now = self.workspace.ledger.head(), len(self.workspace.events.loads())
+        with self.measuring:
+            if self.measured is None or self.measured[:2] != now:
+                self.measured = *now, false_positives(self.workspace)
             return self.measured[2]
 
     def note(self, request: Request, what: str, **more: object) -> None:

@@ -26,7 +26,7 @@ def gate_page(request: Request) -> Response:
     return _gate_page(request, request.query_params.get("version", ""))
 
 
-def _gate_page(request: Request, version: str, problem: str = "", reason: str = "") -> Response:
+def _gate_page(request: Request, version: str, problem: str = "", status: int = 200, reason: str = "") -> Response:
     desk = reading(request)
     row = iteration_named(desk.workspace, version)
     champion = desk.workspace.registry.champion()
@@ -41,6 +41,7 @@ def _gate_page(request: Request, version: str, problem: str = "", reason: str = 
         request,
         "desk_gate.html.j2",
         compared,
+        status,
         iteration=row,
         champion=champion,
         doubts=desk.workspace.validation(row.model_version)["doubts"],
@@ -54,18 +55,17 @@ async def promote_version(request: Request) -> Response:
     """Make a version the champion, or say on the page of the gate why not."""
     desk, form = await writing(request, "approver")
     version, reason, name = form.get("version", ""), form.get("reason", "").strip(), name_of(request) or ""
+    override = Override(name, reason) if form.get("anyway") else None
 
     def record() -> Response:
         try:
             if not reason:
                 raise LimitlensError("a promotion needs a reason.")
             with waiting(silent):
-                promoted, kind = promote(
-                    desk.workspace, name, desk.clock(), version, reason=reason, override=Override(name, reason)
-                )
+                promoted, kind = promote(desk.workspace, name, desk.clock(), version, reason=reason, override=override)
         except LimitlensError as error:
             desk.note(request, "promotion refused", version=version, why=str(error))
-            return _gate_page(request, version, str(error), reason)
+            return _gate_page(request, version, str(error), 409, reason)
         desk.note(request, "promotion", version=promoted, kind=kind)
         request.session["flash"] = ["promoted", promoted, kind]
         return RedirectResponse("/iterations", 303)

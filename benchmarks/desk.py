@@ -114,16 +114,20 @@ def measure(process: int, root: str, requests: int, explained: Sequence[str], mo
         print(row(name, [seconds(reviewers[0], address)[0] for _ in asked]))
     print(row("a line", [seconds(reviewers[0], f"{root}/line?account={one}")[0] for one in asked]))
     print(row("search", [seconds(reviewers[0], f"{root}/search?account={quote(one[:6])}")[0] for one in asked]))
-    for name, times in (("its first step", []), ("an explanation", [])) if explained else ():
-        for one in explained:
-            begun = time.perf_counter()
-            with reviewers[0].open(f"{root}/why?account={one}", timeout=300) as answer:
-                while b"deciding" not in answer.readline():
-                    pass
-                if name == "an explanation" and b"From opening to now" not in answer.read():
-                    raise SystemExit(f"{one} is not explained")
-            times.append(time.perf_counter() - begun)
-        print(row(name, times))
+    first_steps, ends = [], []
+    for one in explained:
+        begun = time.perf_counter()
+        with reviewers[0].open(f"{root}/why?account={one}", timeout=300) as answer:
+            while b"deciding" not in answer.readline():
+                pass
+            first_steps.append(time.perf_counter() - begun)
+            if b"From opening to now" not in answer.read():
+                raise SystemExit(f"{one} is not explained")
+        ends.append(time.perf_counter() - begun)
+    if explained:
+        print(row("an explanation, its first step", first_steps))
+        print(row("an explanation, the first of its date", ends[:1]))
+        print(row("an explanation, others of that date", ends[1:] or ends))
     reviewers += [signed_in(root, f"key {one}") for one in range(1, REVIEWERS)]
     turns = [(reviewers[number % REVIEWERS], one) for number, one in enumerate(asked)]
     with ThreadPoolExecutor(REVIEWERS) as pool:

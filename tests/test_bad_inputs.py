@@ -595,7 +595,7 @@ def ended(case: Case) -> tuple[object, str]:
     assert not [line for line in said if "Traceback" in line]
     found = [line for line in said if line.strip().startswith(case.shows)]
     assert found, said
-    hashed = r"[0-9a-f]{32}|(?<=run )[0-9a-f]{12}"  # a run hashes the model, whose last bits are the processor's
+    hashed = r"[0-9a-f]{32}|(?<=run )[0-9a-f]{12}"  # a run id hashes the model to the last bit, as the machine sums
     return code, re.sub(hashed, "…", re.sub(r"\s+", " ", found[-1])).strip()
 
 

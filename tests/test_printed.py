@@ -52,7 +52,7 @@ def beside_a_demo(finished_demo: tuple[Path, str], tmp_path_factory: pytest.Temp
 
 
 def without_ids(text: str) -> str:
-    """A run id hashes the model, and the last bits of its sums differ from one make of processor to another."""
+    """A run id hashes the model to the last bit: the same code and packages gave another one on another machine."""
     return re.sub(r"\brun [0-9a-f]{12}\b", "run …", text)
 
 

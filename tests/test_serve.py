@@ -31,6 +31,7 @@ from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.serving import steps
 from limitlens.pipeline.serving.app import desk_app
 from limitlens.pipeline.serving.day import day
+from limitlens.pipeline.serving.desk import Desk
 from limitlens.pipeline.serving.line import line
 from limitlens.pipeline.serving.people import digest_of, parse_people
 from limitlens.pipeline.serving.steps import AT_ONCE, IN_ALL, Work
@@ -209,6 +210,25 @@ def test_false_positives_on_the_desk_are_those_of_the_command(served: Served) ->
     hit = measured.cases()
     hit = hit[(hit["outcome"] == "good") & ~hit["held_out"]]
     assert page.count("/line?account=") == len(hit.head(50))
+
+
+def test_false_positives_are_measured_anew_once_a_verdict_is_recorded(served: Served) -> None:
+    desk = Desk(served.workspace, {}, served.clock)
+    before = desk.false_positives()
+    assert desk.false_positives() is before
+    assert verdict(served.browser("wei"), small_case(served)).status_code == 303
+    assert desk.false_positives() is not before
+
+
+def test_a_verdict_that_is_to_be_judged_blind_is_not_shown_among_similar_cases(served: Served) -> None:
+    one, other = served.browser("wei"), served.browser("na")
+    settled = small_case(served)
+    assert verdict(one, settled).status_code == 303
+    waits = cases(served.workspace, served.clock(), "Li Na").lines
+    account = waits.loc[waits["state"] == "open", "account_id"].iloc[0]
+    link = f'href="/line?account={settled}"'
+    assert link in one.get("/line", account=account).text
+    assert link not in other.get("/line", account=account).text
 
 
 def test_an_approver_promotes_a_version_with_a_reason_and_a_reviewer_cannot(served: Served) -> None:

@@ -129,7 +129,7 @@ def test_a_recorded_file_that_cannot_be_read_is_named_by_every_command(
 def test_a_single_flipped_bit_is_named_before_anything_is_decided_scored_or_trained(
     behind: Workspace, tmp_path: Path
 ) -> None:
-    draw, noticed = random.Random(1), 0
+    draw = random.Random(1)
     files = [
         path for name in ("events", "decisions", "attributions") for path in (behind.root / name).rglob("*.parquet")
     ]
@@ -145,9 +145,7 @@ def test_a_single_flipped_bit_is_named_before_anything_is_decided_scored_or_trai
         path.write_bytes(body[:place] + bytes([body[place] ^ 1 << draw.randrange(8)]) + body[place + 1 :])
         with pytest.raises(IntegrityError, match=re.escape(str(path))):
             commands[number % len(commands)]()
-        noticed += 1
         path.write_bytes(body)
-    assert noticed == 40
     path = next(path for path in files if path.is_relative_to(behind.root / "events"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError, match=re.escape(str(path))):

@@ -14,7 +14,7 @@ from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.rates import Rate, cases_needed, difference
 from limitlens.limits.state import unpacked
 from limitlens.limits.verdict import IN_FAVOUR
-from limitlens.pipeline.deciding.became import outcome_settings, outcomes_known_by, outcomes_of
+from limitlens.pipeline.deciding.outcomes import outcome_settings, outcomes_known_by, outcomes_of
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.workspace import Workspace
 

@@ -29,7 +29,8 @@ class Queue:
         As the policy in force says it.
     lines : DataFrame
         ``place``, ``account_id``, ``as_of``, ``segment``, ``pd``, ``limit_cents``, ``balance_cents``,
-        ``avoidable_loss_cents``, ``evidence``, ``within_capacity``, ``fired_rules``, ``reasons``; in order of place.
+        ``avoidable_loss_cents``, ``avoidable_harm_cents``, ``evidence``, ``within_capacity``, ``fired_rules``,
+        ``reasons``; in order of place.
         Where the line jumped with unusually many of its slice ``jumped_with`` says so in words, else it is empty.
     """
 

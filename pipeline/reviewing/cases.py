@@ -13,8 +13,8 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.queue import review_queue
 from limitlens.limits.similar import similar
 from limitlens.limits.verdict import drawn
-from limitlens.pipeline.deciding.became import outcomes_of
 from limitlens.pipeline.deciding.joint_jumps import joint_jumps
+from limitlens.pipeline.deciding.outcomes import outcomes_of
 from limitlens.pipeline.deciding.point_in_time import table_at
 from limitlens.pipeline.workspace import Workspace
 

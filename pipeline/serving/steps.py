@@ -35,7 +35,7 @@ class Work:
         self.make = make
         self.answer: Any = None
         self.problem, self.why = "", "failed"
-        self.done = self.left = False
+        self.done = self.abandoned = False
 
     def steps(self) -> Iterator[str]:
         """Do it, and say each step when it begins; ``done`` afterwards, or ``problem`` or ``why``, a key of words."""
@@ -47,7 +47,7 @@ class Work:
         def run() -> None:
             try:
                 with _MADE:
-                    if not self.left:
+                    if not self.abandoned:
                         self.answer, self.done = self.make(begun.put), True
             except LimitlensError as error:
                 self.problem = str(error)
@@ -60,7 +60,7 @@ class Work:
         try:
             yield from iter(begun.get, None)
         finally:
-            self.left = True  # what nobody waits for any more is not begun
+            self.abandoned = True  # what nobody waits for any more is not begun
 
 
 def shown_as_it_goes(

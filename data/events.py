@@ -296,17 +296,6 @@ class EventStore:
         marks = sorted((self.root / "loads").glob("*.json"))
         return [read_json(path, _checked_mark) for path in marks[: self.first_loads]]
 
-    def loads_digest(self, first: int | None = None) -> tuple[int, str]:
-        """Number of loads, and the sha256 over their marks in order, each of which holds the sha256 of its files.
-
-        Parameters
-        ----------
-        first : int, optional
-            Only so many, the oldest first; default: all.
-        """
-        marks = [(path.name, file_sha256(path)) for path in sorted((self.root / "loads").glob("*.json"))][:first]
-        return len(marks), hashlib.sha256(json.dumps(marks).encode()).hexdigest()
-
     def next_load(self) -> str:
         """Number of the load to come; files an interrupted load left under it are overwritten."""
         return f"{len(self.loads()) + 1:04d}"

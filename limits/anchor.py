@@ -32,18 +32,13 @@ class Anchor:
     links : int
         Links of the chain.
     head : str
-        Hash of the last one.
-    loads : (int, str)
-        Number of loads, and the sha256 over their marks in order; a mark holds the sha256 of every file of its load.
-    rows : mapping of str to (int, str)
-        Of each table of the registry its number of rows, and the sha256 of them in order.
+        Hash of the last one, and so of all that the chain holds: decisions and orders, and by their records loads,
+        policies, models and promotions.
     """
 
     at: str
     links: int
     head: str
-    loads: tuple[int, str]
-    rows: Mapping[str, tuple[int, str]]
 
 
 def new_key() -> tuple[bytes, bytes]:
@@ -64,7 +59,7 @@ def signed(anchor: Anchor, private: bytes) -> str:
     Examples
     --------
     >>> private, public = new_key()
-    >>> anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f", (1, "5b"), {"models": (1, "9a")})
+    >>> anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f")
     >>> checked(signed(anchor, private), public) == anchor
     True
     """
@@ -98,9 +93,7 @@ def checked(text: str, public: bytes) -> Anchor:
         body = json.loads(text)
         signature = bytes.fromhex(body.pop("signature"))
         key.verify(signature, _bytes(body))
-        rows = {str(name): (int(count), str(digest)) for name, (count, digest) in body["rows"].items()}
-        loads, digest = body["loads"]
-        anchor = Anchor(str(body["at"]), int(body["links"]), str(body["head"]), (int(loads), str(digest)), rows)
+        anchor = Anchor(str(body["at"]), int(body["links"]), str(body["head"]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, InvalidSignature):
         raise IntegrityError("the anchor was not signed with this key, or was changed since.") from None
     return anchor

@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run, override, revision, hold, tick and verdict, hashed with all before it."""
+"""The chain of the ledger: every run, override, revision, hold, tick, verdict and record, hashed with all before it."""
 
 import hashlib
 import json
@@ -23,18 +23,19 @@ _VERDICT = (
     "verdict_no, account_id, since, as_of, at, verdict, code, words, actor, action, limit_cents, needed, blind, "
     "settles, override, links_before"
 )
+_RECORD = "record, kind, name, sha256, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
 Cell = str | int | float | None
 
 #: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts")
+_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records")
 
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override, revision, hold, release, tick or verdict, as recorded.
+    """One run, override, revision, hold, release, tick, verdict or record, as recorded.
 
     Parameters
     ----------
@@ -105,6 +106,8 @@ def links(connection: Connection) -> list[Link]:
     for *cells, head in connection.execute(f"SELECT {_VERDICT}, head FROM verdicts"):
         name = f"verdict {cells[0]} on account {cells[1]}"
         later.append((cells[-1], Link(name, ("verdict", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_RECORD}, head FROM records"):
+        later.append((cells[-1], Link(f"record of {cells[1]} {cells[2]}", ("record", *cells), (), head)))
     for place, link in sorted(later, key=lambda one: one[0]):
         chain.insert(place, link)
     return chain

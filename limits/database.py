@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS verdicts (
     action TEXT NOT NULL, limit_cents INTEGER, needed INTEGER NOT NULL, blind INTEGER NOT NULL,
     settles INTEGER NOT NULL, override INTEGER REFERENCES overrides, links_before INTEGER NOT NULL UNIQUE,
     head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS records (
+    record INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL,
+    links_before INTEGER NOT NULL UNIQUE, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
@@ -94,6 +97,7 @@ def connect(workspace: Path) -> Iterator[Connection]:
         The file is damaged, or a cell is none that was written.
     """
     with opened(workspace / "ledger.sqlite", _TABLES) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # a link rests on the one before it
         yield connection
 
 

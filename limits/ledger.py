@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,12 @@ class Ledger:
         """Hash of the whole chain; empty before the first run."""
         with reading(self.workspace) as connection:
             return last_head(connection)
+
+    def inputs_head(self) -> str:
+        """Hash of the chain without records: what decisions to come stand on, whenever and by whom it was recorded."""
+        with reading(self.workspace) as connection:
+            contents = [link.content for link in links(connection) if link.content[0] != "record"]
+        return reduce(next_head, contents, "")
 
     def heads(self) -> dict[str, str]:
         """Hash of the chain after each run, by run id."""

@@ -1,23 +1,12 @@
 """The registry: which models and policies there are, who promoted or withdrew a version, and why; it only grows."""
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.database import connect, reading
-
-#: Columns of each table that an anchor holds, by name: a later column changes no digest.
-_TABLES = {
-    "policies": "policy_digest, text",
-    "models": "model_version, model_digest, policy_digest, folder, mlflow_run_id, developer",
-    "promotions": "id, model_version, reviewer, kind, promoted_at",
-    "promotion_reasons": "promotion, approver, reason",
-    "withdrawals": "model_version, actor, reason, withdrawn_at",
-}
+from limitlens.limits.records import record
 
 
 @dataclass(frozen=True)
@@ -54,22 +43,7 @@ class Registry:
         """Keep the text of a policy, so that its decisions can be replayed."""
         with connect(self.workspace) as connection:
             connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
-
-    def digests(self, upto: Mapping[str, int] | None = None) -> dict[str, tuple[int, str]]:
-        """Number of rows of each table, and the sha256 of them in the order of recording.
-
-        Parameters
-        ----------
-        upto : mapping of str to int, optional
-            Only so many rows of these tables; default: all.
-        """
-        counted = {}
-        with reading(self.workspace) as connection:
-            for table, columns in _TABLES.items():
-                most = -1 if upto is None else upto.get(table, 0)
-                rows = connection.execute(f"SELECT {columns} FROM {table} ORDER BY rowid LIMIT ?", [most]).fetchall()
-                counted[table] = len(rows), hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-        return counted
+            record(connection, self.workspace, "policy", [digest])
 
     def policies(self) -> list[str]:
         """Digest of every recorded policy."""
@@ -88,6 +62,7 @@ class Registry:
         """Keep where a registered model version lies and which digest it has."""
         with connect(self.workspace) as connection:
             connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
+            record(connection, self.workspace, "model", [model.model_version])
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model version, oldest first."""
@@ -130,6 +105,7 @@ class Registry:
                 connection.execute(
                     "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [cursor.lastrowid, approver, reason]
                 )
+            record(connection, self.workspace, "promotion", [str(cursor.lastrowid)])
 
     def promotions(self) -> list[Promotion]:
         """Every promotion, in order: the champion is that of the last."""
@@ -152,6 +128,7 @@ class Registry:
                 "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?)",
                 [version, actor, reason, withdrawn_at.isoformat()],
             )
+            record(connection, self.workspace, "withdrawal", [version])
 
     def withdrawn(self) -> dict[str, str]:
         """Reason of every withdrawn version."""

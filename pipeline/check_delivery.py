@@ -20,6 +20,7 @@ from limitlens.data.storage import write_text
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
+from limitlens.limits.records import record_loads
 from limitlens.pipeline.holds import open_hold, release_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.workspace import Workspace
@@ -78,6 +79,7 @@ def check(
         slices=settings.slices,
         progress=progress,
     )
+    record_loads(workspace.root)
     return _judge_days(workspace, report, settings, loaded_at, progress)
 
 
@@ -122,6 +124,7 @@ def fold(workspace: Workspace, quality: QualitySettings | None = None) -> LoadRe
         return None
     settings = quality or default_quality()
     report = take_in(workspace.events, journaled, slices=settings.slices)
+    record_loads(workspace.root)
     journal.folded()
     return report if report.load else None
 

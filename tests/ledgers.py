@@ -12,6 +12,7 @@ from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import Override, Restoration
+from limitlens.limits.registry import Registry
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.workspace import Workspace
 
@@ -73,7 +74,17 @@ def recorded(path: Path) -> Ledger:
     for number in (1, 2):
         said = ("overturn", "explained", f"moved house {number}", "Li Na", "keep")
         ledger.record_verdict(Verdict("A000000001", run.as_of, run.as_of, run.as_of, *said), None)
+    for name in ("a", "b"):
+        Registry(path).record_policy(name, "a policy")
     return ledger
+
+
+def records_of(space: Workspace) -> int:
+    """Links of the chain that are records."""
+    with sqlite3.connect(space.root / "ledger.sqlite") as connection:
+        (count,) = connection.execute("SELECT COUNT(*) FROM records").fetchone()
+    connection.close()
+    return int(count)
 
 
 def sql(text: str, named: str) -> Callable[[Ledger], str]:

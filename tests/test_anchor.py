@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, IntegrityError
 from limitlens.limits.anchor import Anchor, checked, new_key, signed
-from limitlens.limits.chain import next_head
+from limitlens.limits.chain import links, next_head
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.order_override import override
@@ -22,7 +22,7 @@ from limitlens.pipeline.workspace import Workspace
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
-SMALL = Anchor("2026-07-02T09:00:00+00:00", 2, "ab", (1, "cd"), {"models": (1, "ef")})
+SMALL = Anchor("2026-07-02T09:00:00+00:00", 2, "ab")
 
 
 @pytest.fixture
@@ -42,12 +42,18 @@ def change(sql: str) -> Callable[[Workspace], None]:
 def edited_mark(space: Workspace) -> None:
     mark = next((space.root / "loads").glob("*.json"))
     body = json.loads(mark.read_text("utf-8"))
-    body["files"] = dict.fromkeys(body["files"], "0" * 64)
+    body["sources"]["payment"]["quarantined"] = 7
     mark.write_text(json.dumps(body), "utf-8")
 
 
 def lost_mark(space: Workspace) -> None:
     next((space.root / "loads").glob("*.json")).unlink()
+
+
+def forged_promotion(space: Workspace) -> None:
+    with sqlite3.connect(space.root / "ledger.sqlite") as connection:
+        row = "model_version, reviewer, kind, promoted_at"
+        connection.execute(f"INSERT INTO promotions ({row}) SELECT {row} FROM promotions WHERE id = 1")
 
 
 def forged_mark(space: Workspace) -> None:
@@ -64,36 +70,52 @@ def cut_off(space: Workspace) -> None:
 def rewritten(space: Workspace) -> None:
     """Another run, and every hash after it made anew."""
     with sqlite3.connect(space.root / "ledger.sqlite") as connection:
-        names = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
-        cells = names[: names.index("head")]
         connection.execute("UPDATE runs SET backtest = 1 - backtest WHERE rowid = 2")
         head = ""
-        for rowid, *row in connection.execute(f"SELECT rowid, {', '.join(cells)} FROM runs ORDER BY rowid").fetchall():
-            head = next_head(head, ["run", *row])
-            connection.execute("UPDATE runs SET head = ? WHERE rowid = ?", [head, rowid])
+        for link in links(connection):
+            head = next_head(head, link.content)
+            table = f"{link.content[0]}s"
+            key = connection.execute("SELECT name FROM pragma_table_info(?) WHERE cid = 0", [table]).fetchone()[0]
+            connection.execute(f"UPDATE {table} SET head = ? WHERE {key} = ?", [head, link.content[1]])
 
 
 @pytest.mark.parametrize(
     ("tamper", "expected"),
     [
-        (change("UPDATE promotions SET reviewer = 'nobody' WHERE id = 1"), "rows of promotions are gone or changed"),
-        (change("DELETE FROM promotions WHERE id = 1"), "rows of promotions are gone or changed"),
-        (change("UPDATE models SET model_digest = '0'"), "rows of models are gone or changed"),
-        (change("UPDATE policies SET text = text || ' '"), "rows of policies are gone or changed"),
-        (edited_mark, "loads: the first 1 are not what they were"),
-        (lost_mark, "loads: the first 1 are not what they were"),
-        (forged_mark, "loads: the first 1 are not what they were"),
-        (cut_off, "links of the chain were rewritten"),
-        (rewritten, "links of the chain were rewritten"),
+        (change("UPDATE promotions SET reviewer = 'nobody' WHERE id = 1"), "promotion 1 was changed since"),
+        (change("UPDATE promotions SET promoted_at = '2026-01-01' WHERE id = 1"), "promotion 1 was changed since"),
+        (change("DELETE FROM promotions WHERE id = 1"), "promotion 1 is gone"),
+        (forged_promotion, "promotion 4 is in no link of the chain"),
+        (change("UPDATE promotion_reasons SET reason = 'none'"), "promotion 3 was changed since"),
+        (change("UPDATE models SET developer = 'nobody'"), "model 1 was changed since"),
+        (change("UPDATE models SET model_digest = '0'"), "model 1 was changed since"),
+        (change("UPDATE policies SET text = text || ' '"), "policy [0-9a-f]{12} was changed since"),
+        (change("DELETE FROM withdrawals"), "withdrawal 1 is gone"),
+        (edited_mark, "0001.json: the load was changed since"),
+        (lost_mark, "0001.json: the load is gone"),
+        (forged_mark, "0000.json: the load is in no link of the chain"),
+        (rewritten, "does not hold the head"),
     ],
 )
-def test_what_was_there_when_the_anchor_was_made_must_be_there(
+def test_what_was_recorded_is_verified_without_an_anchor(
     tamper: Callable[[Workspace], None], expected: str, copied: Workspace
+) -> None:
+    copied.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
+    copied.registry.record_withdrawal("1", "Li Na", "too old", NOW)
+    verify(copied)
+    tamper(copied)
+    with pytest.raises(IntegrityError, match=expected):
+        verify(copied)
+
+
+@pytest.mark.parametrize("tamper", [cut_off, rewritten])
+def test_a_chain_cut_off_or_written_anew_with_the_heads_of_mlflow_is_named_by_the_anchor(
+    tamper: Callable[[Workspace], None], copied: Workspace
 ) -> None:
     now = anchor(copied, NOW)
     expect_anchored(copied, now)
     tamper(copied)
-    with pytest.raises(IntegrityError, match=expected):
+    with pytest.raises(IntegrityError, match="links of the chain were rewritten"):
         expect_anchored(copied, now)
 
 
@@ -102,7 +124,7 @@ def test_a_workspace_may_hold_more_than_its_anchor(copied: Workspace) -> None:
     account = str(last.loc[last["limit_cents"] > 0, "account_id"].iloc[0])
     override(copied, account, at=NOW, actor="Chen Wei", reason="looked at", action="keep")
     copied.registry.record_promotion("1", "Li Na", "review", NOW)
-    assert verify(copied, now)[0] == now.links + 1
+    assert verify(copied, now)[0] == now.links + 2
 
 
 @pytest.mark.parametrize("tamper", [(lambda text: text.replace('"links": 2', '"links": 3')), lambda text: text[:-9]])
@@ -132,7 +154,7 @@ def test_on_the_command_line_an_anchor_is_made_and_checked(
         assert CliRunner().invoke(app, words).exit_code == 0
     assert Path("mine.pem").stat().st_mode & 0o77 == 0
     asked = ["ledger", "verify", "--anchor", "a.json", "--public-key", "mine.pub.pem", *space]
-    assert "is as it was" in CliRunner().invoke(app, asked).output
+    assert "are as they were" in CliRunner().invoke(app, asked).output
     again = CliRunner().invoke(app, ["ledger", "new-key", "mine"])
     assert "File exists" in str(again.exception)
 

@@ -16,10 +16,11 @@ from limitlens.limits.chain import next_head
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import Restoration
+from limitlens.limits.registry import Registry
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
-from tests.ledgers import order, quiet, recorded, sql
+from tests.ledgers import order, quiet, recorded, records_of, sql
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,8 @@ def test_verify_counts_links_of_every_kind_whatever_came_between_them(tmp_path: 
         ledger.release_hold(number, "true", run.as_of, "Chen Wei", "a holiday")
         ledger.append_revision(run, run.as_of, attributions, known_rows=5, late_rows=1)
         ledger.note(run.as_of, (run.model_version, run.model_digest, run.policy_digest), decisions)
-        assert ledger.verify() == 6 * number
+        Registry(tmp_path).record_policy(f"{number}", "a policy")
+        assert ledger.verify() == 7 * number
 
 
 def edit_a_cell(ledger: Ledger) -> str:
@@ -104,6 +106,7 @@ def test_verify_names_the_first_broken_link(strike: Callable[[Ledger], str], sma
         ("releases SET reason = 'x' WHERE hold = 2", "release of hold 2 is"),
         ("restorations SET reason = 'x' WHERE hold = 1", "restoration 3 of account A000000001 is"),
         ("ticks SET decisions = '[]' WHERE tick = 2", "tick 2 of [^ ]+ is"),
+        ("records SET sha256 = 'x' WHERE record = 2", "record of policy b is"),
     ],
 )
 def test_verify_names_a_broken_link_of_a_later_kind(row: str, named: str, tmp_path: Path) -> None:
@@ -133,7 +136,7 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts"]
+    "table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records"]
 )
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,21 +158,22 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
             continue
         with monkeypatch.context() as mutant:
             mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
+            mutant.setattr("limitlens.limits.records.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 16
+            assert unchained.verify() == 18
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:
     decide(behind, progress=quiet)
-    assert verify(behind)[0] == len(behind.ledger.runs())
+    assert verify(behind)[0] == len(behind.ledger.runs()) + records_of(behind)
     with sqlite3.connect(behind.root / "ledger.sqlite") as connection:
         gone = connection.execute("SELECT decisions, attributions FROM runs ORDER BY rowid DESC LIMIT 1").fetchone()
         connection.execute("DELETE FROM runs WHERE rowid = (SELECT MAX(rowid) FROM runs)")
     connection.close()
     for name in gone:
         (behind.root / name).unlink()
-    assert behind.ledger.verify() == len(behind.ledger.runs())
+    assert behind.ledger.verify() == len(behind.ledger.runs()) + records_of(behind)
     with pytest.raises(IntegrityError, match="its last runs were removed"):
         verify(behind)
 

@@ -60,8 +60,7 @@ def verify(
         links, anchors = verifying.verify(Workspace(workspace), known)
     typer.echo(f"{links:,} links of the chain, every link holds; {anchors:,} heads in MLflow, all in the chain")
     if known:
-        held = f"{known.links:,} links, {_loads(known.loads[0])}"
-        typer.echo(f"all that the anchor of {known.at} names is as it was: {held}")
+        typer.echo(f"the {known.links:,} links of the anchor of {known.at} are as they were")
 
 
 @ledger_app.command("new-key")
@@ -108,11 +107,7 @@ def anchor_now(
         verify_all(Workspace(workspace))
         now = anchor(Workspace(workspace), datetime.now(UTC))
     write_text(signed(now, private), out)
-    typer.echo(f"{now.links:,} links and {_loads(now.loads[0])}, signed: {out}")
-
-
-def _loads(count: int) -> str:
-    return f"{count:,} {'load' if count == 1 else 'loads'}"
+    typer.echo(f"{now.links:,} links, signed: {out}")
 
 
 @ledger_app.command()

@@ -174,6 +174,6 @@ def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     """The run of one date, named by everything that goes into it."""
     backtest = date < datetime.fromisoformat(new.model.labels_end)
     decided_with = (date.isoformat(), new.digest, new.model_version, backtest)
-    inputs = (*decided_with, workspace.events.digest(), workspace.ledger.head())
+    inputs = (*decided_with, workspace.events.digest(), workspace.ledger.inputs_head())
     run_id = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)

@@ -57,5 +57,6 @@ def _split(workspace: Workspace, run: Run, decided: pd.DataFrame) -> pd.DataFram
 def _run(workspace: Workspace, ticks: list[Tick], version: str, model: str, policy: str) -> Run:
     """The run of some ticks, named by everything that goes into it."""
     last = ticks[-1].as_of
-    inputs = ("watch", last.isoformat(), version, model, policy, workspace.events.digest(), workspace.ledger.head())
+    stand_on = (workspace.events.digest(), workspace.ledger.inputs_head())
+    inputs = ("watch", last.isoformat(), version, model, policy, *stand_on)
     return Run(hashlib.sha256(json.dumps(inputs).encode()).hexdigest(), last, version, model, policy, backtest=False)

@@ -3,6 +3,7 @@
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import undisturbed
 from limitlens.limits.anchor import Anchor
+from limitlens.limits.records import expect_recorded
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.anchoring import expect_anchored
 from limitlens.pipeline.workspace import Workspace
@@ -17,6 +18,7 @@ def expect_intact(workspace: Workspace) -> None:
         Names the first that is not what was recorded. DuckDB does not compare the checksums of pages.
     """
     workspace.events.verify()
+    expect_recorded(workspace.root, workspace.first_loads, running=True)
     workspace.ledger.verify_recorded()
 
 
@@ -45,11 +47,12 @@ def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int
         raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
     with undisturbed(workspace.root):
         workspace.events.verify()
+        links = workspace.ledger.verify()
+        expect_recorded(workspace.root)
         for model in workspace.registry.models():
             workspace.iteration(model.model_version)
         for digest in workspace.registry.policies():
             workspace.policy(digest)
-        links = workspace.ledger.verify()
         anchors = tracking.heads(workspace.mlflow)
         workspace.ledger.verify_anchors(anchors)
         if anchor is not None:

@@ -3,10 +3,11 @@
 ::
 
     <root>/features/<feature set>/<as-of>-<loads>.parquet   one row a line of the book, ordered by account
-    <root>/features/<feature set>/<as-of>.json              written last: that file, and the loads it has read
+    <root>/features/<feature set>/<as-of>.json              then: that file with its sha256, and the loads it has read
 
 A file is named by the loads that made it and never changes, so that a training, which reads what it saw when it began,
-and the nightly job can build the same date at once. A file that no mark names does not exist for a reader.
+and the nightly job can build the same date at once. A file that no mark names does not exist for a reader, nor does a
+mark that is no link of the chain: what was changed by hand is built again.
 
 A row of the book depends on what was known before the as-of time about its account, and about accounts that share a
 device or a payee with it. So after a further load only those accounts are computed again whose rows of that time are
@@ -32,11 +33,12 @@ from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.progress import Progress, silent
-from limitlens.data.storage import is_parquet, parquet_stream, write_text
+from limitlens.data.storage import file_sha256, is_parquet, parquet_stream, write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows.network import LINKS
 from limitlens.features.spine import book
 from limitlens.features.table import DUCKDB, Engine, table_parts
+from limitlens.limits.records import believed_tables, record_tables
 from limitlens.pipeline.workspace import Workspace
 
 _KEYS = ["account_id", "as_of", "known_by"]
@@ -79,7 +81,8 @@ def feature_tables(
     """
     marks = _marks(workspace, features, as_ofs)
     loads = [load["load"] for load in workspace.events.loads()]
-    before = {as_of: _marked(mark) for as_of, mark in marks.items()}
+    believed = believed_tables(workspace.root)
+    before = {as_of: _intact(_marked(mark, believed.get(_name(workspace, mark)))) for as_of, mark in marks.items()}
     source = relations or workspace.relations(features)
 
     def fresh(points: pd.DataFrame, lines: int) -> Iterator[pa.Table]:
@@ -91,8 +94,14 @@ def feature_tables(
 
     def write(parts: Iterator[pa.Table], written: Sequence[datetime]) -> None:
         write_tables(parts, {as_of: _file(marks[as_of], loads) for as_of in written})
-        for as_of in written:
-            _mark(marks[as_of], _Marked(_file(marks[as_of], loads), loads), before[as_of])
+        mark({as_of: _file(marks[as_of], loads) for as_of in written})
+
+    def mark(files: Mapping[datetime, Path]) -> None:
+        texts = {as_of: _text(path, loads) for as_of, path in files.items()}
+        digests = {_name(workspace, marks[as_of]): _sha256(text) for as_of, text in texts.items()}
+        record_tables(workspace.root, digests)
+        for as_of, text in texts.items():
+            _mark(marks[as_of], text, files[as_of], before[as_of])
 
     def stands(as_of: datetime) -> _Marked | None:
         old = before[as_of]
@@ -109,11 +118,13 @@ def feature_tables(
             lines = book([as_of], workspace.relations(features))[_KEYS]
             kept = _kept(lines, old.path, _changed(workspace.events, loads[len(old.loads) :], as_of, features))
             if kept.all() and len(kept) == pq.read_metadata(old.path).num_rows:
-                _mark(marks[as_of], _Marked(old.path, loads), old)
+                mark({as_of: old.path})
                 continue
             missing = iter(()) if kept.all() else fresh(lines[~kept], len(lines))
             write(_merged(pq.ParquetFile(old.path), lines["account_id"][kept], missing), [as_of])
-    return [marked.path for marked in map(_marked, marks.values()) if marked]
+    believed = believed_tables(workspace.root)
+    built = (_marked(mark, believed.get(_name(workspace, mark))) for mark in marks.values())
+    return [marked.path for marked in built if marked]
 
 
 def opened_tables(
@@ -129,7 +140,9 @@ def opened_tables(
     loads = [load["load"] for load in workspace.events.loads()]
     while True:
         feature_tables(workspace, features, as_ofs, relations=relations, engine=engine, progress=progress)
-        marks = [_marked(mark) for mark in _marks(workspace, features, as_ofs).values()]
+        believed = believed_tables(workspace.root)
+        named = _marks(workspace, features, as_ofs).values()
+        marks = [_marked(mark, believed.get(_name(workspace, mark))) for mark in named]
         with suppress(FileNotFoundError):  # replaced just now by a run that sees more loads
             seen = [one.path for one in marks if one and one.loads == loads]
             files = [pq.ParquetFile(path, page_checksum_verification=True) for path in seen]
@@ -139,9 +152,10 @@ def opened_tables(
 
 @dataclass(frozen=True)
 class _Marked:
-    """A file, and the loads it has read."""
+    """A file with its sha256, and the loads it has read."""
 
     path: Path
+    sha256: str
     loads: list[str]
 
 
@@ -155,20 +169,37 @@ def _file(mark: Path, loads: Sequence[str]) -> Path:
     return mark.with_name(f"{mark.stem}-{digest}.parquet")
 
 
-def _marked(mark: Path) -> _Marked | None:
-    """What a mark says, if its file is there; one that cannot be read stands for nothing, its file is built again."""
+def _name(workspace: Workspace, mark: Path) -> str:
+    return mark.relative_to(workspace.root).as_posix()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _marked(mark: Path, recorded: str | None) -> _Marked | None:
+    """What a mark says, if it is the recorded one and its file is there; any other stands for nothing."""
     try:
-        body = json.loads(mark.read_text(encoding="utf-8"))
-        marked = _Marked(mark.with_name(body["file"]), body["loads"])
+        text = mark.read_text(encoding="utf-8")
+        body = json.loads(text)
+        marked = _Marked(mark.with_name(body["file"]), body["sha256"], body["loads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return marked if is_parquet(marked.path) else None
+    return marked if _sha256(text) == recorded and is_parquet(marked.path) else None
 
 
-def _mark(mark: Path, now: _Marked, before: _Marked | None) -> None:
+def _intact(marked: _Marked | None) -> _Marked | None:
+    return marked if marked and file_sha256(marked.path) == marked.sha256 else None
+
+
+def _text(path: Path, loads: Sequence[str]) -> str:
+    return json.dumps({"file": path.name, "sha256": file_sha256(path), "loads": list(loads)}) + "\n"
+
+
+def _mark(mark: Path, text: str, path: Path, before: _Marked | None) -> None:
     """Make a file the one of its as-of time; the one before it goes."""
-    write_text(json.dumps({"file": now.path.name, "loads": now.loads}) + "\n", mark)
-    if before and before.path != now.path:
+    write_text(text, mark)
+    if before and before.path != path:
         before.path.unlink(missing_ok=True)
 
 

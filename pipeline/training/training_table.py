@@ -16,10 +16,11 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.progress import Progress, silent
-from limitlens.data.storage import is_parquet, write_parquet
+from limitlens.data.storage import file_sha256, is_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.spine import book, lines_at
 from limitlens.features.table import DUCKDB, Engine, build_table
+from limitlens.limits.records import believed_tables, record_tables
 from limitlens.limits.state import first_state
 from limitlens.models.held_out import latest_rows
 from limitlens.models.inputs import account_numbers, fold_of
@@ -195,12 +196,15 @@ def _at_outcomes(
 ) -> list[pq.ParquetFile]:
     """Features at the times of delivered outcomes, one file a month; the lender has said which lines count."""
     folder, relations, files = workspace.tables / _key(workspace, features, end), workspace.relations(features), []
+    believed = believed_tables(workspace.root)
     for month, points in labels.groupby(labels["as_of"].dt.strftime("%Y-%m")):
         path = folder / f"{month}.parquet"
-        if not is_parquet(path):
+        name = path.relative_to(workspace.root).as_posix()
+        if not (is_parquet(path) and file_sha256(path) == believed.get(name)):
             progress(f"features of {month}: {len(points):,} lines")
             lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
             write_parquet(to_arrow(build_table(features, lines, relations)), path)
+            record_tables(workspace.root, {name: file_sha256(path)})
         files.append(pq.ParquetFile(path, page_checksum_verification=True))
     return files
 

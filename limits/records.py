@@ -1,0 +1,144 @@
+"""Records: what the chain holds beside decisions and orders.
+
+Loads of events, policies, models, promotions, withdrawals, and tables of features that later jobs believe: each is a
+link with the sha256 of what it was when it was made.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from limitlens.data.errors import IntegrityError
+from limitlens.data.storage import file_sha256
+from limitlens.limits.chain import Cell, count_links, last_head, next_head
+from limitlens.limits.database import Connection, connect, reading
+
+#: Rows of the registry by kind: the key, and a SELECT of it with all cells that never change.
+_ROWS = {
+    "policy": "SELECT policy_digest, policy_digest, text FROM policies ORDER BY rowid",
+    "model": """SELECT model_version, model_version, model_digest, policy_digest, folder, mlflow_run_id, developer
+        FROM models ORDER BY rowid""",
+    "promotion": """SELECT id, id, model_version, reviewer, kind, promoted_at, approver, reason
+        FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id""",
+    "withdrawal": "SELECT model_version, model_version, actor, reason, withdrawn_at FROM withdrawals ORDER BY rowid",
+}
+
+#: A thing that is recorded: its kind and its name.
+Named = tuple[str, str]
+
+
+def record(connection: Connection, workspace: Path, kind: str, names: Sequence[str] | None = None) -> None:
+    """Make things of a kind links of the chain, in the transaction of whoever made them.
+
+    A workspace of an earlier version has no records at all: then everything that is there becomes one.
+
+    Parameters
+    ----------
+    connection : Connection
+    workspace : Path
+    kind : {"load", "policy", "model", "promotion", "withdrawal"}
+    names : sequence of str, optional
+        Default: all of the kind that are no links yet.
+    """
+    known, things = _recorded(connection), _things(connection, workspace)
+    for (of_kind, name), sha256 in things.items():
+        chosen = of_kind == kind and (names is None or name in names)
+        if (chosen or not known) and (of_kind, name) not in known:
+            _link(connection, of_kind, name, sha256)
+
+
+def record_loads(workspace: Path) -> None:
+    """Make loads that are no links of the chain yet some; those of a call that was killed among them."""
+    with connect(workspace) as connection:
+        record(connection, workspace, "load")
+
+
+def record_tables(workspace: Path, tables: Mapping[str, str]) -> None:
+    """Make tables of features links of the chain, so that later jobs believe them.
+
+    Parameters
+    ----------
+    workspace : Path
+    tables : mapping of str to str
+        Sha256 by path below the workspace.
+    """
+    with connect(workspace) as connection:
+        known = _recorded(connection)
+        for name, sha256 in tables.items():
+            if known.get(("table", name)) != sha256:
+                _link(connection, "table", name, sha256)
+
+
+def believed_tables(workspace: Path) -> dict[str, str]:
+    """Sha256 of every table of features ever recorded, by path below the workspace; it need not be there any more."""
+    with reading(workspace) as connection:
+        return {name: sha256 for (kind, name), sha256 in _recorded(connection).items() if kind == "table"}
+
+
+def expect_recorded(workspace: Path, first_loads: int | None = None, *, running: bool = False) -> None:
+    """Compare what is there with the links of the chain: nothing may be gone, changed, or there without a link.
+
+    Parameters
+    ----------
+    workspace : Path
+    first_loads : int, optional
+        Look at so many loads only; default: at all.
+    running : bool
+        The last load may have no link yet: it comes in at this moment, or its command was killed.
+
+    Raises
+    ------
+    IntegrityError
+        Names what is gone, was changed, or was not recorded.
+    """
+    with reading(workspace) as connection:
+        known, things = _recorded(connection), _things(connection, workspace)
+    loads = [name for kind, name in things if kind == "load"]
+    late = set(loads[first_loads:] if first_loads is not None else []) | (set(loads[-1:]) if running else set())
+    if not known:  # of an earlier version, or nothing was ever made
+        return
+    for named, sha256 in known.items():
+        if named[0] != "table" and things.get(named) != sha256:
+            state = "was changed since it was recorded" if named in things else "is gone, and the chain holds it"
+            raise IntegrityError(f"{_place(workspace, named)} {state}; restore it from a backup.")
+    for named in things.keys() - known.keys() - {("load", name) for name in late}:
+        mend = "run limitlens check again" if named[0] == "load" else "restore ledger.sqlite from a backup"
+        raise IntegrityError(
+            f"{_place(workspace, named)} is in no link of the chain: the command that made it was killed, or it was "
+            f"made by hand; {mend}."
+        )
+
+
+def _place(workspace: Path, named: Named) -> str:
+    kind, name = named
+    return f"{_mark(workspace, name)}: the load" if kind == "load" else f"{workspace}: {kind} {name[:12]}"
+
+
+def _mark(workspace: Path, name: str) -> Path:
+    return workspace / "loads" / f"{name}.json"
+
+
+def _recorded(connection: Connection) -> dict[Named, str]:
+    """Sha256 of everything recorded; of what was recorded again the last."""
+    rows = connection.execute("SELECT kind, name, sha256 FROM records ORDER BY record")
+    return {(kind, name): sha256 for kind, name, sha256 in rows}
+
+
+def _things(connection: Connection, workspace: Path) -> dict[Named, str]:
+    """Sha256 of everything that is there and has to be recorded: loads by their marks, the others by their rows."""
+    things = {("load", path.stem): file_sha256(path) for path in sorted(_mark(workspace, "").parent.glob("*.json"))}
+    for kind, sql in _ROWS.items():
+        things |= {(kind, str(name)): _sha256(cells) for name, *cells in connection.execute(sql)}
+    return things
+
+
+def _sha256(cells: Sequence[Cell]) -> str:
+    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+
+
+def _link(connection: Connection, kind: str, name: str, sha256: str) -> None:
+    (number,) = connection.execute("SELECT COALESCE(MAX(record), 0) + 1 FROM records").fetchone()
+    cells: list[Cell] = [number, kind, name, sha256, count_links(connection)]
+    head = next_head(last_head(connection), ["record", *cells])
+    connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", [*cells, head])

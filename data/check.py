@@ -30,6 +30,7 @@ from limitlens.data.protected import is_protected
 from limitlens.data.quality_settings import Slices, default_quality
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Resolved, add_clean, placed_in, resolve
+from limitlens.data.withdrawal import Withdrawal
 
 #: Sources that reach so much further, or less far, than most are worth a look.
 OUT_OF_STEP = timedelta(days=31)
@@ -268,7 +269,13 @@ class Journaled:
     deduplicated: int
 
 
-def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Slices | None = None) -> LoadReport:
+def take_in(
+    store: EventStore,
+    journaled: Mapping[str, Journaled],
+    *,
+    slices: Slices | None = None,
+    withdrawal: Withdrawal | None = None,
+) -> LoadReport:
     """Make rows that were judged as they came one load of the store; the caller holds the workspace.
 
     Parameters
@@ -278,6 +285,8 @@ def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Sl
     journaled : mapping of source to Journaled
     slices : Slices, optional
         As in :func:`check_events`.
+    withdrawal : Withdrawal, optional
+        The rows are the versions that take an earlier load back.
     """
 
     def judged(source: Source, run: RunSql, _: pa.Table) -> list[_JudgedFile]:
@@ -286,7 +295,7 @@ def take_in(store: EventStore, journaled: Mapping[str, Journaled], *, slices: Sl
         add_clean(run, _as_one_file(rows.clean))
         return [_JudgedFile(JOURNAL, rows.rows_in, (), rows.held, rows.deduplicated)]
 
-    return _load(store, judged, 1.0, slices or default_quality().slices)
+    return _load(store, judged, 1.0, slices or default_quality().slices, withdrawal=withdrawal)
 
 
 #: How reports call the rows that came one by one.
@@ -307,17 +316,21 @@ def _load(
     max_quarantined_share: float,
     slices: Slices,
     ignored: tuple[str, ...] = (),
+    *,
+    withdrawal: Withdrawal | None = None,
 ) -> LoadReport:
     """Compare what was judged with what is known, source by source, and write what is new."""
     lines = of_lines = LINES.empty_table()
     names, load = [], store.next_load()
     parts, profiles = {name: _Part() for name in SOURCES}, [PROFILE.empty_table()]
+    withdrawn, restating = bool(store.withdrawals()), withdrawal is not None
     for source in SOURCES.values():
         with prepared({"stored": store.versions(source.name)}) as run:
             known = run("SELECT DISTINCT account_id FROM stored", {}) if source is ACCOUNTS else lines
             if not (files := judged(source, run, known)):
                 continue
-            resolved = resolve(run, source, list(_earlier_attributes(source, store)))
+            earlier = list(_earlier_attributes(source, store))
+            resolved = resolve(run, source, earlier, withdrawn=withdrawn, restating=restating)
             parts[source.name] = _part(source, files, resolved, store)
             _expect_mostly_sound(source, parts[source.name], max_quarantined_share)
             for folder, pieces in _folders(source, resolved).items():
@@ -325,16 +338,17 @@ def _load(
             if source is ACCOUNTS:
                 lines = resolved.accounts()
                 of_lines = line_slices(run, slices)
-            elif source.name in EVENT_SOURCES:
+            elif source.name in EVENT_SOURCES and not restating:
                 held = _fresh(parts[source.name].held, load, store)
                 profiles.append(profile_load(run, source, slices, of_lines, held))
     held = pa.concat_tables(part.held for part in parts.values())
     names += store.write(load, "quarantine", [_fresh(held, load, store)])
     names += store.write(load, "profiles", [pa.concat_tables(profiles)])
-    report = _report(load if names else None, parts, held, ignored)
-    if names:
+    report = _report(load if names or restating else None, parts, held, ignored)
+    if report.load:
         mark = {name: value for name, value in report.to_dict().items() if name != "incidents"}
-        store.commit(load, names, {"contract": contract_digest(), **mark})
+        note = {"withdrawal": withdrawal.to_dict()} if withdrawal else {}
+        store.commit(load, names, {"contract": contract_digest(), **mark, **note})
     return report
 
 

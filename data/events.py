@@ -69,6 +69,9 @@ QUARANTINE = pa.schema(
 #: What a mark counts of each source.
 _COUNTS = ("files", "rows_in", "accepted", "quarantined", "deduplicated")
 
+#: What the mark of a withdrawal says.
+_WITHDRAWAL = ("withdraws", "actor", "reason", "withdrawn_at")
+
 #: What the store adds to an event: its number, shared by its versions, and whether this is a later one of them.
 NUMBERED = (("event_no", pa.int64()), ("correction", pa.bool_()))
 
@@ -103,7 +106,7 @@ class EventStore:
         source : str
             A name in :data:`limitlens.data.contracts.SOURCES`.
         loads : collection of str, optional
-            Only rows that these loads brought.
+            Only rows that these loads brought; default: of outcomes those that were not withdrawn, of the others all.
 
         Returns
         -------
@@ -111,6 +114,11 @@ class EventStore:
             A DuckDB SELECT with the columns of :func:`stored_schema` (nulls where an optional one was not
             delivered) and, for accounts, the attributes of all loads; no rows before the first load.
         """
+        if source == OUTCOMES.name and loads is None:
+            loads = self.standing_loads()
+        return self._relation(source, loads)
+
+    def _relation(self, source: str, loads: Collection[str] | None) -> str:
         schema = stored_schema(source)
         attributes = self.attributes() if source == ACCOUNTS.name else {}
         paths = self._committed(f"events/{source}")
@@ -128,7 +136,10 @@ class EventStore:
         for source in SOURCES:
             attributes = self.attributes() if source == ACCOUNTS.name else {}
             schema = _with_attributes(stored_schema(source), attributes)
-            relations[source] = _spark_select(self._committed(f"events/{source}"), schema)
+            paths = self._committed(f"events/{source}")
+            if source == OUTCOMES.name:
+                paths = [path for path in paths if path.stem in self.standing_loads()]
+            relations[source] = _spark_select(paths, schema)
         return relations
 
     def present(self) -> tuple[str, ...]:
@@ -144,8 +155,9 @@ class EventStore:
         WorkspaceError
             Neither an event nor an outcome was accepted yet.
         """
+        standing = self.standing_loads()
         ends = " UNION ALL ".join(
-            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s)})"
+            f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s, standing)})"
             for s in (*EVENT_SOURCES, OUTCOMES.name)
         )
         latest = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
@@ -156,7 +168,8 @@ class EventStore:
     def reach_by_load(self) -> list[dict[str, datetime]]:
         """Latest known time of each event source after each load that brought events; its own mark tells it."""
         reaches: list[dict[str, datetime]] = []
-        for load in self.loads():
+        standing = self.standing_loads()
+        for load in (one for one in self.loads() if one["load"] in standing):
             reach = {source: datetime.fromisoformat(time) for source, time in load.get("reach", {}).items()}
             before = reaches[-1] if reaches else {}
             if reach:
@@ -230,9 +243,9 @@ class EventStore:
         attributes: pd.DataFrame = run_sql(sql, {"points": rows, "protected": self._protected()}).to_pandas()
         return attributes.drop(columns="row").set_index(points.index)
 
-    def versions(self, source: str) -> str:
-        """SQL like :meth:`relation`, with the protected attributes too: what a delivery is compared to."""
-        relation, protected = self.relation(source), self.protected_attributes()
+    def versions(self, source: str, loads: Collection[str] | None = None) -> str:
+        """SQL like :meth:`relation`, with the protected attributes and all outcomes: what a delivery is compared to."""
+        relation, protected = self._relation(source, loads), self.protected_attributes()
         if source != ACCOUNTS.name or not protected:
             return relation
         return f"""SELECT accounts.*, {", ".join(map(quoted, protected))} FROM ({relation}) AS accounts
@@ -262,9 +275,11 @@ class EventStore:
     def profiles(self) -> str:
         """SQL of the profiles of all loads, columns as in :data:`limitlens.data.profiles.PROFILE`.
 
-        A load taken in before there were profiles has none: its days are no past, and its slices are learning.
+        A load taken in before there were profiles has none: its days are no past, and its slices are learning. Nor
+        has one that was withdrawn.
         """
-        return _select(self._committed("profiles"), PROFILE)
+        standing = self.standing_loads()
+        return _select([path for path in self._committed("profiles") if path.stem in standing], PROFILE)
 
     def segments(self) -> dict[str, str]:
         """Segment of each account, by its latest version."""
@@ -295,6 +310,23 @@ class EventStore:
         """The marks of all committed loads, oldest first."""
         marks = sorted((self.root / "loads").glob("*.json"))
         return [read_json(path, _checked_mark) for path in marks[: self.first_loads]]
+
+    def withdrawals(self) -> dict[str, dict[str, Any]]:
+        """Loads that were taken back, each with what the mark of its withdrawal says."""
+        return {load["withdrawal"]["withdraws"]: load["withdrawal"] for load in self.loads() if "withdrawal" in load}
+
+    def withdrawn_until(self) -> datetime | None:
+        """The latest moment from which a version that takes a load back is known; None: there is none."""
+        loads = [load["load"] for load in self.loads() if "withdrawal" in load]
+        sources = (ACCOUNTS.name, *EVENT_SOURCES)
+        ends = " UNION ALL ".join(f"SELECT MAX(known_time) AS t FROM ({self.relation(s, loads)})" for s in sources)
+        latest: datetime | None = run_sql(f"SELECT MAX(t) AS t FROM ({ends})")["t"][0].as_py()
+        return latest
+
+    def standing_loads(self) -> list[str]:
+        """Loads that brought rows and were not taken back."""
+        gone = self.withdrawals()
+        return [load["load"] for load in self.loads() if "withdrawal" not in load and load["load"] not in gone]
 
     def next_load(self) -> str:
         """Number of the load to come; files an interrupted load left under it are overwritten."""
@@ -334,6 +366,7 @@ def _checked_mark(mark: dict[str, Any]) -> dict[str, Any]:
     """The mark, if all that is read of it is there."""
     texts = [mark["load"], *mark["files"], *mark["files"].values()]
     counts = [mark["sources"][source][name] for source in mark["sources"] for name in _COUNTS]
+    texts += [mark["withdrawal"][name] for name in _WITHDRAWAL] if "withdrawal" in mark else []
     if not (all(isinstance(text, str) for text in texts) and all(isinstance(count, int) for count in counts)):
         raise TypeError("a name or number is none")
     return mark

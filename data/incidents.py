@@ -23,6 +23,9 @@ TOUCHED_DAYS = 90
 #: The slice of the lines with a row in the quarantine; its values are loads.
 QUARANTINED = "quarantined_in_load"
 
+#: The slice of the lines of which a load that was taken back had a row; its values are loads.
+WITHDRAWN = "withdrawn_load"
+
 #: Fewer lines are no feed.
 LEAST_LINES = 10
 
@@ -127,6 +130,8 @@ def accounts_of(scope: Scope, since: datetime, until: datetime | None, store: Ev
         held = f"SELECT DISTINCT account_id FROM ({store.quarantine()})"
         of_load = {"source": source, "wanted": wanted, "early": EARLY}
         return f"{held} WHERE source = $source AND load = $wanted AND rule <> $early", of_load
+    if column == WITHDRAWN:
+        return f"SELECT DISTINCT account_id FROM ({store.versions(source, [wanted])})", {}
     if column and (column == "account_id" or column not in declared):
         lines = f"SELECT account_id FROM ({store.relation(ACCOUNTS.name)}) GROUP BY account_id"
         return f"{lines} HAVING {_is_wanted(f'ARG_MAX({quoted(column)}, known_time)')}", {"wanted": wanted}

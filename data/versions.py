@@ -124,7 +124,9 @@ _NUMBER = f""",
 CHANGED = f"SELECT {_POSITION} AS place FROM numbers WHERE event_no <> {_FIRST} + {_POSITION}"
 
 
-def resolve(run: RunSql, source: Source, stored_columns: Sequence[str]) -> Resolved:
+def resolve(
+    run: RunSql, source: Source, stored_columns: Sequence[str], *, withdrawn: bool = False, restating: bool = False
+) -> Resolved:
     """Compare the sound rows of a source with one another and with those accepted before.
 
     A row that says it was known before its floor is stamped with that, so that no state on which a decision rests ever
@@ -137,6 +139,11 @@ def resolve(run: RunSql, source: Source, stored_columns: Sequence[str]) -> Resol
     source : Source
     stored_columns : sequence of str
         Attributes they have. One that either side leaves null is no conflict.
+    withdrawn : bool
+        Rows were withdrawn, each by a further one with its key. What is delivered again is accepted, and is known
+        after the withdrawal.
+    restating : bool
+        The rows are a withdrawal, and are compared with nothing.
 
     Returns
     -------
@@ -144,7 +151,9 @@ def resolve(run: RunSql, source: Source, stored_columns: Sequence[str]) -> Resol
     """
     columns, events = _clean_columns(run), "event_id" in source.key
     run(f"CREATE TEMP TABLE several AS {_several(source)}", {})
-    run(f"CREATE TEMP TABLE others AS {_others(source, columns, stored_columns)}", {})
+    run(f"CREATE TEMP TABLE withdrawn AS {_withdrawn(source, withdrawn and not restating)}", {})
+    others = "LIMIT 0" if restating else ""
+    run(f"CREATE TEMP TABLE others AS {_others(source, columns, stored_columns, withdrawn=withdrawn)} {others}", {})
     conflicts = run(_conflicting(source, columns), {})
     run(f"CREATE TEMP TABLE placed AS {_placed(source)}", {})
     run("DROP TABLE clean", {})
@@ -179,15 +188,26 @@ def _several(source: Source) -> str:
         UNION SELECT {identity} FROM stored SEMI JOIN clean USING ({identity})"""
 
 
-def _others(source: Source, columns: Sequence[str], stored_columns: Sequence[str]) -> str:
-    """Rows that are not accepted, by file and row, and why."""
+def _withdrawn(source: Source, some: bool) -> str:
+    """Keys whose rows were withdrawn, and the moment that was known: each is stored an even number of times."""
+    keys = ", ".join(f"stored.{_stored_name(column)} AS {quoted(column)}" for column in source.key)
+    return f"""SELECT {keys}, MAX(stored.known_time) AS withdrawn_at
+        FROM stored SEMI JOIN several USING ({quoted(source.key[0])}) WHERE {some}
+        GROUP BY {_stored_key(source)} HAVING COUNT(*) % 2 = 0"""
+
+
+def _others(source: Source, columns: Sequence[str], stored_columns: Sequence[str], *, withdrawn: bool) -> str:
+    """Rows that are not accepted, by file and row, and why; of a key that is stored more than once the last counts."""
     identity, keys = quoted(source.key[0]), ", ".join(map(quoted, source.key))
     contents = [column for column in columns if column not in (*source.key, FILE, ROW)]
     place = f"struct_pack(f := {FILE}, r := {ROW})"
     same = " AND ".join(_same(column, source, stored_columns) for column in contents) or "TRUE"
+    standing = f"""
+        ANTI JOIN withdrawn ON {" AND ".join(f"withdrawn.{quoted(c)} = stored.{_stored_name(c)}" for c in source.key)}
+        QUALIFY ROW_NUMBER() OVER (PARTITION BY {_stored_key(source)} ORDER BY stored.known_time DESC) = 1"""
     return f"""
     WITH judged AS MATERIALIZED (SELECT * FROM clean SEMI JOIN several USING ({identity})),
-    known AS MATERIALIZED (SELECT * FROM stored SEMI JOIN several USING ({identity})),
+    known AS MATERIALIZED (SELECT * FROM stored SEMI JOIN several USING ({identity}){standing if withdrawn else ""}),
     repeated AS (
         SELECT {keys}, MIN({place}) AS first_place, MIN(content) <> MAX(content) AS conflicting
         FROM (SELECT {keys}, {FILE}, {ROW}, hash({", ".join(map(quoted, contents))}) AS content FROM judged)
@@ -215,8 +235,15 @@ def _others(source: Source, columns: Sequence[str], stored_columns: Sequence[str
 
 
 def _same_key(column: str) -> str:
-    known = "delivered_known_time" if column == "known_time" else column
-    return f"known.{quoted(known)} = judged.{quoted(column)}"
+    return f"known.{_stored_name(column)} = judged.{quoted(column)}"
+
+
+def _stored_key(source: Source) -> str:
+    return ", ".join(f"stored.{_stored_name(column)}" for column in source.key)
+
+
+def _stored_name(column: str) -> str:
+    return quoted("delivered_known_time" if column == "known_time" else column)
 
 
 def _same(column: str, source: Source, stored_columns: Sequence[str]) -> str:
@@ -240,9 +267,12 @@ def _placed(source: Source) -> str:
     """Accepted rows in the order in which they are stored, stamped."""
     order = ["account_id", *(("event_time",) if "event_id" in source.key else ()), *source.key, "delivered_known_time"]
     return f"""
-    SELECT * EXCLUDE ({FILE}, {ROW}, {FLOOR}) REPLACE (GREATEST(known_time, {FLOOR}) AS known_time),
-        known_time AS delivered_known_time
-    FROM clean ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {", ".join(dict.fromkeys(order))}
+    SELECT * EXCLUDE ({FILE}, {ROW}, {FLOOR}, withdrawn_at) REPLACE (
+            GREATEST(known_time, {FLOOR}, withdrawn_at + INTERVAL 1 MICROSECOND) AS known_time
+        ), known_time AS delivered_known_time
+    FROM (SELECT * FROM clean ANTI JOIN others USING ({FILE}, {ROW}))
+        LEFT JOIN withdrawn USING ({", ".join(map(quoted, source.key))})
+    ORDER BY {", ".join(dict.fromkeys(order))}
     """
 
 

@@ -85,7 +85,7 @@ def expect_recorded(workspace: Path, first_loads: int | None = None, *, running:
     first_loads : int, optional
         Look at so many loads only; default: at all.
     running : bool
-        The last load may have no link yet: it comes in at this moment, or its command was killed.
+        Loads after the last linked one may have no link yet: they come in at this moment, or a command was killed.
 
     Raises
     ------
@@ -95,7 +95,10 @@ def expect_recorded(workspace: Path, first_loads: int | None = None, *, running:
     with reading(workspace) as connection:
         known, things = _recorded(connection), _things(connection, workspace)
     loads = [name for kind, name in things if kind == "load"]
-    late = set(loads[first_loads:] if first_loads is not None else []) | (set(loads[-1:]) if running else set())
+    late = set(loads[first_loads:] if first_loads is not None else [])
+    if running:
+        linked = [place for place, name in enumerate(loads) if ("load", name) in known]
+        late |= set(loads[max(linked, default=-1) + 1 :])
     if not known:  # of an earlier version, or nothing was ever made
         return
     for named, sha256 in known.items():

@@ -10,7 +10,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.contracts import SOURCES
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.incident import scope_text
-from limitlens.data.incidents import QUARANTINED
+from limitlens.data.incidents import QUARANTINED, WITHDRAWN
 from limitlens.data.lock import exclusive
 from limitlens.limits.hold import VERDICTS, Hold
 from limitlens.pipeline import tracking
@@ -87,9 +87,15 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
             return sum(row["action"] == "hold" and number in (row["holds"] or ()) for row in last)
 
 
-def _expect_releaser(workspace: Workspace, actor: str) -> None:
+def may_release(workspace: Workspace, actor: str) -> bool:
+    """Whether the policy in force lets a person release a hold."""
     by = workspace.policy_in_force().holding.release_by
-    if by and actor.strip() != by:
+    return not by or actor.strip() == by
+
+
+def _expect_releaser(workspace: Workspace, actor: str) -> None:
+    if not may_release(workspace, actor):
+        by = workspace.policy_in_force().holding.release_by
         raise WorkspaceError(f"the policy lets only {by!r} release a hold, got {actor!r}.")
 
 
@@ -100,7 +106,7 @@ def _expect_slice(workspace: Workspace, hold: Hold) -> None:
     kinds = next((column.one_of for column in source.columns if column.name == "kind"), ())
     if hold.kind and kinds and hold.kind not in kinds:
         raise WorkspaceError(f"{hold.source} has no kind {hold.kind!r}; expected one of {list(kinds)}.")
-    columns = {*source.column_names(), "segment", QUARANTINED, *workspace.events.attributes()}
+    columns = {*source.column_names(), "segment", QUARANTINED, WITHDRAWN, *workspace.events.attributes()}
     if hold.slice_column and hold.slice_column not in columns:
         raise WorkspaceError(f"no column is called {hold.slice_column!r}; expected one of {sorted(columns)}.")
     if bool(hold.slice_column) != bool(hold.slice_value):

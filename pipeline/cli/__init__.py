@@ -15,6 +15,8 @@ from limitlens.pipeline.cli import data  # isort: split
 
 from limitlens.pipeline.cli import quarantine  # isort: split
 
+from limitlens.pipeline.cli import withdraw  # isort: split
+
 from limitlens.pipeline.cli import models  # isort: split
 
 from limitlens.pipeline.cli import policy  # isort: split
@@ -50,6 +52,7 @@ __all__ = [
     "review",
     "serve",
     "watch",
+    "withdraw",
 ]
 
 

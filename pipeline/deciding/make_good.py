@@ -46,11 +46,40 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     every = workspace.ledger.every_hold()
     if number not in every:
         raise WorkspaceError(f"there is no hold {number}; expected one of {sorted(every)}.")
-    suspect = _suspect(workspace, every[number])
+    decided = known_now(workspace, decisions_after(workspace, every[number], ADVERSE))
+    if decided.empty:
+        return decided.assign(left_alone=False)
+    severity = {action: place for place, action in enumerate(ACTIONS)}
+    worse = decided["action"].map(severity) > decided["known_now_action"].map(severity)
+    lower = decided["limit_cents"] < decided["known_now_limit_cents"]
+    harm = worse | lower
+    first = decided[harm].sort_values(["account_id", "as_of"]).drop_duplicates("account_id")
+    orders = workspace.ledger.overrides()[["account_id", "at"]]
+    stand = decided.loc[~harm, ["account_id", "as_of"]].rename(columns={"as_of": "at"})
+    since = first[["account_id", "as_of"]].merge(pd.concat([orders, stand]), on="account_id")
+    left = since.loc[since["at"] >= since["as_of"], "account_id"]
+    return first.assign(left_alone=is_among(first["account_id"], left)).reset_index(drop=True)
+
+
+def known_now(workspace: Workspace, suspect: pd.DataFrame) -> pd.DataFrame:
+    """Decide recorded decisions again, each by the iteration that made it, with all that is known today.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    suspect : DataFrame
+        As :func:`decisions_after` gives it.
+
+    Returns
+    -------
+    DataFrame
+        With ``known_now_action, known_now_limit_cents``.
+    """
     if suspect.empty:
-        return suspect.assign(known_now_action="", known_now_limit_cents=0, left_alone=False)
+        return suspect.assign(known_now_action="", known_now_limit_cents=0)
     decided_until = workspace.ledger.decided_until() or workspace.events.latest_known()
-    known_by = pd.Timestamp(max(decided_until, workspace.events.latest_known()) + timedelta(microseconds=1))
+    latest = max(decided_until, workspace.events.latest_known(), workspace.events.withdrawn_until() or decided_until)
+    known_by = pd.Timestamp(latest + timedelta(microseconds=1))
     moments = suspect[["account_id", "as_of"]].assign(known_by=known_by)
     moments["known_by"] = moments["known_by"].astype(moments["as_of"].dtype)
     made_by = iterations(workspace, set(suspect["run_id"]))
@@ -62,17 +91,7 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
         table = rows_at(tables[now.model.features.digest], some["account_id"], some["as_of"], known)
         again = now.decide(table, state_before(some))
         redecided.append(some.assign(known_now_action=again["action"], known_now_limit_cents=again["limit_cents"]))
-    decided = pd.concat(redecided, ignore_index=True)
-    severity = {action: place for place, action in enumerate(ACTIONS)}
-    worse = decided["action"].map(severity) > decided["known_now_action"].map(severity)
-    lower = decided["limit_cents"] < decided["known_now_limit_cents"]
-    harm = worse | lower
-    first = decided[harm].sort_values(["account_id", "as_of"]).drop_duplicates("account_id")
-    orders = workspace.ledger.overrides()[["account_id", "at"]]
-    stand = decided.loc[~harm, ["account_id", "as_of"]].rename(columns={"as_of": "at"})
-    since = first[["account_id", "as_of"]].merge(pd.concat([orders, stand]), on="account_id")
-    left = since.loc[since["at"] >= since["as_of"], "account_id"]
-    return first.assign(left_alone=is_among(first["account_id"], left)).reset_index(drop=True)
+    return pd.concat(redecided, ignore_index=True)
 
 
 def restore(
@@ -122,11 +141,11 @@ def restore(
         return done
 
 
-def _suspect(workspace: Workspace, hold: Hold) -> pd.DataFrame:
-    """Adverse decisions of the slice after the fault; ``limit_now_cents`` is the limit the line has."""
+def decisions_after(workspace: Workspace, hold: Hold, actions: Collection[str] = ACTIONS) -> pd.DataFrame:
+    """Recorded decisions of the slice of a hold after the fault; ``limit_now_cents`` is the limit the line has."""
     decisions = recorded_decisions(workspace)
     last = decisions.drop_duplicates("account_id", keep="last").set_index("account_id")["limit_cents"]
-    rows = decisions[(decisions["as_of"] > pd.Timestamp(hold.since)) & decisions["action"].isin(ADVERSE)]
+    rows = decisions[(decisions["as_of"] > pd.Timestamp(hold.since)) & decisions["action"].isin(list(actions))]
     if hold.slice_column:
         rows = rows[is_among(rows["account_id"], slice_accounts(hold, workspace))]
     return rows.assign(limit_now_cents=rows["account_id"].map(last)).reset_index(drop=True)

@@ -97,7 +97,7 @@ def take_in_files(
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
-    accepted, conflicts = _compared(source, whole, journal)
+    accepted, conflicts = _compared(source, whole, journal, withdrawn=bool(store.withdrawals()))
     back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
     return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
 
@@ -150,7 +150,7 @@ def _attributes(source: Source, rows: pa.Table) -> list[str]:
     return [name for name in rows.column_names if name not in ours]
 
 
-def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Table, pa.Table]:
+def _compared(source: Source, clean: pa.Table, journal: Journal, *, withdrawn: bool) -> tuple[pa.Table, pa.Table]:
     """The rows that are neither known already nor in conflict with what is, and those that are in conflict."""
     key = source.key[0]
     stored, fresh = journal.rows(source.name, key, pc.unique(clean[key]).to_pylist())
@@ -160,7 +160,7 @@ def _compared(source: Source, clean: pa.Table, journal: Journal) -> tuple[pa.Tab
     with prepared({"stored": known}) as run:
         add_clean(run, clean)
         run("CREATE TEMP TABLE came AS SELECT * FROM clean", {})
-        resolved = resolve(run, source, _attributes(source, known))
+        resolved = resolve(run, source, _attributes(source, known), withdrawn=withdrawn)
         accepted = run(f"SELECT * FROM came ANTI JOIN others USING ({FILE}, {ROW}) ORDER BY {FILE}, {ROW}", {})
     return accepted.cast(clean.schema), resolved.conflicts.select(BROKEN.names)
 

@@ -28,8 +28,8 @@ _ROWS = {
 Named = tuple[str, str]
 
 
-def record(connection: Connection, workspace: Path, kind: str, names: Sequence[str] | None = None) -> None:
-    """Make things of a kind links of the chain, in the transaction of whoever made them.
+def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence[str] | None = None) -> None:
+    """Make things links of the chain, in the transaction of whoever made them.
 
     A workspace of an earlier version has no records at all: then everything that is there becomes one.
 
@@ -37,13 +37,13 @@ def record(connection: Connection, workspace: Path, kind: str, names: Sequence[s
     ----------
     connection : Connection
     workspace : Path
-    kind : {"load", "policy", "model", "promotion", "withdrawal"}
+    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal"}
     names : sequence of str, optional
-        Default: all of the kind that are no links yet.
+        Default: all of these kinds that are no links yet.
     """
     known, things = _recorded(connection), _things(connection, workspace)
     for (of_kind, name), sha256 in things.items():
-        chosen = of_kind == kind and (names is None or name in names)
+        chosen = of_kind in kinds and (names is None or name in names)
         if (chosen or not known) and (of_kind, name) not in known:
             _link(connection, of_kind, name, sha256)
 
@@ -133,7 +133,14 @@ def _things(connection: Connection, workspace: Path) -> dict[Named, str]:
     things = {("load", path.stem): file_sha256(path) for path in sorted(_mark(workspace, "").parent.glob("*.json"))}
     for kind, sql in _ROWS.items():
         things |= {(kind, str(name)): _sha256(cells) for name, *cells in connection.execute(sql)}
-    return things
+    folders = connection.execute("SELECT model_version, folder FROM models ORDER BY rowid")
+    return things | {("files of model", version): _sha256(_files(workspace / folder)) for version, folder in folders}
+
+
+def _files(folder: Path) -> list[Cell]:
+    """Name and sha256 of each file below a folder: a model, how it was validated, and what it was released with."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [cell for path in paths for cell in (path.relative_to(folder).as_posix(), file_sha256(path))]
 
 
 def _sha256(cells: Sequence[Cell]) -> str:

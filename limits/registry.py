@@ -43,7 +43,7 @@ class Registry:
         """Keep the text of a policy, so that its decisions can be replayed."""
         with connect(self.workspace) as connection:
             connection.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", [digest, text])
-            record(connection, self.workspace, "policy", [digest])
+            record(connection, self.workspace, "policy", names=[digest])
 
     def policies(self) -> list[str]:
         """Digest of every recorded policy."""
@@ -62,7 +62,7 @@ class Registry:
         """Keep where a registered model version lies and which digest it has."""
         with connect(self.workspace) as connection:
             connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
-            record(connection, self.workspace, "model", [model.model_version])
+            record(connection, self.workspace, "model", "files of model", names=[model.model_version])
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model version, oldest first."""
@@ -105,7 +105,7 @@ class Registry:
                 connection.execute(
                     "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [cursor.lastrowid, approver, reason]
                 )
-            record(connection, self.workspace, "promotion", [str(cursor.lastrowid)])
+            record(connection, self.workspace, "promotion", names=[str(cursor.lastrowid)])
 
     def promotions(self) -> list[Promotion]:
         """Every promotion, in order: the champion is that of the last."""
@@ -128,7 +128,7 @@ class Registry:
                 "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?)",
                 [version, actor, reason, withdrawn_at.isoformat()],
             )
-            record(connection, self.workspace, "withdrawal", [version])
+            record(connection, self.workspace, "withdrawal", names=[version])
 
     def withdrawn(self) -> dict[str, str]:
         """Reason of every withdrawn version."""

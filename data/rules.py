@@ -36,7 +36,7 @@ _INVISIBLE = (
 _FULL_WIDTH = r"[\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}\x{ff10}-\x{ff19}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}]"
 
 #: Letters that are read as Latin ones, and these (a part of the confusables of Unicode TR 39).
-_LOOK_ALIKE = ("АВЕКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo")
+LOOK_ALIKE = ("АВЕКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo")
 
 _ISO_TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 
@@ -88,7 +88,7 @@ LOOKS_KNOWN = Rule(
     "looks like an account that is known",
     "EXISTS (SELECT 1 FROM lines WHERE {} = {} AND lines.account_id <> judged.account_id) "
     "AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)".format(
-        *(f"translate({side}.account_id, '{_LOOK_ALIKE[0]}', '{_LOOK_ALIKE[1]}')" for side in ("lines", "judged"))
+        *(f"translate({side}.account_id, '{LOOK_ALIKE[0]}', '{LOOK_ALIKE[1]}')" for side in ("lines", "judged"))
     ),
 )
 #: It would not be the segment that the policy names.
@@ -172,7 +172,7 @@ def _id_rules(name: str) -> Iterator[Rule]:
     ends = rf"{beyond_ascii}regexp_matches({value}, '^\p{{Z}}|\p{{Z}}$')"
     yield Rule(name, "space before or after", f"starts_with({value}, ' ') OR ends_with({value}, ' ') OR ({ends})")
     yield Rule(name, "full-width character", f"{beyond_ascii}regexp_matches({value}, '{_FULL_WIDTH}')")
-    mixed = " AND ".join(f"regexp_matches({value}, '{letters}')" for letters in ("[A-Za-z]", f"[{_LOOK_ALIKE[0]}]"))
+    mixed = " AND ".join(f"regexp_matches({value}, '{letters}')" for letters in ("[A-Za-z]", f"[{LOOK_ALIKE[0]}]"))
     yield Rule(name, "letters of two alphabets that look alike", f"{beyond_ascii}{mixed}")
 
 

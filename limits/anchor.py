@@ -63,14 +63,30 @@ def signed(anchor: Anchor, private: bytes) -> str:
     >>> checked(signed(anchor, private), public) == anchor
     True
     """
+    body = asdict(anchor)
+    return json.dumps(body | {"signature": private_key(private).sign(_bytes(body)).hex()}, indent=1) + "\n"
+
+
+def private_key(pem: bytes) -> Ed25519PrivateKey:
+    """The key of a PEM file.
+
+    Raises
+    ------
+    ConfigError
+        It is no Ed25519 key without a password.
+    """
     try:
-        key = load_pem_private_key(private, password=None)
+        key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError("no Ed25519 private key in PEM without a password; limitlens ledger new-key makes one.")
-    body = asdict(anchor)
-    return json.dumps(body | {"signature": key.sign(_bytes(body)).hex()}, indent=1) + "\n"
+    return key
+
+
+def public_hex(key: Ed25519PublicKey) -> str:
+    """The 32 bytes of a public key, in hexadecimal: how a policy names one."""
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 def checked(text: str, public: bytes) -> Anchor:

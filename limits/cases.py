@@ -13,6 +13,7 @@ import pandas as pd
 
 from limitlens.data.arrays import BoolArray
 from limitlens.data.calendar import format_time
+from limitlens.limits.names import as_read
 from limitlens.limits.policy import Policy
 from limitlens.limits.verdict import IN_FAVOUR, drawn
 
@@ -100,7 +101,8 @@ def to_judge_twice(
     settled = verdicts[verdicts["settles"] & (verdicts["at"] > pd.Timestamp(at) - DOUBLE_WITHIN)]
     keys = list(zip(settled["account_id"], settled["since"].dt.to_pydatetime(), strict=True))
     settled = settled[np.array(drawn(keys, desk.double_share, f"{desk.salt}:double"), bool)]
-    spoken = verdicts[verdicts["blind"] | (verdicts["actor"] == reviewer)][case].drop_duplicates()
+    own = [as_read(actor) == as_read(reviewer) for actor in verdicts["actor"]]
+    spoken = verdicts[verdicts["blind"] | np.array(own, bool)][case].drop_duplicates()
     fresh = settled[[*case, "as_of"]].merge(spoken, on=case, how="left", indicator="spoken")
     judged = fresh.loc[fresh["spoken"] == "left_only", [*case, "as_of"]]
     again = decisions.merge(judged, on=["account_id", "as_of"])
@@ -134,7 +136,7 @@ def _state(
         until = format_time(answered.to_pydatetime())
         why = f"{last['actor']} asked the customer ({last['code']}) until {until}"
         return ("", why) if at < answered else ("open", "")
-    if reviewer in set(own["actor"]):
+    if as_read(reviewer) in set(own["actor"].map(as_read)):
         return "", f"{reviewer} has spoken; another reviewer has to agree"
     return "second", ""
 

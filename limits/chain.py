@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run, override, revision, hold, tick, verdict and record, hashed with all before it."""
+"""The chain of the ledger: every run, override, revision, hold, tick, verdict, record and signer, with all before."""
 
 import hashlib
 import json
@@ -24,18 +24,19 @@ _VERDICT = (
     "settles, override, links_before"
 )
 _RECORD = "record, kind, name, sha256, links_before"
+_SIGNER = "signer, person, os_user, kind, name, public_key, signature, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
 Cell = str | int | float | None
 
 #: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records")
+_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records", "signers")
 
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override, revision, hold, release, tick, verdict or record, as recorded.
+    """One run, override, revision, hold, release, tick, verdict, record or signer, as recorded.
 
     Parameters
     ----------
@@ -108,6 +109,9 @@ def links(connection: Connection) -> list[Link]:
         later.append((cells[-1], Link(name, ("verdict", *cells), (), head)))
     for *cells, head in connection.execute(f"SELECT {_RECORD}, head FROM records"):
         later.append((cells[-1], Link(f"record of {cells[1]} {cells[2]}", ("record", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_SIGNER}, head FROM signers"):
+        name = f"signer {cells[0]}, {cells[1]} of {cells[3]} {cells[4]}"
+        later.append((cells[-1], Link(name, ("signer", *cells), (), head)))
     for place, link in sorted(later, key=lambda one: one[0]):
         chain.insert(place, link)
     return chain

@@ -40,6 +40,7 @@ from limitlens.limits.ledger_tables import (
     VERDICTS,
 )
 from limitlens.limits.override import Override, Restoration
+from limitlens.limits.signers import sign
 from limitlens.limits.tick import Tick, as_text, from_text
 from limitlens.limits.verdict import Verdict
 
@@ -214,10 +215,11 @@ class Ledger:
             if path.suffix in {".parquet", ".tmp"}:
                 path.unlink()
 
-    def record_override(self, override: Override) -> None:
+    def record_override(self, override: Override, key: bytes | None = None) -> None:
         """Record what a person ordered; the next decision of the line starts from it."""
         with connect(self.workspace) as connection:
-            _insert_override(connection, override)
+            number = _insert_override(connection, override)
+            sign(connection, override.actor, ("override", str(number)), key)
 
     def record_verdict(self, verdict: Verdict, override: Override | None) -> None:
         """Record what a reviewer said of a case and what that orders, both or neither."""
@@ -233,6 +235,7 @@ class Ledger:
             head = next_head(last_head(connection), ["verdict", *cells])
             places = ", ".join("?" * (len(cells) + 1))
             connection.execute(f"INSERT INTO verdicts VALUES ({places})", [*cells, head])
+            sign(connection, verdict.actor, ("verdict", str(number)))
 
     def verdicts(self) -> pd.DataFrame:
         """What reviewers said, in order; columns of :data:`limitlens.limits.ledger_tables.VERDICTS`."""
@@ -299,9 +302,9 @@ class Ledger:
             return last_head(connection)
 
     def inputs_head(self) -> str:
-        """Hash of the chain without records: what decisions to come stand on, whenever and by whom it was recorded."""
+        """Hash of the chain without records and signers: what decisions stand on, whoever recorded it when."""
         with reading(self.workspace) as connection:
-            contents = [link.content for link in links(connection) if link.content[0] != "record"]
+            contents = [link.content for link in links(connection) if link.content[0] not in _APART]
         return reduce(next_head, contents, "")
 
     def heads(self) -> dict[str, str]:
@@ -527,6 +530,9 @@ class Ledger:
             ).fetchall()
             return _arrow(rows, schema)
 
+
+#: Kinds of links that change no decision.
+_APART = ("record", "signer")
 
 #: Accounts for which SQLite is asked one by one.
 _FEW = 50

@@ -94,7 +94,9 @@ class Holdout:
 class Budget:
     """Largest impact a new model or policy may have on its own, as shares of lines, and who may allow more.
 
-    ``segment_min_lines``: good lines a segment needs to be judged by itself.
+    ``segment_min_lines``: good lines a segment needs to be judged by itself. ``approver_key``: the public key, in
+    hexadecimal, with which the approver signs; empty: the name is enough. ``other_os_user``: who reviews must be
+    another user of the operating system than who trained.
     """
 
     moved_share: float
@@ -103,6 +105,8 @@ class Budget:
     segment_min_lines: int
     newly_closed_early_share: float
     approver: str
+    approver_key: str = ""
+    other_os_user: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,9 @@ class Policy:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
             del plain["holdout"]["max_limit_cents"]
+        for name, default in (("approver_key", ""), ("other_os_user", False)):  # the same
+            if plain["release"][name] == default:
+                del plain["release"][name]
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same
             plain["desk"] = {name: value for name, value in plain["desk"].items() if as_before.get(name) != value}

@@ -7,6 +7,7 @@ from pathlib import Path
 from limitlens.data.errors import WorkspaceError
 from limitlens.limits.database import connect, reading
 from limitlens.limits.records import record
+from limitlens.limits.signers import sign
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Registry:
         with connect(self.workspace) as connection:
             connection.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", list(astuple(model)))
             record(connection, self.workspace, "model", "files of model", names=[model.model_version])
+            sign(connection, model.developer, ("model", model.model_version))
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model version, oldest first."""
@@ -86,6 +88,7 @@ class Registry:
         *,
         approver: str | None = None,
         reason: str | None = None,
+        key: bytes | None = None,
     ) -> None:
         """Note who promoted which version and how.
 
@@ -95,6 +98,8 @@ class Registry:
             ``bootstrap`` (the first), ``review``, ``override`` (above the budget) or ``rollback``.
         approver, reason : str, optional
             Who let it pass, and why: of an override and a rollback, and of a review whose reason was given.
+        key : bytes, optional
+            Private key as PEM of the one who lets it pass, or else of the reviewer.
         """
         with connect(self.workspace) as connection:
             cursor = connection.execute(
@@ -105,7 +110,9 @@ class Registry:
                 connection.execute(
                     "INSERT INTO promotion_reasons VALUES (?, ?, ?)", [cursor.lastrowid, approver, reason]
                 )
-            record(connection, self.workspace, "promotion", names=[str(cursor.lastrowid)])
+            name = str(cursor.lastrowid)
+            record(connection, self.workspace, "promotion", names=[name])
+            sign(connection, approver or reviewer, ("promotion", name), key)
 
     def promotions(self) -> list[Promotion]:
         """Every promotion, in order: the champion is that of the last."""
@@ -129,6 +136,7 @@ class Registry:
                 [version, actor, reason, withdrawn_at.isoformat()],
             )
             record(connection, self.workspace, "withdrawal", names=[version])
+            sign(connection, actor, ("withdrawal", version))
 
     def withdrawn(self) -> dict[str, str]:
         """Reason of every withdrawn version."""

@@ -124,7 +124,7 @@ def test_a_workspace_may_hold_more_than_its_anchor(copied: Workspace) -> None:
     account = str(last.loc[last["limit_cents"] > 0, "account_id"].iloc[0])
     override(copied, account, at=NOW, actor="Chen Wei", reason="looked at", action="keep")
     copied.registry.record_promotion("1", "Li Na", "review", NOW)
-    assert verify(copied, now)[0] == now.links + 2
+    assert verify(copied, now)[0] == now.links + 4
 
 
 @pytest.mark.parametrize("tamper", [(lambda text: text.replace('"links": 2', '"links": 3')), lambda text: text[:-9]])

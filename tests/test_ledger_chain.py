@@ -33,7 +33,7 @@ def test_verify_counts_runs_overrides_and_revisions_in_the_order_of_recording(sm
         small.append_revision(run, known_by, attributions, known_rows=5, late_rows=1)
         order(small, number)
     small.append(*entry(4, 20))
-    assert small.verify() == 10
+    assert small.verify() == 14
     assert small.heads()[small.runs()[-1].run_id] == small.head()
 
 
@@ -136,7 +136,8 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records"]
+    "table",
+    ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records", "signers"],
 )
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +162,7 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
             mutant.setattr("limitlens.limits.records.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 18
+            assert unchained.verify() == 22
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

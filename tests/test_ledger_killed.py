@@ -42,7 +42,7 @@ def test_what_a_killed_run_left_is_told_apart_and_swept(small: Ledger) -> None:
     with pytest.raises(IntegrityError, match=r"2026-01-04-x\.parquet: no run has recorded this file"):
         small.verify()
     small.sweep()
-    assert small.verify() == 5
+    assert small.verify() == 7
     assert not any(path.exists() for path in rest)
 
 
@@ -90,7 +90,7 @@ def test_a_file_the_system_refuses_is_one_line_too(small: Ledger) -> None:
     done = python("-c", _LIMITED, str(small.workspace))
     assert done.stdout.startswith("NoRoomError"), done.stderr
     assert "no room on the disk" in done.stdout
-    assert small.verify() == 5
+    assert small.verify() == 7
 
 
 def test_a_full_sqlite_file_is_one_line_and_keeps_what_it_has(small: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_full_sqlite_file_is_one_line_and_keeps_what_it_has(small: Ledger, mon
         patched.setattr(sqlite3, "connect", lambda path: real(path, factory=Full))
         with pytest.raises(WorkspaceError, match="no room on the disk"):
             small.record_override(long)
-    assert (small.verify(), small.head()) == (5, head)
+    assert (small.verify(), small.head()) == (7, head)
 
 
 def test_a_date_whose_record_met_a_full_disk_is_recorded_by_the_same_command_again(

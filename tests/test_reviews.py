@@ -143,7 +143,7 @@ def test_a_case_that_was_overturned_is_gone_and_the_chain_holds_both_links(desk:
     said = overturn(desk, case["account_id"], "Chen Wei")
     assert said.settles
     assert case["account_id"] not in set(cases(desk, NOW).lines["account_id"])
-    assert desk.ledger.verify() == before + 2  # what was said, and what it orders
+    assert desk.ledger.verify() == before + 3  # what was said, what it orders, and who stands behind it
     assert desk.ledger.overrides().iloc[-1]["account_id"] == case["account_id"]
     assert replay(desk, quiet)
 
@@ -345,7 +345,7 @@ def test_a_verdict_whose_process_is_killed_is_recorded_once_or_not_at_all(
     killed = python("-c", KILLED, str(desk.root), account, NOW.isoformat(), name, "verdict")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (len(desk.ledger.verdicts()), len(desk.ledger.overrides()) - orders) == (said, said)
-    assert desk.ledger.verify() == links + 2 * said
+    assert desk.ledger.verify() == links + 3 * said
     if said:
         with pytest.raises(WorkspaceError, match="Li Na settled it"):
             overturn(desk, account, "Li Na")

@@ -97,6 +97,9 @@ QualityOption = Annotated[
     Path | None, typer.Option(help="What is judged, and how (TOML); default: conf/quality.toml as it ships.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+SignKeyOption = Annotated[
+    Path | None, typer.Option(help="Private key of whoever orders it: the record is signed. limitlens ledger new-key")
+]
 
 
 def _threads(count: int | None) -> int | None:
@@ -228,6 +231,13 @@ def quality_in(path: Path | None) -> "QualitySettings":
     from limitlens.data.quality_settings import default_quality, read_quality
 
     return read_quality(path) if path else default_quality()
+
+
+def pem(path: Path | None) -> bytes | None:
+    """The private key of a file, if one is given."""
+    from limitlens.data.toml_reader import read_small
+
+    return read_small(path, "a private key").encode() if path else None
 
 
 def policy_in(path: Path | None) -> "Policy | None":

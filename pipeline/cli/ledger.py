@@ -13,6 +13,7 @@ from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     ReasonOption,
+    SignKeyOption,
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
@@ -20,6 +21,7 @@ from limitlens.pipeline.cli.common import (
     cents,
     moment,
     patient,
+    pem,
     predict_only,
     print_json,
     progress,
@@ -72,6 +74,7 @@ def new_key(
     Example: limitlens ledger new-key anchor
     """
     from limitlens.limits.anchor import new_key as made
+    from limitlens.limits.anchor import private_key, public_hex
 
     private, public = made()
     for path, content, mode in ((Path(f"{name}.pub.pem"), public, 0o644), (Path(f"{name}.pem"), private, 0o600)):
@@ -81,7 +84,9 @@ def new_key(
             path.write_bytes(content)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another name.") from error
-    typer.echo(f"{name}.pem signs, {name}.pub.pem checks\nnext: limitlens ledger anchor --key {name}.pem")
+    key = public_hex(private_key(private).public_key())
+    typer.echo(f"{name}.pem signs, {name}.pub.pem checks; a policy names it as {key}")
+    typer.echo(f"next: limitlens ledger anchor --key {name}.pem")
 
 
 @ledger_app.command("anchor")
@@ -227,6 +232,7 @@ def override(
     limit: Annotated[int | None, typer.Option(parser=cents, metavar="AMOUNT", help="New limit.")] = None,
     action: Annotated[str, typer.Option(help="In place of a limit: freeze, unfreeze, close or keep.")] = "limit",
     at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
+    sign_key: SignKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     wait: WaitOption = False,
 ) -> None:
@@ -237,10 +243,17 @@ def override(
     from limitlens.pipeline.deciding.order_override import override as override_line
     from limitlens.pipeline.workspace import Workspace
 
-    when = at or datetime.now(UTC)
+    when, key = at or datetime.now(UTC), pem(sign_key)
     with patient(wait):
         done = override_line(
-            Workspace(workspace), account, at=when, actor=actor, reason=reason, action=action, limit_cents=limit
+            Workspace(workspace),
+            account,
+            at=when,
+            actor=actor,
+            reason=reason,
+            action=action,
+            limit_cents=limit,
+            key=key,
         )
     limits = f"{money(done.limit_before_cents)} → {money(done.limit_cents)}"
     typer.echo(f"{account}: {done.action} by {actor} as of {format_time(when)}, limit {limits}")

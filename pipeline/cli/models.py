@@ -15,6 +15,7 @@ from limitlens.pipeline.cli.common import (
     JsonOption,
     PolicyOption,
     ReasonOption,
+    SignKeyOption,
     ThreadsOption,
     UntilOption,
     WaitOption,
@@ -22,6 +23,7 @@ from limitlens.pipeline.cli.common import (
     app,
     moment,
     patient,
+    pem,
     policy_in,
     predict_only,
     print_json,
@@ -163,6 +165,7 @@ def promote(
         typer.Option(help="Who lets it pass above the budget or in spite of doubts; the policy names one."),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; it is recorded.")] = None,
+    sign_key: SignKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     wait: WaitOption = False,
@@ -181,7 +184,8 @@ def promote(
 
     if override_by is not None and reason is None:
         raise LimitlensError("an override needs both --override-by NAME and --reason TEXT.")
-    override = Override(override_by, reason) if override_by and reason else None
+    key = pem(sign_key)
+    override = Override(override_by, reason, key) if override_by and reason else None
     with patient(wait):
         chosen, kind = promote_version(
             Workspace(workspace),
@@ -190,6 +194,7 @@ def promote(
             version,
             reason=reason,
             override=override,
+            key=key,
             progress=progress,
         )
     if as_json:

@@ -23,6 +23,7 @@ def override(
     reason: str,
     action: str = "limit",
     limit_cents: int | None = None,
+    key: bytes | None = None,
 ) -> Override:
     """Record that a person changes a line, or looked at it and keeps it.
 
@@ -38,6 +39,8 @@ def override(
         One of :data:`limitlens.limits.override.OVERRIDE_ACTIONS`.
     limit_cents : int, optional
         The new limit, above 0; with the action ``limit`` and no other.
+    key : bytes, optional
+        Private key of the actor, as PEM: the order is signed.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def override(
     """
     with exclusive(workspace.root, "ledger override"):
         ordered = checked(workspace, account_id, at, action, limit_cents, actor=actor, reason=reason)
-        workspace.ledger.record_override(ordered)
+        workspace.ledger.record_override(ordered, key)
         with tracking.recorded_run(workspace.mlflow, "override", {tracking.HEAD: workspace.ledger.head()}):
             return ordered
 

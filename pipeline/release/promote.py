@@ -9,7 +9,11 @@ from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import has_limits
+from limitlens.limits.anchor import private_key, public_hex
+from limitlens.limits.names import as_read
+from limitlens.limits.policy import Budget
 from limitlens.limits.registry import Promotion, RegisteredModel
+from limitlens.limits.signers import os_user, signed_by
 from limitlens.pipeline import tracking
 from limitlens.pipeline.release.compare import Compared, compare
 from limitlens.pipeline.workspace import Workspace
@@ -17,10 +21,23 @@ from limitlens.pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class Override:
-    """Who lets a version pass above the budget or in spite of doubts, and why."""
+    """Who lets a version pass above the budget or in spite of doubts, why, and the private key to sign with, as PEM."""
 
     approver: str
     reason: str
+    key: bytes | None = None
+
+
+def _expect_approver(release: Budget, override: Override, what: str) -> None:
+    """Refuse anybody but the approver of a policy, who signs where the policy names a key."""
+    if release.approver != override.approver.strip():
+        raise GateError(f"only the {release.approver} may promote {what}; got --override-by {override.approver!r}.")
+    key = public_hex(private_key(override.key).public_key()) if override.key else ""
+    if release.approver_key and key != release.approver_key:
+        raise GateError(
+            f"the policy asks for the signature of the {release.approver}: give --sign-key FILE with the private key "
+            f"to {release.approver_key[:12]}."
+        )
 
 
 def promote(
@@ -31,6 +48,7 @@ def promote(
     *,
     reason: str | None = None,
     override: Override | None = None,
+    key: bytes | None = None,
     until: datetime | None = None,
     progress: Progress = silent,
 ) -> tuple[str, str]:
@@ -52,6 +70,8 @@ def promote(
         Why, in the words of the reviewer; an override has a reason of its own.
     override : Override, optional
         Promote above the budget, or in spite of doubts.
+    key : bytes, optional
+        Private key of the reviewer, as PEM: the promotion is signed.
     until : datetime, optional
         Compare with nothing but what was known before.
     progress : callable
@@ -82,7 +102,7 @@ def promote(
             return chosen.model_version, last.kind
         kind = "review" if champion else "bootstrap"
         if champion:
-            _check_reviewer(reviewer, chosen.developer)
+            _check_reviewer(workspace, champion, reviewer, chosen)
             if has_limits(workspace.events.relations()):
                 compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
                 kind = _judged(workspace, compared, chosen, override)
@@ -96,6 +116,7 @@ def promote(
             promoted_at,
             approver=override.approver if override and kind == "override" else reviewer,
             reason=override.reason if override and kind == "override" else reason,
+            key=override.key if override and kind == "override" else key,
         )
     return chosen.model_version, kind
 
@@ -107,23 +128,20 @@ def _judged(workspace: Workspace, compared: Compared, chosen: RegisteredModel, o
         return "review"
     if override is None:
         raise GateError(_refusal(compared))
-    if compared.approver != override.approver.strip():
-        raise GateError(
-            f"only the {compared.approver} may promote above the budget; got --override-by {override.approver!r}."
-        )
+    _expect_approver(workspace.iteration(compared.old).policy.release, override, "above the budget")
     return "override"
 
 
 def _doubted(workspace: Workspace, judging: str, version: str, doubts: list[str], override: Override | None) -> str:
     """Kind of the promotion of a version that nobody should rely on; the policy in force says who may."""
-    approver = workspace.iteration(judging).policy.release.approver
+    release = workspace.iteration(judging).policy.release
+    approver = release.approver
     if override is None:
         raise GateError(
             f"version {version} is not fit to decide: {'; '.join(doubts)}. Deliver more history and train again; "
             f"the {approver} may promote it all the same with --override-by {approver!r} --reason TEXT."
         )
-    if approver != override.approver.strip():
-        raise GateError(f"only the {approver} may promote it all the same; got --override-by {override.approver!r}.")
+    _expect_approver(release, override, "it all the same")
     return "override"
 
 
@@ -189,8 +207,15 @@ def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdr
         workspace.registry.record_withdrawal(version, actor, reason, withdrawn_at)
 
 
-def _check_reviewer(reviewer: str | None, developer: str) -> None:
+def _check_reviewer(workspace: Workspace, champion: str, reviewer: str | None, chosen: RegisteredModel) -> None:
+    """Four eyes: whoever trained a version does not review it, however the name is spelled."""
     if reviewer is None or not reviewer.strip():
         raise GateError("this promotion replaces a champion and needs a review; give --reviewer NAME.")
-    if reviewer.strip() == developer:
+    if as_read(reviewer) == as_read(chosen.developer):
         raise GateError(f"{reviewer} trained this version; somebody else has to review it.")
+    trained_by = {user for _, user, _ in signed_by(workspace.root, ("model", chosen.model_version))}
+    if workspace.iteration(champion).policy.release.other_os_user and os_user() in trained_by:
+        raise GateError(
+            f"user {os_user()} of this machine trained version {chosen.model_version}; the policy wants "
+            "another user to review it."
+        )

@@ -68,6 +68,13 @@ has a limit, `decide` refuses with one line. To have a loan decided, deliver the
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.
 An `event_id` belongs to one account: a version that gives it to another is held back as a conflict too.
 
+**Taken back.** `limitlens withdraw-load LOAD --by NAME --reason TEXT` takes a delivery back. Nothing is deleted: each of
+its rows gets a version that says what the other loads say (an event that no other knows is retracted, an account that
+no other knows has limit 0 and stands in no book), known after the last decision. Decisions to come do not see the load,
+those before replay as they were, outcomes it brought are no labels any more, its days are no past for
+`limitlens quality`, and its times do not say how far the data reach. Rows that another delivery repeated were known
+already and go with it. Whatever is delivered again afterwards, the same rows or corrected ones, is accepted.
+
 **Two clocks.** A row that becomes known before the latest decided moment, but is delivered only after it, is stored
 with that moment as its `known_time`; `delivered_known_time` keeps what was delivered. So no recorded state changes.
 """

@@ -51,7 +51,7 @@ def test_one_name_in_other_letters_is_one_person(spelled: str) -> None:
 def test_a_second_version_passes_only_by_another_user_under_another_name_with_the_key_of_the_approver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    private, public = new_key()
+    private = new_key()[0]
     named = public_hex(private_key(private).public_key())
     keys = f'approver = "{APPROVER}"\napprover_key = "{named}"\nother_os_user = true\n'
     text = default_policy().text

@@ -1,8 +1,8 @@
-"""The chain of the ledger: every run, override, revision, hold, tick and verdict, hashed with all before it."""
+"""The chain of the ledger: every run, override, revision, hold, tick, verdict, erasure, hashed with all before it."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from limitlens.limits.database import Connection
@@ -23,13 +23,15 @@ _VERDICT = (
     "verdict_no, account_id, since, as_of, at, verdict, code, words, actor, action, limit_cents, needed, blind, "
     "settles, override, links_before"
 )
+_LEGAL_HOLD = "id, account_id, action, at, actor, reason, links_before"
+_ERASURE = "erasure, at, actor, reason, accounts, mark, mark_sha256, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
 Cell = str | int | float | None
 
 #: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts")
+_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds", "erasures")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,25 @@ def next_head(head: str, content: Sequence[Cell]) -> str:
     return hashlib.sha256(json.dumps([head, *content], ensure_ascii=False).encode()).hexdigest()
 
 
+def heads_of(chain: Sequence[Link], erased: Mapping[str, str]) -> Iterator[str]:
+    """Hash of the chain after each link, as the rows give it.
+
+    What a link held before an erasure cannot be hashed again. Its recorded hash stands, which every later link binds,
+    as long as what is left of it, after the links before it, has the hash that the erasure recorded.
+
+    Parameters
+    ----------
+    chain : sequence of Link
+    erased : mapping of str to str
+        Hash of what is left of each link that lost content, after those before it, by its recorded hash.
+    """
+    head = ""
+    for link in chain:
+        head = next_head(head, link.content)
+        head = link.head if erased.get(link.head) == head else head
+        yield head
+
+
 def links(connection: Connection) -> list[Link]:
     """Every link, in the order of recording.
 
@@ -105,6 +126,10 @@ def links(connection: Connection) -> list[Link]:
     for *cells, head in connection.execute(f"SELECT {_VERDICT}, head FROM verdicts"):
         name = f"verdict {cells[0]} on account {cells[1]}"
         later.append((cells[-1], Link(name, ("verdict", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_LEGAL_HOLD}, head FROM legal_holds"):
+        later.append((cells[-1], Link(f"legal hold {cells[0]}", ("legal hold", *cells), (), head)))
+    for *cells, head in connection.execute(f"SELECT {_ERASURE}, head FROM erasures"):
+        later.append((cells[-1], Link(f"erasure {cells[0]}", ("erasure", *cells), ((cells[5], cells[6]),), head)))
     for place, link in sorted(later, key=lambda one: one[0]):
         chain.insert(place, link)
     return chain

@@ -33,7 +33,9 @@ from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
 
-from limitlens.pipeline.cli import ledger
+from limitlens.pipeline.cli import ledger  # isort: split
+
+from limitlens.pipeline.cli import privacy
 
 __all__ = [
     "app",
@@ -45,6 +47,7 @@ __all__ = [
     "main",
     "models",
     "policy",
+    "privacy",
     "quarantine",
     "queue",
     "review",

@@ -15,6 +15,7 @@ from limitlens.data.calendar import add_months, data_end, format_time, matured_m
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
+from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import is_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
@@ -199,8 +200,9 @@ def _at_outcomes(
         path = folder / f"{month}.parquet"
         if not is_parquet(path):
             progress(f"features of {month}: {len(points):,} lines")
-            lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
-            write_parquet(to_arrow(build_table(features, lines, relations)), path)
+            with building(workspace.root):
+                lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
+                write_parquet(to_arrow(build_table(features, lines, relations)), path)
         files.append(pq.ParquetFile(path, page_checksum_verification=True))
     return files
 

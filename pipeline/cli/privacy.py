@@ -96,3 +96,33 @@ def erase(
     if done.named:
         typer.echo(f"{done.named:,} transfers of other accounts name them as the payee; those are the others' records")
     typer.echo("next: limitlens ledger verify")
+
+
+@app.command()
+def retain(
+    rules: Annotated[Path, typer.Argument(help="How long what is kept, and what for (TOML).")],
+    apply: Annotated[bool, typer.Option("--apply", help="Erase it; without this nothing is written.")] = False,
+    actor: Annotated[str, typer.Option("--by", help="Who orders it.")] = "",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    wait: WaitOption = False,
+) -> None:
+    """Say what is older than its purpose needs, or erase it; a legal hold keeps an account.
+
+    Example: limitlens retain conf/retention.toml --apply --by "Chen Wei"
+    """
+    from limitlens.pipeline.privacy import retain as retaining
+    from limitlens.pipeline.workspace import Workspace
+
+    space, now, kept_for = Workspace(workspace), datetime.now(UTC), retaining.read_retention(rules)
+    old = retaining.due(space, kept_for, now)
+    counts = {"closed_lines": len(old.accounts), "quarantine": old.held, "audit": old.audit}
+    for rule in kept_for:
+        typer.echo(f"{rule.table:<12} {counts[rule.table]:>9,} older than {rule.days:,} days, kept {rule.purpose}")
+    if old.kept:
+        typer.echo(f"{len(old.kept):,} closed lines stay under a legal hold")
+    if not apply:
+        typer.echo("nothing was written" + ("" if old.nothing else "; --apply --by NAME erases it"))
+        return
+    with patient(wait):
+        done = retaining.retain(space, kept_for, at=now, actor=actor, progress=progress)
+    typer.echo(f"erased: {done.accounts:,} accounts; {done.files:,} recorded files written again, the chain holds")

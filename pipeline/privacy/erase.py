@@ -21,6 +21,7 @@ from limitlens.data.contracts import ACCOUNTS
 from limitlens.data.engine import run_sql
 from limitlens.data.erasures import KEY, KEY_BYTES, ErasedAccounts, keyed, mark_of
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.events import QUARANTINE
 from limitlens.data.lock import ERASE, UNFINISHED_ERASURE, exclusive, nobody_building
 from limitlens.data.profile_columns import COMMON, PROFILE
 from limitlens.data.progress import Progress, silent
@@ -33,8 +34,22 @@ from limitlens.pipeline.check_delivery import JUDGED, fold, take_over_journal
 from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.privacy.access import held_accounts
-from limitlens.pipeline.privacy.erasure_plan import BUILT, Plan, make_plan, plan_text, unfinished
+from limitlens.pipeline.privacy.erasure_plan import (
+    BUILT,
+    Older,
+    Plan,
+    held_before,
+    make_plan,
+    noted_at,
+    plan_text,
+    unfinished,
+)
 from limitlens.pipeline.workspace import Workspace
+
+#: The log of the desk.
+AUDIT = "audit.jsonl"
+
+NOTHING = Older()
 
 #: Figures of a profile over fewer rows could be those of one account.
 FEWEST_ROWS = 10
@@ -66,6 +81,7 @@ def erase(
     at: datetime,
     actor: str,
     reason: str,
+    older: Older = NOTHING,
     progress: Progress = silent,
 ) -> Erased:
     """Erase everything that is held about some accounts.
@@ -79,6 +95,8 @@ def erase(
         Now.
     actor, reason : str
         Who orders it, and why; neither may name an account.
+    older : Older, optional
+        What goes besides because it is old.
     progress : callable
 
     Raises
@@ -91,7 +109,7 @@ def erase(
     """
     if not (actor.strip() and reason.strip()):
         raise WorkspaceError("an erasure needs the name of a person and a reason.")
-    if accounts and names_any(accounts).search(f"{actor} {reason}"):
+    if names_any(accounts).search(f"{actor} {reason}"):
         raise WorkspaceError("name and reason of an erasure are kept; they may not name the account.")
     take_over_journal(workspace, progress=progress)
     with exclusive(workspace.root, ERASE), nobody_building(workspace.root):
@@ -99,12 +117,12 @@ def erase(
             _finish(workspace, plan, progress)
         fold(workspace)
         wanted = _wanted(workspace, accounts)
-        if not wanted:
+        if not wanted and older == NOTHING:
             return Erased(0, 0, 0)
         expect_intact(workspace)
         _make_key(workspace.root)
         order = count_erasures(workspace.root) + 1, at.isoformat(), actor, reason
-        plan = make_plan(workspace, order, wanted)
+        plan = make_plan(workspace, order, wanted, older)
         write_text(plan_text(plan), workspace.root / UNFINISHED_ERASURE)
         return _finish(workspace, plan, progress)
 
@@ -156,6 +174,8 @@ def _finish(workspace: Workspace, plan: Plan, progress: Progress) -> Erased:
     for path in plan.tables:
         rewrite(root / path, without(plan.names))
     _rewrite_texts(root, plan)
+    if plan.older.audit and (root / AUDIT).is_file():
+        _rewrite(root / AUDIT, lambda line: "" if noted_at(line) < plan.older.audit else line)
     if Journal(root).exists():
         Journal(root).forget(list(plan.names))
         scrub(Journal(root).path)
@@ -184,7 +204,8 @@ def _change(workspace: Workspace, plan: Plan, path: str) -> Change:
     if folder == "quarantine":
         lines = run_sql("SELECT DISTINCT account_id FROM lines", {"lines": workspace.events.relation(ACCOUNTS.name)})
         named = names_one(plan.names, frozenset(lines["account_id"].to_pylist()).__contains__)
-        return lambda rows: rows.filter(pc.invert(named(rows)))
+        young = f"SELECT * FROM held WHERE ({held_before(workspace.events, plan.older)}) IS NOT TRUE"
+        return lambda rows: run_sql(young, {"held": rows.filter(pc.invert(named(rows)))}).cast(QUARANTINE)
     return without(plan.names)
 
 
@@ -238,19 +259,26 @@ def _renamed(plan: Plan) -> Callable[[str], str]:
 def _rewrite_texts(root: Path, plan: Plan) -> None:
     """Pages that name an account go; lines of a table too; elsewhere a name for nobody stands in its place."""
     pattern, renamed = names_any(plan.names), _renamed(plan)
+
+    def in_table(line: str) -> str:
+        return "" if pattern.search(line) else line
+
     for name in plan.texts:
         path = root / name
         if path.suffix == ".html":
             path.unlink(missing_ok=True)
             continue
-        with path.open("rb") as old:
-            text = old.read().decode(errors="replace")
-            lines = text.splitlines(keepends=True)
-            left = [line for line in lines if path.suffix != ".csv" or not pattern.search(line)]
-            write_text("".join(map(renamed, left)), path)
-            if since := old.read().decode(errors="replace"):  # somebody wrote a line to it in the meantime
-                with path.open("a", encoding="utf-8") as new:
-                    new.write(renamed(since))
+        _rewrite(path, in_table if path.suffix == ".csv" else renamed)
+
+
+def _rewrite(path: Path, changed: Callable[[str], str]) -> None:
+    """Write a text again, changed line by line."""
+    with path.open("rb") as old:
+        lines = old.read().decode(errors="replace").splitlines(keepends=True)
+        write_text("".join(map(changed, lines)), path)
+        if since := old.read().decode(errors="replace"):  # somebody wrote a line to it in the meantime
+            with path.open("a", encoding="utf-8") as new:
+                new.write("".join(map(changed, since.splitlines(keepends=True))))
 
 
 def _record(root: Path, plan: Plan) -> None:

@@ -56,6 +56,22 @@ class Links:
 
 
 @dataclass(frozen=True)
+class Older:
+    """What goes besides accounts, because it is old: before which time, ISO 8601; empty: none of it.
+
+    Parameters
+    ----------
+    held : str
+        Rows of the quarantine.
+    audit : str
+        Lines of the log of the desk.
+    """
+
+    held: str = ""
+    audit: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """An erasure that has begun.
 
@@ -81,6 +97,7 @@ class Plan:
         Values that only rows of the accounts had.
     digest : str
         Of the accepted events before.
+    older : Older
     """
 
     number: int
@@ -95,9 +112,10 @@ class Plan:
     days: Mapping[str, tuple[tuple[str, str, str], ...]]
     alone: Mapping[str, Mapping[str, tuple[str, ...]]]
     digest: str
+    older: Older
 
 
-def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: Collection[str]) -> Plan:
+def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: Collection[str], older: Older) -> Plan:
     """Look where rows of some accounts lie; the caller holds the workspace.
 
     Parameters
@@ -106,24 +124,27 @@ def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: 
     order : (int, str, str, str)
         Number of the erasure, when, by whom, and why.
     accounts : collection of str
+    older : Older
     """
     store, root = workspace.events, workspace.root
     links = {link.source: _links(store, link.source, link.column, accounts) for link in LINKS.values()}
     recorded = _recorded(workspace)
     holding = [path for path in recorded if _holds(root / path, accounts)]
+    aged = [path for path in recorded if path.startswith("quarantine/") and _has_older(store, root / path, older)]
     bare = {path for path in recorded for source, one in links.items() if _has_stale(root, path, source, one.stale)}
     days = _days(store, holding, accounts)
     profiles = {f"profiles/{load}.parquet" for load in days} & set(recorded)
     return Plan(
         *order,
         names={account: _nobody() for account in sorted(accounts)},
-        files={path: file_sha256(root / path) for path in sorted({*holding, *bare, *profiles})},
+        files={path: file_sha256(root / path) for path in sorted({*holding, *bare, *profiles, *aged})},
         texts=tuple(_texts(root, accounts)),
         tables=tuple(_tables(root, recorded, accounts)),
         links=links,
         days=days,
         alone={source: _alone(store, source, accounts) for source in (ACCOUNTS.name, *EVENT_SOURCES)},
         digest=store.digest(),
+        older=older,
     )
 
 
@@ -155,7 +176,7 @@ def _shaped(body: Any) -> Plan:
         for source, one in body["links"].items()
     }
     days = {load: tuple(map(tuple, keys)) for load, keys in body["days"].items()}
-    return Plan(**{**body, "links": links, "days": days})
+    return Plan(**{**body, "links": links, "days": days, "older": Older(**body["older"])})
 
 
 def _nobody() -> str:
@@ -184,6 +205,27 @@ def _holds_rows(path: Path, accounts: Collection[str]) -> bool:
     ids = pq.read_table(path, columns=["account_id"])
     sql = "SELECT COUNT(*) AS n FROM ids WHERE account_id = ANY($accounts)"
     return bool(run_sql(sql, {"ids": ids}, {"accounts": list(accounts)})["n"][0].as_py())
+
+
+def held_before(store: EventStore, older: Older) -> str:
+    """SQL condition of the rows of the quarantine that are old: by their known time, or by the end of their load."""
+    ends = {str(load["load"]): max(load.get("reach", {}).values(), default="") for load in store.loads()}
+    cases = " ".join(f"WHEN '{load}' THEN TIMESTAMPTZ '{end}'" for load, end in ends.items() if end)
+    of_load = f"CASE load {cases} END" if cases else "NULL"
+    return f"COALESCE(known_time, {of_load}) < TIMESTAMPTZ '{older.held}'" if older.held else "FALSE"
+
+
+def noted_at(line: str) -> str:
+    """When a line of the log of the desk was written, ISO 8601; one that cannot be read is as young as can be."""
+    try:
+        return str(json.loads(line)["at"])
+    except (ValueError, KeyError, TypeError):
+        return "9"
+
+
+def _has_older(store: EventStore, path: Path, older: Older) -> bool:
+    sql = f"SELECT COUNT(*) AS n FROM held WHERE {held_before(store, older)}"
+    return bool(older.held and run_sql(sql, {"held": pq.read_table(path)})["n"][0].as_py())
 
 
 def _has_stale(root: Path, path: str, source: str, stale: Collection[int]) -> bool:

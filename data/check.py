@@ -18,6 +18,7 @@ from limitlens.data.calendar import format_time, reach_of_most
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE, SOURCES, Source, contract_digest
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
+from limitlens.data.erasures import ErasedAccounts
 from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.html_table import html_table
@@ -41,7 +42,10 @@ QUARANTINED_ROWS = 10
 
 @dataclass(frozen=True)
 class SourceCount:
-    """Rows of one source in one delivery: ``rows_in == accepted + quarantined + deduplicated``."""
+    """Rows of one source in one delivery: ``rows_in == accepted + quarantined + deduplicated``.
+
+    ``erased`` of the deduplicated are of accounts that were erased: nothing of them is kept.
+    """
 
     files: int = 0
     rows_in: int = 0
@@ -49,6 +53,7 @@ class SourceCount:
     quarantined: int = 0
     deduplicated: int = 0
     stamped: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class LoadReport:
             f"load {self.load}" if self.load else "nothing new, nothing written",
             *(
                 f"{name:<12} {c.rows_in:>12,} rows: {c.accepted:,} accepted, {c.quarantined:,} quarantined, "
-                f"{c.deduplicated:,} known already, {c.stamped:,} stamped"
+                f"{c.deduplicated:,} known already{_of_erased(c)}, {c.stamped:,} stamped"
                 for name, c in came
             ),
             *(f"quarantined  {rows:>12,} rows: {' '.join(why)}" for why, rows in self.quarantine.items()),
@@ -193,8 +198,8 @@ class LoadReport:
         }
 
 
-def _silent(_: str) -> None:
-    pass
+def _of_erased(count: SourceCount) -> str:
+    return f" ({count.erased:,} of erased accounts)" if count.erased else ""
 
 
 def check_events(
@@ -241,8 +246,10 @@ def check_events(
     """
     delivery = find_delivery(input_dir)
 
+    erased = ErasedAccounts(store.root)
+
     def judged(source: Source, run: RunSql, lines: pa.Table) -> list[_JudgedFile]:
-        read = _read(source, delivery, _earlier_attributes(source, store), taken, progress)
+        read = _read(source, delivery, _earlier_attributes(source, store), taken, erased=erased, progress=progress)
         return _judged_files(source, read, lines, run, loaded_at=loaded_at, floor=decided_until)
 
     with exclusive(store.root, "check"):
@@ -360,7 +367,8 @@ HELD = pa.schema([field for field in QUARANTINE if field.name != "load"])
 class _JudgedFile:
     """One file, its sound rows put aside: how many rows it had, and those that broke a rule of their own.
 
-    ``deduplicated``: rows that were neither put aside nor held, since they were known already.
+    ``deduplicated``: rows that were neither put aside nor held, since they were known already; ``erased`` of them are
+    of accounts that were erased.
     """
 
     name: str
@@ -368,6 +376,7 @@ class _JudgedFile:
     unused: tuple[str, ...]
     held: pa.Table
     deduplicated: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True)
@@ -390,21 +399,27 @@ def _read(
     delivery: Delivery,
     earlier: Mapping[str, str],
     taken: Collection[str],
+    *,
+    erased: ErasedAccounts,
     progress: Progress,
-) -> Iterator[tuple[DeliveredFile, dict[str, pa.ChunkedArray]]]:
-    """Every file of a source with its attributes, which keep the kinds they had before."""
+) -> Iterator[tuple[DeliveredFile, dict[str, pa.ChunkedArray], int]]:
+    """Every file of a source with its attributes, which keep the kinds they had before.
+
+    Rows of erased accounts are left out; the third is how many.
+    """
     kinds = dict(earlier)
     for path in delivery.files.get(source.name, []):
         delivered = read_delivered(path, delivery.name(path), source)
         progress(f"{delivered.name}: {delivered.rows:,} rows")
+        delivered, gone = erased.without(delivered, source)
         attributes = typed_attributes(delivered, source, kinds, taken)
         kinds |= {name: kind_of(values) for name, values in attributes.items()}
-        yield delivered, attributes
+        yield delivered, attributes, gone
 
 
 def _judged_files(
     source: Source,
-    files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray]]],
+    files: Iterable[tuple[DeliveredFile, Mapping[str, pa.ChunkedArray], int]],
     lines: pa.Table,
     run: RunSql,
     *,
@@ -413,10 +428,10 @@ def _judged_files(
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
     judged = []
-    for number, (delivered, attributes) in enumerate(files):
+    for number, (delivered, attributes, gone) in enumerate(files):
         clean, held = judged_rows(source, delivered, attributes, lines, loaded_at)
         add_clean(run, placed_in(clean, number, floor))
-        judged.append(_JudgedFile(delivered.name, delivered.rows, delivered.unused, held))
+        judged.append(_JudgedFile(delivered.name, delivered.rows + gone, delivered.unused, held, gone, gone))
     return judged
 
 
@@ -457,6 +472,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], resolved: Resolved, stor
             quarantined=len(held),
             deduplicated=resolved.deduplicated + sum(file.deduplicated for file in files),
             stamped=resolved.stamped,
+            erased=sum(file.erased for file in files),
         ),
         held,
         unused=tuple(dict.fromkeys(column for file in files for column in file.unused)),

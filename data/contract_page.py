@@ -18,6 +18,7 @@ from limitlens.data.contracts import (
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.nothing import WORDS
 from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
+from limitlens.data.purposes import PURPOSES
 from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
 from limitlens.data.units import FRACTIONS_ROWS
 
@@ -68,12 +69,15 @@ has a limit, `decide` refuses with one line. To have a loan decided, deliver the
 repeat delivery; with other content it is a conflict: the row accepted before stands, of several new ones none does.
 An `event_id` belongs to one account: a version that gives it to another is held back as a conflict too.
 
-**Taken back.** `limitlens withdraw-load LOAD --by NAME --reason TEXT` takes a delivery back. Nothing is deleted: each of
-its rows gets a version that says what the other loads say (an event that no other knows is retracted, an account that
-no other knows has limit 0 and stands in no book), known after the last decision. Decisions to come do not see the load,
-those before replay as they were, outcomes it brought are no labels any more, its days are no past for
+**Taken back.** `limitlens withdraw-load LOAD --by NAME --reason TEXT` takes a delivery back. Nothing is deleted: each
+of its rows gets a version that says what the other loads say (an event that no other knows is retracted, an account
+that no other knows has limit 0 and stands in no book), known after the last decision. Decisions to come do not see the
+load, those before replay as they were, outcomes it brought are no labels any more, its days are no past for
 `limitlens quality`, and its times do not say how far the data reach. Rows that another delivery repeated were known
 already and go with it. Whatever is delivered again afterwards, the same rows or corrected ones, is accepted.
+
+**What for.** Each column is held for a purpose. Sensitive are place and device: `train --without sensitive` uses none
+of them ([docs/privacy.md](privacy.md#purposes)).
 
 **Two clocks.** A row that becomes known before the latest decided moment, but is delivered only after it, is stored
 with that moment as its `known_time`; `delivered_known_time` keeps what was delivered. So no recorded state changes.
@@ -100,9 +104,9 @@ def _source(source: Source) -> str:
     lines = [
         f"## {source.name} ({need})\n",
         f"{source.meaning} Key: {', '.join(f'`{name}`' for name in source.key)}.\n",
-        "| column | type | in the file | null | meaning | held back when |",
-        "|---|---|---|---|---|---|",
-        *(_column(column) for column in source.columns),
+        "| column | type | in the file | null | meaning | held back when | held for |",
+        "|---|---|---|---|---|---|---|",
+        *(_column(source, column) for column in source.columns),
         "",
         *(f"- `{rule.column}`: {rule.text}{_condition(rule)}" for rule in across),
         f"- Further columns are {further}.",
@@ -115,11 +119,13 @@ def _condition(rule: Rule) -> str:
     return "" if rule == UNKNOWN_ACCOUNT else f", when `{rule.broken}`"
 
 
-def _column(column: Column) -> str:
+def _column(source: Source, column: Column) -> str:
     need = "required" if column.required else "optional"
     null = "allowed" if column.nullable else "no"
     rules = "; ".join(rule.text for rule in column_rules(column))
-    return f"| `{column.name}` | {column.dtype} | {need} | {null} | {column.meaning} | {rules} |"
+    purpose = PURPOSES[source.name][column.name]
+    held = f"{purpose.text}{'; **sensitive**' if purpose.sensitive else ''}"
+    return f"| `{column.name}` | {column.dtype} | {need} | {null} | {column.meaning} | {rules} | {held} |"
 
 
 #: What came, and what it says about days past due.

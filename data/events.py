@@ -7,14 +7,15 @@
     <root>/quarantine/<load>.parquet        rows held back, with the rule that held them
     <root>/loads/<load>.json                written last: names and sha256 of the files above, and the report
 
-A file that no mark names does not exist for a reader, so a load is visible as a whole or not at all.
+A file that no mark names does not exist for a reader, so a load is visible as a whole or not at all. A mark never
+changes: what an erasure made of its files stands in :mod:`limitlens.data.erasures`.
 """
 
 import hashlib
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from limitlens.data.calendar import reach_of_most
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES, Dtype
 from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
+from limitlens.data.erasures import erasures, followed
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.profile_columns import PROFILE
@@ -290,8 +292,10 @@ class EventStore:
         return dict(zip(table["account_id"].to_pylist(), table["segment"].to_pylist(), strict=True))
 
     def digest(self) -> str:
-        """Sha256 over the names and contents of all committed files."""
-        return hashlib.sha256(json.dumps(self._files(), sort_keys=True).encode()).hexdigest()
+        """Sha256 over the names and contents of all committed files, and over the erasures that made them so."""
+        done = [asdict(erasure) for erasure in erasures(self.root)]
+        basis = [self._files(), done] if done else self._files()
+        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
 
     def verify(self) -> None:
         """Read every committed file again.
@@ -299,11 +303,12 @@ class EventStore:
         Raises
         ------
         IntegrityError
-            A file is missing or not the one that was recorded.
+            A file is missing, or neither the one that was recorded nor what an erasure made of it.
         """
+        done = erasures(self.root)
         for name, sha256 in self._files().items():
             path = self.root / name
-            if not path.is_file() or file_sha256(path) != sha256:
+            if not path.is_file() or file_sha256(path) != followed(name, sha256, done):
                 raise IntegrityError(f"{path}: missing or changed since it was accepted; restore it from a backup.")
 
     def loads(self) -> list[dict[str, Any]]:

@@ -12,13 +12,19 @@ from typing import IO
 
 from limitlens.data.calendar import format_time
 from limitlens.data.disk import writable
-from limitlens.data.errors import BusyError
+from limitlens.data.errors import BusyError, WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.data.unfinished import sweep
 
 #: Told who holds a workspace that is waited for; None: nobody waits.
 _WAITING: ContextVar[Progress | None] = ContextVar("waiting", default=None)
 
+
+#: The plan of an erasure that has begun: until it is finished nothing else is written.
+UNFINISHED_ERASURE = "erasing.json"
+
+#: The command that finishes it.
+ERASE = "erase"
 
 #: Commands that hold a workspace for a moment, again and again: whoever meets one waits for it.
 _PASSING = frozenset({"watch"})
@@ -39,12 +45,16 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     ------
     BusyError
         Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
+    WorkspaceError
+        An erasure was killed and is to be finished first.
     """
     with writable(root):
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     with os.fdopen(descriptor, "r+", encoding="utf-8") as handle:
         _lock(handle, root)
+        if command != ERASE:
+            _expect_erased(root)
         with suppress(OSError):  # a full disk does not keep anybody from holding it
             text = json.dumps({"command": command, "process": os.getpid()}).encode()
             os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))  # a buffer would be written again at the end
@@ -68,7 +78,49 @@ def undisturbed(root: Path) -> Iterator[None]:
         return
     with handle:
         _lock(handle, root, shared=True)
+        _expect_erased(root)
         yield
+
+
+@contextmanager
+def building(root: Path) -> Iterator[None]:
+    """Keep erasures out of a workspace while tables or pages are made of its rows; others may do the same."""
+    if not root.is_dir():
+        yield
+        return
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def nobody_building(root: Path) -> Iterator[None]:
+    """Be in this block without anybody inside :func:`building`.
+
+    Raises
+    ------
+    BusyError
+        Somebody is.
+    """
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"{root}: tables or pages are being made of its rows; run this again when that has ended."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _expect_erased(root: Path) -> None:
+    if (root / UNFINISHED_ERASURE).exists():
+        raise WorkspaceError(f"{root}: an erasure is not finished; run limitlens erase --resume.")
 
 
 @contextmanager

@@ -149,6 +149,11 @@ class Aggregate:
             return not kind or kind in self.kinds
         return self.rows not in _OF_DEBT or kind not in _TRANSFERS
 
+    def is_made_of(self, columns: Collection[tuple[str, str]]) -> bool:
+        """Whether one of some columns, each a source and a name, says which rows it counts or what of them."""
+        read = {*ROW_SETS[self.rows].made_of, self.column}
+        return any((self.source, name) in columns for name in read)
+
     @property
     def layer(self) -> Layer:
         """Layer of behaviour it shows."""
@@ -319,6 +324,25 @@ class FeatureSet:
             ratios=ratios,
             shares=shares,
         )
+
+    def columns_made_of(self, columns: Collection[tuple[str, str]]) -> tuple[str, ...]:
+        """Columns of the table that would be others without some columns of the sources, each a source and a name.
+
+        Examples
+        --------
+        >>> from limitlens.features.catalogue import CATALOGUE
+        >>> places = CATALOGUE.columns_made_of([("device", "city")])
+        >>> "city_distinct_30d" in places, "device_distinct_30d" in places, "login_count_30d" in places
+        (True, False, False)
+        """
+        names = [name for a in self.aggregates if a.is_made_of(columns) for name in a.column_names()]
+        names += [r.name for r in self.ratios if {r.numerator, r.denominator} & set(names)]
+        return tuple(names + [s.name for s in self.shares if s.column in names])
+
+    def without(self, columns: Collection[tuple[str, str]]) -> "FeatureSet":
+        """The same set without :meth:`columns_made_of` some columns of the sources."""
+        gone = set(self.columns_made_of(columns))
+        return self.only([name for name in self.declaration_of if name not in gone]) if gone else self
 
     @cached_property
     def declaration_of(self) -> dict[str, Aggregate | Ratio | Position | LineShare]:

@@ -1,9 +1,10 @@
-"""The chain of the ledger: every run, override, revision, hold, tick, verdict, record and signer, with all before."""
+"""The chain of the ledger: every run, override, hold, tick, verdict, record, signer, erasure, with all before it."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from limitlens.limits.database import Connection
 
@@ -25,13 +26,12 @@ _VERDICT = (
 )
 _RECORD = "record, kind, name, sha256, links_before"
 _SIGNER = "signer, person, os_user, kind, name, public_key, signature, links_before"
+_LEGAL_HOLD = "id, account_id, action, at, actor, reason, links_before"
+_ERASURE = "erasure, at, actor, reason, accounts, mark, mark_sha256, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
 Cell = str | int | float | None
-
-#: Tables whose rows say how many links stood before them.
-_PLACED = ("revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records", "signers")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,31 @@ class Link:
     content: tuple[Cell, ...]
     files: tuple[tuple[str, str], ...]
     head: str
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of link whose rows say how many links stood before them: what they hold, and how a person finds one."""
+
+    kind: str
+    columns: str
+    name: Callable[[Sequence[Any]], str]
+    files: Callable[[Sequence[Any]], tuple[tuple[str, str], ...]] = lambda _: ()
+
+
+#: These kinds, by table.
+_LATER = {
+    "revisions": _Kind("revision", _REVISION, lambda c: f"revision of run {c[0][:12]}", lambda c: ((c[4], c[5]),)),
+    "holds": _Kind("hold", _HOLD, lambda c: f"hold {c[0]} of {c[1]}"),
+    "releases": _Kind("release", _RELEASE, lambda c: f"release of hold {c[0]}"),
+    "restorations": _Kind("restoration", _RESTORATION, lambda c: f"restoration {c[0]} of account {c[1]}"),
+    "ticks": _Kind("tick", _TICK, lambda c: f"tick {c[0]} of {c[1]}"),
+    "verdicts": _Kind("verdict", _VERDICT, lambda c: f"verdict {c[0]} on account {c[1]}"),
+    "legal_holds": _Kind("legal hold", _LEGAL_HOLD, lambda c: f"legal hold {c[0]}"),
+    "erasures": _Kind("erasure", _ERASURE, lambda c: f"erasure {c[0]}", lambda c: ((c[5], c[6]),)),
+    "records": _Kind("record", _RECORD, lambda c: f"record of {c[1]} {c[2]}"),
+    "signers": _Kind("signer", _SIGNER, lambda c: f"signer {c[0]}, {c[1]} of {c[3]} {c[4]}"),
+}
 
 
 def next_head(head: str, content: Sequence[Cell]) -> str:
@@ -77,6 +102,25 @@ def next_head(head: str, content: Sequence[Cell]) -> str:
     return hashlib.sha256(json.dumps([head, *content], ensure_ascii=False).encode()).hexdigest()
 
 
+def heads_of(chain: Sequence[Link], erased: Mapping[str, str]) -> Iterator[str]:
+    """Hash of the chain after each link, as the rows give it.
+
+    What a link held before an erasure cannot be hashed again. Its recorded hash stands, which every later link binds,
+    as long as what is left of it, after the links before it, has the hash that the erasure recorded.
+
+    Parameters
+    ----------
+    chain : sequence of Link
+    erased : mapping of str to str
+        Hash of what is left of each link that lost content, after those before it, by its recorded hash.
+    """
+    head = ""
+    for link in chain:
+        head = next_head(head, link.content)
+        head = link.head if erased.get(link.head) == head else head
+        yield head
+
+
 def links(connection: Connection) -> list[Link]:
     """Every link, in the order of recording.
 
@@ -91,27 +135,9 @@ def links(connection: Connection) -> list[Link]:
         placed.append((cells[-1], cells[0], Link(name, ("override", *cells), (), head)))
     chain = [link for *_, link in sorted(placed, key=lambda one: one[:2])]
     later = []
-    for *cells, head in connection.execute(f"SELECT {_REVISION}, head FROM revisions"):
-        name = f"revision of run {cells[0][:12]}"
-        later.append((cells[-1], Link(name, ("revision", *cells), ((cells[4], cells[5]),), head)))
-    for *cells, head in connection.execute(f"SELECT {_HOLD}, head FROM holds"):
-        later.append((cells[-1], Link(f"hold {cells[0]} of {cells[1]}", ("hold", *cells), (), head)))
-    for *cells, head in connection.execute(f"SELECT {_RELEASE}, head FROM releases"):
-        later.append((cells[-1], Link(f"release of hold {cells[0]}", ("release", *cells), (), head)))
-    for *cells, head in connection.execute(f"SELECT {_RESTORATION}, head FROM restorations"):
-        later.append(
-            (cells[-1], Link(f"restoration {cells[0]} of account {cells[1]}", ("restoration", *cells), (), head))
-        )
-    for *cells, head in connection.execute(f"SELECT {_TICK}, head FROM ticks"):
-        later.append((cells[-1], Link(f"tick {cells[0]} of {cells[1]}", ("tick", *cells), (), head)))
-    for *cells, head in connection.execute(f"SELECT {_VERDICT}, head FROM verdicts"):
-        name = f"verdict {cells[0]} on account {cells[1]}"
-        later.append((cells[-1], Link(name, ("verdict", *cells), (), head)))
-    for *cells, head in connection.execute(f"SELECT {_RECORD}, head FROM records"):
-        later.append((cells[-1], Link(f"record of {cells[1]} {cells[2]}", ("record", *cells), (), head)))
-    for *cells, head in connection.execute(f"SELECT {_SIGNER}, head FROM signers"):
-        name = f"signer {cells[0]}, {cells[1]} of {cells[3]} {cells[4]}"
-        later.append((cells[-1], Link(name, ("signer", *cells), (), head)))
+    for table, kind in _LATER.items():
+        for *cells, head in connection.execute(f"SELECT {kind.columns}, head FROM {table}"):
+            later.append((cells[-1], Link(kind.name(cells), (kind.kind, *cells), kind.files(cells), head)))
     for place, link in sorted(later, key=lambda one: one[0]):
         chain.insert(place, link)
     return chain
@@ -119,7 +145,7 @@ def links(connection: Connection) -> list[Link]:
 
 def last_head(connection: Connection) -> str:
     """Hash of the whole chain; empty before the first link."""
-    placed = " UNION ALL ".join(f"SELECT head FROM {table} WHERE links_before = :last" for table in _PLACED)
+    placed = " UNION ALL ".join(f"SELECT head FROM {table} WHERE links_before = :last" for table in _LATER)
     override = "SELECT head FROM overrides WHERE runs_before = (SELECT COUNT(*) FROM runs) ORDER BY id DESC LIMIT 1"
     row = connection.execute(placed, {"last": count_links(connection) - 1}).fetchone()
     row = row or connection.execute(override).fetchone()
@@ -129,5 +155,5 @@ def last_head(connection: Connection) -> str:
 
 def count_links(connection: Connection) -> int:
     """Number of links."""
-    counts = (f"(SELECT COUNT(*) FROM {table})" for table in ("runs", "overrides", *_PLACED))
+    counts = (f"(SELECT COUNT(*) FROM {table})" for table in ("runs", "overrides", *_LATER))
     return int(connection.execute(f"SELECT {' + '.join(counts)}").fetchone()[0])

@@ -1,7 +1,7 @@
 """The SQLite file of a workspace: the chain of the ledger, policies, models, promotions. The one door to SQLite."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection
@@ -53,6 +53,13 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE TABLE IF NOT EXISTS signers (
     signer INTEGER PRIMARY KEY, person TEXT NOT NULL, os_user TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
     public_key TEXT NOT NULL, signature TEXT NOT NULL, links_before INTEGER NOT NULL UNIQUE, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS legal_holds (
+    id INTEGER PRIMARY KEY, account_id TEXT NOT NULL, action TEXT NOT NULL, at TEXT NOT NULL, actor TEXT NOT NULL,
+    reason TEXT NOT NULL, links_before INTEGER NOT NULL UNIQUE, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS erasures (
+    erasure INTEGER PRIMARY KEY, at TEXT NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL,
+    accounts INTEGER NOT NULL, mark TEXT NOT NULL, mark_sha256 TEXT NOT NULL, links_before INTEGER NOT NULL UNIQUE,
+    head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (policy_digest TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
     model_version TEXT PRIMARY KEY, model_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, folder TEXT NOT NULL,
@@ -85,7 +92,7 @@ _TRANSACTION_BYTES = 1 << 20
 #: The folder cannot hold what readers of a journal share: a read-only disk, or a full one.
 _NO_PLACE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
-__all__ = ["Connection", "connect", "opened", "reading"]
+__all__ = ["Connection", "connect", "opened", "reading", "replace_words", "scrub"]
 
 
 @contextmanager
@@ -123,6 +130,49 @@ def opened(path: Path, statements: str) -> Iterator[Connection]:
         connection.executescript(statements)
         with connection:
             yield connection
+
+
+def scrub(path: Path) -> None:
+    """Leave nothing in an SQLite file, or beside it, of what was deleted or changed.
+
+    Raises
+    ------
+    WorkspaceError
+        Another process reads it, so that its journal cannot be emptied; or the disk is full.
+    IntegrityError
+        As :func:`connect`.
+    """
+    with _naming_file_errors(path), closing(sqlite3.connect(path)) as connection:
+        try:
+            connection.execute("VACUUM")
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not busy:
+                raise
+    if busy:
+        raise WorkspaceError(f"{path}: another process reads it; end that, then run limitlens erase --resume.")
+
+
+def replace_words(path: Path, changed: Callable[[str], str]) -> int:
+    """Change every text of an SQLite file that is not ours, such as MLflow's; return how many were.
+
+    Parameters
+    ----------
+    path : Path
+    changed : callable
+        Takes a text and gives what is to stand there.
+    """
+    count = 0
+    with _naming_file_errors(path), closing(sqlite3.connect(path)) as connection, connection:
+        connection.create_function("changed", 1, changed, deterministic=True)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            for _, column, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
+                name = '"' + column.replace('"', '""') + '"'
+                is_other = f"typeof({name}) = 'text' AND changed({name}) <> {name}"
+                count += connection.execute(f'UPDATE "{table}" SET {name} = changed({name}) WHERE {is_other}').rowcount
+    return count
 
 
 @contextmanager

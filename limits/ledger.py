@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache, reduce
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import format_time, parse_time
 from limitlens.data.damage import parquet_sql
 from limitlens.data.engine import Values, run_sql
+from limitlens.data.erasures import erasures, followed, mark_of
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.storage import file_sha256, read_parquet, write_parquet
-from limitlens.limits.chain import Cell, count_links, last_head, links, next_head
+from limitlens.limits.chain import Cell, count_links, heads_of, last_head, links, next_head
 from limitlens.limits.database import Connection, connect, reading
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger_tables import (
@@ -316,7 +316,7 @@ class Ledger:
         """Hash of the chain after each link, in the order of recording, as the rows give it."""
         with reading(self.workspace) as connection:
             chain = links(connection)
-        return list(accumulate((link.content for link in chain), next_head, initial=""))[1:]
+        return list(heads_of(chain, self._erased_content()))
 
     def verify(self) -> int:
         """Check every row, every file and every link, in the order of recording; return the number of links.
@@ -337,9 +337,12 @@ class Ledger:
         """:meth:`verify` without files that an interrupted run left behind."""
         with reading(self.workspace) as connection:
             chain = links(connection)
-        head = ""
-        for link in chain:
-            head = next_head(head, link.content)
+        done = erasures(self.workspace)
+        if strange := {mark_of(erasure.number) for erasure in done} - {
+            path for link in chain for path, _ in link.files
+        }:
+            raise IntegrityError(f"{self.workspace / min(strange)}: no erasure has recorded this file; remove it.")
+        for link, head in zip(chain, heads_of(chain, self._erased_content()), strict=True):
             if head != link.head:
                 raise IntegrityError(
                     f"{self.workspace / 'ledger.sqlite'}: {link.name} is the first broken link: its row was "
@@ -347,11 +350,15 @@ class Ledger:
                 )
             for path, sha256 in link.files:
                 full = self.workspace / path
-                if not full.is_file() or file_sha256(full) != sha256:
+                if not full.is_file() or file_sha256(full) != followed(path, sha256, done):
                     raise IntegrityError(
                         f"{full}: the first broken link; the file is missing or was changed; restore it from a backup."
                     )
         return len(chain)
+
+    def _erased_content(self) -> dict[str, str]:
+        """Hash of what is left of each link that lost content, by its recorded one."""
+        return {head: digest for erasure in erasures(self.workspace) for head, digest in erasure.links.items()}
 
     def verify_anchors(self, anchors: Mapping[str, str]) -> None:
         """Compare the chain with the heads that were noted elsewhere: it may be longer, but none may be gone.
@@ -514,6 +521,12 @@ class Ledger:
         """Name the MLflow run that recorded the revisions which none has recorded yet."""
         with connect(self.workspace) as connection:
             connection.execute("UPDATE revisions SET mlflow_run_id = ? WHERE mlflow_run_id IS NULL", [mlflow_run_id])
+
+    def recorded_files(self) -> list[str]:
+        """Every table that a link names, by its path below the workspace."""
+        with reading(self.workspace) as connection:
+            paths = [path for link in links(connection) for path, _ in link.files]
+        return [path for path in paths if path.endswith(".parquet")]
 
     def _unrecorded(self, pattern: str) -> list[Path]:
         """Files in the folders of the ledger that no run has recorded."""

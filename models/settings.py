@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml, read_toml
 
+#: What ``without`` may name: features made of columns that the contract calls sensitive.
+SENSITIVE = "sensitive"
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -23,6 +26,7 @@ class TrainSettings:
     protected: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     new_line_days: int = 90
     seed: int = 1
     folds: int = 3
@@ -43,13 +47,13 @@ class TrainSettings:
         return {name: getattr(self, name) for name in _SECTIONS["model"] if name != "new_line_days"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and MLflow parameters; ``columns`` only where some are named, not all."""
+        """Plain data, for JSON and MLflow parameters; ``columns`` and ``without`` only where they name something."""
         body = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return body if self.columns else {name: value for name, value in body.items() if name != "columns"}
+        return {name: value for name, value in body.items() if value or name not in {"columns", "without"}}
 
     def to_toml(self) -> str:
         """The text :func:`read_settings` reads."""
-        values = {"columns": [], **self.to_dict()}
+        values = {"columns": [], "without": [], **self.to_dict()}
         sections = [
             "\n".join([f"[{name}]", *(f"{key} = {json.dumps(values[key])}" for key in keys)])
             for name, keys in _SECTIONS.items()
@@ -97,8 +101,8 @@ _RENAMED = {
 
 _SECTIONS = {
     "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
-    "features": ("timezone", "protected", "attributes", "columns"),
-    "model": tuple(f.name for f in fields(TrainSettings))[8:],
+    "features": ("timezone", "protected", "attributes", "columns", "without"),
+    "model": tuple(f.name for f in fields(TrainSettings))[9:],
 }
 
 
@@ -145,6 +149,8 @@ def _value(values: Mapping[str, Any], path: KeyPath, key: str, reader: Reader) -
         names = reader.array(values, (*path, key))
         if wrong := [name for name in names if not isinstance(name, str)]:
             raise reader.error((*path, key), f"{key} names {wrong[0]!r}; expected a list of names.")
+        if key == "without" and (unknown := sorted(set(names) - {SENSITIVE})):
+            raise reader.error((*path, key), f'without names {unknown[0]!r}; expected "{SENSITIVE}" or nothing.')
         return tuple(names)
     value = reader.value(values, path, key, expected)
     if key == "timezone" and not _is_timezone(value):

@@ -245,6 +245,17 @@ class Journal:
             for table in ("counts", "held", *(f"fresh_{source}" for source in SOURCES)):
                 connection.execute(f"DELETE FROM {table}")
 
+    def forget(self, accounts: Sequence[str]) -> None:
+        """Nothing of some accounts waits any more; the copy of the loads is made again by the next watch.
+
+        What came since the last load is a load by now.
+        """
+        with self._open() as connection:
+            for table in ("loads", *(f"stored_{source}" for source in SOURCES)):
+                connection.execute(f"DELETE FROM {table}")
+            given = json.dumps(list(accounts))
+            connection.execute("DELETE FROM waiting WHERE account_id IN (SELECT value FROM json_each(?))", [given])
+
     def _open(self) -> AbstractContextManager[Connection]:
         return opened(self.path, _STATEMENTS)
 

@@ -14,6 +14,7 @@ from limitlens.data.damage import read_json
 from limitlens.data.errors import ConfigError, IntegrityError, WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.data.protected import is_place, is_protected
+from limitlens.data.purposes import SENSITIVE
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import line_column_names, taken_names
@@ -151,6 +152,9 @@ class Workspace:
         if settings.columns:
             kept = {*settings.columns, *(position.name for position in CATALOGUE.positions)}
             chosen = chosen.only(kept & chosen.declaration_of.keys())
+        if settings.without:
+            chosen = chosen.without(SENSITIVE)
+            attributes = {name: kind for name, kind in attributes.items() if not is_place(name)}
         return replace(chosen, attributes=tuple(sorted(attributes.items())), timezone=settings.timezone)
 
     def left_out(self, settings: TrainSettings) -> dict[str, str]:

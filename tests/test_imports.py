@@ -21,6 +21,7 @@ PIPELINE = (
     "reviewing",
     "release",
     "answers",
+    "privacy",
     "serving",
     "demo",
     "demo_watch",

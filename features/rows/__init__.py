@@ -35,6 +35,8 @@ class RowSet:
         Longest window the rows allow; 0: the whole history.
     fractions : tuple of str
         Columns that are not whole numbers, whose sum would depend on the order of the rows.
+    made_of : tuple of str
+        Columns of its source that say which rows there are, besides account, kind and times.
     """
 
     source: str
@@ -43,7 +45,10 @@ class RowSet:
     needs: tuple[str, ...] = ()
     reach_days: int = 0
     fractions: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
 
+
+_PLACE = ("city", "latitude_udeg", "longitude_udeg")
 
 #: Every set of rows, by name.
 ROW_SETS: dict[str, RowSet] = {
@@ -52,16 +57,30 @@ ROW_SETS: dict[str, RowSet] = {
     "payment": RowSet("payment", "an event of payment"),
     "instalment": RowSet("payment", "an instalment, at its due date or when it was settled before", "account"),
     "passed_on": RowSet("payment", "a transfer out within two days of a draw", needs=("consumption",), reach_days=90),
-    "shared_payee": RowSet("payment", "a payee of the last 90 days", "network", reach_days=network.PAYEE_DAYS),
+    "shared_payee": RowSet(
+        "payment", "a payee of the last 90 days", "network", reach_days=network.PAYEE_DAYS, made_of=("counterparty",)
+    ),
     "device": RowSet("device", "an event of a device"),
     "step": RowSet(
-        "device", "a device event beside the one before it", reach_days=sign_ins.STEP_DAYS, fractions=("speed_kmh",)
+        "device",
+        "a device event beside the one before it",
+        reach_days=sign_ins.STEP_DAYS,
+        fractions=("speed_kmh",),
+        made_of=("device_id", *_PLACE),
     ),
-    "device_used": RowSet("device", "a device of the account, at its last use", "device", fractions=("known_days",)),
-    "city_used": RowSet("device", "a city of the account, at its last use", "device"),
-    "new_device": RowSet("device", "a device, when the account first used it", "device"),
-    "new_city": RowSet("device", "a city, when the account was first seen there", "device"),
-    "shared_device": RowSet("device", "a device of the account, with all accounts seen on it", "network"),
+    "device_used": RowSet(
+        "device",
+        "a device of the account, at its last use",
+        "device",
+        fractions=("known_days",),
+        made_of=("device_id",),
+    ),
+    "city_used": RowSet("device", "a city of the account, at its last use", "device", made_of=("city",)),
+    "new_device": RowSet("device", "a device, when the account first used it", "device", made_of=("device_id", "city")),
+    "new_city": RowSet("device", "a city, when the account was first seen there", "device", made_of=("city",)),
+    "shared_device": RowSet(
+        "device", "a device of the account, with all accounts seen on it", "network", made_of=("device_id",)
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.features.line import LINE_MEANING
@@ -63,11 +64,12 @@ def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path
     IntegrityError
         The decision on the account card cannot be reproduced from the events.
     """
-    decisions = read_decisions(workspace)
-    progress(f"writing the report of {len(decisions):,} decisions")
-    write_text(render("report.html.j2", report_context(workspace, decisions)), out)
-    if run_id := workspace.ledger.last_mlflow_run():
-        tracking.attach(workspace.mlflow, run_id, out)
+    with building(workspace.root):
+        decisions = read_decisions(workspace)
+        progress(f"writing the report of {len(decisions):,} decisions")
+        write_text(render("report.html.j2", report_context(workspace, decisions)), out)
+        if run_id := workspace.ledger.last_mlflow_run():
+            tracking.attach(workspace.mlflow, run_id, out)
     return out
 
 

@@ -35,7 +35,9 @@ from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
 
-from limitlens.pipeline.cli import ledger
+from limitlens.pipeline.cli import ledger  # isort: split
+
+from limitlens.pipeline.cli import privacy
 
 __all__ = [
     "app",
@@ -47,6 +49,7 @@ __all__ = [
     "main",
     "models",
     "policy",
+    "privacy",
     "quarantine",
     "queue",
     "review",

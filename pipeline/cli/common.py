@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from importlib.abc import Loader
@@ -11,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -93,6 +94,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 UntilOption = Annotated[datetime | None, typer.Option(parser=moment, help="Use only what was known before this time.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: the one that was released.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Training settings; default: those that ship with limitlens.")]
+WithoutOption = Annotated[
+    Literal["sensitive"] | None, typer.Option(help="Use no feature that is made of what the contract calls so.")
+]
 QualityOption = Annotated[
     Path | None, typer.Option(help="What is judged, and how (TOML); default: conf/quality.toml as it ships.")
 ]
@@ -215,15 +219,17 @@ class _WithoutSklearn(Loader):
             del sys.modules["sklearn"]
 
 
-def settings_in(config: Path | None) -> "TrainSettings":
-    """Training settings of a file, or those that ship."""
+def settings_in(config: Path | None, without: str | None = None) -> "TrainSettings":
+    """Training settings of a file, or those that ship; and what is left out beside them."""
     if config:
         from limitlens.models.settings import read_settings
 
-        return read_settings(config)
-    from limitlens.pipeline.workspace import default_settings
+        settings = read_settings(config)
+    else:
+        from limitlens.pipeline.workspace import default_settings
 
-    return default_settings()
+        settings = default_settings()
+    return replace(settings, without=(without,)) if without else settings
 
 
 def quality_in(path: Path | None) -> "QualitySettings":

@@ -25,6 +25,7 @@ from limitlens.pipeline.cli.common import (
     ThreadsOption,
     UntilOption,
     WaitOption,
+    WithoutOption,
     WorkspaceOption,
     app,
     moment,
@@ -298,6 +299,7 @@ def build(
     threads: ThreadsOption = None,
     config: ConfigOption = None,
     until: UntilOption = None,
+    without: WithoutOption = None,
     as_of: Annotated[
         datetime | None, typer.Option(parser=moment, help="Build only the features of the whole book at this time.")
     ] = None,
@@ -311,7 +313,7 @@ def build(
 
     Example: limitlens build
     """
-    settings = settings_in(config)
+    settings = settings_in(config, without)
     from rich.table import Table
 
     from limitlens.data.engine import limit_memory

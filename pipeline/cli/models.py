@@ -19,6 +19,7 @@ from limitlens.pipeline.cli.common import (
     ThreadsOption,
     UntilOption,
     WaitOption,
+    WithoutOption,
     WorkspaceOption,
     app,
     moment,
@@ -77,6 +78,7 @@ def train(
     config: ConfigOption = None,
     policy: PolicyOption = None,
     until: UntilOption = None,
+    without: WithoutOption = None,
     developer: Annotated[str | None, typer.Option(help="Who trains; default: the user of the machine.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +88,7 @@ def train(
 
     Example: limitlens train --config conf/train.toml
     """
-    settings, given = settings_in(config), policy_in(policy)
+    settings, given = settings_in(config, without), policy_in(policy)
     from limitlens.pipeline.training.train import train as train_iteration
     from limitlens.pipeline.workspace import Workspace, default_policy
 

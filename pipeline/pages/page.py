@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 
 from limitlens.pipeline.pages.amounts import money, value, with_sign
+from limitlens.pipeline.pages.small_cells import published
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def _environment(html: bool) -> jinja2.Environment:
         "count": lambda number: f"{number:,}",
         "with_sign": with_sign,
         "clock": lambda time: time.replace("T", " ")[:16],
+        "published": published,
         "percent": lambda share: f"{share:.2%}",
     }
     return environment

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
+from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import file_sha256, is_parquet, parquet_stream, write_text
 from limitlens.features.declarations import FeatureSet
@@ -79,6 +80,19 @@ def feature_tables(
     list of Path
         A Parquet file each: ``account_id, as_of, known_by, segment``, the columns of the set and its attributes.
     """
+    with building(workspace.root):
+        return _brought_up_to_date(workspace, features, as_ofs, relations, engine, progress=progress)
+
+
+def _brought_up_to_date(
+    workspace: Workspace,
+    features: FeatureSet,
+    as_ofs: Sequence[datetime],
+    relations: Relations | None,
+    engine: Engine,
+    *,
+    progress: Progress,
+) -> list[Path]:
     marks = _marks(workspace, features, as_ofs)
     loads = [load["load"] for load in workspace.events.loads()]
     believed = believed_tables(workspace.root)

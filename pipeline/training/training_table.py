@@ -15,6 +15,7 @@ from limitlens.data.calendar import add_months, data_end, format_time, matured_m
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import to_arrow
+from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import file_sha256, is_parquet, write_parquet
 from limitlens.features.declarations import FeatureSet
@@ -202,9 +203,10 @@ def _at_outcomes(
         name = path.relative_to(workspace.root).as_posix()
         if not (is_parquet(path) and file_sha256(path) == believed.get(name)):
             progress(f"features of {month}: {len(points):,} lines")
-            lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
-            write_parquet(to_arrow(build_table(features, lines, relations)), path)
-            record_tables(workspace.root, {name: file_sha256(path)})
+            with building(workspace.root):
+                lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
+                write_parquet(to_arrow(build_table(features, lines, relations)), path)
+                record_tables(workspace.root, {name: file_sha256(path)})
         files.append(pq.ParquetFile(path, page_checksum_verification=True))
     return files
 

@@ -25,7 +25,7 @@ from limitlens.models.validation import (
     measure,
     paired_auc_gain,
 )
-from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages import plots, small_cells
 from limitlens.pipeline.pages.flag_words import (
     archetype_table,
     archetype_words,
@@ -355,15 +355,22 @@ def _fairness(judged: Judged) -> list[Section]:
 
 def _fair(name: str, figures: Fairness) -> Section:
     groups = figures.groups.reset_index()
+    bad = groups["bad_share"] * groups["rows"]
+    of = {"bad": groups["rows"], "cut": groups["rows"], "of the good": groups["rows"] - bad, "of the bad": bad}
+    shares = {"bad": "bad_share", "cut": "cut_share", "of the good": "good_cut_share", "of the bad": "bad_cut_share"}
+    told = {
+        title: [small_cells.share(part, n) for part, n in zip(groups[column] * of[title], of[title], strict=True)]
+        for title, column in shares.items()
+    }
     table = pd.DataFrame(
         {
             name: groups["group"],
-            "lines": groups["rows"].map("{:,.0f}".format),
-            "bad": groups["bad_share"].map("{:.2%}".format),
+            "lines": [small_cells.published([round(n)])[0] for n in groups["rows"]],
+            "bad": told["bad"],
             "expected": groups["mean_pd"].map("{:.2%}".format),
-            "cut": groups["cut_share"].map("{:.2%}".format),
-            "of the good": groups["good_cut_share"].map("{:.2%}".format),
-            "of the bad": groups["bad_cut_share"].map("{:.2%}".format),
+            "cut": told["cut"],
+            "of the good": told["of the good"],
+            "of the bad": told["of the bad"],
         }
     )
     text = (
@@ -371,7 +378,7 @@ def _fair(name: str, figures: Fairness) -> Section:
         f"is not cut, smallest group by largest: {figures.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
         "(four-fifths rule). Largest difference between groups in the share of good lines cut, or of bad lines cut: "
         f"{figures.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
-        "the good lines first."
+        "the good lines first. Shares of 1 to 9 people, or of all but so many, are not told."
     )
     return Section(f"Fairness: {name}", text, table)
 

@@ -15,6 +15,7 @@ from limitlens.data.check import HELD, held_back, judged_rows
 from limitlens.data.contracts import ACCOUNTS, Source
 from limitlens.data.delivery import ROW, DeliveredFile, read_delivered
 from limitlens.data.engine import prepared
+from limitlens.data.erasures import ErasedAccounts
 from limitlens.data.errors import InputError
 from limitlens.data.events import EventStore, stored_schema
 from limitlens.data.rules import BROKEN, LINES
@@ -78,10 +79,10 @@ def take_in_files(
         {**journal.attributes(), **store.attributes(), **store.protected_attributes()} if source.open_columns else {}
     )
     clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
-    begins = dict[str, int]()
+    begins, erased, gone = dict[str, int](), ErasedAccounts(store.root), 0
     for name, path in paths:
         try:
-            file = read_delivered(path, name, source)
+            file, left_out = erased.without(read_delivered(path, name, source), source)
             lines = _known_lines(source, file.table["account_id"], journal, new_lines)
             delivered, odd = _without_misfits(source, file, kinds, lines, moment) if is_messages(path) else (file, [])
             attributes = typed_attributes(delivered, source, kinds, taken_names(CATALOGUE))
@@ -94,12 +95,13 @@ def take_in_files(
         held += [back, *odd]
         begins[name] = rows
         rows += file.rows
+        gone += left_out
     if not clean:
         return Taken(None, 0, 0), HELD.empty_table(), refused
     whole = placed_in(pa.concat_tables(clean, promote_options="default"), moment.tick, moment.floor)
     accepted, conflicts = _compared(source, whole, journal, withdrawn=bool(store.withdrawals()))
     back = pa.concat_tables([*held, _in_their_files(source, conflicts, begins)])
-    return Taken(accepted, rows, rows - len(accepted) - len(back)), back, refused
+    return Taken(accepted, rows + gone, rows + gone - len(accepted) - len(back)), back, refused
 
 
 def is_messages(path: Path) -> bool:

@@ -1,0 +1,1 @@
+"""What is held about a customer: handed out, kept no longer than its purpose, erased."""

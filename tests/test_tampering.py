@@ -123,8 +123,8 @@ def other(value: object) -> object:
 
 
 TABLES = [
-    "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds", "records", "signers",
-    "policies", "models", "promotions", "promotion_reasons", "withdrawals",
+    "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
+    "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limitlens.data.attributes import kind_of, misfits, typed_attributes
-from limitlens.data.check import HELD, held_back, judged_rows
+from limitlens.data.check import HELD, held_back, judged_rows, without_further_ids
 from limitlens.data.contracts import ACCOUNTS, Source
 from limitlens.data.delivery import ROW, DeliveredFile, read_delivered
 from limitlens.data.engine import prepared
 from limitlens.data.errors import InputError
 from limitlens.data.events import EventStore, stored_schema
+from limitlens.data.pseudonyms import IdKey
 from limitlens.data.rules import BROKEN, LINES
 from limitlens.data.versions import FILE, FLOOR, add_clean, placed_in, resolve
 from limitlens.features.catalogue import CATALOGUE
@@ -52,6 +53,7 @@ def take_in_files(
     store: EventStore,
     *,
     new_lines: pa.Table,
+    key: IdKey | None = None,
 ) -> tuple[Taken, pa.Table, list[Refused]]:
     """Read, judge and compare the files of one source.
 
@@ -67,6 +69,8 @@ def take_in_files(
         Knows the kinds of the attributes.
     new_lines : pyarrow.Table
         Accounts that came in the same tick; columns of :data:`limitlens.data.rules.LINES`.
+    key : IdKey, optional
+        Of the pseudonyms that take the place of ids; default: ids stay as delivered.
 
     Returns
     -------
@@ -81,11 +85,16 @@ def take_in_files(
     begins = dict[str, int]()
     for name, path in paths:
         try:
-            file = read_delivered(path, name, source)
-            lines = _known_lines(source, file.table["account_id"], journal, new_lines)
-            delivered, odd = _without_misfits(source, file, kinds, lines, moment) if is_messages(path) else (file, [])
+            file = without_further_ids(read_delivered(path, name, source), source, key)
+            accounts = file.table["account_id"]
+            lines = _known_lines(source, key.pseudonyms("account", accounts) if key else accounts, journal, new_lines)
+            delivered, odd = (
+                _without_misfits(source, file, kinds, lines, moment=moment, key=key)
+                if is_messages(path)
+                else (file, [])
+            )
             attributes = typed_attributes(delivered, source, kinds, taken_names(CATALOGUE))
-            sound, back = judged_rows(source, delivered, attributes, lines, moment.at)
+            sound, back = judged_rows(source, delivered, attributes, lines, moment.at, key=key)
         except InputError as error:
             refused.append(Refused(path, str(error)))
             continue
@@ -108,7 +117,13 @@ def is_messages(path: Path) -> bool:
 
 
 def _without_misfits(
-    source: Source, file: DeliveredFile, kinds: Mapping[str, str], lines: pa.Table, moment: Moment
+    source: Source,
+    file: DeliveredFile,
+    kinds: Mapping[str, str],
+    lines: pa.Table,
+    *,
+    moment: Moment,
+    key: IdKey | None,
 ) -> tuple[DeliveredFile, list[pa.Table]]:
     """The messages of a file whose attributes are of the kinds they had before, and the others for the quarantine."""
     left, held = file, list[pa.Table]()
@@ -118,8 +133,9 @@ def _without_misfits(
         texts = {
             name: mine.table[name] for name in mine.table.column_names if name not in (ROW, *source.column_names())
         }
-        sound, back = judged_rows(source, mine, texts, lines, moment.at)
-        delivered = {row.pop(ROW): json.dumps(row, ensure_ascii=False) for row in mine.table.to_pylist()}
+        sound, back = judged_rows(source, mine, texts, lines, moment.at, key=key)
+        kept = key.replaced(mine.table, source) if key else mine.table
+        delivered = {row.pop(ROW): json.dumps(row, ensure_ascii=False) for row in kept.to_pylist()}
         why = {"column": column, "rule": f"no {kinds[column]} as before"}
         broken = [row | why | {"row": row[ROW], "row_json": delivered[row[ROW]]} for row in sound.to_pylist()]
         names = pa.array([file.name] * len(broken), pa.string())

@@ -51,7 +51,7 @@ def read_key(path: Path, workspace: Path) -> IdKey:
     expect_outside(path, workspace)
     if not path.exists():
         raise ConfigError(
-            f"{path}: the key of the ids of {workspace} is not there; restore it from its backup, or name it by --id-key."
+            f"{path}: the key of the ids of {workspace} is not there; restore its backup, or name it by --id-key."
         )
     text = read_small(path, "the key of the ids").strip()
     digits = text.removeprefix(_HEAD)

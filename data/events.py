@@ -66,6 +66,9 @@ QUARANTINE = pa.schema(
 )
 
 
+#: What a mark says of ids that stand as they were delivered.
+PLAIN = "plain"
+
 #: What a mark counts of each source.
 _COUNTS = ("files", "rows_in", "accepted", "quarantined", "deduplicated")
 
@@ -297,12 +300,12 @@ class EventStore:
         return [read_json(path, _checked_mark) for path in marks[: self.first_loads]]
 
     def ids(self) -> str | None:
-        """Whose pseudonyms its ids are: the fingerprint of a key, or ``plain`` for ids as delivered; None: no load yet.
+        """Whose pseudonyms its ids are: the fingerprint of a key, or :data:`PLAIN`; None: no load yet.
 
         A load taken in before there were pseudonyms does not say.
         """
         marks = self.loads()
-        return str(marks[0].get("ids", "plain")) if marks else None
+        return str(marks[0].get("ids", PLAIN)) if marks else None
 
     def loads_digest(self, first: int | None = None) -> tuple[int, str]:
         """Number of loads, and the sha256 over their marks in order, each of which holds the sha256 of its files.

@@ -10,12 +10,9 @@ from pathlib import Path
 
 from limitlens.data.disk import room_for
 from limitlens.data.errors import ConfigError
-from limitlens.data.events import EventStore
+from limitlens.data.events import PLAIN, EventStore
 from limitlens.data.pseudonyms import IdKey
 from limitlens.data.toml_reader import read_small
-
-#: What a mark says where ids stand as they were delivered.
-PLAIN = "plain"
 
 #: Before the hexadecimal digits of the key, so that no other file passes for one.
 _HEAD = "limitlens-ids-1 "
@@ -43,6 +40,12 @@ def default_key_path(workspace: Path) -> Path:
 def read_key(path: Path, workspace: Path) -> IdKey:
     """Read a key.
 
+    Parameters
+    ----------
+    path : Path
+    workspace : Path
+        Folder whose ids it is for.
+
     Raises
     ------
     ConfigError
@@ -62,6 +65,12 @@ def read_key(path: Path, workspace: Path) -> IdKey:
 
 def new_key(path: Path, workspace: Path) -> IdKey:
     """Make a key that only its owner can read; where another process has just made one, that is the key.
+
+    Parameters
+    ----------
+    path : Path
+    workspace : Path
+        Folder whose ids it is for.
 
     Raises
     ------

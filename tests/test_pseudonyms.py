@@ -27,6 +27,7 @@ from limitlens.data.errors import ConfigError
 from limitlens.data.events import EventStore
 from limitlens.data.id_key import default_key_path, expect_ids, new_key, read_key
 from limitlens.data.pseudonyms import KINDS, PREFIXES, IdKey, is_pseudonym
+from limitlens.data.quarantine import export_quarantine
 from limitlens.data.rules import LINES
 from limitlens.limits.policy_file import at_once
 from limitlens.limits.state import in_holdout
@@ -39,11 +40,11 @@ from limitlens.pipeline.release.promote import promote
 from limitlens.pipeline.training import train as training
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.watching.intake import Moment, take_in_files
-from limitlens.pipeline.watching.tick import tick
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import MadeOnce
 from tests.test_check import T0, account, due, purchase, put, quarantine, rows
 from tests.test_holds import ANYWAY, BEFORE, FIRST, NOW
+from tests.test_serve import listening
 from tests.test_watch import known_between
 from tests.test_watch import put as put_in
 
@@ -412,7 +413,8 @@ def test_no_delivered_id_is_left_in_the_workspace(keyed: Workspace, books: Path,
     account = next(one for one in sorted(ids) if one.startswith("A") and "-" not in one)
     (tmp_path / "inbox").mkdir()
     put_in(tmp_path / "inbox", "0001", known_between(books / "world", FIRST, FIRST + timedelta(hours=6)))
-    tick(keyed, tmp_path / "inbox", FIRST + timedelta(hours=6), key=KEY)
+    watched = run("watch", str(tmp_path / "inbox"), "--once", "-w", str(keyed.root))
+    assert watched.exit_code == 0, watched.output
     assert not left_in(keyed.root, ids)
     dirty = [purchase(n, event_id=f"dirty-{account}-{n}", account_id=f"{account} ") for n in range(3)]
     put(tmp_path / "more", "accounts/a.parquet", pq.read_table(books / "whole" / "accounts"))
@@ -441,6 +443,13 @@ def test_a_line_is_named_by_its_id_or_its_pseudonym(keyed: Workspace, books: Pat
     refused = run(*listed, delivered).exception
     assert isinstance(refused, ConfigError)
     assert "their key is not at hand: give the pseudonym, or name the file of the key by --id-key" in str(refused)
+
+
+def test_the_desk_finds_a_line_by_the_id_that_was_delivered(keyed: Workspace, books: Path) -> None:
+    delivered = sorted(Workspace(books / "base").events.segments())[0]
+    for key, page in ((KEY, "/line?account=" + KEY.pseudonym("account", delivered)), (None, "/search")):
+        with listening(keyed, "", key) as served:
+            assert served.browser().get("/search", account=delivered).url.startswith(served.address + page)
 
 
 def test_ids_prints_the_pseudonyms_of_a_list(keyed: Workspace, tmp_path: Path) -> None:
@@ -475,8 +484,25 @@ def test_the_first_check_makes_a_key_and_says_where(inbox: Path, tmp_path: Path)
     assert "leave out --plain-ids" in str(run("check", str(inbox), "-w", str(work), "--plain-ids").exception)
 
 
+def test_a_delivery_or_an_inbox_inside_the_workspace_is_refused(inbox: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    assert run("check", str(inbox), "-w", str(work)).exit_code == 0
+    shutil.copytree(inbox, work / "in")
+    for command in ("check", "watch"):
+        refused = run(command, str(work / "in"), "-w", str(work))
+        assert "lies in the workspace, whose ids it would reveal" in str(refused.exception)
+
+
 def test_plain_ids_stay_as_delivered_and_make_no_key(inbox: Path, tmp_path: Path) -> None:
     assert run("check", str(inbox), "-w", str(tmp_path / "work"), "--plain-ids").exit_code == 0
     assert run("check", str(inbox), "-w", str(tmp_path / "work")).exit_code == 7
     assert not list(tmp_path.glob("*.key"))
     assert [row["account_id"] for row in rows(EventStore(tmp_path / "work"))] == ["A1"]
+
+
+def test_an_export_of_the_quarantine_says_which_rows_to_mend(inbox: Path, store: EventStore, tmp_path: Path) -> None:
+    put(inbox, "consumption/d.parquet", [purchase(2, amount_cents=-1)])
+    check_events(inbox, store, key=KEY)
+    export_quarantine(store, tmp_path / "mend.parquet", source="consumption")
+    (row,) = pq.read_table(tmp_path / "mend.parquet").to_pylist()
+    assert (row["delivered_file"], row["delivered_row"], row["rule"]) == ("consumption/d.parquet", 1, "negative amount")

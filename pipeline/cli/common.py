@@ -248,7 +248,8 @@ def key_for(space: "Workspace", given: Path | None) -> "IdKey | None":
     ConfigError
         The key is not at hand, or a file was given and the ids are as delivered.
     """
-    from limitlens.data.id_key import PLAIN, default_key_path, read_key
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, read_key
 
     if given is None and space.events.ids() in (None, PLAIN):
         return None
@@ -263,7 +264,8 @@ def account_in(space: "Workspace", account: str, given: Path | None) -> str:
     ConfigError
         The id was named, and the key that would find its pseudonym is not at hand.
     """
-    from limitlens.data.id_key import PLAIN, default_key_path, expect_ids
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, expect_ids
     from limitlens.data.pseudonyms import is_pseudonym
 
     if space.events.ids() in (None, PLAIN) or is_pseudonym(account):

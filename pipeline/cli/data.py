@@ -237,13 +237,15 @@ def check(
     Example: limitlens check events
     """
     from limitlens.data.engine import limit_memory
+    from limitlens.data.id_key import expect_outside
     from limitlens.pipeline.check_delivery import check as check_delivery
     from limitlens.pipeline.workspace import Workspace
 
     settings = quality_in(quality)
     limit_memory(memory)
     space = Workspace(workspace)
-    key = None if plain_ids else _key_of_check(space, source, id_key)
+    if key := None if plain_ids else _key_of_check(space, source, id_key):
+        expect_outside(source, workspace)
     with patient(wait):
         report = check_delivery(
             space,

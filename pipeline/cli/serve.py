@@ -63,7 +63,8 @@ def serve(
 
 def _id_key(space: "Workspace", given: Path | None) -> "IdKey | None":
     """The key by which a search finds the pseudonym of an id, if it is at hand."""
-    from limitlens.data.id_key import PLAIN, default_key_path, expect_ids
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, expect_ids
 
     if space.events.ids() == PLAIN or not (given or default_key_path(space.root)).exists():
         return None

@@ -86,6 +86,7 @@ def watch(
     if stream and engine != "spark":
         raise typer.BadParameter("a stream is read by Spark: add --engine spark, or leave out --stream.")
     predict_only()
+    from limitlens.data.id_key import expect_outside
     from limitlens.pipeline.journal import Journal
     from limitlens.pipeline.watching.inbox import every_file
     from limitlens.pipeline.watching.kafka import read_kafka, subscribed
@@ -99,7 +100,8 @@ def watch(
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
     space, given, standing, did, refused = Workspace(workspace), policy_in(policy), None, False, False
 
-    key = key_for(space, id_key)
+    if key := key_for(space, id_key):
+        expect_outside(inbox, workspace)
 
     def look(before: "Standing | None", find_stored: "FindStored | None") -> "Ticked":
         now = datetime.now(UTC)

@@ -1,7 +1,8 @@
 """What `limitlens check` costs, beside its peers: `python -m benchmarks.checking [--accounts 8000] [--copies 4]`.
 
 A simulated delivery, of which sixty rows of payments are broken on purpose, is checked by each way in turn, in a
-process of its own that reads the same Parquet files: `limitlens check` in an empty workspace; with `--beside PYTHON`
+process of its own that reads the same Parquet files: `limitlens check --plain-ids` in an empty workspace (what
+pseudonyms cost, :mod:`benchmarks.pseudonyms` says); with `--beside PYTHON`
 that of another environment (an older version, say); and, where they are installed, pandera and pointblank, both on
 Polars, with the rules that :data:`limitlens.data.contracts.SOURCES` declares: types, nulls, ranges, allowed values,
 unique keys, times in order. Printed are medians of the rounds: ratios to the first way, seconds of processor, peak
@@ -62,7 +63,7 @@ class Cost(NamedTuple):
 def ways(beside: str | None) -> Ways:
     """The ways that can be taken here."""
     check = ["-m", "limitlens.pipeline", "check", "EVENTS", "--workspace", "WORK"]
-    found = {"limitlens check": [sys.executable, *check]}
+    found = {"limitlens check": [sys.executable, *check, "--plain-ids"]}
     if beside:
         found["limitlens check, beside"] = [beside, *check]
     for peer in PEERS:

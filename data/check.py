@@ -5,7 +5,7 @@ Every delivered row is accepted, quarantined with the rule that held it, or reco
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from limitlens.data.erasures import ErasedAccounts
 from limitlens.data.errors import InputError
 from limitlens.data.events import PROTECTED_KEYS, QUARANTINE, EventStore
 from limitlens.data.html_table import html_table
+from limitlens.data.id_key import expect_ids, ids_by
 from limitlens.data.incident import Incident
 from limitlens.data.lock import exclusive
 from limitlens.data.profile_columns import PROFILE
 from limitlens.data.profiles import line_slices, profile_load
 from limitlens.data.progress import Progress, silent
 from limitlens.data.protected import is_protected
+from limitlens.data.pseudonyms import IdKey
 from limitlens.data.quality_settings import Slices, default_quality
 from limitlens.data.rules import BROKEN, LINES, judge
 from limitlens.data.versions import FILE, Resolved, add_clean, placed_in, resolve
@@ -211,6 +213,7 @@ def check_events(
     taken: Collection[str] = (),
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
     slices: Slices | None = None,
+    key: IdKey | None = None,
     progress: Progress = silent,
 ) -> LoadReport:
     """Take in a delivery: one folder a source, any number of Parquet, CSV or gzipped CSV files in each.
@@ -230,6 +233,8 @@ def check_events(
         The delivery is refused when more of the rows of a source, and at least :data:`QUARANTINED_ROWS`, are held back.
     slices : Slices, optional
         What is profiled by itself; default: as the settings that ship with limitlens say.
+    key : IdKey, optional
+        Of the pseudonyms that take the place of ids before anything is written; default: ids stay as delivered.
     progress : callable
         Told the name and the rows of each file.
 
@@ -241,19 +246,25 @@ def check_events(
     ------
     InputError
         A file, or the delivery as a whole, breaks the contract.
+    ConfigError
+        Ids of earlier loads are not of this key, or are no pseudonyms.
     WorkspaceError
         Another run is in progress.
     """
     delivery = find_delivery(input_dir)
 
-    erased = ErasedAccounts(store.root)
+    erased = ErasedAccounts(store.root, key)
 
     def judged(source: Source, run: RunSql, lines: pa.Table) -> list[_JudgedFile]:
-        read = _read(source, delivery, _earlier_attributes(source, store), taken, erased=erased, progress=progress)
-        return _judged_files(source, read, lines, run, loaded_at=loaded_at, floor=decided_until)
+        read = _read(
+            source, delivery, _earlier_attributes(source, store), taken, erased=erased, key=key, progress=progress
+        )
+        return _judged_files(source, read, lines, run, loaded_at=loaded_at, floor=decided_until, key=key)
 
+    chosen = slices or default_quality().slices
     with exclusive(store.root, "check"):
-        return _load(store, judged, max_quarantined_share, slices or default_quality().slices, delivery.ignored)
+        expect_ids(store, key)
+        return _load(store, judged, max_quarantined_share, chosen, ids=ids_by(key), ignored=delivery.ignored)
 
 
 @dataclass(frozen=True)
@@ -302,7 +313,8 @@ def take_in(
         add_clean(run, _as_one_file(rows.clean))
         return [_JudgedFile(JOURNAL, rows.rows_in, (), rows.held, rows.deduplicated)]
 
-    return _load(store, judged, 1.0, slices or default_quality().slices, withdrawal=withdrawal)
+    ids = store.ids() or ids_by(None)
+    return _load(store, judged, 1.0, slices or default_quality().slices, ids=ids, withdrawal=withdrawal)
 
 
 #: How reports call the rows that came one by one.
@@ -322,11 +334,15 @@ def _load(
     judged: Callable[[Source, RunSql, pa.Table], Sequence["_JudgedFile"]],
     max_quarantined_share: float,
     slices: Slices,
-    ignored: tuple[str, ...] = (),
     *,
+    ids: str,
+    ignored: tuple[str, ...] = (),
     withdrawal: Withdrawal | None = None,
 ) -> LoadReport:
-    """Compare what was judged with what is known, source by source, and write what is new."""
+    """Compare what was judged with what is known, source by source, and write what is new.
+
+    ``ids``: whose pseudonyms its ids are, for the mark.
+    """
     lines = of_lines = LINES.empty_table()
     names, load = [], store.next_load()
     parts, profiles = {name: _Part() for name in SOURCES}, [PROFILE.empty_table()]
@@ -355,7 +371,7 @@ def _load(
     if report.load:
         mark = {name: value for name, value in report.to_dict().items() if name != "incidents"}
         note = {"withdrawal": withdrawal.to_dict()} if withdrawal else {}
-        store.commit(load, names, {"contract": contract_digest(), **mark, **note})
+        store.commit(load, names, {"contract": contract_digest(), "ids": ids, **mark, **note})
     return report
 
 
@@ -401,6 +417,7 @@ def _read(
     taken: Collection[str],
     *,
     erased: ErasedAccounts,
+    key: IdKey | None,
     progress: Progress,
 ) -> Iterator[tuple[DeliveredFile, dict[str, pa.ChunkedArray], int]]:
     """Every file of a source with its attributes, which keep the kinds they had before.
@@ -412,6 +429,7 @@ def _read(
         delivered = read_delivered(path, delivery.name(path), source)
         progress(f"{delivered.name}: {delivered.rows:,} rows")
         delivered, gone = erased.without(delivered, source)
+        delivered = without_further_ids(delivered, source, key)
         attributes = typed_attributes(delivered, source, kinds, taken)
         kinds |= {name: kind_of(values) for name, values in attributes.items()}
         yield delivered, attributes, gone
@@ -425,11 +443,12 @@ def _judged_files(
     *,
     loaded_at: datetime | None,
     floor: datetime | None,
+    key: IdKey | None,
 ) -> list[_JudgedFile]:
     """Put the sound rows of every file aside, and return the others."""
     judged = []
     for number, (delivered, attributes, gone) in enumerate(files):
-        clean, held = judged_rows(source, delivered, attributes, lines, loaded_at)
+        clean, held = judged_rows(source, delivered, attributes, lines, loaded_at, key=key)
         add_clean(run, placed_in(clean, number, floor))
         judged.append(_JudgedFile(delivered.name, delivered.rows + gone, delivered.unused, held, gone, gone))
     return judged
@@ -441,6 +460,8 @@ def judged_rows(
     attributes: Mapping[str, pa.ChunkedArray],
     lines: pa.Table,
     loaded_at: datetime | None,
+    *,
+    key: IdKey | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The rows of a file that keep every rule, as :func:`limitlens.data.rules.judge` gives them, and all others.
 
@@ -454,8 +475,8 @@ def judged_rows(
     InputError
         As :func:`limitlens.data.rules.judge`.
     """
-    clean, broken = judge(source, delivered, attributes, lines, loaded_at)
-    held = pa.concat_tables([broken, _ragged(delivered)]).sort_by("row")
+    clean, broken = judge(source, delivered, attributes, lines, loaded_at, key=key)
+    held = pa.concat_tables([broken, _ragged(delivered, key)]).sort_by("row")
     return clean, held_back(source, pa.array(np.full(len(held), delivered.name), pa.string()), held)
 
 
@@ -504,10 +525,16 @@ def _earlier_attributes(source: Source, store: EventStore) -> dict[str, str]:
     return {**store.attributes(), **store.protected_attributes()} if source.open_columns else {}
 
 
-def _ragged(delivered: DeliveredFile) -> pa.Table:
+def without_further_ids(delivered: DeliveredFile, source: Source, key: IdKey | None) -> DeliveredFile:
+    """A file whose attributes that are ids by their name are pseudonyms."""
+    return replace(delivered, table=key.replaced_further(delivered.table, source)) if key else delivered
+
+
+def _ragged(delivered: DeliveredFile, key: IdKey | None) -> pa.Table:
+    """Rows that cannot be read, whose ids nobody can tell from the rest: of their text there is a pseudonym only."""
+    texts = [(row, key.pseudonym("row", text) if key else text) for row, text in delivered.ragged]
     rows = [
-        {"row": row, "rule": RAGGED, "row_json": json.dumps({"text": text}, ensure_ascii=False)}
-        for row, text in delivered.ragged
+        {"row": row, "rule": RAGGED, "row_json": json.dumps({"text": text}, ensure_ascii=False)} for row, text in texts
     ]
     return pa.Table.from_pylist(rows, schema=BROKEN)
 

@@ -18,8 +18,9 @@ from limitlens.data.contracts import (
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.nothing import WORDS
 from limitlens.data.protected import PLACE_PARTS, PLACE_WORDS, PROTECTED_PARTS, PROTECTED_WORDS, THINGS
+from limitlens.data.pseudonyms import KINDS
 from limitlens.data.purposes import PURPOSES
-from limitlens.data.rules import UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
+from limitlens.data.rules import LOOKS_KNOWN, UNKNOWN_ACCOUNT, Rule, column_rules, source_rules
 from limitlens.data.units import FRACTIONS_ROWS
 
 _INTRODUCTION = f"""# What may come in
@@ -51,6 +52,11 @@ than its header is quarantined.
 id or a kind they hold the row back, in small or capital letters alike: they would tie together what has nothing in
 common. So do -1 and nothing but zeros and dashes in an id that customers share (`device_id`, `counterparty`). Leave
 empty what is not known. A code that could be a true number (an amount of 999, 0 days past due) is accepted.
+
+**Ids** ({", ".join(f"`{name}`" for name in KINDS)},
+and attributes of the accounts whose names end in `_id`) are judged as delivered and stored as pseudonyms, unless the
+workspace was begun with `--plain-ids`: [privacy](privacy.md). What has the shape of a pseudonym is then quarantined.
+Other attributes stay as delivered: leave out names, phone numbers and whatever else names a person.
 
 **Ahead of time.** A row whose `known_time` lies more than an hour after the load (`--loaded-at`, default: now) is
 quarantined as known after the load; delivered again when its time has come, it is accepted. The data reach as far as
@@ -116,7 +122,7 @@ def _source(source: Source) -> str:
 
 
 def _condition(rule: Rule) -> str:
-    return "" if rule == UNKNOWN_ACCOUNT else f", when `{rule.broken}`"
+    return "" if rule in (UNKNOWN_ACCOUNT, LOOKS_KNOWN) else f", when `{rule.broken}`"
 
 
 def _column(source: Source, column: Column) -> str:

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from limitlens.data.contracts import Source
 from limitlens.data.damage import damaged, read_json
 from limitlens.data.delivery import DeliveredFile
+from limitlens.data.pseudonyms import IdKey
 
 #: Folder of the marks of erasures, below a workspace.
 FOLDER = "erasures"
@@ -109,9 +110,12 @@ class ErasedAccounts:
     ----------
     root : Path
         Workspace folder.
+    ids : IdKey, optional
+        Key by which the ids that come become those of the workspace; default: they are.
     """
 
     root: Path
+    ids: IdKey | None = None
 
     @cached_property
     def _known(self) -> tuple[frozenset[str], bytes]:
@@ -137,7 +141,8 @@ class ErasedAccounts:
         if not hashes:
             return False
         if account_id not in self._asked:
-            self._asked[account_id] = keyed(account_id.strip(), key) in hashes
+            stored = self.ids.pseudonym("account", account_id.strip()) if self.ids else account_id.strip()
+            self._asked[account_id] = keyed(stored, key) in hashes
         return self._asked[account_id]
 
     def without(self, file: DeliveredFile, source: Source) -> tuple[DeliveredFile, int]:

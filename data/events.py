@@ -68,6 +68,9 @@ QUARANTINE = pa.schema(
 )
 
 
+#: What a mark says of ids that stand as they were delivered.
+PLAIN = "plain"
+
 #: What a mark counts of each source.
 _COUNTS = ("files", "rows_in", "accepted", "quarantined", "deduplicated")
 
@@ -319,6 +322,14 @@ class EventStore:
     def withdrawals(self) -> dict[str, dict[str, Any]]:
         """Loads that were taken back, each with what the mark of its withdrawal says."""
         return {load["withdrawal"]["withdraws"]: load["withdrawal"] for load in self.loads() if "withdrawal" in load}
+
+    def ids(self) -> str | None:
+        """Whose pseudonyms its ids are: the fingerprint of a key, or :data:`PLAIN`; None: no load yet.
+
+        A load taken in before there were pseudonyms does not say.
+        """
+        marks = self.loads()
+        return str(marks[0].get("ids", PLAIN)) if marks else None
 
     def withdrawn_until(self) -> datetime | None:
         """The latest moment from which a version that takes a load back is known; None: there is none."""

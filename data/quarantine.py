@@ -8,7 +8,7 @@ import pyarrow as pa
 from limitlens.data.contracts import ACCOUNTS, OUTCOMES, SOURCES
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
-from limitlens.data.events import EventStore
+from limitlens.data.events import PLAIN, EventStore
 from limitlens.data.quoting import quoted
 from limitlens.data.rules import EARLY
 from limitlens.data.spreadsheet import write_csv
@@ -96,7 +96,8 @@ def export_quarantine(store: EventStore, out: Path, *, source: str, rule: str | 
     """Write rows held back of one source as a file to mend and deliver again.
 
     Its declared columns, whatever else the rows have (attributes of the accounts; ``text`` of a line that could not be
-    read), then ``broken_column`` and ``rule``.
+    read), then ``broken_column`` and ``rule``. Where ids are pseudonyms, ``delivered_file`` and ``delivered_row`` say
+    which row of the lender's own file is to be mended: the pseudonym itself is not taken in again.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ def export_quarantine(store: EventStore, out: Path, *, source: str, rule: str | 
     declared = SOURCES[source].column_names()
     names = [*declared, *(key for key in keys["key"].to_pylist() if key not in declared)]
     columns = ", ".join(f"json_extract_string(row_json, '$.{quoted(name)}') AS {quoted(name)}" for name in names)
-    table = run_sql(f'SELECT {columns}, "column" AS broken_column, rule FROM held', {"held": rows})
+    place = "" if store.ids() in (None, PLAIN) else ', file AS delivered_file, "row" AS delivered_row'
+    table = run_sql(f'SELECT {columns}, "column" AS broken_column, rule{place} FROM held', {"held": rows})
     writers[out.suffix](table, out)
     return len(table)

@@ -13,6 +13,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.events import QUARANTINE, stored_schema
 from limitlens.data.nothing import names_nothing, said_nothing
+from limitlens.data.pseudonyms import ALIKE_LENGTH, KINDS, LOOK_ALIKE, SHAPE, IdKey, id_columns
 from limitlens.data.quoting import quoted
 from limitlens.data.units import expect_cents
 
@@ -34,9 +35,6 @@ _INVISIBLE = (
 )
 #: Letters and digits in full width, and spaces that are none: other bytes for what is read alike (from Unicode TR 15).
 _FULL_WIDTH = r"[\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}\x{ff10}-\x{ff19}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}]"
-
-#: Letters that are read as Latin ones, and these (a part of the confusables of Unicode TR 39).
-LOOK_ALIKE = ("АВЕКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo")
 
 _ISO_TIME = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 
@@ -79,17 +77,18 @@ class Rule:
     broken: str
 
 
+#: An account as the workspace calls it, and what it is read as; the same of the accounts that are known, in ``known``.
+KNOWN_AS, READ_AS = "delivered_known_as", "delivered_read_as"
+
 UNKNOWN_ACCOUNT = Rule(
-    "account_id", "unknown account", "NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)"
+    "account_id", "unknown account", f"NOT EXISTS (SELECT 1 FROM known WHERE known.{KNOWN_AS} = judged.{KNOWN_AS})"
 )
 #: Two customers would pass for one wherever a person reads.
 LOOKS_KNOWN = Rule(
     "account_id",
     "looks like an account that is known",
-    "EXISTS (SELECT 1 FROM lines WHERE {} = {} AND lines.account_id <> judged.account_id) "
-    "AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.account_id = judged.account_id)".format(
-        *(f"translate({side}.account_id, '{LOOK_ALIKE[0]}', '{LOOK_ALIKE[1]}')" for side in ("lines", "judged"))
-    ),
+    f"EXISTS (SELECT 1 FROM known WHERE known.{READ_AS} = judged.{READ_AS} AND known.{KNOWN_AS} <> judged.{KNOWN_AS}) "
+    f"AND {UNKNOWN_ACCOUNT.broken}",
 )
 #: It would not be the segment that the policy names.
 PADDED_SEGMENT = Rule("segment", "space before or after", r"regexp_matches(segment, '^[\s\p{Z}]|[\s\p{Z}]$')")
@@ -200,18 +199,44 @@ def cast_sql(column: Column, is_text: bool) -> str:
     return f"TRY_CAST({value} AS DOUBLE)"
 
 
-def _judging_sql(source: Source, rules: Sequence[Rule], attributes: Sequence[str], is_text: bool) -> str:
-    names = [*source.column_names(), *attributes]
-    casts = [f"{cast_sql(column, is_text)} AS {quoted(column.name)}" for column in source.columns]
-    raw = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
+def _judging_sql(
+    source: Source, rules: Sequence[Rule], attributes: Sequence[str], is_text: bool, pseudonyms: Mapping[str, str]
+) -> str:
+    """``pseudonyms``: columns of ``delivered`` that take the place of others in the result, by their names."""
+    casts = {column.name: cast_sql(column, is_text) for column in source.columns}
+    stored = {name: quoted(pseudonyms.get(name, name)) for name in (*casts, *attributes)}
+    raw = ", ".join(f"{quoted(name)} := {column}" for name, column in stored.items())
+    columns = [
+        *(f"{sql} AS {quoted(name)}" for name, sql in casts.items()),
+        *map(quoted, (*attributes, *pseudonyms.values())),
+        *_accounts_as(pseudonyms, casts),
+    ]
     cases = "\n".join(f"WHEN {rule.broken} THEN {number}" for number, rule in enumerate(rules))
+    replaced = ", ".join(f"{quoted(column)} AS {quoted(name)}" for name, column in pseudonyms.items())
+    ours = ", ".join([RAW, *pseudonyms.values(), *([KNOWN_AS, READ_AS] if "account_id" in casts else [])])
     return f"""
-    WITH judged AS (
-        SELECT {ROW}, {", ".join([*casts, *map(quoted, attributes)])}, struct_pack({raw}) AS {RAW} FROM delivered
-    ),
+    WITH known AS (SELECT account_id AS {KNOWN_AS}, {_read_as("account_id", bool(pseudonyms))} AS {READ_AS} FROM lines),
+    judged AS (SELECT {ROW}, {", ".join(columns)}, struct_pack({raw}) AS {RAW} FROM delivered),
     ruled AS (SELECT *, CASE {cases} END AS {RULE} FROM judged)
-    SELECT * EXCLUDE ({RAW}), CASE WHEN {RULE} IS NOT NULL THEN CAST(to_json({RAW}) AS VARCHAR) END AS {JSON} FROM ruled
+    SELECT * EXCLUDE ({ours}){f" REPLACE ({replaced})" if replaced else ""},
+        CASE WHEN {RULE} IS NOT NULL THEN CAST(to_json({RAW}) AS VARCHAR) END AS {JSON}
+    FROM ruled
     """
+
+
+def _accounts_as(pseudonyms: Mapping[str, str], casts: Mapping[str, str]) -> list[str]:
+    """How the account of a row is known, and read, where the source has one."""
+    if "account_id" not in casts:
+        return []
+    known_as = pseudonyms.get("account_id", casts["account_id"])
+    return [f"{known_as} AS {KNOWN_AS}", f"{_read_as(known_as, bool(pseudonyms))} AS {READ_AS}"]
+
+
+def _read_as(account: str, keyed: bool) -> str:
+    """What an account is read as: its id in Latin letters, or the part of its pseudonym that stands for that."""
+    return (
+        f"left({account}, {ALIKE_LENGTH})" if keyed else f"translate({account}, '{LOOK_ALIKE[0]}', '{LOOK_ALIKE[1]}')"
+    )
 
 
 def ruled_rows(
@@ -222,6 +247,7 @@ def ruled_rows(
     *,
     is_text: bool,
     attributes: Sequence[str] = (),
+    key: IdKey | None = None,
 ) -> pa.Table:
     """Read the rows of a file in their types, each with the first rule it breaks.
 
@@ -236,13 +262,19 @@ def ruled_rows(
     is_text : bool
         The file is a CSV.
     attributes : sequence of str
+    key : IdKey, optional
+        The rules judge ids as they were delivered, the result has their pseudonyms; default: the ids.
 
     Returns
     -------
     pyarrow.Table
         Numbers as DOUBLE; :data:`RULE`, the place of the broken rule or null, and :data:`JSON`.
     """
-    sql = _judging_sql(source, rules, attributes, is_text)
+    pseudonyms = {name: f"delivered_{name}" for name in id_columns(source)} if key else {}
+    if key:
+        for name, column in pseudonyms.items():
+            table = table.append_column(column, key.pseudonyms(KINDS[name], table[name]))
+    sql = _judging_sql(source, rules, attributes, is_text, pseudonyms)
     return run_sql(sql, {"delivered": table, "lines": lines})
 
 
@@ -252,6 +284,8 @@ def judge(
     attributes: Mapping[str, pa.ChunkedArray],
     lines: pa.Table,
     loaded_at: datetime | None,
+    *,
+    key: IdKey | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Part the rows of one file into those that keep every rule and those that break one.
 
@@ -265,6 +299,8 @@ def judge(
         Columns of :data:`LINES`.
     loaded_at : datetime or None
         What is known later is held back; None: nothing is.
+    key : IdKey, optional
+        Of the pseudonyms that take the place of the ids once these are judged; default: the ids stay.
 
     Returns
     -------
@@ -284,8 +320,8 @@ def judge(
     late = [known_after(loaded_at)] if loaded_at else []
     own = [rule for rule in source_rules(source) if rule is not UNKNOWN_ACCOUNT]
     linked = [UNKNOWN_ACCOUNT] if source is not ACCOUNTS else []  # an account may wait for its time, too
-    rules = own + late + linked + _attribute_rules(attributes)
-    ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes))
+    rules = own + late + (_pseudonym_rules(source) if key else []) + linked + _attribute_rules(attributes)
+    ruled = ruled_rows(source, rules, table, lines, is_text=delivered.is_text, attributes=list(attributes), key=key)
     for column in source.columns:
         if column.dtype in _NOT_CAST and table[column.name].null_count < len(ruled) == ruled[column.name].null_count:
             raise InputError(
@@ -301,6 +337,14 @@ def judge(
 def _attribute_rules(attributes: Mapping[str, pa.ChunkedArray]) -> list[Rule]:
     numbers = [name for name, values in attributes.items() if values.type == pa.float64()]
     return [Rule(name, "not a finite number", f"NOT isfinite({quoted(name)})") for name in numbers]
+
+
+def _pseudonym_rules(source: Source) -> list[Rule]:
+    """A pseudonym is not hashed again: it comes from an export, and what it stood for may have been no sound id."""
+    return [
+        Rule(name, "a pseudonym in the place of the id", f"regexp_full_match({quoted(name)}, '{SHAPE}')")
+        for name in id_columns(source)
+    ]
 
 
 def broken_rows(ruled: pa.Table, rules: Sequence[Rule]) -> pa.Table:

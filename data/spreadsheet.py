@@ -31,12 +31,17 @@ def write_csv(table: pa.Table, path: Path) -> None:
     WorkspaceError
         The disk is full.
     """
+    write_text(csv_text(table), path)
+
+
+def csv_text(table: pa.Table) -> str:
+    """What :func:`write_csv` writes."""
     plain = table.flatten()
     columns = [_harmless(column) for column in plain.columns]
     sink = BytesIO()
     names = _harmless(pa.chunked_array([plain.column_names], pa.string())).to_pylist()
     csv.write_csv(pa.table(columns, names=names), sink)
-    write_text(sink.getvalue().decode(), path)
+    return sink.getvalue().decode()
 
 
 def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from limitlens.data.rules import LOOK_ALIKE
+from limitlens.data.pseudonyms import LOOK_ALIKE
 
 _LIKE = str.maketrans(*LOOK_ALIKE)
 

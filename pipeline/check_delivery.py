@@ -13,6 +13,7 @@ from limitlens.data.incident import Incident, scope_text
 from limitlens.data.incidents import QUARANTINED, incidents_of_last_load, incidents_since, lines_touched
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
+from limitlens.data.pseudonyms import IdKey
 from limitlens.data.quality_settings import QualitySettings, default_quality
 from limitlens.data.quarantine import all_mended
 from limitlens.data.rules import EARLY
@@ -43,6 +44,7 @@ def check(
     loaded_at: datetime | None = None,
     max_quarantined_share: float = MAX_QUARANTINED_SHARE,
     quality: QualitySettings | None = None,
+    key: IdKey | None = None,
 ) -> LoadReport:
     """:func:`limitlens.data.check.check_events` for a workspace, and the days that came judged by those before.
 
@@ -60,6 +62,9 @@ def check(
         The delivery is refused when more of the rows of a source are held back.
     quality : QualitySettings, optional
         What a slice is and when it is unusual; default: the settings that ship with limitlens.
+    key : IdKey, optional
+        Of the pseudonyms that take the place of ids before anything is written; default: ids stay as delivered. All
+        loads of a workspace have the same.
 
     Returns
     -------
@@ -77,6 +82,7 @@ def check(
         taken=taken_names(CATALOGUE),
         max_quarantined_share=max_quarantined_share,
         slices=settings.slices,
+        key=key,
         progress=progress,
     )
     record_loads(workspace.root)

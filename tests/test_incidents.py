@@ -70,7 +70,7 @@ def deliver(folder: Path, first: int, days: int, *without: str, **changes: Chang
 
 def check(folder: Path, work: Path, end: int, *options: str) -> Result:
     now = (T0 + timedelta(days=end)).isoformat()
-    return CliRunner().invoke(app, ["check", str(folder), "-w", str(work), "--loaded-at", now, *options])
+    return CliRunner().invoke(app, ["check", str(folder), "-w", str(work), "--plain-ids", "--loaded-at", now, *options])
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from limitlens.data.errors import LimitlensError
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress
+from limitlens.data.pseudonyms import IdKey
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.complaints import complaints, of_ledger
 from limitlens.pipeline.answers.false_positives import false_positives, rate_words
@@ -96,10 +97,10 @@ class Served:
 
 
 @contextmanager
-def listening(workspace: Workspace, people: str) -> Iterator[Served]:
+def listening(workspace: Workspace, people: str, id_key: IdKey | None = None) -> Iterator[Served]:
     """A server in a thread of its own, on a port that the system chooses."""
     clock = Clock()
-    served = desk_app(workspace, parse_people(people) if people else {}, clock, ["127.0.0.1"])
+    served = desk_app(workspace, parse_people(people) if people else {}, clock, ["127.0.0.1"], id_key=id_key)
     server = uvicorn.Server(uvicorn.Config(served, log_level="warning", lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

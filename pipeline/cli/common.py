@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from limitlens.data.pseudonyms import IdKey
     from limitlens.data.quality_settings import QualitySettings
     from limitlens.limits.policy import Policy
     from limitlens.models.settings import TrainSettings
+    from limitlens.pipeline.workspace import Workspace
 
 app = typer.Typer(
     help="Credit limits whose every change is split, to the cent, into behaviour, data, model, policy and time.",
@@ -99,6 +101,14 @@ WithoutOption = Annotated[
 ]
 QualityOption = Annotated[
     Path | None, typer.Option(help="What is judged, and how (TOML); default: conf/quality.toml as it ships.")
+]
+IdKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--id-key",
+        envvar="LIMITLENS_ID_KEY",
+        help="File with the key of the ids' pseudonyms; default: WORKSPACE.ids.key, beside the workspace.",
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 SignKeyOption = Annotated[
@@ -244,6 +254,46 @@ def pem(path: Path | None) -> bytes | None:
     from limitlens.data.toml_reader import read_small
 
     return read_small(path, "a private key").encode() if path else None
+
+
+def key_for(space: "Workspace", given: Path | None) -> "IdKey | None":
+    """Key by which ids that come in become pseudonyms; None: the ids of the workspace are as delivered.
+
+    Raises
+    ------
+    ConfigError
+        The key is not at hand, or a file was given and the ids are as delivered.
+    """
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, read_key
+
+    if given is None and space.events.ids() in (None, PLAIN):
+        return None
+    return read_key(given or default_key_path(space.root), space.root)
+
+
+def account_in(space: "Workspace", account: str, given: Path | None) -> str:
+    """An account as the workspace calls it, named by the id that was delivered or by its pseudonym.
+
+    Raises
+    ------
+    ConfigError
+        The id was named, and the key that would find its pseudonym is not at hand.
+    """
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, expect_ids
+    from limitlens.data.pseudonyms import is_pseudonym
+
+    if space.events.ids() in (None, PLAIN) or is_pseudonym(account):
+        return account
+    if not (given or default_key_path(space.root)).exists():
+        raise ConfigError(
+            f"no such account: {account}. The ids of {space.root} are pseudonyms, and their key is not at hand: give "
+            "the pseudonym, or name the file of the key by --id-key."
+        )
+    key = key_for(space, given)
+    expect_ids(space.events, key)
+    return key.pseudonym("account", account) if key else account
 
 
 def policy_in(path: Path | None) -> "Policy | None":

@@ -11,7 +11,7 @@ import typer
 
 from limitlens.data.calendar import add_months, data_end, format_time
 from limitlens.data.contracts import MAX_QUARANTINED_SHARE
-from limitlens.data.errors import LimitlensError, WorkspaceError
+from limitlens.data.errors import InputError, LimitlensError, WorkspaceError
 from limitlens.data.fault_operators import OPERATORS
 from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.data.world.settings import FUTURES
@@ -20,6 +20,7 @@ from limitlens.pipeline.cli.common import (
     INCIDENT,
     NOTHING_TO_DO,
     ConfigOption,
+    IdKeyOption,
     JsonOption,
     QualityOption,
     ThreadsOption,
@@ -28,6 +29,7 @@ from limitlens.pipeline.cli.common import (
     WithoutOption,
     WorkspaceOption,
     app,
+    key_for,
     moment,
     patient,
     print_json,
@@ -38,6 +40,7 @@ from limitlens.pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from limitlens.data.pseudonyms import IdKey
     from limitlens.features.table import Engine
     from limitlens.models.settings import TrainSettings
     from limitlens.pipeline.workspace import Workspace
@@ -218,9 +221,16 @@ def check(
         typer.Option(parser=moment, help="Time of the load, default: now; what is known only later is held back."),
     ] = None,
     quality: QualityOption = None,
+    id_key: IdKeyOption = None,
+    plain_ids: Annotated[
+        bool, typer.Option("--plain-ids", help="Keep ids as delivered; for a new workspace, and for good.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
+
+    Ids become pseudonyms before anything is written. The first call makes their key, a file beside the workspace, to be
+    kept apart and backed up.
 
     The days that came are judged by those before them. The exit code is 8 when a slice of them is unusual enough to
     hold decisions, 7 when all of it is known already.
@@ -228,12 +238,15 @@ def check(
     Example: limitlens check events
     """
     from limitlens.data.engine import limit_memory
+    from limitlens.data.id_key import expect_outside
     from limitlens.pipeline.check_delivery import check as check_delivery
     from limitlens.pipeline.workspace import Workspace
 
     settings = quality_in(quality)
     limit_memory(memory)
     space = Workspace(workspace)
+    if key := None if plain_ids else _key_of_check(space, source, id_key):
+        expect_outside(source, workspace)
     with patient(wait):
         report = check_delivery(
             space,
@@ -242,6 +255,7 @@ def check(
             loaded_at=loaded_at or datetime.now(UTC),
             max_quarantined_share=max_quarantined_share,
             quality=settings,
+            key=key,
         )
     if as_json:
         print_json(report.to_dict())
@@ -254,6 +268,61 @@ def check(
         typer.echo("next: limitlens quality, limitlens holds list" if report.held else "next: limitlens build")
     if report.held:
         raise typer.Exit(INCIDENT)
+
+
+def _key_of_check(space: "Workspace", source: Path, given: Path | None) -> "IdKey | None":
+    """The key a delivery is taken in by; a new workspace gets one."""
+    from limitlens.data.delivery import find_delivery
+    from limitlens.data.id_key import default_key_path, new_key
+
+    if space.events.ids() is not None:
+        return key_for(space, given)
+    find_delivery(source)  # no key is made for what is no delivery
+    path = given or default_key_path(space.root)
+    if not path.exists():
+        new_key(path, space.root)
+    progress(f"ids become pseudonyms by the key in {path}: keep it apart from the workspace, and a backup of it")
+    return key_for(space, path)
+
+
+@app.command()
+def ids(
+    listed: Annotated[Path, typer.Argument(metavar="FILE", help="Text file with an id a line, as delivered.")],
+    kind: Annotated[
+        Literal["account", "event", "device", "counterparty", "instalment"], typer.Option(help="What they stand for.")
+    ] = "account",
+    out: Annotated[Path | None, typer.Option(help="CSV file for the answer, outside the workspace.")] = None,
+    id_key: IdKeyOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Print the pseudonym of each of some ids as CSV, to join decisions with customers; it needs the key.
+
+    Example: limitlens ids accounts.txt --out pseudonyms.csv
+    """
+    import pyarrow as pa
+
+    from limitlens.data.delivery import whole_text
+    from limitlens.data.id_key import expect_ids, expect_outside
+    from limitlens.data.spreadsheet import csv_text
+    from limitlens.data.storage import write_text
+    from limitlens.pipeline.workspace import Workspace
+
+    space = Workspace(workspace)
+    key = key_for(space, id_key)
+    if key is None:
+        raise WorkspaceError(f"{workspace}: its ids are as delivered; there is nothing to look up.")
+    expect_ids(space.events, key)
+    if not listed.is_file():
+        raise InputError(f"{listed}: no such file; name a text file with an id a line.")
+    lines = whole_text(listed, str(listed)).decode("utf-8-sig").splitlines()
+    column = pa.chunked_array([[line for line in lines if line]], pa.string())
+    text = csv_text(pa.table({"delivered": column, "pseudonym": key.pseudonyms(kind, column)}))
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    expect_outside(out, workspace)
+    write_text(text, out)
+    typer.echo(f"{len(column):,} pseudonyms in {out}")
 
 
 @app.command()

@@ -8,11 +8,13 @@ import typer
 from limitlens.data.calendar import format_time
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    IdKeyOption,
     JsonOption,
     ReasonOption,
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
+    account_in,
     app,
     moment,
     patient,
@@ -147,6 +149,7 @@ def restore(
     reason: ReasonOption,
     account: Annotated[list[str] | None, typer.Option(help="Only this account; may be given again.")] = None,
     at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     wait: WaitOption = False,
@@ -159,14 +162,16 @@ def restore(
     from limitlens.pipeline.deciding.make_good import restore as restore_lines
     from limitlens.pipeline.workspace import Workspace
 
+    space = Workspace(workspace)
+    accounts = [account_in(space, one, id_key) for one in account or ()]
     with patient(wait):
         done = restore_lines(
-            Workspace(workspace),
+            space,
             hold,
             at=at or datetime.now(UTC),
             actor=actor,
             reason=reason,
-            accounts=account or (),
+            accounts=accounts,
         )
     for one in done:
         typer.echo(f"{one.account_id}: limit {money(one.limit_before_cents)} → {money(one.limit_cents)}")

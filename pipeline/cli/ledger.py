@@ -11,12 +11,14 @@ from limitlens.data.calendar import format_time
 from limitlens.data.errors import ConfigError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    IdKeyOption,
     JsonOption,
     ReasonOption,
     SignKeyOption,
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
+    account_in,
     app,
     cents,
     moment,
@@ -118,6 +120,7 @@ def anchor_now(
 @ledger_app.command()
 def replay(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
 ) -> None:
@@ -129,7 +132,8 @@ def replay(
     from limitlens.pipeline.deciding import replay as replaying
     from limitlens.pipeline.workspace import Workspace
 
-    count = replaying.replay(Workspace(workspace), progress, account)
+    space = Workspace(workspace)
+    count = replaying.replay(space, progress, account and account_in(space, account, id_key))
     typer.echo(f"{count:,} decisions replayed, all equal")
 
 
@@ -146,6 +150,7 @@ def list_decisions(
     action: Annotated[str | None, typer.Option(help="Only this action, such as close.")] = None,
     version: Annotated[str | None, typer.Option(help="Only decisions of this model version.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 20,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -156,8 +161,9 @@ def list_decisions(
     from limitlens.pipeline.answers.history import Selection, decisions_of
     from limitlens.pipeline.workspace import Workspace
 
-    chosen = Selection(account, since, until, cause, run, action, version)
-    decisions = decisions_of(Workspace(workspace), chosen, limit)
+    space = Workspace(workspace)
+    chosen = Selection(account and account_in(space, account, id_key), since, until, cause, run, action, version)
+    decisions = decisions_of(space, chosen, limit)
     if as_json:
         print_json(decisions.astype(object).where(decisions.notna(), None).to_dict("records"))
         return
@@ -187,6 +193,7 @@ def decision_line(row: Mapping[Any, Any]) -> str:
 @ledger_app.command()
 def overrides(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -196,7 +203,9 @@ def overrides(
     """
     from limitlens.pipeline.workspace import Workspace
 
-    recorded = Workspace(workspace).ledger.overrides()
+    space = Workspace(workspace)
+    account = account and account_in(space, account, id_key)
+    recorded = space.ledger.overrides()
     rows = recorded[recorded["account_id"] == account] if account else recorded
     if as_json:
         print_json(rows.astype(object).where(rows.notna(), None).to_dict("records"))
@@ -233,6 +242,7 @@ def override(
     action: Annotated[str, typer.Option(help="In place of a limit: freeze, unfreeze, close or keep.")] = "limit",
     at: Annotated[datetime | None, typer.Option(parser=moment, help="From when on; default: now.")] = None,
     sign_key: SignKeyOption = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     wait: WaitOption = False,
 ) -> None:
@@ -243,17 +253,12 @@ def override(
     from limitlens.pipeline.deciding.order_override import override as override_line
     from limitlens.pipeline.workspace import Workspace
 
-    when, key = at or datetime.now(UTC), pem(sign_key)
+    space = Workspace(workspace)
+    account, key = account_in(space, account, id_key), pem(sign_key)
+    when = at or datetime.now(UTC)
     with patient(wait):
         done = override_line(
-            Workspace(workspace),
-            account,
-            at=when,
-            actor=actor,
-            reason=reason,
-            action=action,
-            limit_cents=limit,
-            key=key,
+            space, account, at=when, actor=actor, reason=reason, action=action, limit_cents=limit, key=key
         )
     limits = f"{money(done.limit_before_cents)} → {money(done.limit_cents)}"
     typer.echo(f"{account}: {done.action} by {actor} as of {format_time(when)}, limit {limits}")

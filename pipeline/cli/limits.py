@@ -9,11 +9,13 @@ import typer
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
+    IdKeyOption,
     JsonOption,
     PolicyOption,
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
+    account_in,
     app,
     moment,
     patient,
@@ -174,6 +176,7 @@ def why(
     lang: Annotated[
         Literal["en", "zh"] | None, typer.Option(help="Language of the customer's words; default: both.")
     ] = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,6 +196,7 @@ def why(
     from limitlens.pipeline.workspace import Workspace
 
     space = Workspace(workspace)
+    account = account_in(space, account, id_key)
     if html is None and never_limited(space, account) and (scored := why_pd(space, account, as_of)):
         if as_json:
             print_json(scored.to_dict())

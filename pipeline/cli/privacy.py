@@ -9,9 +9,11 @@ import typer
 from limitlens.data.errors import ConfigError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    IdKeyOption,
     JsonOption,
     WaitOption,
     WorkspaceOption,
+    account_in,
     app,
     patient,
     progress,
@@ -22,6 +24,7 @@ from limitlens.pipeline.cli.common import (
 def access(
     account: Annotated[str, typer.Argument(help="Account id.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write; default: print how much is held.")] = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +38,9 @@ def access(
     from limitlens.pipeline.privacy.access import access as everything
     from limitlens.pipeline.workspace import Workspace
 
-    held = everything(Workspace(workspace), account)
+    space = Workspace(workspace)
+    account = account_in(space, account, id_key)
+    held = everything(space, account)
     text = json.dumps({"account_id": account, **held}, indent=1, ensure_ascii=False, default=str) + "\n"
     if out:
         write_text(text, out)
@@ -57,6 +62,7 @@ def erase(
     legal_hold: Annotated[bool, typer.Option(help="Erase nothing: keep these accounts from being erased.")] = False,
     lift: Annotated[bool, typer.Option(help="Erase nothing: end the legal hold of these accounts.")] = False,
     resume: Annotated[bool, typer.Option(help="Finish an erasure that was interrupted.")] = False,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     wait: WaitOption = False,
 ) -> None:
@@ -73,7 +79,8 @@ def erase(
 
     space, now = Workspace(workspace), datetime.now(UTC)
     lines = read_small(listed, "a list of accounts").splitlines() if listed else []
-    wanted = list(dict.fromkeys([*(accounts or []), *filter(None, map(str.strip, lines))]))
+    named = dict.fromkeys([*(accounts or []), *filter(None, map(str.strip, lines))])
+    wanted = [account_in(space, account, id_key) for account in named]
     if resume == bool(wanted) or legal_hold + lift + resume > 1:
         raise ConfigError(
             "name accounts or --list FILE, with one of --legal-hold and --lift at most; or --resume alone."

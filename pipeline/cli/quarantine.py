@@ -79,6 +79,8 @@ def export(
 ) -> None:
     """Write rows that are held back as a file to mend; in a folder of its source, `check` takes it in again.
 
+    Where ids are pseudonyms it says instead which rows of the delivered files are to be mended.
+
     In CSV, text that a spreadsheet would run as a formula gets a leading apostrophe.
 
     Example: limitlens quarantine export mended/payment/rows.csv --source payment

@@ -9,9 +9,11 @@ from limitlens.data.calendar import format_time
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
+    IdKeyOption,
     JsonOption,
     WaitOption,
     WorkspaceOption,
+    account_in,
     app,
     cents,
     moment,
@@ -79,6 +81,7 @@ def show(
     account: Annotated[str, typer.Argument(help="Account id.")],
     reviewer: ReviewerOption = "",
     at: AtOption = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,6 +96,7 @@ def show(
     from limitlens.pipeline.workspace import Workspace
 
     space = Workspace(workspace)
+    account = account_in(space, account, id_key)
     waiting = cases(space, at or datetime.now(UTC), reviewer)
     case = waiting.lines[waiting.lines["account_id"] == account]
     blind = len(case) and case["state"].iloc[0] == "blind"
@@ -124,6 +128,7 @@ def decide(
     limit: Annotated[int | None, typer.Option(parser=cents, metavar="AMOUNT", help="Order a limit.")] = None,
     action: Annotated[str, typer.Option(help="In place of a limit, with uphold: freeze or close.")] = "",
     at: AtOption = None,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     wait: WaitOption = False,
 ) -> None:
@@ -134,10 +139,12 @@ def decide(
     from limitlens.pipeline.reviewing.judge import judge
     from limitlens.pipeline.workspace import Workspace
 
+    space = Workspace(workspace)
+    account = account_in(space, account, id_key)
     order = "limit" if limit is not None else action
     with patient(wait):
         done = judge(
-            Workspace(workspace),
+            space,
             account,
             verdict,
             code,

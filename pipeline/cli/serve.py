@@ -2,11 +2,23 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limitlens.pipeline.cli.common import DEFAULT_WORKSPACE, WorkspaceOption, app, predict_only, progress
+from limitlens.pipeline.cli.common import (
+    DEFAULT_WORKSPACE,
+    IdKeyOption,
+    WorkspaceOption,
+    app,
+    key_for,
+    predict_only,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from limitlens.data.pseudonyms import IdKey
+    from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -20,6 +32,7 @@ def serve(
         list[str] | None, typer.Option(help="Name under which a proxy hands it on; may be given again.")
     ] = None,
     key: Annotated[bool, typer.Option("--new-key", help="Print a key for a person, and end.")] = False,
+    id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the reviewer's desk: cases, lines, verdicts and holds as pages, on this machine alone.
@@ -43,6 +56,18 @@ def serve(
     space = Workspace(workspace)
     last_run(space)  # there is something to show
     hosts = ["localhost", "127.0.0.1", "[::1]", host, *(name or ())]
-    served = desk_app(space, known, lambda: datetime.now(UTC), hosts)
+    served = desk_app(space, known, lambda: datetime.now(UTC), hosts, id_key=_id_key(space, id_key))
     progress(f"http://{host}:{port}, for {f'{len(known)} people' if known else 'everybody on this machine, read only'}")
     uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)
+
+
+def _id_key(space: "Workspace", given: Path | None) -> "IdKey | None":
+    """The key by which a search finds the pseudonym of an id, if it is at hand."""
+    from limitlens.data.events import PLAIN
+    from limitlens.data.id_key import default_key_path, expect_ids
+
+    if space.events.ids() == PLAIN or not (given or default_key_path(space.root)).exists():
+        return None
+    if key := key_for(space, given):
+        expect_ids(space.events, key)
+    return key

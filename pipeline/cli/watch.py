@@ -17,10 +17,12 @@ from limitlens.data.errors import InputError, NoRoomError, WorkspaceError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
+    IdKeyOption,
     PolicyOption,
     ThreadsOption,
     WorkspaceOption,
     app,
+    key_for,
     patient,
     policy_in,
     predict_only,
@@ -68,6 +70,7 @@ def watch(
     stream: Annotated[
         str | None, typer.Option(help="Folder as Spark names it, whose files Structured Streaming brings to INBOX.")
     ] = None,
+    id_key: IdKeyOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Pause drawing as soon as the rows come for which a watched rule of the policy fires, until the daily decision.
@@ -83,6 +86,7 @@ def watch(
     if stream and engine != "spark":
         raise typer.BadParameter("a stream is read by Spark: add --engine spark, or leave out --stream.")
     predict_only()
+    from limitlens.data.id_key import expect_outside
     from limitlens.pipeline.journal import Journal
     from limitlens.pipeline.watching.inbox import every_file
     from limitlens.pipeline.watching.kafka import read_kafka, subscribed
@@ -96,9 +100,12 @@ def watch(
         raise InputError(f"{inbox}: no such folder; make it, with one folder a source in it.")
     space, given, standing, did, refused = Workspace(workspace), policy_in(policy), None, False, False
 
+    if key := key_for(space, id_key):
+        expect_outside(inbox, workspace)
+
     def look(before: "Standing | None", find_stored: "FindStored | None") -> "Ticked":
         now = datetime.now(UTC)
-        return tick(space, inbox, now, before, policy=given, find_stored=find_stored, progress=progress)
+        return tick(space, inbox, now, before, policy=given, key=key, find_stored=find_stored, progress=progress)
 
     broker, untold = read_kafka(kafka) if kafka else None, dict[str, "Untold"]()
     listeners = _listeners(inbox, out, broker, webhook, webhook_secret)

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limitlens.data.errors import BusyError, LimitlensError
+from limitlens.data.pseudonyms import IdKey
 from limitlens.pipeline.serving.access import change_language, sign_in, sign_in_page, sign_out
 from limitlens.pipeline.serving.cases import line_page, queue_page, record_verdict, search_page, why_page
 from limitlens.pipeline.serving.desk import HEADERS, Desk, RefusedError, language_of, page
@@ -50,7 +51,12 @@ class _Headers:
 
 
 def desk_app(
-    workspace: Workspace, people: Mapping[str, Person], clock: Callable[[], datetime], hosts: list[str]
+    workspace: Workspace,
+    people: Mapping[str, Person],
+    clock: Callable[[], datetime],
+    hosts: list[str],
+    *,
+    id_key: IdKey | None = None,
 ) -> Starlette:
     """The application.
 
@@ -64,6 +70,8 @@ def desk_app(
     hosts : list of str
         Names under which it may be asked for; any other is refused, so that no page elsewhere can reach it by a name
         of its own.
+    id_key : IdKey, optional
+        Finds the pseudonym of an id that is searched for.
     """
     routes = [
         Route("/", home_page),
@@ -93,7 +101,7 @@ def desk_app(
     ]
     handlers: Any = {404: _missing, 405: _missing, RefusedError: _refused, LimitlensError: _cannot}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
-    app.state.desk = Desk(workspace, people, clock)
+    app.state.desk = Desk(workspace, people, clock, id_key=id_key)
     return app
 
 

@@ -126,9 +126,11 @@ def why_page(request: Request) -> Response:
 
 
 def search_page(request: Request) -> Response:
-    """Accounts whose id begins so; the line itself where there is one only."""
+    """Accounts whose id begins so, or the one whose pseudonym that is; the line itself where there is one only."""
     desk, begins = reading(request), request.query_params.get("account", "").strip()
     matches = search(desk.workspace, begins) if begins else []
+    if begins and not matches and desk.id_key:
+        matches = search(desk.workspace, desk.id_key.pseudonym("account", begins))
     if len(matches) == 1:
         return RedirectResponse(line_address(matches[0]["account_id"]), 303)
     return page(request, "desk_search.html.j2", matches=matches, begins=begins)

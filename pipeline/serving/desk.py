@@ -14,6 +14,7 @@ import pandas as pd
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from limitlens.data.pseudonyms import IdKey
 from limitlens.features.reasons import reason_text
 from limitlens.limits.rates import Rate
 from limitlens.pipeline.answers.false_positives import FalsePositives, false_positives
@@ -63,6 +64,8 @@ class Desk:
         Who may sign in; empty: everybody reads, and nobody writes.
     clock : callable
         Reads the clock.
+    id_key : IdKey or None
+        Finds the pseudonym of an id that is searched for; None: none is at hand.
     throttle : Throttle
         Wrong keys so far.
     waiting : Sent or None
@@ -80,6 +83,7 @@ class Desk:
     workspace: Workspace
     people: Mapping[str, Person]
     clock: Callable[[], datetime]
+    id_key: IdKey | None = None
     throttle: Throttle = field(default_factory=Throttle)
     waiting: Sent | None = None
     shown: Mapping[tuple[str, datetime, str], Cases] = field(default_factory=dict)

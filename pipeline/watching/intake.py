@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limitlens.data.attributes import kind_of, misfits, typed_attributes
-from limitlens.data.check import HELD, held_back, judged_rows
+from limitlens.data.check import HELD, held_back, judged_rows, without_further_ids
 from limitlens.data.contracts import ACCOUNTS, Source
 from limitlens.data.delivery import ROW, DeliveredFile, read_delivered
 from limitlens.data.engine import prepared
 from limitlens.data.erasures import ErasedAccounts
 from limitlens.data.errors import InputError
 from limitlens.data.events import EventStore, stored_schema
+from limitlens.data.pseudonyms import IdKey
 from limitlens.data.rules import BROKEN, LINES
 from limitlens.data.versions import FILE, FLOOR, add_clean, placed_in, resolve
 from limitlens.features.catalogue import CATALOGUE
@@ -53,6 +54,7 @@ def take_in_files(
     store: EventStore,
     *,
     new_lines: pa.Table,
+    key: IdKey | None = None,
 ) -> tuple[Taken, pa.Table, list[Refused]]:
     """Read, judge and compare the files of one source.
 
@@ -68,6 +70,8 @@ def take_in_files(
         Knows the kinds of the attributes.
     new_lines : pyarrow.Table
         Accounts that came in the same tick; columns of :data:`limitlens.data.rules.LINES`.
+    key : IdKey, optional
+        Of the pseudonyms that take the place of ids; default: ids stay as delivered.
 
     Returns
     -------
@@ -79,14 +83,20 @@ def take_in_files(
         {**journal.attributes(), **store.attributes(), **store.protected_attributes()} if source.open_columns else {}
     )
     clean, held, refused, rows = list[pa.Table](), [HELD.empty_table()], list[Refused](), 0
-    begins, erased, gone = dict[str, int](), ErasedAccounts(store.root), 0
+    begins, erased, gone = dict[str, int](), ErasedAccounts(store.root, key), 0
     for name, path in paths:
         try:
             file, left_out = erased.without(read_delivered(path, name, source), source)
-            lines = _known_lines(source, file.table["account_id"], journal, new_lines)
-            delivered, odd = _without_misfits(source, file, kinds, lines, moment) if is_messages(path) else (file, [])
+            file = without_further_ids(file, source, key)
+            accounts = file.table["account_id"]
+            lines = _known_lines(source, key.pseudonyms("account", accounts) if key else accounts, journal, new_lines)
+            delivered, odd = (
+                _without_misfits(source, file, kinds, lines, moment=moment, key=key)
+                if is_messages(path)
+                else (file, [])
+            )
             attributes = typed_attributes(delivered, source, kinds, taken_names(CATALOGUE))
-            sound, back = judged_rows(source, delivered, attributes, lines, moment.at)
+            sound, back = judged_rows(source, delivered, attributes, lines, moment.at, key=key)
         except InputError as error:
             refused.append(Refused(path, str(error)))
             continue
@@ -110,7 +120,13 @@ def is_messages(path: Path) -> bool:
 
 
 def _without_misfits(
-    source: Source, file: DeliveredFile, kinds: Mapping[str, str], lines: pa.Table, moment: Moment
+    source: Source,
+    file: DeliveredFile,
+    kinds: Mapping[str, str],
+    lines: pa.Table,
+    *,
+    moment: Moment,
+    key: IdKey | None,
 ) -> tuple[DeliveredFile, list[pa.Table]]:
     """The messages of a file whose attributes are of the kinds they had before, and the others for the quarantine."""
     left, held = file, list[pa.Table]()
@@ -120,8 +136,9 @@ def _without_misfits(
         texts = {
             name: mine.table[name] for name in mine.table.column_names if name not in (ROW, *source.column_names())
         }
-        sound, back = judged_rows(source, mine, texts, lines, moment.at)
-        delivered = {row.pop(ROW): json.dumps(row, ensure_ascii=False) for row in mine.table.to_pylist()}
+        sound, back = judged_rows(source, mine, texts, lines, moment.at, key=key)
+        kept = key.replaced(mine.table, source) if key else mine.table
+        delivered = {row.pop(ROW): json.dumps(row, ensure_ascii=False) for row in kept.to_pylist()}
         why = {"column": column, "rule": f"no {kinds[column]} as before"}
         broken = [row | why | {"row": row[ROW], "row_json": delivered[row[ROW]]} for row in sound.to_pylist()]
         names = pa.array([file.name] * len(broken), pa.string())

@@ -10,8 +10,10 @@ import pyarrow as pa
 from limitlens.data.check import HELD
 from limitlens.data.contracts import ACCOUNTS, SOURCES
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.id_key import expect_ids
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
+from limitlens.data.pseudonyms import IdKey
 from limitlens.data.rules import LINES
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger
@@ -74,6 +76,7 @@ def tick(
     before: Standing | None = None,
     *,
     policy: Policy | None = None,
+    key: IdKey | None = None,
     find_stored: FindStored | None = None,
     progress: Progress = silent,
 ) -> Ticked:
@@ -92,6 +95,8 @@ def tick(
         Of the last tick.
     policy : Policy, optional
         Default: the policy the champion was released with.
+    key : IdKey, optional
+        As :func:`limitlens.pipeline.check` takes it.
     find_stored : callable, optional
         As :class:`limitlens.pipeline.journal.Journal` takes it.
     progress : callable
@@ -101,17 +106,19 @@ def tick(
     WorkspaceError
         There is no champion, the policy has no section ``[watch]``, or another run is in progress.
     ConfigError
-        A rule of the policy names a column that does not exist.
+        A rule of the policy names a column that does not exist, or the ids of the workspace are of another key.
     """
     journal = Journal(workspace.root, find_stored)
     if before and not waiting_files(inbox) and not journal.touched(at):
         return Ticked(at, before)
     with exclusive(workspace.root, "watch"):
+        if before is None:
+            expect_ids(workspace.events, key)
         standing = standing_of(workspace, before, policy)
         journal.sync(workspace.events, progress)
         floor = workspace.ledger.last_moment()
         at = max(at, floor + _INSTANT) if floor else at
-        ticked = _taken_in(workspace, journal, inbox, Moment(journal.last_tick() + 1, at, floor), standing)
+        ticked = _taken_in(workspace, journal, inbox, Moment(journal.last_tick() + 1, at, floor), standing, key=key)
         accounts = journal.touched(at)
         looked = look(workspace, journal, accounts, at, standing.now, paused=standing.paused) if accounts else None
         if looked:
@@ -158,7 +165,9 @@ def _paused_by_rules(ledger: Ledger, policy: Policy) -> frozenset[str]:
     return frozenset(paused_lines(latest)["account_id"]) & frozenset(asked)
 
 
-def _taken_in(workspace: Workspace, journal: Journal, inbox: Path, moment: Moment, standing: Standing) -> Ticked:
+def _taken_in(
+    workspace: Workspace, journal: Journal, inbox: Path, moment: Moment, standing: Standing, *, key: IdKey | None
+) -> Ticked:
     """The files of the inbox, in the journal and put away."""
     files = waiting_files(inbox)
     names = named(files)
@@ -168,7 +177,7 @@ def _taken_in(workspace: Workspace, journal: Journal, inbox: Path, moment: Momen
         paths = [(names[path][0], path) for name, path in fresh if name == source.name]
         if not paths:
             continue
-        taken, back, wrong = take_in_files(source, paths, moment, journal, workspace.events, new_lines=lines)
+        taken, back, wrong = take_in_files(source, paths, moment, journal, workspace.events, new_lines=lines, key=key)
         rows[source.name] = taken
         held.append(back)
         refused += wrong

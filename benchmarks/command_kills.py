@@ -144,7 +144,8 @@ class Book:
                 (self.live / name).mkdir(parents=True)
 
     def call(self, words: tuple[str, ...], step: Step | None = None) -> None:
-        """One command, in this process."""
+        """One command, in this process, which has no further one."""
+        atexit._clear()  # what the process that this one is a copy of would do at its end
         os.chdir(self.live / "here")
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.live / "tmp")
         with (self.live / "said").open("w", encoding="utf-8") as said:

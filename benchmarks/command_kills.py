@@ -162,6 +162,11 @@ class Book:
         sys.stdout.flush()
         atexit._run_exitfuncs()
 
+    def whole(self, name: str, step: Step | None) -> None:
+        """A command that nobody kills."""
+        if code := forked(partial(self.call, COMMANDS[name], step)):
+            raise SystemExit(f"{name} failed with {code}: {self.said()}")
+
     def said(self) -> str:
         """The last line a command printed."""
         return (self.live / "said").read_text(encoding="utf-8").strip().rpartition("\n")[2]
@@ -262,20 +267,16 @@ class Trial:
         shutil.copytree(self.book.live, self.start)
         log = self.book.folder / "steps"
         log.unlink(missing_ok=True)
-        self._whole(lambda what: _append(log, what))
+        self.book.whole(self.name, lambda what: _append(log, what))
         self.steps, self.expected = log.read_text(encoding="utf-8").splitlines(), self.book.there()
         shutil.rmtree(self.book.folder / "after", ignore_errors=True)
         self.book.begin(self.start)
         began = time.perf_counter()
-        self._whole(None)
+        self.book.whole(self.name, None)
         self.seconds = time.perf_counter() - began
         if lacking := _differing(self.expected, self.book.there()):
             raise SystemExit(f"{self.name}: two calls that nobody killed differ in {lacking}")
         shutil.copytree(self.book.live, self.book.folder / "after")
-
-    def _whole(self, step: Step | None) -> None:
-        if code := forked(partial(self.book.call, self.words, step)):
-            raise SystemExit(f"{self.name} failed with {code}: {self.book.said()}")
 
     def at_step(self, number: int) -> str:
         """What differs after a kill before a change."""
@@ -351,9 +352,11 @@ def main() -> None:
             raise SystemExit(f"no book: {code}")
         _load_all()
         book.begin(None)
-        for command in COMMANDS:
-            trial = Trial(book, command)
-            if command in chosen:
+        for command in list(COMMANDS)[: list(COMMANDS).index(chosen[-1]) + 1]:
+            if command not in chosen:
+                book.whole(command, None)
+            else:
+                trial = Trial(book, command)
                 steps = [(trial.steps[number], trial.at_step(number)) for number in trial.chosen(given.each, rng)]
                 moments = [rng.uniform(0, trial.seconds) for _ in range(by_chance[command])]
                 after = [(f"after {seconds:.2f} s", trial.after(seconds)) for seconds in moments]
@@ -361,7 +364,7 @@ def main() -> None:
                 table.append((command, len(trial.steps), len(steps), equal[0], len(after), equal[1]))
                 differ += [f"{command}, {where}: {what}" for where, what in (*steps, *after) if what]
                 print(f"{trial.seconds:.1f} s", table[-1], differ[-9:], file=sys.stderr, flush=True)
-            trial.go_on()
+                trial.go_on()
     print("| command | changes of files | killed before one | equal | killed at a moment of chance | equal |")
     print("|---|---|---|---|---|---|")
     for row in [*table, ("all", *(sum(column) for column in list(zip(*table, strict=True))[1:]))]:

@@ -33,7 +33,7 @@ from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import small_settings
-from tests.ledgers import LAST, quiet
+from tests.ledgers import LAST, python, quiet
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -400,3 +400,11 @@ with parquet_stream(pa.schema([("account_id", pa.string())]), Path(sys.argv[1]) 
             pass
     assert not left.exists()
     assert others.exists()
+
+
+@pytest.mark.slow
+def test_a_command_killed_before_a_change_of_a_file_or_at_any_moment_is_made_up_for() -> None:
+    few = ["--only", "^train$", "--each", "4", "--random", "2", "--lines", "200"]
+    done = python("-m", "benchmarks.command_kills", *few)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| `train` |" in done.stdout

@@ -43,7 +43,7 @@ from limitlens.pipeline.workspace import Workspace
 Step = Callable[[str], None]
 
 #: Calls of MLflow that write.
-_MLFLOW_CALLS = ("create_run", "log_batch", "log_text", "set_terminated")
+_MLFLOW_CALLS = ("create_run", "log_batch", "set_terminated")
 
 
 def watch(step: Step) -> None:

@@ -1,17 +1,23 @@
-"""The one door to DuckDB: SQL in, Arrow tables out."""
+"""The one door to DuckDB: SQL in, Arrow tables out.
+
+No database here reaches into the network, loads an extension or can be set otherwise by what it runs. Our own queries
+read and write the files that they name; SQL of a user reads the relations that it is given, and nothing else.
+"""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import duckdb
 import pyarrow as pa
 
 from limitlens.data.damage import files_in, naming_damage
-from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.errors import ConfigError, QueryError, WorkspaceError
 from limitlens.data.resources import MEMORY_LIMIT, thread_count
+from limitlens.data.unfinished import held_folder
 
 # Once: a filter that is set and taken back is no affair of one thread alone.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
@@ -49,7 +55,14 @@ class _Run(Protocol):
     ) -> pa.Table: ...
 
 
-def run_sql(sql: str, tables: Relations | None = None, values: Values | None = None, *, few: bool = False) -> pa.Table:
+def run_sql(
+    sql: str,
+    tables: Relations | None = None,
+    values: Values | None = None,
+    *,
+    few: bool = False,
+    only: Sequence[Path] | None = None,
+) -> pa.Table:
     """Run one query and return its result.
 
     Parameters
@@ -62,6 +75,8 @@ def run_sql(sql: str, tables: Relations | None = None, values: Values | None = N
         What stands for each ``$name`` in the query.
     few : bool
         The result has few rows: the query is planned once instead of twice.
+    only : sequence of Path, optional
+        The query is a user's: one that reads, and no files but these.
 
     Returns
     -------
@@ -69,6 +84,8 @@ def run_sql(sql: str, tables: Relations | None = None, values: Values | None = N
 
     Raises
     ------
+    QueryError
+        It is a user's, and it does anything else, or is none.
     WorkspaceError
         The query needs more memory than there is, and the disk has no room to spill to.
     IntegrityError
@@ -81,7 +98,12 @@ def run_sql(sql: str, tables: Relations | None = None, values: Values | None = N
     >>> run_sql("SELECT $name AS name", values={"name": "' OR TRUE --"})["name"].to_pylist()
     ["' OR TRUE --"]
     """
-    with prepared(tables or {}) as run:
+    if only is None:
+        with prepared(tables or {}) as run:
+            return run(sql, {}, values, few=few)
+    closed = _closed_database(tuple(map(str, only)))
+    with _naming_refusal(), _prepared(closed, tables or {}, {}, only) as run:
+        _expect_reading(sql)
         return run(sql, {}, values, few=few)
 
 
@@ -110,7 +132,15 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
     ...     [run(f"SELECT n - {less} AS n FROM most", {})["n"][0].as_py() for less in (0, 5)]
     [9, 4]
     """
-    texts = [sql for sql in (*tables.values(), *(held or {}).values()) if isinstance(sql, str)]
+    with _prepared(_database(), tables, held or {}) as run:
+        yield run
+
+
+@contextmanager
+def _prepared(
+    database: duckdb.DuckDBPyConnection, tables: Relations, held: Mapping[str, str], only: Sequence[Path] | None = None
+) -> Iterator[_Run]:
+    texts = [sql for sql in (*tables.values(), *held.values()) if isinstance(sql, str)]
 
     def run(sql: str, more: Relations, values: Values | None = None, /, *, few: bool = False) -> pa.Table:
         texts.extend([sql, *(text for text in more.values() if isinstance(text, str))])
@@ -119,11 +149,12 @@ def prepared(tables: Relations, held: Mapping[str, str] | None = None) -> Iterat
         return table
 
     named = len(texts)
-    read = naming_damage(duckdb.Error, lambda: [path for text in texts for path in files_in(text)])
-    with _database().cursor() as connection, read, _naming_lack_of_room():
-        connection.execute("SET TimeZone = 'UTC'")
+    read = naming_damage(
+        duckdb.Error, lambda: [path for text in texts for path in files_in(text)] if only is None else only
+    )
+    with database.cursor() as connection, read, _naming_lack_of_room():
         _name(connection, tables)
-        for name, sql in (held or {}).items():
+        for name, sql in held.items():
             connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql}')
         yield run
 
@@ -175,7 +206,6 @@ def planned(sql: str, schemas: Mapping[str, pa.Schema], views: Mapping[str, str]
     [3, 5]
     """
     connection, relations = _database().cursor(), {name: _Stream(schema) for name, schema in schemas.items()}
-    connection.execute("SET TimeZone = 'UTC'")
     for name, relation in relations.items():
         connection.register(name, relation)
     _name(connection, views)
@@ -242,13 +272,62 @@ def limit_memory(limit: str) -> None:
         raise ConfigError(f"memory {limit!r} is not an amount such as 500MB or 2GB.") from error
 
 
+def _expect_reading(sql: str) -> None:
+    """Refuse what is not one query, before anything of it runs."""
+    statements = duckdb.extract_statements(sql)
+    if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise QueryError(f"the query is {kinds}; expected one SELECT over the tables of the ledger.")
+
+
+@contextmanager
+def _naming_refusal() -> Iterator[None]:
+    """What DuckDB refuses of a user's query, in one line."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        message = str(error).strip().partition("\n")[0].removesuffix(".")
+        raise QueryError(
+            f"the query is refused ({message}); it reads the tables of the ledger and nothing else."
+        ) from error
+
+
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """One empty database a process: opening one takes 15 ms, a cursor on it 1 ms.
+    """One empty database a process: opening one takes 15 ms, a cursor on it 1 ms."""
+    return _opened("allowed_directories", [str(Path("/"))])
+
+
+@lru_cache(maxsize=2)
+def _closed_database(files: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+    """One that reads some files and no other."""
+    return _opened("allowed_paths", files)
+
+
+def _opened(setting: str, readable: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """An empty database that nothing can be loaded into.
 
     Looking for common subexpressions takes over half of the planning of a wide feature query and saves nothing there.
     """
-    config: dict[str, str | int] = {"memory_limit": MEMORY_LIMIT, "threads": thread_count()}
-    database = duckdb.connect(config=config | {"disabled_optimizers": "common_subexpressions"})
+    config: dict[str, str | int | bool] = {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": thread_count(),
+        "disabled_optimizers": "common_subexpressions",
+        "temp_directory": held_folder("limitlens-spill-"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "allow_persistent_secrets": False,
+        "python_enable_replacements": False,
+    }
+    database = duckdb.connect(config=config)
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    database.execute("SET allowed_configs = ['memory_limit']")
     database.execute("CREATE MACRO unix_micros(moment) AS epoch_us(moment)")  # as every other engine calls it
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in readable)
+    database.execute(f"SET {setting} = [{names}]")
+    database.execute("SET enable_external_access = FALSE")
+    database.execute("SET lock_configuration = TRUE")
     return database

@@ -4,6 +4,7 @@
 
     LimitlensError           exit code 1
     ├── InputError       4   a delivered file or table breaks its contract
+    ├── QueryError       1   SQL that does more than read the tables of the ledger
     ├── ConfigError      4   a policy or settings file is wrong
     ├── WorkspaceError   1   a step is missing, or there is no room
     │   ├── BusyError    5   another run is in progress
@@ -26,6 +27,10 @@ class InputError(LimitlensError):
     """A delivered file or table breaks its contract as a whole, so nothing of it is taken in."""
 
     exit_code = 4
+
+
+class QueryError(LimitlensError):
+    """SQL of a user is none, or does more than read the tables of the ledger."""
 
 
 class ConfigError(LimitlensError):

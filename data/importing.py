@@ -86,6 +86,8 @@ def write_tables(data_set: str, tables: Mapping[str, pd.DataFrame], out: Path, n
 
 
 def _read_text(path: Path) -> pd.DataFrame:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: not a regular file; name the file of the data set.")
     try:
         data = BytesIO(whole_text(path, str(path)))
         return pd.read_csv(data, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")

@@ -6,6 +6,7 @@ known, and they are never decided.
 """
 
 from collections.abc import Collection
+from io import BytesIO
 from pathlib import Path
 from zlib import crc32
 
@@ -13,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from limitlens.data.arrays import IntArray
 from limitlens.data.contracts import ACCOUNTS, SOURCES, Source
 from limitlens.data.delivery import ENDINGS, ROW, DeliveredFile, read_delivered
 from limitlens.data.errors import InputError
+from limitlens.data.storage import write_bytes, write_parquet
 
 
 def shards_of(accounts: pa.ChunkedArray, shards: int) -> IntArray:
@@ -100,11 +101,10 @@ def split_delivery(folder: Path, out: Path, shards: int, linked: Collection[str]
 
 def _write(rows: pa.Table, delivered: DeliveredFile, path: Path) -> None:
     """A file of the kind it came as, renamed to its place once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = path.with_name(path.name.removesuffix(".gz"))
-    temporary = plain.with_name(f".{plain.name}")
     if delivered.is_text:
-        pacsv.write_csv(rows, temporary)
+        sink = BytesIO()
+        pacsv.write_csv(rows, sink)
+        write_bytes(sink.getvalue(), plain)
     else:
-        pq.write_table(rows, temporary)
-    temporary.replace(plain)
+        write_parquet(rows, plain)

@@ -25,7 +25,23 @@ def read_toml(path: Path) -> str:
 
 
 def read_small(path: Path, expected: str) -> str:
-    """Text of a small file.
+    """Text of a small file: :func:`read_bytes`, in UTF-8.
+
+    Raises
+    ------
+    ConfigError
+        As there, or it is not UTF-8.
+    """
+    raw = read_bytes(path, expected)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8; save the file as UTF-8.") from error
+
+
+def read_bytes(path: Path, expected: str) -> bytes:
+    """Content of a small file.
 
     Parameters
     ----------
@@ -36,7 +52,7 @@ def read_small(path: Path, expected: str) -> str:
     Raises
     ------
     ConfigError
-        It is missing, no regular file (a pipe would be waited for), larger than 1 MB, or not UTF-8.
+        It is missing, no regular file (a pipe would be waited for), or larger than 1 MB.
     """
     try:
         status = path.stat()
@@ -44,14 +60,9 @@ def read_small(path: Path, expected: str) -> str:
             raise ConfigError(f"{path}: not a regular file; save the text as {expected} and name that.")
         if status.st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: {status.st_size:,} bytes; expected at most {_MAX_BYTES:,}.")
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name {expected}.") from error
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8; save the file as UTF-8.") from error
 
 
 def load_toml(text: str, source: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import format_time, parse_time
-from limitlens.data.damage import parquet_sql
+from limitlens.data.damage import files_in, parquet_sql
 from limitlens.data.engine import Values, run_sql
 from limitlens.data.erasures import erasures, followed, mark_of
 from limitlens.data.errors import IntegrityError, WorkspaceError
@@ -417,7 +417,7 @@ class Ledger:
         return f"SELECT * FROM {files} UNION ALL BY NAME SELECT {LATER_COLUMNS[table]} WHERE FALSE"
 
     def query(self, sql: str, values: Values | None = None) -> pd.DataFrame:
-        """Run DuckDB SQL over the ledger; for notebooks.
+        """Run DuckDB SQL over the ledger, and over nothing else; for notebooks.
 
         Parameters
         ----------
@@ -436,6 +436,8 @@ class Ledger:
         ------
         WorkspaceError
             Nothing has been decided yet.
+        QueryError
+            The query does more than read: it names a file, a setting or an extension, or writes.
         """
         table: pd.DataFrame = self.table(sql, values).to_pandas()
         return table
@@ -450,10 +452,11 @@ class Ledger:
         views = {**files, "current": CURRENT, "since_opening": SINCE_OPENING}
         stored = {"runs": RUNS, "overrides": OVERRIDES, "verdicts": VERDICTS, "holds": HOLDS, "revisions": REVISIONS}
         rows = {name: self._rows(name, schema) for name, schema in stored.items()}
+        readable = [path for relation in files.values() for path in files_in(relation)]
         if not few:
-            return run_sql(sql, views | rows, values)
+            return run_sql(sql, views | rows, values, only=readable)
         parts = (f"{name} AS NOT MATERIALIZED ({part})" for name, part in views.items())
-        return run_sql(f"WITH {', '.join(parts)} {sql}", rows, values, few=True)
+        return run_sql(f"WITH {', '.join(parts)} {sql}", rows, values, few=True, only=readable)
 
     def current(self, account_id: str | None = None) -> pd.DataFrame:
         """Every decision with its latest attribution (null where there is none), by account and time.

@@ -198,7 +198,7 @@ def load_model(folder: Path, *, digest: str) -> DefaultRiskModel:
             raise ValueError(f"format {body['format']}, expected {_FORMAT}: another version of limitlens wrote it")
         scorers = {name: _scorer(folder, name, one) for name, one in body["scorers"].items()}
         model = _from_dict(body, scorers)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise IntegrityError(
             f"{folder}: the model cannot be read ({error}); train again or restore the file."
         ) from error

@@ -15,7 +15,7 @@ from limitlens.data.damage import damaged
 from limitlens.data.disk import no_room, writable
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import alone_in
-from limitlens.data.storage import publish
+from limitlens.data.storage import publish, write_bytes, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def _experiment(mlflow: "MlflowClient", store: Path) -> str:
 
 @contextmanager
 def recorded_run(
-    store: Path, name: str, tags: Mapping[str, str], *, once: str | None = None
+    store: Path, name: str, tags: Mapping[str, str], *, once: str | None = None, ended: bool = True
 ) -> "Iterator[tuple[MlflowClient, str]]":
     """Open one MLflow run; it ends FINISHED, or FAILED when the block raises.
 
@@ -120,6 +120,8 @@ def recorded_run(
     tags : mapping
     once : str, optional
         A tag. A run of this name with this value of it is gone on with; others that never ended were killed.
+    ended : bool
+        Go on with one that has ended, too: what names it may be missing.
 
     Yields
     ------
@@ -134,7 +136,7 @@ def recorded_run(
     try:
         mlflow = client(store)
         experiment = _experiment(mlflow, store)
-        interrupted = _interrupted(mlflow, experiment, name, once, tags) if once else None
+        interrupted = _interrupted(mlflow, experiment, name, (once, tags[once]), ended=ended) if once else None
         run_id = interrupted or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
         try:
             yield mlflow, run_id
@@ -148,13 +150,16 @@ def recorded_run(
         raise
 
 
-def _interrupted(mlflow: "MlflowClient", experiment: str, name: str, tag: str, tags: Mapping[str, str]) -> str | None:
+def _interrupted(
+    mlflow: "MlflowClient", experiment: str, name: str, tag: tuple[str, str], *, ended: bool
+) -> str | None:
     """Id of the run of this name and tag, if there is one; the rest that never ended is marked as killed."""
     run_id = None
     for run in mlflow.search_runs([experiment], f"attributes.run_name = '{name}'"):
-        if run.data.tags.get(tag) == tags[tag]:
+        running = run.info.status == "RUNNING"
+        if run.data.tags.get(tag[0]) == tag[1] and (ended or running):
             run_id = str(run.info.run_id)
-        elif run.info.status == "RUNNING":
+        elif running:
             mlflow.set_terminated(run.info.run_id, "KILLED")
     return run_id
 
@@ -219,20 +224,19 @@ class TrainingRecord:
     champion: str
 
 
-def record_training(mlflow: "MlflowClient", run_id: str, record: TrainingRecord) -> None:
-    """Note on a run what it needs to be repeated."""
-    for name, value in asdict(record).items():
-        mlflow.set_tag(run_id, f"limitlens.train.{name}", value)
+def training_tags(record: TrainingRecord) -> dict[str, str]:
+    """Tags of a run that say what it needs to be repeated."""
+    return {f"limitlens.train.{name}": value for name, value in asdict(record).items()}
 
 
 def training_record(store: Path, run_id: str) -> TrainingRecord:
-    """What :func:`record_training` noted."""
+    """What :func:`training_tags` gave a run."""
     tags = client(store).get_run(run_id).data.tags
     return TrainingRecord(**{name: tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion")})
 
 
 def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[str, str]) -> tuple[str, Path]:
-    """Register the artifact folder of a run as a model version and point ``@challenger`` at it.
+    """Register the artifact folder of a run as a model version, once, and point ``@challenger`` at it.
 
     Returns
     -------
@@ -245,22 +249,32 @@ def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[s
         mlflow.get_registered_model(MODEL_NAME)
     except MlflowException:
         mlflow.create_registered_model(MODEL_NAME)
+    versions = mlflow.search_model_versions(f"name = '{MODEL_NAME}' AND run_id = '{run_id}'")
     uri = f"{mlflow.get_run(run_id).info.artifact_uri}/{artifact}"
-    version = mlflow.create_model_version(MODEL_NAME, source=uri, run_id=run_id, tags=dict(tags))
+    version = versions[0] if versions else mlflow.create_model_version(MODEL_NAME, uri, run_id, tags=dict(tags))
     mlflow.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
-    return str(version.version), Path(url2pathname(urlparse(uri).path))
+    return str(version.version), artifacts(mlflow, run_id) / artifact
+
+
+def artifacts(mlflow: "MlflowClient", run_id: str) -> Path:
+    """Folder of what is kept with a run.
+
+    Files are written there as those of the workspace are: MLflow would write them outside first, where one stays when
+    it is killed, and copy them, of which one that is killed leaves half.
+    """
+    return Path(url2pathname(urlparse(mlflow.get_run(run_id).info.artifact_uri).path))
 
 
 def attach(store: Path, run_id: str, path: Path) -> None:
     """Store a file with a run; a run from before the store was moved, or on a read-only disk, stays as it is."""
     if (mlflow := _keeper(store, run_id)) is not None:
-        mlflow.log_artifact(run_id, str(path))
+        write_bytes(path.read_bytes(), artifacts(mlflow, run_id) / path.name)
 
 
 def attach_text(store: Path, run_id: str, text: str, name: str) -> None:
     """:func:`attach` a text under a name."""
     if (mlflow := _keeper(store, run_id)) is not None:
-        mlflow.log_text(run_id, text, name)
+        write_text(text, artifacts(mlflow, run_id) / name)
 
 
 def _keeper(store: Path, run_id: str) -> "MlflowClient | None":

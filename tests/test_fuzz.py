@@ -17,6 +17,8 @@ from limitlens.data.quality_settings import read_quality
 from limitlens.data.world import read_world
 from limitlens.limits.policy_file import read_policy
 from limitlens.models.settings import read_settings
+from limitlens.pipeline.workspace import Workspace
+from tests.ledgers import python
 from tests.test_check import account, due, purchase
 
 pytestmark = pytest.mark.slow
@@ -173,3 +175,9 @@ def test_damaged_settings_are_read_or_refused_in_one_line_with_their_name(kind: 
         except ConfigError as refused:
             assert str(refused).startswith(f"{path}")
             assert "\n" not in str(refused)
+
+
+def test_damaged_files_of_a_workspace_and_beside_it_are_read_or_refused_in_one_line(small_workspace: Workspace) -> None:
+    done = python("-m", "benchmarks.fuzz", str(small_workspace.root), "--cases", "110", "--seconds", "60")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "IntegrityError" in done.stdout

@@ -40,7 +40,6 @@ from limitlens.pipeline.deciding import reconcile as reconciling
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory("1GB")
-engine._database().execute("SET threads = 2")
 table.LITERAL_ROWS, table.PART_EVENTS, reconciling.BATCH_SPLITS = 1_000, 20_000, 500
 decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 reconciling.reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
@@ -49,7 +48,7 @@ reconciling.reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 
 def test_threads_memory_and_batches_leave_no_trace_in_the_ledger(behind: Workspace, small_workspace: Workspace) -> None:
     """Each of them unlike those the demo was made with: one thread, all memory, one part, one batch."""
-    done = python("-c", _DECIDE, str(behind.root), OMP_NUM_THREADS="2")
+    done = python("-c", _DECIDE, str(behind.root), OMP_NUM_THREADS="2", LIMITLENS_THREADS="2")
     assert done.returncode == 0, done.stderr
     assert ledger_of(behind) == ledger_of(small_workspace)
 

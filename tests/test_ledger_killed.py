@@ -115,7 +115,7 @@ def test_a_date_whose_record_met_a_full_disk_is_recorded_by_the_same_command_aga
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlflow.MlflowClient.log_text", full)
+        patched.setattr("limitlens.pipeline.deciding.record.write_text", full)
         with pytest.raises(WorkspaceError, match="no room on the disk"):
             decide(behind, as_of=LAST, progress=quiet)
     assert [run.as_of for run in behind.ledger.waiting()] == [LAST]

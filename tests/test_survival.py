@@ -33,7 +33,7 @@ from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.training.train import train
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.conftest import small_settings
-from tests.ledgers import LAST, quiet
+from tests.ledgers import LAST, python, quiet
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -277,11 +277,29 @@ except PermissionError:
 """
 
 
+#: Further commands that only read.
+FURTHER_READERS = (
+    ["ledger", "verify", "--anchor", "OUT.json", "--public-key", "OUT.pub.pem"],
+    ["ledger", "overrides"],
+    ["quality"],
+    ["quarantine", "list"],
+    ["quarantine", "show"],
+    ["quarantine", "export", "OUT.q.csv", "--source", "payment"],
+    ["iterations"],
+    ["false-positives", "--cases", "OUT.fp.csv"],
+    ["holds", "list"],
+    ["review", "show", "ACCOUNT"],
+    ["review", "stats"],
+    ["labels", "--out", "OUT.labels.html"],
+)
+
+
 def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Workspace, tmp_path: Path) -> None:
-    account = an_open_line(copied)
-    given = [
-        [word.replace("ACCOUNT", account).replace("OUT", str(tmp_path / "out")) for word in words] for words in READERS
-    ]
+    account, out = an_open_line(copied), str(tmp_path / "out")
+    every = (*READERS, *FURTHER_READERS)
+    given = [[word.replace("ACCOUNT", account).replace("OUT", out) for word in words] for words in every]
+    assert CliRunner().invoke(app, ["ledger", "new-key", out]).exit_code == 0
+    assert told(copied, "ledger", "anchor", "--key", f"{out}.pem", "--out", f"{out}.json") is None
     assert told(copied, *next(words for words in given if words[0] == "score")) is None  # its table is stored
     for path in [copied.root, *copied.root.rglob("*")]:
         path.chmod(path.stat().st_mode & ~0o222)
@@ -400,3 +418,11 @@ with parquet_stream(pa.schema([("account_id", pa.string())]), Path(sys.argv[1]) 
             pass
     assert not left.exists()
     assert others.exists()
+
+
+@pytest.mark.slow
+def test_a_command_killed_before_a_change_of_a_file_or_at_any_moment_is_made_up_for() -> None:
+    few = ["--only", "^train$", "--each", "4", "--random", "2", "--lines", "200"]
+    done = python("-m", "benchmarks.command_kills", *few)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| `train` |" in done.stdout

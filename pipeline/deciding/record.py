@@ -13,6 +13,7 @@ from typing import Any
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import EVENT_SOURCES
 from limitlens.data.html_table import html_table
+from limitlens.data.storage import write_text
 from limitlens.features.line import line_column_names
 from limitlens.features.spine import Undecidable, undecidable
 from limitlens.limits.attribution import PLAYERS
@@ -159,5 +160,5 @@ def _log(workspace: Workspace, iteration: Iteration, decided: Decided, run_ids: 
     metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
     with tracking.recorded_run(workspace.mlflow, "decide", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
         tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(decided.dates)}, metrics)
-        mlflow.log_text(mlflow_run_id, iteration.policy.text, "policy.toml")
+        write_text(iteration.policy.text, tracking.artifacts(mlflow, mlflow_run_id) / "policy.toml")
     workspace.ledger.link_mlflow(run_ids, mlflow_run_id)

@@ -1,11 +1,10 @@
 """Train: one iteration from the training table, validated, recorded in MLflow, registered as challenger."""
 
+import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,9 @@ from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
+
+#: Tag with the digest of all that a registered model stands for.
+_TRAINING = "limitlens.training"
 
 
 @dataclass(frozen=True)
@@ -234,29 +236,31 @@ def register(
     report: Mapping[str, str],
     record: tracking.TrainingRecord,
 ) -> Trained:
-    """Record a validated model with a policy as an MLflow run, and register it as challenger."""
+    """Record a validated model with a policy as an MLflow run, and register it as challenger.
+
+    A call that was killed is gone on with by one that gives the same: one run, one version.
+    """
     digests = {
         "limitlens.contract": model.contract,
         "limitlens.features": model.features.digest,
         "limitlens.model": model.digest,
         "limitlens.policy": policy.digest,
     }
-    with tracking.recorded_run(workspace.mlflow, "train", digests) as (mlflow, run_id):
+    tags = digests | tracking.training_tags(record)
+    tags[_TRAINING] = hashlib.sha256(json.dumps([tags, developer]).encode()).hexdigest()
+    with tracking.recorded_run(workspace.mlflow, "train", tags, once=_TRAINING, ended=False) as (mlflow, run_id):
         metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
         tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
-        tracking.record_training(mlflow, run_id, record)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "model"
-            save_model(model, folder)
-            write_text(policy.text, folder / "policy.toml")
-            write_text(json.dumps(validation, indent=1), folder / "validation.json")
-            for name, text in report.items():
-                write_text(text, folder / name)
-            mlflow.log_artifacts(run_id, str(folder), "model")
+        folder = tracking.artifacts(mlflow, run_id) / "model"
+        save_model(model, folder)
+        write_text(policy.text, folder / "policy.toml")
+        write_text(json.dumps(validation, indent=1), folder / "validation.json")
+        for name, text in report.items():
+            write_text(text, folder / name)
         version, local = tracking.register(mlflow, run_id, "model", digests)
         workspace.registry.record_policy(policy.digest, policy.text)
         folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
-        workspace.registry.record_model(
-            RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
-        )
+        registered = RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
+        if registered not in workspace.registry.models():
+            workspace.registry.record_model(registered)
     return Trained(version, model.digest, policy.digest, run_id, validation)

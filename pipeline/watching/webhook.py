@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import Progress
+from limitlens.data.toml_reader import read_bytes
 from limitlens.pipeline.watching.inbox import REFUSED, set_aside
 from limitlens.pipeline.watching.listeners import Listener, as_json
 
@@ -44,14 +45,11 @@ def secret_in(path: Path | None, environment: Mapping[str, str]) -> bytes | None
     Raises
     ------
     ConfigError
-        It is empty, or the file cannot be read.
+        It is empty, or the file cannot be read, or is no small one.
     """
     if path is None and SECRET not in environment:
         return None
-    try:
-        secret = path.read_bytes().rstrip(b"\r\n") if path else environment[SECRET].encode()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file with the secret.") from error
+    secret = read_bytes(path, "a file with the secret").rstrip(b"\r\n") if path else environment[SECRET].encode()
     if not secret:
         raise ConfigError(f"{path or SECRET}: the secret is empty; write one there, or sign nothing.")
     return secret

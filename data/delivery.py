@@ -28,8 +28,8 @@ RAGGED = "wrong number of fields"
 #: Position of a row in its file, from 1, the header and blank lines not counted.
 ROW = "delivered_row"
 
-#: What the folder of the simulated portfolio keeps beside the sources; never read, not worth a warning.
-SILENT_FOLDERS = frozenset({"truth"})
+#: What the simulated portfolio and an import keep beside the sources; never read, not worth a warning.
+SILENT_FOLDERS = frozenset({"truth", "held_back"})
 
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from limitlens.data.delivery import ENDINGS
+from limitlens.data.delivery import ENDINGS, alike
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.imported_files import SourceFile, csv_header, open_file
@@ -311,8 +311,9 @@ def _accounts(draft: _Draft) -> Iterable[str]:
         if column.kind == "text" and column.distinct > draft.rows * 0.5:
             yield f"# {column.name}: {column.distinct:,} different texts are no attribute"
             continue
-        unit = "_cents" if column.kind == "amount" and not column.name.endswith("_cents") else ""
-        yield f"{column.name}{unit} = {json.dumps(column.name)}  # guess: known at the opening"
+        name = column.name.removesuffix("_cents") + "_cents" if column.kind == "amount" else column.name
+        name = f"delivered_{name}" if any(alike(column, [name]) for column in reserved) else name
+        yield f"{name} = {json.dumps(column.name)}  # guess: known at the opening"
     yield ""
 
 

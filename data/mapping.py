@@ -11,6 +11,7 @@ from typing import Any, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from limitlens.data.contracts import SOURCES
+from limitlens.data.delivery import alike
 from limitlens.data.mapping_cells import ISO, KINDS, UNIX_MILLISECONDS, UNIX_SECONDS, Cell, Kind, Unit
 from limitlens.data.mapping_operations import Scope, UnfitError, Value
 from limitlens.data.toml_lines import KeyPath
@@ -354,7 +355,11 @@ def _write(reader: Reader, path: KeyPath, given: Any, tables: Mapping[str, Table
             raise reader.error(
                 where, f"{name} of {source.name} is {columns[name].kind}; expected {' or '.join(takes)}."
             )
+    further = [name for name in columns if name not in declared]
     for column in source.columns:
+        if column.name not in columns and (likely := alike(column.name, further)):
+            mend = f"reads like {column.name}, which is not there; call it so, or by a name that is less like it."
+            raise reader.error((*path, "columns", likely), f"{likely} of {source.name} {mend}")
         if column.required and not column.nullable and column.name not in columns:
             raise reader.error((*path, "columns"), f"{source.name} needs {column.name} ({column.meaning}); add it.")
     return Write(source.name, body["from"], when, columns)

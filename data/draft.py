@@ -320,11 +320,10 @@ def _accounts(draft: _Draft) -> Iterable[str]:
 def _outcomes(draft: _Draft) -> Iterable[str]:
     label = _label(draft)
     times = [column for column in draft.columns if column.kind == "time"]
-    as_of = _time_line("as_of", times[0] if times else None)
+    moment = json.dumps(times[0].name) if times else "2020-01-01T00:00:00Z"
     yield from ("[[write]]", 'source = "outcomes"', f'from = "{draft.name}"', "[write.columns]")
     yield _id_line(draft, "account_id")
-    yield as_of
-    moment = json.dumps(times[0].name) if times else "2020-01-01T00:00:00Z"
+    yield f"as_of = {{later = {moment}, days = 1}}  # guess: when was it decided? after known_time"
     yield f"known_time = {{later = {moment}, months = 6}}  # guess: when was it known?"
     if label and label.kind != "yesno":
         bad = next(filter(_BAD.search, label.some), label.some[0] if label.some else "1")

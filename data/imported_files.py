@@ -134,5 +134,5 @@ def open_file(path: Path, folder: Path, delimiter: str) -> SourceFile:
 def csv_header(path: Path, delimiter: str) -> tuple[str, ...]:
     """Names of the columns of a CSV; of the file no more than its first lines is read."""
     with pa.input_stream(path, compression="detect") as stream:
-        text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline="")
-        return tuple(next((record for record in csv.reader(text, delimiter=delimiter) if record), ()))
+        lines = (line.decode("utf-8-sig") for line in io.BufferedReader(stream))
+        return tuple(next((record for record in csv.reader(lines, delimiter=delimiter) if record), ()))

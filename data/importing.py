@@ -164,7 +164,7 @@ def _hold_ragged(run: RunSql, table: Table, file: SourceFile) -> None:
         if str(row["kind"]) in {"INVALID ENCODING", "INVALID UNICODE"}:
             raise InputError(f"{file.path}, line {row['line']}: not UTF-8; save the file as UTF-8.")
         if str(row["kind"]) not in {"MISSING COLUMNS", "TOO MANY COLUMNS"}:
-            reason = str(row["kind"]).lower()
+            reason = "a quote that is not closed" if "QUOTE" in str(row["kind"]) else str(row["kind"]).lower()
             raise InputError(f"{file.path}, line {row['line']}: cannot be read ({reason}); mend the line.")
     if len(rejected):
         values = (

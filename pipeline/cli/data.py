@@ -293,6 +293,23 @@ def check(
 
 
 @app.command()
+def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds, how far it has come, what waits, what failed, and the next step; reads only.
+
+    Example: limitlens status
+    """
+    from limitlens.pipeline.answers.status import status as looked_at
+    from limitlens.pipeline.workspace import Workspace
+
+    seen = looked_at(Workspace(workspace), datetime.now(UTC))
+    if as_json:
+        print_json(seen.to_dict())
+        return
+    for line in seen.lines():
+        typer.echo(line)
+
+
+@app.command()
 def quality(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     source: Annotated[str | None, typer.Option(help="Only this source: consumption, payment or device.")] = None,

@@ -317,9 +317,15 @@ def _used(workspace: Workspace, tracked: Tracked) -> list[tracking.UsedData]:
     parts = {"training": (len(learned), int(learned["bad"].sum()))}
     if not judged.out_of_fold:
         parts["validation"] = (len(judged.rows), int(judged.bad.sum()))
-    digest = hashlib.sha256(f"{tracked.record.events}{judged.model.features.digest}".encode()).hexdigest()
+    of = f"{tracked.record.events} {tracked.record.until} {judged.model.features.digest}"
     return [
-        tracking.UsedData(use, digest, str(workspace.tables), {"num_rows": rows, "num_bad": bads}, kinds)
+        tracking.UsedData(
+            use,
+            hashlib.sha256(f"{of} {rows} {bads}".encode()).hexdigest(),
+            str(workspace.tables),
+            {"num_rows": rows, "num_bad": bads},
+            kinds,
+        )
         for use, (rows, bads) in parts.items()
     ]
 

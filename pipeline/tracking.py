@@ -40,7 +40,7 @@ HEAD = "limitlens.ledger_head"
 #: Tag under which a run keeps what it was a run of: train, decide, reconcile, …
 KIND = "limitlens.kind"
 
-#: What MLflow's page shows an experiment as; without it, it guesses.
+#: What an experiment is one of; pages of MLflow that ask for it show it so.
 _TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _EXPERIMENT_NOTE = (
@@ -128,6 +128,18 @@ def server_command(store: Path, port: int) -> list[str]:
     where = ["--backend-store-uri", _uri(store / "mlflow.db"), "--host", "127.0.0.1", "--port", str(port)]
     artifacts = ["--default-artifact-root", (store / "artifacts").resolve().as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *where, *artifacts, "--workers", "1"]
+
+
+def page_address(store: Path, port: int) -> str:
+    """Where :func:`server_command` shows the runs of a store.
+
+    MLflow's page opens as one of GenAI unless the address says otherwise: it does not ask the kind of the experiment.
+    """
+    location = (store / "artifacts").resolve().as_uri()
+    experiments = client(store).search_experiments()
+    here = [one.experiment_id for one in experiments if one.artifact_location == location]
+    below = f"experiments/{here[0]}" if here else "experiments"
+    return f"http://127.0.0.1:{port}/#/{below}?workflowType=machine_learning"
 
 
 def _create(database: Path) -> None:
@@ -331,20 +343,25 @@ class Point:
 
 
 def log_curves(mlflow: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:
-    """Log metrics over time: by wall time MLflow draws them at their dates, by step as year and month (202603)."""
+    """Log metrics over time: by step MLflow draws them by months since the first, by wall time at their dates."""
     from mlflow.entities import Metric  # noqa: PLC0415
 
+    first = min((_month(point.at) for point in points), default=0)
     metrics = [
         Metric(
             _NOT_IN_A_NAME.sub("_", point.name)[:_MAX_METRIC],
             point.value,
             int(point.at.timestamp() * 1000),
-            point.at.year * 100 + point.at.month,
+            _month(point.at) - first,
         )
         for point in points
     ]
     for start in range(0, len(metrics), _PAGE_RUNS):
         mlflow.log_batch(run_id, metrics=metrics[start : start + _PAGE_RUNS])
+
+
+def _month(at: datetime) -> int:
+    return at.year * 12 + at.month
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,10 @@ def test_metrics_by_month_and_segment_are_curves(small_workspace: Workspace, run
     assert sum(rows.values()) == small_workspace.validation("2")["train"]["rows"]
     segments = [name for name in runs["train v2"].data.metrics if name.startswith("out_of_fold.segment.")]
     assert segments
-    first = min(mlflow.get_metric_history(run_id, "out_of_fold.observed_share"), key=lambda one: one.step)
-    assert datetime.fromtimestamp(first.timestamp / 1000, UTC).strftime("%Y%m") == str(first.step)
+    shares = mlflow.get_metric_history(run_id, "out_of_fold.observed_share")
+    months = [datetime.fromtimestamp(one.timestamp / 1000, UTC) for one in shares]
+    first = min(months)
+    assert [one.step for one in shares] == [12 * (m.year - first.year) + m.month - first.month for m in months]
 
 
 def test_the_report_its_plots_and_the_signature_are_artifacts(small_workspace: Workspace, runs: dict[str, Any]) -> None:
@@ -104,6 +106,13 @@ def test_the_page_is_served_on_the_loopback_with_the_store(small_workspace: Work
     command = tracking.server_command(small_workspace.mlflow, 5000)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--backend-store-uri") + 1].endswith(f"{small_workspace.mlflow.resolve()}/mlflow.db")
+
+
+def test_the_address_opens_the_runs_of_model_training(tmp_path: Path) -> None:
+    with tracking.recorded_run(tmp_path, "train", {}) as (mlflow, run_id):
+        experiment = mlflow.get_run(run_id).info.experiment_id
+    wanted = f"http://127.0.0.1:5000/#/experiments/{experiment}?workflowType=machine_learning"
+    assert tracking.page_address(tmp_path, 5000) == wanted
 
 
 def test_without_a_store_there_is_no_page(tmp_path: Path) -> None:

@@ -59,11 +59,12 @@ def ui(
 
     Example: limitlens ui
     """
-    import subprocess
+    import os
 
-    from limitlens.pipeline.tracking import server_command
+    from limitlens.pipeline.tracking import page_address, server_command
     from limitlens.pipeline.workspace import Workspace
 
-    command = server_command(Workspace(workspace).mlflow, port)
-    progress(f"http://127.0.0.1:{port}")
-    raise typer.Exit(subprocess.call(command))  # noqa: S603 (our own interpreter and words of ours)
+    store = Workspace(workspace).mlflow
+    command = server_command(store, port)
+    progress(page_address(store, port))
+    os.execv(command[0], command)  # noqa: S606 (our own interpreter; whoever ends this command ends the server)

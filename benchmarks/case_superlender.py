@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
 from limitlens.limits.iteration import Iteration
@@ -71,7 +72,7 @@ def read_loans(source: Path) -> pd.DataFrame:
 
 def workspace_of(data: Path, folder: Path) -> Workspace:
     """Import, check, train on the delivered outcomes and promote, with the shipped settings."""
-    adapter("superlender")(data / "superlender", folder / "events")
+    import_files(read_mapping("superlender"), data / "superlender", folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=quiet)
     text = at_once(default_policy()).text

@@ -143,7 +143,8 @@ def fingerprint(root: Path) -> dict[str, Any]:
             recorded = store.execute(
                 "SELECT runs.run_uuid = ?, status, lifecycle_stage, tags.value, metrics.key, metrics.value FROM runs "
                 "LEFT JOIN metrics ON metrics.run_uuid = runs.run_uuid LEFT JOIN tags ON tags.run_uuid = runs.run_uuid "
-                "AND tags.key = 'limitlens.ledger_head' WHERE runs.name IN ('decide', 'reconcile') "
+                "AND tags.key = 'limitlens.ledger_head' WHERE runs.run_uuid IN (SELECT run_uuid FROM tags "
+                "WHERE key = 'limitlens.kind' AND value IN ('decide', 'reconcile')) "
                 "ORDER BY 1, 2, 3, 4, 5, 6",
                 [rows[-1][-1]],
             ).fetchall()
@@ -180,8 +181,7 @@ def unfinished(source: Path, target: Path, until: datetime) -> None:
         (target / name).unlink()
     with _reading(target / "mlflow" / "mlflow.db") as store, store:
         ours = "IN ('decide', 'reconcile')"
-        store.execute(f"UPDATE runs SET name = 'earlier' WHERE name {ours}")
-        store.execute(f"UPDATE tags SET value = 'earlier' WHERE key = 'mlflow.runName' AND value {ours}")
+        store.execute(f"UPDATE tags SET value = 'earlier' WHERE key = 'limitlens.kind' AND value {ours}")
         known = ", ".join(f"'{head}'" for head in heads)
         store.execute(
             f"UPDATE tags SET value = ? WHERE key = 'limitlens.ledger_head' AND value NOT IN ({known})", [heads[-1]]

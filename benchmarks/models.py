@@ -35,9 +35,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.real_data import quiet, training_table
-from limitlens.data.adapters import adapter
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.check import check_events
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.features.spine import lines_at
 from limitlens.features.table import build_table
 from limitlens.models.classifier import DefaultRiskClassifier
@@ -285,7 +286,7 @@ def from_table(name: str, table: TrainingTable, rows: pd.DataFrame, test: BoolAr
 
 def superlender_out_of_time(data: Path, folder: Path) -> Set:
     """Earlier loans at their approval, with what was known then; bad: the first repayment came late."""
-    adapter("superlender")(data / "superlender", folder / "events")
+    import_files(read_mapping("superlender"), data / "superlender", folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=quiet)
     features = workspace.feature_set(default_settings())

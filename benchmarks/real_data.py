@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.features.declarations import FeatureSet
 from limitlens.models.default_risk import predict_pd
 from limitlens.models.training import train_model
@@ -27,7 +28,7 @@ def quiet(_: str) -> None:
 
 def training_table(name: str, data: Path, folder: Path) -> TrainingTable:
     """Import, check and build one set."""
-    adapter(name)(data / name, folder / "events")
+    import_files(read_mapping(name), data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=quiet)
     return build_training_table(workspace, default_settings(), None, quiet)

@@ -18,10 +18,11 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.real_data import out_of_fold
-from limitlens.data.adapters import adapter
 from limitlens.data.calendar import add_months, data_end, month_starts
 from limitlens.data.check import check_events
 from limitlens.data.engine import run_sql
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.data.world import START, WorldSettings, named_world, simulate
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.spine import book
@@ -96,7 +97,7 @@ def _share(shares: pd.Series) -> str:
 
 def real(name: str, data: Path, folder: Path) -> tuple[Standings, dict[str, str]]:
     """Standings and facts of a public set."""
-    adapter(name)(data / name, folder / "events")
+    import_files(read_mapping(name), data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events)
     table = build_training_table(workspace, default_settings(), None, quiet)

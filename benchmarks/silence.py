@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.check import check_events
-from limitlens.data.taiwan import import_taiwan
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.policy_file import at_once
 from limitlens.pipeline import Workspace, check, decide, default_policy, default_settings, promote, train
@@ -115,7 +116,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        import_taiwan(given.taiwan, folder / "events")
+        import_files(read_mapping("taiwan"), given.taiwan, folder / "events")
         names = (*SOURCES, "outcomes")
         tables = {source: pq.read_table(folder / "events" / source).to_pandas() for source in names}
         late, good = chosen(tables, given.late, given.good, given.seed)

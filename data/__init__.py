@@ -1,4 +1,4 @@
-"""What came in: contracts, quarantine, storage, the simulated portfolio, adapters of public data sets."""
+"""What came in: contracts, quarantine, storage, the simulated portfolio, mappings of other data."""
 
 import lazy_loader
 

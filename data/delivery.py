@@ -28,8 +28,8 @@ RAGGED = "wrong number of fields"
 #: Position of a row in its file, from 1, the header and blank lines not counted.
 ROW = "delivered_row"
 
-#: What the folder of the simulated portfolio keeps beside the sources; never read, not worth a warning.
-SILENT_FOLDERS = frozenset({"truth"})
+#: What the simulated portfolio and an import keep beside the sources; never read, not worth a warning.
+SILENT_FOLDERS = frozenset({"truth", "held_back"})
 
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 
@@ -291,9 +291,9 @@ def _columns(header: Sequence[str], name: str, source: Source) -> tuple[list[str
         if column.required and column.name not in header:
             raise InputError(f"{name}: expected column '{column.name}', {_likely(column.name, further)}.")
         # Where further columns are attributes, a misspelt one would become a feature.
-        if source.open_columns and column.name not in header and (alike := _alike(column.name, further)):
+        if source.open_columns and column.name not in header and (likely := alike(column.name, further)):
             raise InputError(
-                f"{name}: column '{alike}' reads like '{column.name}'; rename it, to another name if it is not."
+                f"{name}: column '{likely}' reads like '{column.name}'; rename it, to another name if it is not."
             )
     kept = [column for column in further if source.open_columns and not column.startswith("__index_level_")]
     unused = tuple(column for column in further if column not in kept)
@@ -301,16 +301,31 @@ def _columns(header: Sequence[str], name: str, source: Source) -> tuple[list[str
 
 
 def _likely(wanted: str, further: Sequence[str]) -> str:
-    if alike := _alike(wanted, further):
-        return f"found '{alike}': rename it"
+    if likely := alike(wanted, further):
+        return f"found '{likely}': rename it"
     listed = ", ".join(f"'{column}'" for column in further[:8]) or "no other"
     return f"found {listed} instead: add or rename the column"
 
 
-def _alike(wanted: str, further: Sequence[str]) -> str | None:
+def alike(wanted: str, further: Sequence[str]) -> str | None:
+    """The column that reads most like a wanted one, if any does; having the unit in common is not enough.
+
+    Examples
+    --------
+    >>> alike("limit_cents", ["income_cents"]), alike("limit_cents", ["income_cents", "Limit", "age"])
+    (None, 'Limit')
+    """
     lowered = {column.strip().lower(): column for column in further}
-    match = difflib.get_close_matches(wanted, lowered, n=1)
-    return lowered[match[0]] if match else None
+    close = difflib.get_close_matches(wanted, lowered, n=len(lowered) or 1)
+    return next((lowered[match] for match in close if _share_a_word(wanted, match)), None)
+
+
+def _share_a_word(wanted: str, other: str) -> bool:
+    unit = "_cents"
+    if not (wanted.endswith(unit) and other.endswith(unit)):
+        return True
+    words = other.removesuffix(unit).split("_")
+    return any(difflib.get_close_matches(word, words, n=1) for word in wanted.removesuffix(unit).split("_"))
 
 
 def _complete(table: pa.Table, source: Source, skipped: Sequence[int]) -> pa.Table:

@@ -22,6 +22,9 @@ from limitlens.data.unfinished import held_folder
 # Once: a filter that is set and taken back is no affair of one thread alone.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
 
+#: What a query raises about a file that it cannot read; who reads files of others says it in their words.
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException)
+
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
 

@@ -21,6 +21,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     >>> lines = key_lines("a = 1\n[b]\nc = [\n  {d = 1},\n]\n[[e]]\nf = 2\n'g.h' = 3")
     >>> lines[("a",)], lines[("b", "c")], lines[("b", "c", 0)], lines[("e", 0, "f")], lines[("e", 0, "g.h")]
     (1, 3, 4, 7, 8)
+    >>> key_lines("[[a]]\n[[a]]\n[a.b]\nc = 1")[("a", 1, "b", "c")]
+    4
     """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
@@ -30,7 +32,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     for number, raw in enumerate(text.splitlines(), 1):
         line = _code(raw)
         if depth == 0 and (header := _HEADER.match(raw)):
-            table = _names(header[2])
+            table = _inside(_names(header[2]), counts)
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, counts[table])
@@ -45,6 +47,14 @@ def key_lines(text: str) -> dict[KeyPath, int]:
                 element += 1
             depth += (mark in "[{") - (mark in "]}")
     return lines
+
+
+def _inside(names: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
+    """The path of a header: a table below an array of tables belongs to the last element of it."""
+    path: KeyPath = ()
+    for name in names:
+        path = (*path, counts[path], name) if path in counts else (*path, name)
+    return path
 
 
 def _code(line: str) -> str:

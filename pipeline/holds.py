@@ -1,5 +1,6 @@
 """Hold and release: a slice of the data is suspect, with evidence; a person judges it, with name and reason."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +44,7 @@ def open_hold(workspace: Workspace, hold: Hold) -> int:
             if other.scope == hold.scope and other.since <= hold.since:
                 return number
         number = workspace.ledger.open_hold(hold)
-        with tracking.recorded_run(workspace.mlflow, "hold", {tracking.HEAD: workspace.ledger.head()}):
+        with _recorded(workspace, "hold", number):
             return number
 
 
@@ -82,9 +83,15 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
             raise WorkspaceError(f"no hold {number} is in force; expected one of {sorted(in_force)}.")
         _expect_releaser(workspace, actor)
         workspace.ledger.release_hold(number, verdict, at, actor, reason)
-        with tracking.recorded_run(workspace.mlflow, "release", {tracking.HEAD: workspace.ledger.head()}):
+        with _recorded(workspace, "release", number):
             last = workspace.ledger.last_decisions().select(["action", "holds"]).to_pylist()
             return sum(row["action"] == "hold" and number in (row["holds"] or ()) for row in last)
+
+
+def _recorded(workspace: Workspace, kind: str, number: int) -> AbstractContextManager[object]:
+    """An MLflow run that says what was done to a hold."""
+    tags = {tracking.HEAD: workspace.ledger.head(), "limitlens.hold": str(number)}
+    return tracking.recorded_run(workspace.mlflow, kind, tags, name=f"{kind} {number}")
 
 
 def may_release(workspace: Workspace, actor: str) -> bool:

@@ -1,11 +1,19 @@
-"""The one door to MLflow: runs, registered versions, aliases, in a local SQLite store with local artifacts."""
+"""The one door to MLflow: runs, registered versions, aliases, in a local SQLite store with local artifacts.
+
+The experiment is one of model training, so that MLflow's page opens with its runs and curves.
+"""
 
 import itertools
+import json
 import logging
 import os
-from collections.abc import Mapping
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -28,6 +36,24 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 #: Tag under which a run keeps the hash of the ledger's chain.
 HEAD = "limitlens.ledger_head"
+
+#: Tag under which a run keeps what it was a run of: train, decide, reconcile, …
+KIND = "limitlens.kind"
+
+#: What an experiment is one of; pages of MLflow that ask for it show it so.
+_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+
+_EXPERIMENT_NOTE = (
+    "Runs of limitlens: `train` has the validation of a version (metrics by month and segment as curves, plots and "
+    "report under artifacts), `decide` and `reconcile` the counts of a date. Limits and causes stand in the ledger."
+)
+
+#: MLflow refuses longer names of metrics, and other characters in them.
+_NOT_IN_A_NAME = re.compile(r"[^\w .:/-]")
+_MAX_METRIC = 250
+
+#: MLflow refuses longer digests of a dataset.
+_MAX_DIGEST = 36
 
 #: MLflow refuses longer parameter values.
 _MAX_PARAMETER = 8_000
@@ -69,13 +95,51 @@ def client(store: Path) -> "MlflowClient":
 
 def _opened(database: Path) -> "MlflowClient":
     from mlflow import MlflowClient  # noqa: PLC0415 (takes seconds; only steps that record need it)
-    from sqlalchemy import URL  # noqa: PLC0415
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # With the driver named, MLflow makes no folder for what it takes the path to be, where letters of it are quoted.
-    uri = URL.create("sqlite+pysqlite", database=str(database.resolve())).render_as_string()
+    uri = _uri(database)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _uri(database: Path) -> str:
+    from sqlalchemy import URL  # noqa: PLC0415
+
+    # With the driver named, MLflow makes no folder for what it takes the path to be, where letters of it are quoted.
+    return str(URL.create("sqlite+pysqlite", database=str(database.resolve())).render_as_string())
+
+
+def server_command(store: Path, port: int) -> list[str]:
+    """The command that serves MLflow's pages of a store, on this machine alone.
+
+    Parameters
+    ----------
+    store : Path
+    port : int
+
+    Raises
+    ------
+    WorkspaceError
+        There is no store yet.
+    """
+    if not (store / "mlflow.db").is_file():
+        raise WorkspaceError(f"{store}: nothing is recorded in MLflow yet; run limitlens train first.")
+    client(store)  # it can be read
+    where = ["--backend-store-uri", _uri(store / "mlflow.db"), "--host", "127.0.0.1", "--port", str(port)]
+    artifacts = ["--default-artifact-root", (store / "artifacts").resolve().as_uri()]
+    return [sys.executable, "-m", "mlflow", "server", *where, *artifacts, "--workers", "1"]
+
+
+def page_address(store: Path, port: int) -> str:
+    """Where :func:`server_command` shows the runs of a store.
+
+    MLflow's page opens as one of GenAI unless the address says otherwise: it does not ask the kind of the experiment.
+    """
+    location = (store / "artifacts").resolve().as_uri()
+    experiments = client(store).search_experiments()
+    here = [one.experiment_id for one in experiments if one.artifact_location == location]
+    below = f"experiments/{here[0]}" if here else "experiments"
+    return f"http://127.0.0.1:{port}/#/{below}?workflowType=machine_learning"
 
 
 def _create(database: Path) -> None:
@@ -101,27 +165,43 @@ def _experiment(mlflow: "MlflowClient", store: Path) -> str:
     for name in itertools.chain([EXPERIMENT, moved], (f"{moved}, {number}" for number in itertools.count(2))):
         experiment = mlflow.get_experiment_by_name(name)
         if experiment is None:
-            return str(mlflow.create_experiment(name, artifact_location=location))
+            tags = _TRAINING | {"mlflow.note.content": _EXPERIMENT_NOTE}
+            return str(mlflow.create_experiment(name, artifact_location=location, tags=tags))
         if experiment.artifact_location == location and experiment.lifecycle_stage == "active":
+            for tag, value in _TRAINING.items():
+                if tag not in experiment.tags:
+                    mlflow.set_experiment_tag(experiment.experiment_id, tag, value)
             return str(experiment.experiment_id)
     raise AssertionError("names do not end")
 
 
 @contextmanager
 def recorded_run(
-    store: Path, name: str, tags: Mapping[str, str], *, once: str | None = None, ended: bool = True
+    store: Path,
+    kind: str,
+    tags: Mapping[str, str],
+    *,
+    name: str = "",
+    once: str | None = None,
+    ended: bool = True,
+    began: float | None = None,
 ) -> "Iterator[tuple[MlflowClient, str]]":
     """Open one MLflow run; it ends FINISHED, or FAILED when the block raises.
 
     Parameters
     ----------
     store : Path
-    name : str
+    kind : str
+        Such as ``train``; kept as a tag.
     tags : mapping
+    name : str
+        What MLflow's page calls it, such as ``decide 2026-07-01``; default: the kind.
     once : str, optional
-        A tag. A run of this name with this value of it is gone on with; others that never ended were killed.
+        A tag. A run of this kind with this value of it is gone on with; others that never ended were killed.
     ended : bool
         Go on with one that has ended, too: what names it may be missing.
+    began : float, optional
+        ``time.perf_counter()`` when the work began that the run stands for; default: now.
 
     Yields
     ------
@@ -136,8 +216,10 @@ def recorded_run(
     try:
         mlflow = client(store)
         experiment = _experiment(mlflow, store)
-        interrupted = _interrupted(mlflow, experiment, name, (once, tags[once]), ended=ended) if once else None
-        run_id = interrupted or mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+        tagged = {**tags, KIND: kind}
+        interrupted = _interrupted(mlflow, experiment, kind, (once, tags[once]), ended=ended) if once else None
+        start = _start_time(began)
+        run_id = interrupted or mlflow.create_run(experiment, start, tagged, name or kind).info.run_id
         try:
             yield mlflow, run_id
         except BaseException:
@@ -150,12 +232,19 @@ def recorded_run(
         raise
 
 
+def _start_time(began: float | None) -> int | None:
+    """Milliseconds since 1970, by the clock of MLflow, which takes its own end times there."""
+    from mlflow.utils.time import get_current_time_millis  # noqa: PLC0415
+
+    return int(get_current_time_millis() - (time.perf_counter() - began) * 1000) if began is not None else None
+
+
 def _interrupted(
-    mlflow: "MlflowClient", experiment: str, name: str, tag: tuple[str, str], *, ended: bool
+    mlflow: "MlflowClient", experiment: str, kind: str, tag: tuple[str, str], *, ended: bool
 ) -> str | None:
-    """Id of the run of this name and tag, if there is one; the rest that never ended is marked as killed."""
+    """Id of the run of this kind and tag, if there is one; the rest that never ended is marked as killed."""
     run_id = None
-    for run in mlflow.search_runs([experiment], f"attributes.run_name = '{name}'"):
+    for run in mlflow.search_runs([experiment], f"tags.`{KIND}` = '{kind}'"):
         running = run.info.status == "RUNNING"
         if run.data.tags.get(tag[0]) == tag[1] and (ended or running):
             run_id = str(run.info.run_id)
@@ -182,6 +271,25 @@ def heads(store: Path) -> dict[str, str]:
     return by_run
 
 
+def failed(store: Path, most: int) -> list[str]:
+    """Runs that failed or were killed, the last ones first: name, how and when; nothing without a store."""
+    if not (store / "mlflow.db").is_file():
+        return []
+    mlflow = client(store)
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    ended = [
+        run.info
+        for status in ("FAILED", "KILLED")
+        for run in mlflow.search_runs(experiments, f"attributes.status = '{status}'", max_results=most)
+    ]
+    last = sorted(ended, key=lambda info: -info.start_time)[:most]
+    return [f"{info.run_name} {info.status.lower()} {_day(info.start_time)}" for info in last]
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")
+
+
 def log_values(
     mlflow: "MlflowClient", run_id: str, parameters: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> None:
@@ -195,14 +303,122 @@ def log_values(
     )
 
 
-def log_child(
-    mlflow: "MlflowClient", parent: str, name: str, parameters: Mapping[str, Any], metrics: Mapping[str, float]
-) -> None:
+@dataclass(frozen=True)
+class Child:
+    """A run below another one: its name, when it began and ended (milliseconds since 1970), and what came out."""
+
+    name: str
+    kind: str
+    start_ms: int
+    end_ms: int
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+def log_child(mlflow: "MlflowClient", parent: str, child: Child) -> None:
     """Record a finished run below another one."""
     experiment = mlflow.get_run(parent).info.experiment_id
-    child = mlflow.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": parent}).info.run_id
-    log_values(mlflow, child, parameters, metrics)
-    mlflow.set_terminated(child, "FINISHED")
+    tags = {"mlflow.parentRunId": parent, KIND: child.kind}
+    run_id = mlflow.create_run(experiment, child.start_ms, tags, child.name).info.run_id
+    log_values(mlflow, run_id, child.parameters, child.metrics)
+    mlflow.set_terminated(run_id, "FINISHED", child.end_ms)
+
+
+def rename(mlflow: "MlflowClient", run_id: str, name: str) -> None:
+    """Give a run the name that is known only now."""
+    mlflow.update_run(run_id, name=name)
+
+
+def describe(mlflow: "MlflowClient", run_id: str, developer: str, note: str) -> None:
+    """Say on a run who made it, and what it is, in Markdown."""
+    for name, value in {
+        "mlflow.user": developer,
+        "mlflow.note.content": note,
+        "mlflow.source.name": "limitlens",
+    }.items():
+        mlflow.set_tag(run_id, name, value)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric at a moment, for a curve: a name, the time, the value."""
+
+    name: str
+    at: datetime
+    value: float
+
+
+def log_curves(mlflow: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:
+    """Log metrics over time: by step MLflow draws them by months since the first, by wall time at their dates."""
+    from mlflow.entities import Metric  # noqa: PLC0415
+
+    first = min((_month(point.at) for point in points), default=0)
+    metrics = [
+        Metric(
+            _NOT_IN_A_NAME.sub("_", point.name)[:_MAX_METRIC],
+            point.value,
+            int(point.at.timestamp() * 1000),
+            _month(point.at) - first,
+        )
+        for point in points
+    ]
+    for start in range(0, len(metrics), _PAGE_RUNS):
+        mlflow.log_batch(run_id, metrics=metrics[start : start + _PAGE_RUNS])
+
+
+def _month(at: datetime) -> int:
+    return at.year * 12 + at.month
+
+
+@dataclass(frozen=True)
+class UsedData:
+    """Rows that a run was given: what for (``training``, ``validation``), their digest and counts, kinds by column."""
+
+    use: str
+    digest: str
+    place: str
+    counts: Mapping[str, int]
+    columns: Mapping[str, str]
+
+
+def log_data(mlflow: "MlflowClient", run_id: str, used: UsedData) -> None:
+    """Note the rows a run was given as its dataset; the rows stay where they are."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
+
+    schema = [{"type": kind, "name": name, "required": False} for name, kind in used.columns.items()]
+    dataset = Dataset(
+        f"{used.use} rows",
+        used.digest[:_MAX_DIGEST],
+        "local",
+        json.dumps({"uri": used.place}),
+        json.dumps({"mlflow_colspec": schema}),
+        json.dumps(dict(used.counts)),
+    )
+    mlflow.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", used.use)])])
+
+
+def write_signature(folder: Path, run_id: str, example: Mapping[str, float | str | None]) -> None:
+    """Say in a model folder what goes in and what comes out, as MLflow's pages show it.
+
+    Parameters
+    ----------
+    folder : Path
+    run_id : str
+    example : mapping of str to float or str
+        One line, in the order of the inputs.
+    """
+    from mlflow.models import Model, ModelSignature  # noqa: PLC0415
+    from mlflow.types import ColSpec, DataType, Schema  # noqa: PLC0415
+
+    kinds = {name: DataType.string if isinstance(value, str) else DataType.double for name, value in example.items()}
+    signature = ModelSignature(
+        Schema([ColSpec(kind, name, required=False) for name, kind in kinds.items()]),
+        Schema([ColSpec(DataType.double, "pd")]),
+    )
+    info = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}
+    write_text(json.dumps({"columns": list(example), "data": [list(example.values())]}), folder / info["artifact_path"])
+    model = Model("model", run_id, signature=signature, saved_input_example_info=info)
+    write_text(model.to_yaml(), folder / "MLmodel")
 
 
 @dataclass(frozen=True)
@@ -287,7 +503,7 @@ def _keeper(store: Path, run_id: str) -> "MlflowClient | None":
 
 
 def promote(store: Path, version: str) -> None:
-    """Point ``@champion`` at a version.
+    """Point ``@champion`` at a version, which challenges nobody any more.
 
     Raises
     ------
@@ -299,5 +515,7 @@ def promote(store: Path, version: str) -> None:
 
     try:
         mlflow.set_registered_model_alias(MODEL_NAME, CHAMPION, version)
+        if str(mlflow.get_registered_model(MODEL_NAME).aliases.get(CHALLENGER)) == version:
+            mlflow.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
     except MlflowException as error:
         raise WorkspaceError(f"model version {version!r} is not in the registry of {store}; train it first.") from error

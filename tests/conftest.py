@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("LIMITLENS_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.data.spark import spark_sql
 from limitlens.data.world import simulate
 from limitlens.data.world.settings import WorldSettings
@@ -354,7 +355,7 @@ def real_data() -> Path:
 
 def decided_workspace(name: str, data: Path, folder: Path) -> Workspace:
     """A public set taken from its files to decisions at the last two decision dates, by a small model."""
-    adapter(name)(data / name, folder / "events")
+    import_files(read_mapping(name), data / name, folder / "events")
     workspace = Workspace(folder / "work")
     check_events(folder / "events", workspace.events, progress=_quiet)
     small = replace(default_settings(), n_estimators=60, folds=2, rounds=1, carried_rounds=0)

@@ -70,7 +70,7 @@ def test_a_process_of_its_own_ends_and_says_the_same(run: Run, tmp_path: Path, m
         (["labels"], "limitlens check", 1),
         (["compare", "1", "2"], "limitlens train", 1),
         (["ledger", "verify"], "--workspace", 1),
-        (["import", "mars", "a", "b"], "taiwan", 4),
+        (["import", "--mapping", "mars", "a", "b"], "taiwan", 4),
         (["why", "A1"], "limitlens decide", 1),
         (["train", "--config", "none.toml"], "none.toml", 4),
     ],

@@ -437,9 +437,9 @@ def test_a_decided_date_is_not_decided_again(copied: Workspace) -> None:
 
 def test_the_developer_cannot_review(copied: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="somebody else has to review"):
-        promote(copied, "demo developer", NOW, progress=quiet)
+        promote(copied, "demo developer", NOW, "1", progress=quiet)
     with pytest.raises(WorkspaceError, match="give --reviewer NAME"):
-        promote(copied, None, NOW, progress=quiet)
+        promote(copied, None, NOW, "1", progress=quiet)
 
 
 def test_every_run_names_its_mlflow_run(small_workspace: Workspace) -> None:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from limitlens.data.adapters import adapter
 from limitlens.data.check import check_events
+from limitlens.data.importing import import_files
+from limitlens.data.shipped_mappings import read_mapping
 from limitlens.models.calibrating import METHODS, fit_calibration
 from limitlens.models.default_risk import DefaultRiskModel, load_model, predict_log_odds, recalibrated, save_model
 from limitlens.models.recalibration import MIN_EARLY, recalibration_shift
@@ -106,7 +107,7 @@ def test_without_a_later_month_the_level_stays(fitted, small_workspace: Workspac
 
 
 def test_with_delivered_outcomes_the_level_is_theirs(real_data, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    adapter("superlender")(real_data / "superlender", tmp_path / "events")
+    import_files(read_mapping("superlender"), real_data / "superlender", tmp_path / "events")
     workspace = Workspace(tmp_path / "work")
     check_events(tmp_path / "events", workspace.events, progress=lambda _: None)
     model, _ = fit_iteration(workspace, LEVEL, None, None, lambda _: None)

@@ -1,4 +1,4 @@
-"""The adapter of the SuperLender set turns loans into versions, plans and repayments without looking ahead."""
+"""The mapping of the SuperLender set turns loans into versions, plans and repayments without looking ahead."""
 
 import gzip
 from pathlib import Path
@@ -10,10 +10,12 @@ import pytest
 from benchmarks.case_superlender import agreement, read_loans, three_columns
 from limitlens.data.contracts import SOURCES
 from limitlens.data.errors import InputError
+from limitlens.data.importing import import_files
 from limitlens.data.protected import is_protected
-from limitlens.data.superlender import import_superlender
+from limitlens.data.shipped_mappings import read_mapping
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "superlender"
+SUPERLENDER = read_mapping("superlender")
 LOAN = "customerid,systemloanid,loannumber,approveddate,creationdate,loanamount,totaldue,termdays,referredby"
 
 FILES = {
@@ -55,7 +57,7 @@ def _event(out: Path, source: str, event_id: str) -> pd.Series:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    import_superlender(_deliver(tmp_path), tmp_path / "out")
+    import_files(SUPERLENDER, _deliver(tmp_path), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -64,7 +66,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not REAL.is_dir():
         pytest.skip("the SuperLender set is not here; docs/real-data.md says where to get it")
     out = tmp_path_factory.mktemp("superlender")
-    import_superlender(REAL, out)
+    import_files(SUPERLENDER, REAL, out)
     return out
 
 
@@ -137,24 +139,24 @@ def test_a_labelled_loan_has_an_outcome_but_no_plan_and_no_repayment(small: Path
 
 def test_two_different_rows_of_one_customer_are_refused(tmp_path: Path) -> None:
     twice = FILES["traindemographics"] + "ada,1986,Savings,A Bank,Permanent,\n"
-    with pytest.raises(InputError, match=r"traindemographics\.csv\.gz: customer ada has two different rows"):
-        import_superlender(_deliver(tmp_path, traindemographics=twice), tmp_path / "out")
+    with pytest.raises(InputError, match=r"traindemographics\.csv\.gz: customerid ada has two different rows"):
+        import_files(SUPERLENDER, _deliver(tmp_path, traindemographics=twice), tmp_path / "out")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (_deliver(tmp_path) / "trainperf.csv.gz").unlink()
     with pytest.raises(InputError, match=r"trainperf\.csv\.gz: no such file"):
-        import_superlender(tmp_path, tmp_path / "out")
+        import_files(SUPERLENDER, tmp_path, tmp_path / "out")
 
 
 def test_a_time_that_is_none_is_named(tmp_path: Path) -> None:
     wrong = FILES["trainprevloans"].replace("2017-05-20 12:00:00", "soon")
-    with pytest.raises(InputError, match="row 2, column closeddate: got 'soon', expected timestamp"):
-        import_superlender(_deliver(tmp_path, trainprevloans=wrong), tmp_path / "out")
+    with pytest.raises(InputError, match="row 2, column closeddate: got 'soon', expected a time"):
+        import_files(SUPERLENDER, _deliver(tmp_path, trainprevloans=wrong), tmp_path / "out")
 
 
 def test_the_same_files_give_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    import_superlender(tmp_path, tmp_path / "again")
+    import_files(SUPERLENDER, tmp_path, tmp_path / "again")
     for path in small.glob("*/*.parquet"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(small)).read_bytes()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.errors import GateError, IntegrityError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.data.storage import write_text
 from limitlens.data.unfinished import sweep
@@ -384,11 +384,12 @@ promote(Workspace(sys.argv[1]), None, at, "2", override=approved, progress=lambd
     killed_while(code, "INSERT INTO promotions", str(copied.root))
     assert copied.registry.promotions() == []
     approved, kind = Override("head of credit risk", "a small book"), {"bootstrap", "override"}
-    for _ in range(2):
-        version, recorded = promote(copied, None, NOON, "2", override=approved, progress=lambda _: None)
-        assert version == "2"
-        assert recorded in kind
-        assert [one.model_version for one in copied.registry.promotions()] == ["2"]
+    version, recorded = promote(copied, None, NOON, "2", override=approved, progress=lambda _: None)
+    assert version == "2"
+    assert recorded in kind
+    with pytest.raises(GateError, match="champion already"):
+        promote(copied, None, NOON, "2", override=approved, progress=lambda _: None)
+    assert [one.model_version for one in copied.registry.promotions()] == ["2"]
     mlflow = tracking.client(copied.mlflow)
     assert mlflow.get_model_version_by_alias(tracking.MODEL_NAME, tracking.CHAMPION).version == 2
 

@@ -1,4 +1,4 @@
-"""The adapter of the Taiwan set keeps what was delivered, in the lender's clock and in cents."""
+"""The mapping of the Taiwan set keeps what was delivered, in the lender's clock and in cents."""
 
 import gzip
 from pathlib import Path
@@ -8,13 +8,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from limitlens.data.adapters import adapter
 from limitlens.data.contracts import SOURCES
-from limitlens.data.errors import InputError
+from limitlens.data.errors import ConfigError, InputError
+from limitlens.data.importing import import_files
 from limitlens.data.protected import is_protected
-from limitlens.data.taiwan import import_taiwan
+from limitlens.data.shipped_mappings import read_mapping
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "taiwan"
+
+TAIWAN = read_mapping("taiwan")
 
 CLIENTS = """\
 ID,LIMIT_BAL,SEX,EDUCATION,MARRIAGE,AGE,DEFAULT
@@ -50,7 +52,7 @@ def _amounts(events: pd.DataFrame, account: str, kind: str) -> dict[str, int]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    import_taiwan(_deliver(tmp_path), tmp_path / "out")
+    import_files(TAIWAN, _deliver(tmp_path), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -59,7 +61,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not REAL.is_dir():
         pytest.skip("the Taiwan set is not here; docs/real-data.md says where to get it")
     out = tmp_path_factory.mktemp("taiwan")
-    import_taiwan(REAL, out)
+    import_files(TAIWAN, REAL, out)
     return out
 
 
@@ -71,7 +73,7 @@ def test_spending_is_what_the_bill_grew_by_beyond_the_repayment(small: Path) -> 
 
 def test_a_negative_rest_is_a_refund(tmp_path: Path) -> None:
     months = MONTHS.replace("2,2005-05,50000,0,-30,730", "2,2005-05,50000,0,-30,500")
-    import_taiwan(_deliver(tmp_path, months=months), tmp_path / "out")
+    import_files(TAIWAN, _deliver(tmp_path, months=months), tmp_path / "out")
     assert _amounts(_table(tmp_path / "out", "consumption"), "T00002", "refund") == {"05-20": 23_000}
 
 
@@ -119,26 +121,26 @@ def test_the_outcome_is_known_a_month_after_its_as_of(small: Path) -> None:
 
 
 def test_the_same_files_give_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    import_taiwan(tmp_path, tmp_path / "again")
+    import_files(TAIWAN, tmp_path, tmp_path / "again")
     for path in small.glob("*/*.parquet"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(small)).read_bytes()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"clients\.csv\.gz: no such file"):
-        import_taiwan(tmp_path, tmp_path / "out")
+        import_files(TAIWAN, tmp_path, tmp_path / "out")
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = _deliver(tmp_path) / "monthly_events.csv.gz"
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(InputError, match=r"monthly_events\.csv\.gz: not a readable CSV"):
-        import_taiwan(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match=r"monthly_events\.csv\.gz: (not a readable file|cannot be read)"):
+        import_files(TAIWAN, tmp_path, tmp_path / "out")
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"clients\.csv\.gz: no column LIMIT_BAL, got ID, LIMIT, SEX"):
-        import_taiwan(_deliver(tmp_path, clients=CLIENTS.replace("LIMIT_BAL", "LIMIT")), tmp_path / "out")
+        import_files(TAIWAN, _deliver(tmp_path, clients=CLIENTS.replace("LIMIT_BAL", "LIMIT")), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +148,15 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 )
 def test_a_cell_that_is_no_amount_is_named(tmp_path: Path, cell: str, got: str) -> None:
     months = MONTHS.replace("2,2005-04,50000,0,700", f"2,2005-04,50000,0,{cell}")
-    with pytest.raises(InputError, match=f"row 4, column BILL_AMT: got {got}, expected cents"):
-        import_taiwan(_deliver(tmp_path, months=months), tmp_path / "out")
+    with pytest.raises(
+        InputError, match=f"row 4, column BILL_AMT: got {got}, expected an amount.*mapping_taiwan.toml:"
+    ):
+        import_files(TAIWAN, _deliver(tmp_path, months=months), tmp_path / "out")
 
 
 def test_an_unknown_data_set_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="'mars', expected one of: superlender, taiwan"):
-        adapter("mars")
+    with pytest.raises(ConfigError, match="mars: neither a file nor one of gmsc, superlender, taiwan"):
+        read_mapping("mars")
 
 
 @pytest.mark.slow

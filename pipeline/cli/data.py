@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from limitlens.pipeline.workspace import Workspace
 
 
+MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.")]
+
+
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
@@ -93,23 +96,60 @@ def simulate(
 
 
 @app.command("import")
-def import_set(
-    name: Annotated[str, typer.Argument(help="taiwan or superlender.")],
-    src: Annotated[Path, typer.Argument(help="Folder with the files of the set.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the event tables.")],
+def import_files(
+    src: Annotated[Path, typer.Argument(help="Folder with the delivered files.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder for the event tables; with --draft a file for the mapping.")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="TOML file that says what the files mean, or a data set: gmsc, superlender, taiwan."),
+    ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Write a first mapping from what the files look like.")
+    ] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Say what each number means that was written.")] = False,
+    memory: MemoryOption = MEMORY_LIMIT,
 ) -> None:
-    """Turn a public data set into event tables.
+    """Turn files of any shape into event tables, as a mapping says; every row of them is accounted for.
 
-    Example: limitlens import taiwan data/taiwan taiwan-events
+    Example: limitlens import --mapping taiwan data/taiwan taiwan-events
     """
-    from limitlens.data.adapters import adapter
+    from limitlens.data.engine import limit_memory
+    from limitlens.data.importing import import_files as import_delivered
+    from limitlens.data.meanings import meanings
+    from limitlens.data.shipped_mappings import read_mapping
 
-    report = adapter(name)(src, out)
-    for source, rows in report.rows.items():
-        typer.echo(f"{source:<12} {rows:>12,} rows")
-    for note in report.notes:
-        typer.echo(f"note: {note}")
+    limit_memory(memory)
+    if draft:
+        _draft(src, out)
+        return
+    if mapping is None or out is None:
+        raise typer.BadParameter("expected --mapping FILE SRC OUT, or --draft SRC for a first mapping.")
+    chosen = read_mapping(mapping)
+    report = import_delivered(chosen, src, out, progress)
+    for line in report.lines():
+        typer.echo(line)
+    if sample:
+        for line in meanings(out, chosen.name, chosen.currency):
+            typer.echo(f"means   {line}")
     typer.echo(f"next: limitlens check {out}")
+
+
+def _draft(src: Path, out: Path | None) -> None:
+    from limitlens.data.draft import draft_mapping
+    from limitlens.data.storage import write_text
+
+    text = draft_mapping(src)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.exists():
+        raise WorkspaceError(f"{out}: is there already; name another file for the draft.")
+    write_text(text, out)
+    typer.echo(
+        f"mapping: {out}; read every line that says guess\nnext: limitlens import --mapping {out} {src} OUT --sample"
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -200,9 +240,6 @@ def shard(
     linked = {link.source for link in links_of(one.rows for one in aggregates)}
     for number, rows in enumerate(split_delivery(source, out, shards, linked)):
         typer.echo(f"{out / str(number)}: {rows:,} rows")
-
-
-MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.")]
 
 
 @app.command()
@@ -323,6 +360,23 @@ def ids(
     expect_outside(out, workspace)
     write_text(text, out)
     typer.echo(f"{len(column):,} pseudonyms in {out}")
+
+
+@app.command()
+def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds, how far it has come, what waits, what failed, and the next step; reads only.
+
+    Example: limitlens status
+    """
+    from limitlens.pipeline.answers.status import status as looked_at
+    from limitlens.pipeline.workspace import Workspace
+
+    seen = looked_at(Workspace(workspace), datetime.now(UTC))
+    if as_json:
+        print_json(seen.to_dict())
+        return
+    for line in seen.lines():
+        typer.echo(line)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command that serves the reviewer's desk."""
+"""The commands that serve pages: the reviewer's desk, and MLflow's."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +59,28 @@ def serve(
     served = desk_app(space, known, lambda: datetime.now(UTC), hosts, id_key=_id_key(space, id_key))
     progress(f"http://{host}:{port}, for {f'{len(known)} people' if known else 'everybody on this machine, read only'}")
     uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 5_000,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve MLflow's pages of the workspace, on this machine alone: runs, curves, reports, versions.
+
+    Who can reach the port can also rename and delete runs there; the ledger is not affected.
+
+    Example: limitlens ui
+    """
+    import os
+
+    from limitlens.pipeline.tracking import page_address, server_command
+    from limitlens.pipeline.workspace import Workspace
+
+    store = Workspace(workspace).mlflow
+    command = server_command(store, port)
+    progress(page_address(store, port))
+    os.execv(command[0], command)  # noqa: S606 (our own interpreter; whoever ends this command ends the server)
 
 
 def _id_key(space: "Workspace", given: Path | None) -> "IdKey | None":

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from time import perf_counter
 
 import pandas as pd
 
@@ -79,6 +80,7 @@ def decide(
     """
     ledger, registry = workspace.ledger, workspace.registry
     take_over_journal(workspace, progress=progress)
+    began = perf_counter()
     with exclusive(workspace.root, "decide"):
         ledger.sweep()
         expect_intact(workspace)
@@ -98,7 +100,7 @@ def decide(
                 for chunk in _until_the_whole_book(dates):
                     take_in_ticks(workspace, chunk[-1])
                     _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
-        return record_decisions(workspace, new)
+        return record_decisions(workspace, new, began)
 
 
 def _plan(

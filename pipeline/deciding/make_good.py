@@ -136,7 +136,8 @@ def restore(
         for restoration in done:
             workspace.ledger.record_restoration(restoration)
         if done:
-            with tracking.recorded_run(workspace.mlflow, "restore", {tracking.HEAD: workspace.ledger.head()}):
+            tags = {tracking.HEAD: workspace.ledger.head(), "limitlens.hold": str(number)}
+            with tracking.recorded_run(workspace.mlflow, "restore", tags, name=f"restore after hold {number}"):
                 pass
         return done
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import perf_counter
 
 import pandas as pd
 
@@ -109,16 +110,16 @@ def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
     WorkspaceError
         A run is in progress, or the disk is full.
     """
-    ledger = workspace.ledger
+    ledger, began = workspace.ledger, perf_counter()
     with exclusive(workspace.root, "reconcile"):
         ledger.sweep()
         expect_intact(workspace)
-        for runs in _batches(_due(ledger), ledger):
+        for runs in _batches(due(ledger), ledger):
             _reconcile_batch(workspace, runs, progress)
-        return _record(workspace)
+        return _record(workspace, began)
 
 
-def _due(ledger: Ledger) -> list[Run]:
+def due(ledger: Ledger) -> list[Run]:
     """Runs with splits that are not final and can be."""
     decided_until = ledger.decided_until()
     open_runs = set(ledger.query("SELECT DISTINCT run_id FROM current WHERE status = 'provisional'")["run_id"])
@@ -175,7 +176,7 @@ def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
     return unpacked(ledger.table(sql, {"runs": [run.run_id for run in runs]}))
 
 
-def _record(workspace: Workspace) -> Reconciled:
+def _record(workspace: Workspace, began: float) -> Reconciled:
     """Keep the counts of the revisions that no MLflow run names yet; the link comes last."""
     ledger = workspace.ledger
     revisions = ledger.revisions()
@@ -185,7 +186,12 @@ def _record(workspace: Workspace) -> Reconciled:
         tags = {tracking.HEAD: str(waiting["head"].iloc[-1])}
         metrics = {name: getattr(counts, name) for name in ("attributions", "revised", "known_rows", "late_rows")}
         metrics |= {f"moved_cents.{player}": cents for player, cents in counts.moved_cents.items()}
-        with tracking.recorded_run(workspace.mlflow, "reconcile", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
+        days = sorted({date[:10] for date in counts.dates})
+        name = f"reconcile {days[0]}" if len(days) == 1 else f"reconcile {days[0]} to {days[-1]}"
+        recorded = tracking.recorded_run(
+            workspace.mlflow, "reconcile", tags, name=name, once=tracking.HEAD, began=began
+        )
+        with recorded as (mlflow, mlflow_run_id):
             tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(counts.dates)}, metrics)
         ledger.link_revisions(mlflow_run_id)
     return counts

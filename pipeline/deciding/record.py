@@ -76,14 +76,17 @@ class Decided:
         return html_table(f"{self.decisions:,} decisions by version {self.model_version}", rows)
 
 
-def record_decisions(workspace: Workspace, new: Iteration) -> Decided:
-    """Record every run that waits, those of one iteration together; return what ``new`` decided."""
+def record_decisions(workspace: Workspace, new: Iteration, began: float) -> Decided:
+    """Record every run that waits, those of one iteration together; return what ``new`` decided.
+
+    ``began``: ``time.perf_counter()`` when the work began.
+    """
     by_new = _counted(workspace, new, [])
     for _, group in groupby(workspace.ledger.waiting(), lambda run: (run.model_version, run.policy_digest)):
         runs = list(group)
         iteration = workspace.iteration(runs[0].model_version, runs[0].policy_digest)
         decided = _counted(workspace, iteration, runs)
-        _log(workspace, iteration, decided, [run.run_id for run in runs])
+        _log(workspace, iteration, decided, [run.run_id for run in runs], began)
         by_new = decided if decided_by(runs[0], new) else by_new
     return by_new
 
@@ -146,7 +149,7 @@ def _columns(iteration: Iteration) -> set[str]:
     return {*features.columns, *line_column_names(features), *(name for name, _ in features.attributes)}
 
 
-def _log(workspace: Workspace, iteration: Iteration, decided: Decided, run_ids: list[str]) -> None:
+def _log(workspace: Workspace, iteration: Iteration, decided: Decided, run_ids: list[str], began: float) -> None:
     """Keep the counts in MLflow; the link comes last, when the MLflow run has ended."""
     tags = {
         "limitlens.model_version": iteration.model_version,
@@ -158,7 +161,10 @@ def _log(workspace: Workspace, iteration: Iteration, decided: Decided, run_ids: 
     metrics = {"decisions": decided.decisions, "changed": decided.changed, "split": decided.split}
     metrics |= {f"action.{name}": count for name, count in decided.actions.items()}
     metrics |= {f"share_cents.{name}": cents for name, cents in decided.shares_cents.items()}
-    with tracking.recorded_run(workspace.mlflow, "decide", tags, once=tracking.HEAD) as (mlflow, mlflow_run_id):
+    days = [date[:10] for date in decided.dates]
+    name = f"decide {days[0]}" if len(set(days)) == 1 else f"decide {days[0]} to {days[-1]}"
+    recorded = tracking.recorded_run(workspace.mlflow, "decide", tags, name=name, once=tracking.HEAD, began=began)
+    with recorded as (mlflow, mlflow_run_id):
         tracking.log_values(mlflow, mlflow_run_id, {"dates": ", ".join(decided.dates)}, metrics)
         write_text(iteration.policy.text, tracking.artifacts(mlflow, mlflow_run_id) / "policy.toml")
     workspace.ledger.link_mlflow(run_ids, mlflow_run_id)

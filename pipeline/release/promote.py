@@ -56,7 +56,7 @@ def promote(
 
     A version that replaces a champion is compared with it first: over the budget of the champion's policy it is
     refused. Where no account has a limit it can move none. The comparison is stored with the MLflow run of the
-    version. What the same reviewer promoted last is not recorded again, so that a call that was killed may be repeated.
+    version. A call that was killed may be repeated: it goes on, or says that the version is the champion already.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def promote(
     Raises
     ------
     GateError
-        No reviewer is named, the developer is the reviewer, the budget is exceeded, or there are doubts about the
-        version (:func:`limitlens.models.validation.doubts`).
+        The version is the champion already, no reviewer is named, the developer is the reviewer, the budget is
+        exceeded, or there are doubts about the version (:func:`limitlens.models.validation.doubts`).
     WorkspaceError
         Nothing was trained, or the version does not exist or was withdrawn.
     """
@@ -97,9 +97,11 @@ def promote(
         workspace.scoring(chosen.model_version)
         champion = workspace.registry.champion()
         last = workspace.registry.promotions()[-1] if champion else None
-        if last and (last.model_version, last.reviewer) == (chosen.model_version, reviewer or chosen.developer):
-            tracking.promote(workspace.mlflow, chosen.model_version)
-            return chosen.model_version, last.kind
+        if last and last.model_version == chosen.model_version:
+            raise GateError(
+                f"version {last.model_version} is the champion already: {last.reviewer} promoted it on "
+                f"{last.promoted_at[:10]}; train another version, or name one."
+            )
         kind = "review" if champion else "bootstrap"
         if champion:
             _check_reviewer(workspace, champion, reviewer, chosen)

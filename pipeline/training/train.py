@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,18 @@ from limitlens.pipeline.training.judged import Judged, judge
 from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
+from limitlens.pipeline.training.validation_curves import curves
 from limitlens.pipeline.training.validation_report import render_validation
 from limitlens.pipeline.workspace import Workspace
 
 #: Tag with the digest of all that a registered model stands for.
 _TRAINING = "limitlens.training"
+
+#: A drawing of the validation report.
+_PLOT = re.compile(r"<svg.*?</svg>", re.DOTALL)
+
+#: Lines whose medians are the example of an input.
+_SAMPLE = 1_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ def train(
     IntegrityError
         A file that was accepted is damaged.
     """
+    began = perf_counter()
     workspace = workspace.snapshot()
     workspace.events.verify()
     champion = workspace.registry.champion()
@@ -100,7 +110,9 @@ def train(
         progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
     model, table = fit_iteration(workspace, settings, until, before, progress)
     record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
-    return validate_and_register(workspace, model, table, policy, developer, record=record, progress=progress)
+    return validate_and_register(
+        workspace, model, table, policy, developer, record=record, began=began, progress=progress
+    )
 
 
 def validate_and_register(
@@ -111,6 +123,7 @@ def validate_and_register(
     developer: str,
     *,
     record: tracking.TrainingRecord,
+    began: float | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Judge a model on rows it has not seen, and register it as challenger, whatever is found.
@@ -125,6 +138,8 @@ def validate_and_register(
         Released together with the model.
     developer : str
     record : TrainingRecord
+    began : float, optional
+        ``time.perf_counter()`` when the training began, for the run in MLflow; default: now.
     progress : callable
 
     Raises
@@ -143,7 +158,8 @@ def validate_and_register(
                 f"version {record.champion}, of which members would stay, was withdrawn during the training; train "
                 "again."
             )
-        return register(workspace, model, policy, validation, developer, report=report, record=record)
+        tracked = Tracked(judged, report, record, began)
+        return register(workspace, model, policy, validation, developer, tracked)
 
 
 def fit_iteration(
@@ -226,15 +242,23 @@ def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) 
     ]
 
 
-def register(
+@dataclass(frozen=True)
+class Tracked:
+    """What MLflow keeps of a training beside the model: the rows it was judged on, the report, when it began."""
+
+    judged: Judged
+    report: Mapping[str, str]
+    record: tracking.TrainingRecord
+    began: float | None
+
+
+def register(  # noqa: PLR0917 (a training has these parts)
     workspace: Workspace,
     model: DefaultRiskModel,
     policy: Policy,
     validation: dict[str, Any],
     developer: str,
-    *,
-    report: Mapping[str, str],
-    record: tracking.TrainingRecord,
+    tracked: Tracked,
 ) -> Trained:
     """Record a validated model with a policy as an MLflow run, and register it as challenger.
 
@@ -246,21 +270,82 @@ def register(
         "limitlens.model": model.digest,
         "limitlens.policy": policy.digest,
     }
-    tags = digests | tracking.training_tags(record)
+    tags = digests | tracking.training_tags(tracked.record)
     tags[_TRAINING] = hashlib.sha256(json.dumps([tags, developer]).encode()).hexdigest()
-    with tracking.recorded_run(workspace.mlflow, "train", tags, once=_TRAINING, ended=False) as (mlflow, run_id):
+    with tracking.recorded_run(workspace.mlflow, "train", tags, once=_TRAINING, ended=False, began=tracked.began) as (
+        mlflow,
+        run_id,
+    ):
         metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
         tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
-        folder = tracking.artifacts(mlflow, run_id) / "model"
+        tracking.describe(mlflow, run_id, developer, _note(model, policy, validation))
+        tracking.log_curves(mlflow, run_id, curves(tracked.judged))
+        for used in _used(workspace, tracked):
+            tracking.log_data(mlflow, run_id, used)
+        artifacts = tracking.artifacts(mlflow, run_id)
+        folder = artifacts / "model"
         save_model(model, folder)
         write_text(policy.text, folder / "policy.toml")
         write_text(json.dumps(validation, indent=1), folder / "validation.json")
-        for name, text in report.items():
+        for name, text in tracked.report.items():
             write_text(text, folder / name)
+        tracking.write_signature(folder, run_id, _typical_line(model, tracked.judged))
+        for number, plot in enumerate(_PLOT.findall(tracked.report.get("validation.html", "")), 1):
+            write_text(plot, artifacts / f"plots/{number:02d}.svg")
         version, local = tracking.register(mlflow, run_id, "model", digests)
+        tracking.rename(mlflow, run_id, f"train v{version}")
         workspace.registry.record_policy(policy.digest, policy.text)
         folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
         registered = RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
         if registered not in workspace.registry.models():
             workspace.registry.record_model(registered)
     return Trained(version, model.digest, policy.digest, run_id, validation)
+
+
+def _note(model: DefaultRiskModel, policy: Policy, validation: dict[str, Any]) -> str:
+    """What the run is, in Markdown, for MLflow's page."""
+    metrics, learned = validation["metrics"], validation["train"]
+    doubts_ = "".join(f"\n- doubt: {doubt}" for doubt in validation["doubts"])
+    return (
+        f"Default-risk model with {len(model.columns)} inputs, learned from {learned['rows']:,} lines, "
+        f"{learned['bads']:,} of them bad, labels until {model.labels_end[:10]}; released with policy {policy.name}."
+        f"\n\n{validation['kind'].capitalize()}: AUC {metrics['auc']:.4f} on {metrics['rows']:,} lines. The report is "
+        f"`model/validation.html`.{doubts_}"
+    )
+
+
+def _used(workspace: Workspace, tracked: Tracked) -> list[tracking.UsedData]:
+    """The rows that were learned from, and those it was judged on where they are others."""
+    judged = tracked.judged
+    kinds = {
+        name: "string" if name in text_columns(judged.model.features) else "double" for name in judged.model.columns
+    }
+    learned = judged.table.split("train")
+    parts = {"training": (len(learned), int(learned["bad"].sum()))}
+    if not judged.out_of_fold:
+        parts["validation"] = (len(judged.rows), int(judged.bad.sum()))
+    of = f"{tracked.record.events} {tracked.record.until} {judged.model.features.digest}"
+    return [
+        tracking.UsedData(
+            use,
+            hashlib.sha256(f"{of} {rows} {bads}".encode()).hexdigest(),
+            str(workspace.tables),
+            {"num_rows": rows, "num_bad": bads},
+            kinds,
+        )
+        for use, (rows, bads) in parts.items()
+    ]
+
+
+def _typical_line(model: DefaultRiskModel, judged: Judged) -> dict[str, float | str | None]:
+    """A line that nobody is: the median of each input, the most frequent text."""
+    texts = set(text_columns(model.features))
+    rows = judged.sample(_SAMPLE)
+    line = dict[str, float | str | None]()
+    for name in model.columns:
+        values = rows[name].dropna() if name in rows else pd.Series(dtype=float)
+        if not len(values):
+            line[name] = None
+        else:
+            line[name] = str(values.mode().iloc[0]) if name in texts else float(values.astype(float).median())
+    return line

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import lightgbm as lgb
@@ -67,6 +68,7 @@ def tune(
         Use only what was known before.
     progress : callable
     """
+    began = perf_counter()
     workspace = workspace.snapshot()
     folder = workspace.root / "tuning"
     with exclusive(folder, "tune"):
@@ -85,14 +87,17 @@ def tune(
         )
         if not study.trials:
             study.enqueue_trial({name: getattr(settings, name) for name in SPACE})
-        with tracking.recorded_run(workspace.mlflow, "tune", {"limitlens.study": key}) as (mlflow, parent):
+        recorded = tracking.recorded_run(
+            workspace.mlflow, "tune", {"limitlens.study": key}, name=f"tune {key}", began=began
+        )
+        with recorded as (mlflow, parent):
 
             def record(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
                 value = trial.value if trial.value is not None else float("nan")
                 state = "pruned" if trial.state == TrialState.PRUNED else f"log loss {value:.5f}"
                 progress(f"trial {trial.number + 1} of {trials}: {state}; best {_best(study):.5f}")
                 metrics = {"log_loss": value} if trial.state == TrialState.COMPLETE else {}
-                tracking.log_child(mlflow, parent, f"trial {trial.number + 1}", trial.params, metrics)
+                tracking.log_child(mlflow, parent, _child(trial, metrics))
 
             ended = [trial for trial in study.trials if trial.state.is_finished()]
             study.optimize(loss, n_trials=max(0, trials - len(ended)), callbacks=[record])
@@ -142,6 +147,12 @@ def _objective(table: TrainingTable, settings: TrainSettings) -> Callable[[Trial
         return model.held_out_loss(inputs, bad, account=account, period=period, callbacks=[look])
 
     return loss
+
+
+def _child(trial: optuna.trial.FrozenTrial, metrics: dict[str, float]) -> tracking.Child:
+    """A trial as a run, at the times at which Optuna says that it ran; these are local and name no zone."""
+    start, end = (round(at.timestamp() * 1000) if at else 0 for at in (trial.datetime_start, trial.datetime_complete))
+    return tracking.Child(f"trial {trial.number + 1}", "trial", start, end, trial.params, metrics)
 
 
 def _best(study: optuna.Study) -> float:

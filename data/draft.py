@@ -1,0 +1,358 @@
+"""A first mapping of files nobody has described: what each column looks like, with every guess marked as one."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from limitlens.data.delivery import ENDINGS, alike
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import InputError
+from limitlens.data.imported_files import SourceFile, csv_header, open_file
+from limitlens.data.nothing import WORDS
+from limitlens.data.quoting import quoted
+
+#: Rows of each file that are looked at.
+LOOKED_AT = 20_000
+
+_DELIMITERS = (",", ";", "\t", "|")
+
+#: Formats of times that are tried, in this order; a day before its month where both would do.
+_FORMATS = (
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m",
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M",
+    "%d/%m/%Y",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y",
+    "%m/%d/%Y %H:%M",
+    "%Y/%m/%d",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y%m%d",
+)
+_ISO = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?")
+_WHOLE = re.compile(r"[+-]?\d{1,13}(\.0+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_YES_NO = (("true", "false"), ("1", "0"), ("Y", "N"), ("y", "n"), ("yes", "no"), ("Yes", "No"), ("是", "否"))
+
+_MONEY = re.compile(
+    r"amount|amt|limit|balance|bal$|due|paid|payment|repay|price|income|salary|bill|principal|fee|loan_?size|loanamount"
+    r"|cents|fen$|金额|额度|余额|收入",
+    re.I,
+)
+_CENTS = re.compile(r"cents|fen$|分$", re.I)
+_COUNTED = re.compile(r"count|number|num|days|term|status|times|age$", re.I)
+_LABEL = re.compile(r"default|bad|target|label|dlq|delinq.*yrs|churn|^y$|违约|逾期", re.I)
+_ID = re.compile(
+    r"(^|_|\b)id$|(account|contract|card|customer|client|user|loan|event|payment)_?(id|no|number|key)$|编号|账号", re.I
+)
+_ACCOUNT = ("account", "contract", "card", "customer", "client", "user", "loan", "id")
+_BAD = re.compile(r"bad|default|yes|true|^1$|^y$|是|违约|逾期", re.I)
+_OPENED = re.compile(r"open|creat|approv|appl|start|since|开户|申请", re.I)
+_PAYMENT = re.compile(r"pay|instal|due|arrear|dpd|status|还款", re.I)
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    header: str
+    kind: str
+    formats: tuple[str, ...]
+    optional: bool
+    nothing: tuple[str, ...]
+    words: tuple[str, str] | None
+    remark: str
+    distinct: int
+    some: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    name: str
+    files: tuple[str, ...]
+    delimiter: str
+    rows: int
+    columns: tuple[_Column, ...]
+
+
+def draft_mapping(folder: Path) -> str:
+    """Write a first mapping for the files of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        CSV and Parquet files, in it or one folder below; those with equal columns become one table.
+
+    Returns
+    -------
+    str
+        TOML that :func:`limitlens.data.mapping.parse_mapping` reads; what is guessed carries a comment.
+
+    Raises
+    ------
+    InputError
+        No file is there, or one cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the one with the delivered files.")
+    paths = sorted(path for level in ("*", "*/*") for path in folder.glob(level) if path.name.endswith(ENDINGS))
+    if not paths:
+        raise InputError(f"{folder}: no file found that ends in {', '.join(ENDINGS)}; put the delivered files there.")
+    alike = dict[tuple[tuple[str, ...], bool], list[SourceFile]]()
+    for path in paths:
+        file = open_file(path, folder, _delimiter(path))
+        alike.setdefault((file.columns, file.is_text), []).append(file)
+    drafts, taken = list[_Draft](), set[str]()
+    for files in alike.values():
+        name = _unique(_plain(Path(files[0].name).name.split(".")[0]), taken)
+        drafts.append(_looked_at(name, files))
+    return "\n".join([*_top(folder), *(line for draft in drafts for line in _table(draft)), *_writes(drafts)]) + "\n"
+
+
+def _delimiter(path: Path) -> str:
+    if path.suffix == ".parquet":
+        return ","
+    return max(_DELIMITERS, key=lambda mark: len(csv_header(path, mark)))
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    chosen, number = name, 2
+    while chosen in taken:
+        chosen, number = f"{name}_{number}", number + 1
+    taken.add(chosen)
+    return chosen
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:36]
+    return plain if plain[:1].isalpha() else f"t_{plain}".rstrip("_")
+
+
+def _looked_at(name: str, files: Sequence[SourceFile]) -> _Draft:
+    file, taken = files[0], set[str]()
+    texts = ", ".join(f"CAST({quoted(column)} AS VARCHAR) AS {quoted(column)}" for column in file.columns)
+    table = run_sql(f"SELECT {texts} FROM (SELECT * FROM {file.relation()} LIMIT {LOOKED_AT})")
+    columns = [
+        _column(_unique(_plain(header), taken), header, table[header].to_pylist(), is_time=header in file.times)
+        for header in file.columns
+    ]
+    return _Draft(name, tuple(one.name for one in files), file.delimiter, len(table), tuple(columns))
+
+
+def _column(name: str, header: str, cells: list[str | None], *, is_time: bool) -> _Column:
+    present = [cell for cell in cells if cell not in {None, ""}]
+    nothing = tuple(sorted({str(cell) for cell in present if cell in WORDS}))
+    values = [str(cell) for cell in present if cell not in nothing]
+    distinct = set(values)
+    optional = len(values) < len(cells) or not cells
+    words = next((pair for pair in _YES_NO if distinct and distinct <= set(pair)), None)
+    kind, remark, formats = "text", "", tuple[str, ...]()
+    if is_time:
+        kind = "time"
+    elif words and (len(distinct) > 1 or _LABEL.search(header)):
+        kind = "yesno"
+    elif values and not _is_name(header) and (formats := _time_formats(distinct)):
+        kind = "time"
+        remark = "a day before its month; check" if formats[0].startswith("%d/") and _both(distinct) else ""
+    elif values and all(map(_WHOLE.fullmatch, distinct)) and not _padded(distinct):
+        kind, remark = _money(header, "whole")
+    elif values and all(map(_NUMBER.fullmatch, distinct)) and not _padded(distinct):
+        kind, remark = _money(header, "number")
+        if kind == "amount" and any(round(float(value) * 100, 6) % 1 for value in distinct):
+            kind, remark = "number", "reads like an amount, but has more than two decimals"
+    elif not values:
+        remark = "always empty among the rows looked at"
+    return _Column(
+        name, header, kind, formats, optional, nothing, words, remark, len(distinct), tuple(sorted(distinct)[:2])
+    )
+
+
+def _is_name(header: str) -> bool:
+    return bool(_ID.search(header))
+
+
+def _padded(values: set[str]) -> bool:
+    return any(len(value) > 1 and value.startswith("0") and value[1] != "." for value in values)
+
+
+def _money(header: str, kind: str) -> tuple[str, str]:
+    if _MONEY.search(header) and not _COUNTED.search(header):
+        return "amount", "an amount, by its name"
+    return kind, ""
+
+
+def _time_formats(values: set[str]) -> tuple[str, ...]:
+    if all(map(_ISO.fullmatch, values)) and all(_reads(value[:7], "%Y-%m") for value in values):
+        return ("iso",)
+    return next(((form,) for form in _FORMATS if all(_reads(value, form) for value in values)), ())
+
+
+def _both(values: set[str]) -> bool:
+    return all(_reads(value[:10], "%m/%d/%Y") for value in values)
+
+
+def _reads(value: str, form: str) -> bool:
+    try:
+        year = datetime.strptime(value, form).year  # noqa: DTZ007 (asked is whether it reads)
+    except ValueError:
+        return False
+    return 1900 <= year < 2200 and (form != "%Y%m%d" or len(value) == 8)
+
+
+def _top(folder: Path) -> list[str]:
+    return [
+        "# A first mapping, made of what the files look like. Look at every line that says guess; docs/mapping.md",
+        "# says what may stand here. Then: limitlens import --mapping THIS_FILE SRC OUT --sample",
+        f"name = {json.dumps(_plain(folder.resolve().name))}",
+        '# currency = "CNY"',
+        'unit = "whole"  # guess: an amount of 1 is 1.00; "cents" where it is 0.01',
+        'zone = "UTC"    # guess: of times that name none, such as Asia/Shanghai',
+        'notes = ["drafted; say here what stands in for what was not delivered"]',
+        "",
+    ]
+
+
+def _table(draft: _Draft) -> list[str]:
+    lines = [f"[tables.{draft.name}]  # {draft.rows:,} rows looked at"]
+    lines.append(f"read = {json.dumps(list(draft.files), ensure_ascii=False)}")
+    if draft.delimiter != ",":
+        lines.append(f"delimiter = {json.dumps(draft.delimiter)}")
+    lines.append(f"[tables.{draft.name}.columns]")
+    return [*lines, *map(_column_line, draft.columns), ""]
+
+
+def _column_line(column: _Column) -> str:
+    written = f'"{column.kind}{"?" if column.optional else ""}"'
+    keys = dict[str, str]()
+    if column.header != column.name:
+        keys["header"] = json.dumps(column.header, ensure_ascii=False)
+    if column.formats and column.formats != ("iso",):
+        keys["format"] = json.dumps(column.formats[0])
+    if column.nothing:
+        keys["nothing"] = json.dumps(list(column.nothing), ensure_ascii=False)
+    if column.kind == "amount" and _CENTS.search(column.header):
+        keys["unit"] = '"cents"'
+    if column.kind == "yesno" and column.words and column.words not in {("true", "false"), ("1", "0")}:
+        keys |= {"true": json.dumps(column.words[0], ensure_ascii=False)}
+        keys |= {"false": json.dumps(column.words[1], ensure_ascii=False)}
+    body = written
+    if keys:
+        body = "{" + ", ".join([f"type = {written}", *(f"{key} = {value}" for key, value in keys.items())]) + "}"
+    return f"{column.name} = {body}" + (f"  # guess: {column.remark}" if column.remark else "")
+
+
+def _writes(drafts: Sequence[_Draft]) -> Iterable[str]:
+    """What each table may become; accounts come of the table that has fewest rows of one account."""
+    known = [draft for draft in drafts if _account(draft)]
+    if not known:
+        yield "# No column looks like the id of an account: name one below."
+        known = list(drafts[:1])
+    labelled = [draft for draft in known if _label(draft)]
+    lines = min(labelled or known, key=_repeats)
+    yield from _accounts(lines)
+    for draft in known:
+        if _label(draft):
+            yield from _outcomes(draft)
+        elif draft is not lines or len(known) == 1:
+            yield from _events(draft)
+
+
+def _account(draft: _Draft) -> _Column | None:
+    named = [column for column in draft.columns if column.kind in {"text", "whole"} and _ID.search(column.header)]
+    ranked = [column for word in _ACCOUNT for column in named if word in column.header.lower()]
+    return next(iter(ranked), None)
+
+
+def _label(draft: _Draft) -> _Column | None:
+    """A column of two values that is called like an outcome."""
+    return _first(draft, lambda column: bool(_LABEL.search(column.header)) and column.distinct <= 2)
+
+
+def _repeats(draft: _Draft) -> float:
+    account = _account(draft)
+    return draft.rows / max(account.distinct, 1) if account else float("inf")
+
+
+def _first(draft: _Draft, fits: Callable[[_Column], bool]) -> _Column | None:
+    return next((column for column in draft.columns if fits(column)), None)
+
+
+def _id_line(draft: _Draft, key: str) -> str:
+    account = _account(draft) or draft.columns[0]
+    return f"{key} = {json.dumps(account.name)}  # guess"
+
+
+def _time_line(key: str, column: _Column | None, stands_in: str = "2020-01-01T00:00:00Z") -> str:
+    if column is None:
+        return f"{key} = {stands_in}  # guess: no time is delivered for it; choose one"
+    return f"{key} = {json.dumps(column.name)}  # guess"
+
+
+def _accounts(draft: _Draft) -> Iterable[str]:
+    opened = _first(draft, lambda c: c.kind == "time" and bool(_OPENED.search(c.header))) or _first(
+        draft, lambda c: c.kind == "time"
+    )
+    limit = _first(draft, lambda c: c.kind == "amount" and "limit" in c.header.lower())
+    account, label = _account(draft), _label(draft)
+    yield from ("[[write]]", 'source = "accounts"', f'from = "{draft.name}"', "[write.columns]")
+    yield _id_line(draft, "account_id")
+    yield _time_line("opened_at", opened)
+    yield _time_line("known_time", opened)
+    yield f"limit_cents = {json.dumps(limit.name)}  # guess" if limit else "# limit_cents: no column looks like one"
+    yield f'segment = {{text = "{draft.name}"}}  # guess: one segment'
+    reserved = {"account_id", "opened_at", "known_time", "limit_cents", "segment"}
+    for column in draft.columns:
+        if column in {account, label, limit} or column.kind == "time" or column.name in reserved:
+            continue
+        if column.kind == "text" and column.distinct > draft.rows * 0.5:
+            yield f"# {column.name}: {column.distinct:,} different texts are no attribute"
+            continue
+        name = column.name.removesuffix("_cents") + "_cents" if column.kind == "amount" else column.name
+        name = f"delivered_{name}" if any(alike(column, [name]) for column in reserved) else name
+        yield f"{name} = {json.dumps(column.name)}  # guess: known at the opening"
+    yield ""
+
+
+def _outcomes(draft: _Draft) -> Iterable[str]:
+    label = _label(draft)
+    times = [column for column in draft.columns if column.kind == "time"]
+    moment = json.dumps(times[0].name) if times else "2020-01-01T00:00:00Z"
+    yield from ("[[write]]", 'source = "outcomes"', f'from = "{draft.name}"', "[write.columns]")
+    yield _id_line(draft, "account_id")
+    yield f"as_of = {{later = {moment}, days = 1}}  # guess: when was it decided? after known_time"
+    yield f"known_time = {{later = {moment}, months = 6}}  # guess: when was it known?"
+    if label and label.kind != "yesno":
+        bad = next(filter(_BAD.search, label.some), label.some[0] if label.some else "1")
+        meant = json.dumps([bad], ensure_ascii=False)
+        yield f"bad = {{is = {meant}, of = {json.dumps(label.name)}}}  # guess: which value is bad?"
+    elif label:
+        yield f"bad = {json.dumps(label.name)}  # guess: true is bad"
+    yield ""
+
+
+def _events(draft: _Draft) -> Iterable[str]:
+    time = _first(draft, lambda column: column.kind == "time")
+    amount = _first(draft, lambda column: column.kind == "amount" and "limit" not in column.name)
+    if not time or not amount:
+        lacking = "time" if not time else "amount"
+        yield f"# {draft.name}: no column looks like the {lacking} of an event; join it to the accounts, or name one."
+        yield ""
+        return
+    words = " ".join([draft.name, *(column.header for column in draft.columns)])
+    source, kind = ("payment", "repayment") if _PAYMENT.search(words) else ("consumption", "purchase")
+    account = _account(draft) or draft.columns[0]
+    own = _first(draft, lambda c: bool(_ID.search(c.header)) and c is not account and c.distinct == draft.rows)
+    made = f"{account.name}}}-{{{own.name if own else time.name}"
+    yield from ("[[write]]", f'source = "{source}"  # guess', f'from = "{draft.name}"', "[write.columns]")
+    yield f'event_id = {{text = "{draft.name}-{{{made}}}"}}  # guess: what makes a row of it one of a kind?'
+    yield _id_line(draft, "account_id")
+    yield _time_line("event_time", time)
+    yield f"known_time = {json.dumps(time.name)}  # guess: when did you know of it?"
+    kinds = "due, repayment, transfer_in, transfer_out or status" if source == "payment" else "purchase, draw or refund"
+    yield f'kind = {{text = "{kind}"}}  # guess: {kinds}'
+    yield f"amount_cents = {json.dumps(amount.name)}  # guess"
+    yield ""

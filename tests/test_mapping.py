@@ -1,0 +1,295 @@
+"""A mapping reads what it says it reads, accounts for every row, and names what to mend."""
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from limitlens.data.draft import draft_mapping
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import ConfigError, InputError
+from limitlens.data.import_report import ImportReport
+from limitlens.data.importing import import_files
+from limitlens.data.mapping import parse_mapping
+from limitlens.data.mapping_operations import OPERATIONS, Scope
+from limitlens.pipeline.cli import app
+
+MAPPING = """\
+name = "bank"
+zone = "Asia/Shanghai"
+
+[tables.rows]
+read = "rows*"
+[tables.rows.columns]
+id = "text"
+at = "time"
+limit = "amount"
+kind = "text?"
+
+[[write]]
+source = "accounts"
+from = "rows"
+when = {given = "kind"}
+[write.columns]
+account_id = "id"
+opened_at = "at"
+known_time = "at"
+limit_cents = "limit"
+segment = "kind"
+"""
+ROWS = "id,at,limit,kind\na,2026-01-02,10.50,x\nb,2026-01-03 08:00,2,\nc,2026-01-04T00:00Z,0,y\n"
+DAY = datetime(2026, 3, 5, 10, tzinfo=UTC)
+
+
+def imported(folder: Path, rows: str | bytes = ROWS, mapping: str = MAPPING, name: str = "rows.csv") -> ImportReport:
+    (folder / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+    return import_files(parse_mapping(mapping, "m.toml"), folder, folder / "out")
+
+
+def written(folder: Path, source: str = "accounts") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / "out" / source / "bank.parquet").to_pylist()
+    return rows
+
+
+def test_amounts_become_cents_and_local_times_utc(tmp_path: Path) -> None:
+    imported(tmp_path)
+    first, last = written(tmp_path)
+    assert (first["limit_cents"], last["limit_cents"]) == (10_50, 0)
+    assert first["opened_at"] == datetime(2026, 1, 1, 16, tzinfo=UTC)
+    assert last["opened_at"] == datetime(2026, 1, 4, tzinfo=UTC), "a time with a zone of its own keeps it"
+
+
+def test_what_when_does_not_hold_for_is_left_out_and_counted(tmp_path: Path) -> None:
+    [read], [wrote] = imported(tmp_path).read, imported(tmp_path).written
+    assert (read.rows, wrote.rows, wrote.written, wrote.left_out, wrote.held_back) == (3, 3, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"text": "{name}-{n:3}-{day:%Y%m}"}, "ab-007-202603"),
+        ({"text": "it's"}, "it's"),
+        ({"codes": {"ab": "x"}, "of": "name", "otherwise": {"text": "other"}}, "x"),
+        ({"codes": {"z": 1}, "of": "name"}, None),
+        ({"is": ["ab", "cd"], "of": "name"}, True),
+        ({"is": [8], "of": "n"}, False),
+        ({"given": "none"}, False),
+        ({"above": ["n", 6]}, True),
+        ({"below": ["none", 6]}, False),
+        ({"all": [True, {"above": ["n", 9]}]}, False),
+        ({"any": [True, {"above": ["n", 9]}]}, True),
+        ({"not": {"given": "none"}}, True),
+        ({"add": ["cents", {"amount": 0.5}]}, 13_05),
+        ({"subtract": [0, "cents"]}, -12_55),
+        ({"multiply": ["cents", 0.1]}, 1_26),
+        ({"divide": ["cents", 2]}, 6_28),
+        ({"divide": ["cents", "cents"]}, 1.0),
+        ({"divide": ["n", 0]}, None),
+        ({"floor": {"divide": ["n", 2]}}, 3),
+        ({"most": ["n", 9]}, 9),
+        ({"least": ["n", "none"]}, None),
+        ({"later": "day", "months": 1, "days": "n", "hours": -1}, datetime(2026, 4, 12, 9, tzinfo=UTC)),
+        ({"month_start": "day"}, datetime(2026, 3, 1, tzinfo=UTC)),
+        ({"day_over": "day"}, DAY),
+        ({"day_over": {"month_start": "day"}}, datetime(2026, 3, 2, tzinfo=UTC)),
+        ({"days_between": [{"month_start": "day"}, "day"]}, 4),
+        ({"if": {"given": "none"}, "then": "n", "else": 1}, 1),
+        ({"first_given": ["none", "n"]}, 7),
+        ({"earliest": "day", "per": "name"}, datetime(2026, 3, 1, tzinfo=UTC)),
+        ({"change": "n", "per": "name", "order": "day"}, 5),
+        ({"instalment": "cents", "number": 1, "of": 2}, 6_27),
+        ({"instalment": "cents", "number": 2, "of": 2}, 6_28),
+        (DAY, DAY),
+    ],
+    ids=str,
+)
+def test_each_operation_gives_what_a_hand_reckons(value: object, expected: object) -> None:
+    row = "SELECT 7 AS n, 'ab' AS name, TIMESTAMPTZ '2026-03-05 10:00Z' AS day, 1255 AS cents, NULL::BIGINT AS none"
+    before = "SELECT 2, 'ab', TIMESTAMPTZ '2026-03-01 00:00Z', 0, NULL"
+    scope = Scope({"n": "whole", "name": "text", "day": "time", "cents": "amount", "none": "whole"}, "UTC")
+    sql = f"SELECT v FROM (SELECT {scope.value(value).sql} AS v, n FROM ({row} UNION ALL {before})) WHERE n = 7"
+    assert run_sql(sql)["v"].to_pylist() == [expected]
+
+
+def test_every_operation_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "mapping.md").read_text(encoding="utf-8")
+    assert not [name for name in OPERATIONS if f"`{name}`" not in page]
+
+
+CELLS = st.sampled_from(["", "1", "2.50", "-3", "x", "0.001", '"a,b"', "1e2", "é", "nan"])
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=12), st.booleans())
+def test_every_row_is_written_left_out_or_held_back(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], packed: bool
+) -> None:
+    """A second reading, row by row."""
+    folder = tmp_path_factory.mktemp("rows")
+    lines = [*lines, ["1", "good"]]  # one that can be read: else nothing is written
+    text = "id,at,limit,kind\n" + "".join(",".join(["i", "2026-01-02", *line]) + "\n" for line in lines)
+    name, body = ("rows.csv.gz", gzip.compress(text.encode())) if packed else ("rows.csv", text.encode())
+    report = imported(folder, body, MAPPING.replace("zone", "max_held_back_share = 0.999999\nzone"), name)
+    outcome = Counter(map(_fate, list(csv.reader(io.StringIO(text)))[1:]))
+    [read], [wrote] = report.read, report.written
+    assert (read.rows, read.held_back) == (len(lines), outcome["held"])
+    assert (wrote.written, wrote.left_out, wrote.held_back) == (outcome["written"], outcome["left out"], 0)
+    held = folder / "out" / "held_back" / "bank.parquet"
+    assert (pq.read_table(held).num_rows if held.exists() else 0) == outcome["held"]
+
+
+def _fate(fields: Sequence[str]) -> str:
+    if len(fields) != 4:
+        return "held"
+    if fields[2] not in {"1", "2.50", "-3", "1e2"}:
+        return "held"
+    return "written" if fields[3] else "left out"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("10.50", "10.505", r"rows.csv: row 1, column limit: got '10.505', expected an amount .*m.toml:9\)"),
+        ("2026-01-04T00:00Z", "04.01.26", r"row 3, column at: got '04.01.26', expected a time \(iso\)"),
+        ("a,2026", ",2026", r"row 1, column id: got an empty cell, expected a text"),
+        ("c,2026-01-04T00:00Z,0,y", "c,2026-01-04T00:00Z,0", r"rows.csv: line 4: wrong number of fields"),
+        ("limit", "limits", r"no column limit, got id, at, limits, kind; .*m.toml:9"),
+        ("id,at", "id,id", r"column 'id' stands there more than once"),
+        (",x\n", ',"x\n', r"rows.csv, line 2: cannot be read \(a quote that is not closed\)"),
+        (
+            ",x\nb,2026-01-03 08:00,2,\n",
+            ',"x\nb,2026-01-03 08:00,2,z\n"\n',
+            r"row 1: a quote takes in the rows after it",
+        ),
+    ],
+)
+def test_a_file_that_does_not_read_names_row_column_and_line_of_the_mapping(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        imported(tmp_path, ROWS.replace(before, after))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: not UTF-8"):
+        imported(tmp_path, ROWS.replace(",x", ",é").encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('limit = "amount"', 'limit = "money"', r"m.toml:9: column 'limit' is of type 'money'; expected one of text"),
+        (
+            'segment = "kind"',
+            'segment = "kinds"',
+            r"m.toml:21: segment: no column 'kinds'; there are id, at, limit, kind",
+        ),
+        ('segment = "kind"', 'segment = "limit"', r"m.toml:21: segment of accounts is amount; expected text or whole"),
+        (
+            'segment = "kind"',
+            "segment = {lower = 1}",
+            r"m.toml:21: segment: .* names 0 operations; expected one of text",
+        ),
+        ('segment = "kind"\n', "", r"m.toml:16: accounts needs segment .*; add it"),
+        ('limit_cents = "limit"', 'limit_cent = "limit"', r"m.toml:20: limit_cent of accounts reads like limit_cents"),
+        ('from = "rows"', 'from = "row"', r"m.toml:14: no table 'row' stands before it; there are rows"),
+        ('{given = "kind"}', '"limit"', r"m.toml:15: when is amount; expected yes or no"),
+        ("Asia/Shanghai", "Asia/Atlantis", r"m.toml:2: zone 'Asia/Atlantis' is no time zone"),
+        ('read = "rows*"', 'reads = "rows*"', r"m.toml:5: unknown key 'reads'.*did you mean 'read'"),
+        ('"time"', '{type = "time", format = "dd.mm"}', r"m.toml:8: format 'dd.mm'; expected iso, unix"),
+    ],
+)
+def test_a_mapping_that_is_wrong_names_its_line(before: str, after: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_mapping(MAPPING.replace(before, after), "m.toml")
+
+
+@pytest.mark.parametrize("pattern", ["../secret.csv", "/etc/passwd"])
+def test_a_mapping_reads_nothing_outside_its_folder(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match="leads out of"):
+        imported(tmp_path, mapping=MAPPING.replace("rows*", pattern))
+
+
+def test_a_name_is_never_read_as_sql(tmp_path: Path) -> None:
+    evil = "x\"'; DROP TABLE held_back; --"
+    cell = f"kind = {{type = 'text?', header = '''{evil}'''}}"
+    header = 'id,at,limit,"x""\'; DROP TABLE held_back; --"\n'
+    imported(tmp_path, header + ROWS.partition("\n")[2], MAPPING.replace('kind = "text?"', cell))
+    assert [row["segment"] for row in written(tmp_path)] == ["x", "y"]
+
+
+def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+    imported(tmp_path)
+    as_csv = written(tmp_path)
+    (tmp_path / "rows.csv").unlink()
+    local = pd.to_datetime(["2026-01-02 00:00", "2026-01-03 08:00", "2026-01-04 08:00"])
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "at": local, "limit": [10.5, 2, 0], "kind": ["x", None, "y"]})
+    frame.to_parquet(tmp_path / "rows.parquet")
+    import_files(parse_mapping(MAPPING, "m.toml"), tmp_path, tmp_path / "out")
+    assert written(tmp_path) == as_csv
+
+
+def test_columns_of_months_become_rows(tmp_path: Path) -> None:
+    text = MAPPING.replace('kind = "text?"', 'kind = "text?"\npay_1 = "whole"\npay_2 = "whole"').partition("[[write]]")
+    stack = '[tables.months]\nfrom = "rows"\nstack = {number = "k", first = 1, last = 2, columns = {late = "pay_{}"}}\n'
+    status = """[[write]]
+source = "payment"
+from = "months"
+[write.columns]
+event_id = {text = "{id}-{k}"}
+account_id = "id"
+event_time = "at"
+known_time = "at"
+kind = {text = "status"}
+amount_cents = 0
+dpd_days = "late"
+"""
+    rows = "id,at,limit,kind,pay_1,pay_2\na,2026-01-02,1,x,30,60\n"
+    imported(tmp_path, rows, text[0] + stack + text[1] + text[2] + status)
+    assert [(row["event_id"], row["dpd_days"]) for row in written(tmp_path, "payment")] == [("a-1", 30), ("a-2", 60)]
+
+
+DRAFTED = {
+    "clients.csv": "client_id;opened;credit limit;age;status;default\n"
+    + "".join(
+        f"{k};{k % 28 + 1:02d}.02.2025;{1000 + k},50;{20 + k % 50};{'AB'[k % 2]};{k % 3 == 0:d}\n" for k in range(60)
+    ),
+    "buys.csv": "purchase_no,client_id,booked_at,amount,shop\n"
+    + "".join(
+        f"p{k},{k % 60},2025-03-{k % 28 + 1:02d} 10:00:00,{k + 1}.25,{'NA' if k % 9 else 'grocer'}\n" for k in range(90)
+    ),
+}
+
+
+def test_a_draft_marks_its_guesses_and_runs_as_it_is(tmp_path: Path) -> None:
+    for name, text in DRAFTED.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    draft = draft_mapping(tmp_path)
+    assert 'delimiter = ";"' in draft
+    assert '{type = "time", format = "%d.%m.%Y"}' in draft
+    assert 'shop = {type = "text?", nothing = ["NA"]}' in draft
+    assert 'account_id = "client_id"  # guess' in draft
+    report = import_files(parse_mapping(draft, "draft.toml"), tmp_path, tmp_path / "out")
+    assert report.rows == {"accounts": 60, "consumption": 90, "outcomes": 60}
+
+
+def test_the_command_drafts_into_a_file_and_imports_with_it(tmp_path: Path) -> None:
+    raw, mapping, out = tmp_path / "raw", tmp_path / "mapping.toml", tmp_path / "out"
+    raw.mkdir()
+    for name, text in DRAFTED.items():
+        (raw / name).write_text(text, encoding="utf-8")
+    assert CliRunner().invoke(app, ["import", "--draft", str(raw), str(mapping)]).exit_code == 0
+    run = CliRunner().invoke(app, ["import", "--mapping", str(mapping), str(raw), str(out), "--sample"])
+    assert run.exit_code == 0, run.output
+    assert "means   purchase: median 45.25, nine in ten from" in run.output

@@ -5,6 +5,7 @@ that links it to another one stays as a bare link: when, and to what, under a na
 device or payee only. All else of it goes.
 """
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -84,8 +85,8 @@ def with_links(
             return rows
         stays = pc.and_(mine, pc.is_in(rows["event_no"], pa.array(sorted(numbers), pa.int64())))
         keep = pc.or_(pc.invert(mine), stays)
-        bare = pc.filter(stays, keep).to_numpy(zero_copy_only=False)
-        return _stripped(rows.filter(keep), bare, column, names)
+        bare, left = pc.filter(stays, keep).to_numpy(zero_copy_only=False), rows.filter(keep)
+        return _stripped(left, bare, column, names) if bare.any() else left
 
     return change
 
@@ -109,6 +110,17 @@ def _stripped(rows: pa.Table, bare: np.ndarray, column: str, names: Mapping[tupl
     return rows
 
 
+def spellings(account_id: str) -> tuple[str, str]:
+    r"""An id as it is, and as JSON may write it.
+
+    Examples
+    --------
+    >>> spellings("户1")
+    ('户1', '\\u62371')
+    """
+    return account_id, json.dumps(account_id)[1:-1]
+
+
 def names_any(accounts: Collection[str]) -> re.Pattern[str]:
     """Finds one of some ids in a text, where it stands for itself and is not part of a longer one.
 
@@ -119,7 +131,8 @@ def names_any(accounts: Collection[str]) -> re.Pattern[str]:
     """
     if not accounts:
         return re.compile(r"(?!)")  # nothing
-    listed = "|".join(re.escape(account) for account in sorted(accounts, key=len, reverse=True))
+    spelt = {spelling for account in accounts for spelling in spellings(account)}
+    listed = "|".join(re.escape(spelling) for spelling in sorted(spelt, key=lambda one: (-len(one), one)))
     return re.compile(rf"(?<![^\W_])(?:{listed})(?![^\W_])")
 
 

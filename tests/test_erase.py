@@ -131,6 +131,8 @@ def prepared(workspace: Workspace, folder: Path) -> None:
     report(workspace, workspace.root / "report.html", quiet)
     with (workspace.root / "audit.jsonl").open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"what": "verdict", "account": PLANTED}, ensure_ascii=False) + "\n")
+    (workspace.root / "told.jsonl").write_text(json.dumps({"to": PLANTED, "cents": AMOUNT}) + "\n{}\n", "utf-8")
+    (workspace.root / "broken.parquet").write_bytes(b"of somebody else")
     (workspace.root / "page.html").write_text(f"<p>{PLANTED}: {AMOUNT}</p>", "utf-8")
 
 
@@ -165,7 +167,7 @@ def traces(root: Path) -> list[str]:
         sought = raw + (in_sqlite if "sqlite" in path.name or "mlflow.db" in path.name else [])
         if any(word in body for word in sought):
             left.append(f"bytes of {path.relative_to(root)}")
-        if path.suffix == ".parquet":
+        if path.suffix == ".parquet" and path.name != "broken.parquet":
             seen = list(cells(pq.read_table(path)))
             if any(one in numbers for one in seen if isinstance(one, int)) or any(
                 text in str(one)

@@ -25,7 +25,7 @@ from limitlens.data.events import QUARANTINE
 from limitlens.data.lock import ERASE, UNFINISHED_ERASURE, exclusive, nobody_building
 from limitlens.data.profile_columns import COMMON, PROFILE
 from limitlens.data.progress import Progress, silent
-from limitlens.data.rewriting import Change, names_any, names_one, rewrite, with_links, without
+from limitlens.data.rewriting import Change, names_any, names_one, rewrite, spellings, with_links, without
 from limitlens.data.storage import file_sha256, write_text
 from limitlens.limits.database import replace_words, scrub
 from limitlens.limits.erasing import count_erasures, legal_holds, record_erasure
@@ -48,6 +48,9 @@ from limitlens.pipeline.workspace import Workspace
 
 #: The log of the desk.
 AUDIT = "audit.jsonl"
+
+#: How names of files end in which each line is about one thing.
+LINES = {".csv", ".jsonl", ".log"}
 
 NOTHING = Older()
 
@@ -111,6 +114,7 @@ def erase(
         raise WorkspaceError("an erasure needs the name of a person and a reason.")
     if names_any(accounts).search(f"{actor} {reason}"):
         raise WorkspaceError("name and reason of an erasure are kept; they may not name the account.")
+    resume(workspace, progress)
     take_over_journal(workspace, progress=progress)
     with exclusive(workspace.root, ERASE), nobody_building(workspace.root):
         if plan := unfinished(workspace.root):
@@ -149,12 +153,13 @@ def _wanted(workspace: Workspace, accounts: Collection[str]) -> list[str]:
             f"account {account} may not be erased: {hold.actor} ordered on {format_time(hold.at)} that it is kept "
             f"({hold.reason}); limitlens erase {account} --lift ends that."
         )
-    held = held_accounts(workspace, accounts)
-    if unknown := sorted(account for account in set(accounts) - held if account not in erased):
+    left = [account for account in set(accounts) if account not in erased]
+    held = held_accounts(workspace, left)
+    if unknown := sorted(set(left) - held):
         raise WorkspaceError(
             f"nothing is held about {', '.join(unknown)}: see that the id is right; nothing was erased."
         )
-    return sorted(set(accounts) & held)
+    return sorted(held)
 
 
 def _make_key(root: Path) -> None:
@@ -253,14 +258,15 @@ def _without_figures(plan: Plan, load: str) -> Change:
 def _renamed(plan: Plan) -> Callable[[str], str]:
     """Puts the names for nobody in place of the ids in a text."""
     pattern = names_any(plan.names)
-    return lambda text: pattern.sub(lambda match: plan.names[match.group()], text)
+    names = {spelling: name for account, name in plan.names.items() for spelling in spellings(account)}
+    return lambda text: pattern.sub(lambda match: names[match.group()], text)
 
 
 def _rewrite_texts(root: Path, plan: Plan) -> None:
-    """Pages that name an account go; lines of a table too; elsewhere a name for nobody stands in its place."""
+    """Pages that name an account go, and lines of tables and logs; elsewhere a name for nobody stands in its place."""
     pattern, renamed = names_any(plan.names), _renamed(plan)
 
-    def in_table(line: str) -> str:
+    def in_lines(line: str) -> str:
         return "" if pattern.search(line) else line
 
     for name in plan.texts:
@@ -268,7 +274,7 @@ def _rewrite_texts(root: Path, plan: Plan) -> None:
         if path.suffix == ".html":
             path.unlink(missing_ok=True)
             continue
-        _rewrite(path, in_table if path.suffix == ".csv" else renamed)
+        _rewrite(path, in_lines if path.suffix in LINES and name != AUDIT else renamed)
 
 
 def _rewrite(path: Path, changed: Callable[[str], str]) -> None:
@@ -304,7 +310,9 @@ def _record(root: Path, plan: Plan) -> None:
 def _strip_mlflow(workspace: Workspace, plan: Plan) -> None:
     database = workspace.mlflow / "mlflow.db"
     files = [path for path in (database, database.with_name(f"{database.name}-wal")) if path.is_file()]
-    named = any(account.encode() in path.read_bytes() for path in files for account in plan.names)
+    named = any(
+        one.encode() in path.read_bytes() for path in files for account in plan.names for one in spellings(account)
+    )
     if named:
         replace_words(database, _renamed(plan))
         scrub(database)

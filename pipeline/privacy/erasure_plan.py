@@ -7,10 +7,12 @@ and goes with the last step.
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES
@@ -318,7 +320,8 @@ def _tables(root: Path, recorded: Collection[str], accounts: Collection[str]) ->
     """Parquet files that nobody recorded and that hold rows of an account, such as scores that were written here."""
     for path in sorted(root.rglob("*.parquet")):
         name = path.relative_to(root).as_posix()
-        if name in recorded or name.partition("/")[0] in BUILT or "account_id" not in pq.read_schema(path).names:
+        if name in recorded or name.partition("/")[0] in BUILT:
             continue
-        if _holds_rows(path, accounts):
-            yield name
+        with suppress(OSError, pa.ArrowException):  # not ours, and not to be read
+            if "account_id" in pq.read_schema(path).names and _holds_rows(path, accounts):
+                yield name

@@ -358,7 +358,7 @@ def _fair(name: str, figures: Fairness) -> Section:
     bad = groups["bad_share"] * groups["rows"]
     of = {"bad": groups["rows"], "cut": groups["rows"], "of the good": groups["rows"] - bad, "of the bad": bad}
     shares = {"bad": "bad_share", "cut": "cut_share", "of the good": "good_cut_share", "of the bad": "bad_cut_share"}
-    told = {
+    words = {
         title: [small_cells.share(part, n) for part, n in zip(groups[column] * of[title], of[title], strict=True)]
         for title, column in shares.items()
     }
@@ -366,11 +366,11 @@ def _fair(name: str, figures: Fairness) -> Section:
         {
             name: groups["group"],
             "lines": [small_cells.published([round(n)])[0] for n in groups["rows"]],
-            "bad": told["bad"],
+            "bad": words["bad"],
             "expected": groups["mean_pd"].map("{:.2%}".format),
-            "cut": told["cut"],
-            "of the good": told["of the good"],
-            "of the bad": told["of the bad"],
+            "cut": words["cut"],
+            "of the good": words["of the good"],
+            "of the bad": words["of the bad"],
         }
     )
     text = (

@@ -13,6 +13,11 @@ from limitlens.limits.policy import Policy
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 
 
+def digest_of(model_digest: str, policy_digest: str) -> str:
+    """Sha256 over the digests of a model and a policy."""
+    return hashlib.sha256(f"{model_digest}:{policy_digest}".encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Iteration:
     """A model and a policy that decide together.
@@ -34,7 +39,7 @@ class Iteration:
     @cached_property
     def digest(self) -> str:
         """Sha256 over the digests of model and policy."""
-        return hashlib.sha256(f"{self.model.digest}:{self.policy.digest}".encode()).hexdigest()
+        return digest_of(self.model.digest, self.policy.digest)
 
     def score(self, table: pd.DataFrame, state: pd.DataFrame) -> FloatArray:
         """PD of each line, from its features and its state."""

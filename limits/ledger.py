@@ -303,9 +303,17 @@ class Ledger:
 
     def inputs_head(self) -> str:
         """Hash of the chain without records and signers: what decisions stand on, whoever recorded it when."""
+        return reduce(next_head, self.inputs(), "")
+
+    def inputs(self) -> list[tuple[Cell, ...]]:
+        """Content of every link but records and signers, in the order of recording."""
         with reading(self.workspace) as connection:
-            contents = [link.content for link in links(connection) if link.content[0] not in _APART]
-        return reduce(next_head, contents, "")
+            return [link.content for link in links(connection) if link.content[0] not in _APART]
+
+    def runs_of_ticks(self) -> set[str]:
+        """Ids of the runs that took in ticks."""
+        with reading(self.workspace) as connection:
+            return {run_id for (run_id,) in connection.execute(f"SELECT run_id FROM runs WHERE NOT ({_PLANNED})")}
 
     def heads(self) -> dict[str, str]:
         """Hash of the chain after each run, by run id."""

@@ -262,6 +262,10 @@ STRIKES = {
 }
 
 
+#: What the ids of runs are made of: to forge it, they have to be made anew as well, and with them every file of theirs.
+OF_RUNS = {"a purchase", "a decision", "a share of a cause", "a load that is gone", "a run"}
+
+
 @pytest.mark.parametrize("what", STRIKES)
 def test_with_all_hashes_made_anew_mlflow_gives_it_away_and_with_its_heads_too_the_anchor(
     what: str, copied: Workspace, full: tuple[Path, Anchor]
@@ -275,6 +279,10 @@ def test_with_all_hashes_made_anew_mlflow_gives_it_away_and_with_its_heads_too_t
         with pytest.raises(IntegrityError, match=r"the chain does not hold the head|is gone or records no head"):
             verify(copied)
     mlflow_anew(copied, heads)
+    if what in OF_RUNS:
+        with pytest.raises(IntegrityError, match="its id does not fit"):
+            verify(copied)
+        return
     assert verify(copied)
     with pytest.raises(IntegrityError, match="since the anchor"):
         verify(copied, full[1])
@@ -291,3 +299,14 @@ def test_a_table_of_features_that_was_changed_is_not_believed(copied: Workspace,
     again = score(copied, as_of, tmp_path / "after.parquet", model_version="2", progress=quiet)
     assert expected.rows == again.rows
     assert (tmp_path / "before.parquet").read_bytes() == (tmp_path / "after.parquet").read_bytes()
+
+
+def test_a_run_of_which_the_id_does_not_fit_to_what_went_in_is_named_with_all_hashes_made_anew(
+    copied: Workspace,
+) -> None:
+    """It is said to be no backtest."""
+    with opened(copied.root / "ledger.sqlite") as connection:
+        connection.execute("UPDATE runs SET backtest = 1 - backtest WHERE rowid = 3")
+    mlflow_anew(copied, hashes_anew(copied))
+    with pytest.raises(IntegrityError, match="its id does not fit"):
+        verify(copied)

@@ -1,7 +1,5 @@
 """Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from time import perf_counter
@@ -30,6 +28,7 @@ from limitlens.pipeline.deciding.point_in_time import (
 )
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import iterations
+from limitlens.pipeline.deciding.run_ids import run_id
 from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.deciding.verify import expect_intact
@@ -175,7 +174,6 @@ def _record(
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:
     """The run of one date, named by everything that goes into it."""
     backtest = date < datetime.fromisoformat(new.model.labels_end)
-    decided_with = (date.isoformat(), new.digest, new.model_version, backtest)
-    inputs = (*decided_with, workspace.events.digest(), workspace.ledger.inputs_head())
-    run_id = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-    return Run(run_id, date, new.model_version, new.model.digest, new.policy.digest, backtest)
+    stands_on = (workspace.events.digest(), workspace.ledger.inputs_head())
+    name = run_id((date, new.digest, new.model_version, backtest), stands_on)
+    return Run(name, date, new.model_version, new.model.digest, new.policy.digest, backtest)

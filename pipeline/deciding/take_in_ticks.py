@@ -1,7 +1,5 @@
 """Ticks taken in: what a watch decided within the day, recorded as runs like all other decisions."""
 
-import hashlib
-import json
 from datetime import datetime
 from itertools import groupby
 
@@ -14,6 +12,7 @@ from limitlens.limits.tick import Tick
 from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decision_table import decision_table
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
+from limitlens.pipeline.deciding.run_ids import run_id_of_ticks
 from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.workspace import Workspace
 
@@ -57,6 +56,6 @@ def _split(workspace: Workspace, run: Run, decided: pd.DataFrame) -> pd.DataFram
 def _run(workspace: Workspace, ticks: list[Tick], version: str, model: str, policy: str) -> Run:
     """The run of some ticks, named by everything that goes into it."""
     last = ticks[-1].as_of
-    stand_on = (workspace.events.digest(), workspace.ledger.inputs_head())
-    inputs = ("watch", last.isoformat(), version, model, policy, *stand_on)
-    return Run(hashlib.sha256(json.dumps(inputs).encode()).hexdigest(), last, version, model, policy, backtest=False)
+    stands_on = (workspace.events.digest(), workspace.ledger.inputs_head())
+    name = run_id_of_ticks(last, (version, model, policy), stands_on)
+    return Run(name, last, version, model, policy, backtest=False)

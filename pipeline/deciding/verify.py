@@ -7,6 +7,7 @@ from limitlens.limits.records import expect_recorded
 from limitlens.limits.signers import expect_signatures
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.anchoring import expect_anchored
+from limitlens.pipeline.deciding.run_ids import expect_run_ids
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -51,6 +52,7 @@ def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int
         links = workspace.ledger.verify()
         expect_recorded(workspace.root)
         expect_signatures(workspace.root)
+        expect_run_ids(workspace)
         for model in workspace.registry.models():
             workspace.iteration(model.model_version)
         for digest in workspace.registry.policies():

@@ -79,7 +79,8 @@ def sweep(root: Path) -> None:
 
 
 def remove_left(temporary: Path) -> None:
-    """Remove a file if nobody writes it any more."""
+    """Remove a file if nobody writes it any more, and SQLite's journal of it."""
     with suppress(OSError), temporary.open("rb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.unlink()
+        temporary.with_name(f"{temporary.name}-journal").unlink(missing_ok=True)

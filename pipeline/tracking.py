@@ -21,9 +21,10 @@ from urllib.request import url2pathname
 
 from limitlens.data.damage import damaged
 from limitlens.data.disk import no_room, writable
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import LimitlensError, WorkspaceError
 from limitlens.data.lock import alone_in
 from limitlens.data.storage import publish, write_bytes, write_text
+from limitlens.data.unfinished import ENDING, held, remove_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,16 @@ _MAX_PARAMETER = 8_000
 #: How MLflow's store and the system say that the disk is full, and more than one run of ours needs.
 _NO_ROOM = ("database or disk is full", "No space left on device")
 _RUN_BYTES = 1 << 24
+
+#: How it says that its database is damaged.
+_DAMAGED = (
+    "sqlite3.DatabaseError",
+    "sqlite3.OperationalError) no such",
+    "malformed",
+    "not a database",
+    "database schema",
+    "Can't locate revision",
+)
 
 #: Of a path, in the name of an experiment; MLflow refuses one of more than 500 characters.
 _MAX_NAME = 400
@@ -147,11 +158,11 @@ def _create(database: Path) -> None:
     with alone_in(database.parent):
         if database.exists():
             return
-        temporary = database.with_name(f".{database.name}.tmp")
-        for rest in database.parent.glob(f"{temporary.name}*"):
-            rest.unlink()
-        _opened(temporary).search_experiments()
-        publish(temporary, database)
+        temporary = database.with_name(f".{database.name}{ENDING}")
+        remove_left(temporary)
+        with held(temporary):
+            _opened(temporary).search_experiments()
+            publish(temporary, database)
 
 
 def _experiment(mlflow: "MlflowClient", store: Path) -> str:
@@ -173,6 +184,22 @@ def _experiment(mlflow: "MlflowClient", store: Path) -> str:
                     mlflow.set_experiment_tag(experiment.experiment_id, tag, value)
             return str(experiment.experiment_id)
     raise AssertionError("names do not end")
+
+
+@contextmanager
+def _naming_trouble(store: Path) -> "Iterator[None]":
+    """What can go wrong with the store, in one line."""
+    try:
+        yield
+    except LimitlensError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if any(words in text for words in _NO_ROOM):
+            raise no_room(store, _RUN_BYTES) from error
+        if any(words in text for words in _DAMAGED):
+            raise damaged(store / "mlflow.db", text) from error
+        raise
 
 
 @contextmanager
@@ -212,8 +239,10 @@ def recorded_run(
     ------
     WorkspaceError
         The disk is full.
+    IntegrityError
+        The database is damaged.
     """
-    try:
+    with _naming_trouble(store):
         mlflow = client(store)
         experiment = _experiment(mlflow, store)
         tagged = {**tags, KIND: kind}
@@ -226,10 +255,6 @@ def recorded_run(
             mlflow.set_terminated(run_id, "FAILED")
             raise
         mlflow.set_terminated(run_id, "FINISHED")
-    except Exception as error:
-        if any(text in str(error) for text in _NO_ROOM):
-            raise no_room(store, _RUN_BYTES) from error
-        raise
 
 
 def _start_time(began: float | None) -> int | None:
@@ -257,17 +282,17 @@ def heads(store: Path) -> dict[str, str]:
     """Head of the ledger that each run recorded, by run id, deleted runs too; nothing without a store."""
     if not (store / "mlflow.db").is_file():
         return {}
-    mlflow = client(store)
     from mlflow.entities import ViewType  # noqa: PLC0415
 
-    every = ViewType.ALL
-    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(view_type=every)]
+    every, token = ViewType.ALL, None
     by_run: dict[str, str] = {}
-    token: str | None = None
-    while token != "":
-        page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", every, _PAGE_RUNS, page_token=token)
-        by_run |= {run.info.run_id: run.data.tags[HEAD] for run in page}
-        token = page.token or ""
+    with _naming_trouble(store):
+        mlflow = client(store)
+        experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(view_type=every)]
+        while token != "":
+            page = mlflow.search_runs(experiments, f"tags.`{HEAD}` LIKE '%'", every, _PAGE_RUNS, page_token=token)
+            by_run |= {run.info.run_id: run.data.tags[HEAD] for run in page}
+            token = page.token or ""
     return by_run
 
 
@@ -447,7 +472,8 @@ def training_tags(record: TrainingRecord) -> dict[str, str]:
 
 def training_record(store: Path, run_id: str) -> TrainingRecord:
     """What :func:`training_tags` gave a run."""
-    tags = client(store).get_run(run_id).data.tags
+    with _naming_trouble(store):
+        tags = client(store).get_run(run_id).data.tags
     return TrainingRecord(**{name: tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion")})
 
 
@@ -483,23 +509,23 @@ def artifacts(mlflow: "MlflowClient", run_id: str) -> Path:
 
 def attach(store: Path, run_id: str, path: Path) -> None:
     """Store a file with a run; a run from before the store was moved, or on a read-only disk, stays as it is."""
-    if (mlflow := _keeper(store, run_id)) is not None:
-        write_bytes(path.read_bytes(), artifacts(mlflow, run_id) / path.name)
+    if (folder := _kept_in(store, run_id)) is not None:
+        write_bytes(path.read_bytes(), folder / path.name)
 
 
 def attach_text(store: Path, run_id: str, text: str, name: str) -> None:
     """:func:`attach` a text under a name."""
-    if (mlflow := _keeper(store, run_id)) is not None:
-        write_text(text, artifacts(mlflow, run_id) / name)
+    if (folder := _kept_in(store, run_id)) is not None:
+        write_text(text, folder / name)
 
 
-def _keeper(store: Path, run_id: str) -> "MlflowClient | None":
-    """The client, if files can be added to the run."""
+def _kept_in(store: Path, run_id: str) -> Path | None:
+    """Folder of what is kept with a run, if files can be added to it."""
     if not os.access(store, os.W_OK):
         return None
-    mlflow = client(store)
-    below = mlflow.get_run(run_id).info.artifact_uri.startswith(store.resolve().as_uri() + "/")
-    return mlflow if below else None
+    with _naming_trouble(store):
+        folder = artifacts(client(store), run_id)
+    return folder if folder.is_relative_to(store.resolve()) else None
 
 
 def promote(store: Path, version: str) -> None:
@@ -510,12 +536,17 @@ def promote(store: Path, version: str) -> None:
     WorkspaceError
         The version is not registered.
     """
-    mlflow = client(store)
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-    try:
-        mlflow.set_registered_model_alias(MODEL_NAME, CHAMPION, version)
-        if str(mlflow.get_registered_model(MODEL_NAME).aliases.get(CHALLENGER)) == version:
-            mlflow.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
-    except MlflowException as error:
-        raise WorkspaceError(f"model version {version!r} is not in the registry of {store}; train it first.") from error
+    with _naming_trouble(store):
+        mlflow = client(store)
+        try:
+            mlflow.set_registered_model_alias(MODEL_NAME, CHAMPION, version)
+            if str(mlflow.get_registered_model(MODEL_NAME).aliases.get(CHALLENGER)) == version:
+                mlflow.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+        except MlflowException as error:
+            if any(words in str(error) for words in _DAMAGED):
+                raise
+            raise WorkspaceError(
+                f"model version {version!r} is not in the registry of {store}; train it first."
+            ) from error

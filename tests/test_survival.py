@@ -313,6 +313,38 @@ def test_a_workspace_on_a_read_only_disk_is_read_and_nothing_else(copied: Worksp
         path.chmod(path.stat().st_mode | 0o200)
 
 
+#: Asks the desk, in this process, for pages; prints the status of each.
+_PAGES = """
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from limitlens.pipeline.serving.app import desk_app
+from limitlens.pipeline.workspace import Workspace
+served = desk_app(Workspace(Path(sys.argv[2])), {}, lambda: datetime(2026, 7, 3, tzinfo=UTC), ["localhost"])
+async def asked(path):
+    sent, scope = [], {"type": "http", "method": "GET", "path": path, "query_string": sys.argv[1].encode()}
+    async def receive():
+        return {"type": "http.request"}
+    async def send(message):
+        sent.append(message)
+    await served(scope | {"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1)}, receive, send)
+    print(path, sent[0]["status"])
+for path in sys.argv[3:]:
+    asyncio.run(asked(path))
+"""
+
+
+def test_the_desk_serves_a_workspace_on_a_read_only_disk(copied: Workspace) -> None:
+    pages = ["/cases", "/holds", "/iterations"]
+    account = f"account={an_open_line(copied)}"
+    for path in [copied.root, *copied.root.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    done = python("-c", READING_ONLY + _PAGES, account, str(copied.root), *pages)
+    for path in [copied.root, *copied.root.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+    assert done.stdout.splitlines() == [f"{page} 200" for page in pages], done.stderr
+
+
 def test_on_a_full_disk_the_old_state_stays_readable(copied: Workspace, tmp_path: Path) -> None:
     account = an_open_line(copied)
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
@@ -353,6 +385,10 @@ def test_a_database_of_mlflow_whose_creation_was_killed_is_made_anew(
     code = "from limitlens.pipeline.tracking import client; client(Path(sys.argv[1])).search_experiments()"
     killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
     assert not (tmp_path / "mlflow.db").exists()
+    assert list(tmp_path.iterdir())
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+    killed_while(code, "CREATE TABLE trace_info", str(tmp_path))
     assert tracking.heads(tmp_path) == {}
     with tracking.recorded_run(tmp_path, "train", {tracking.HEAD: "abc"}) as (_, run_id):
         pass
@@ -364,6 +400,20 @@ def test_a_database_of_mlflow_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"garbage")
     with pytest.raises(IntegrityError, match=r"mlflow\.db: not the file that was written"):
         tracking.heads(tmp_path)
+
+
+def test_a_database_of_mlflow_that_is_damaged_is_named(copied: Workspace) -> None:
+    database = copied.mlflow / "mlflow.db"
+    whole = database.read_bytes()
+    for body in (whole[: len(whole) // 2], whole[:4_096] + b"\x05" * (len(whole) - 4_096)):
+        database.write_bytes(body)
+        for words in (["ledger", "verify"], ["decide"], ["promote", "1", "--reviewer", "Chen Wei"]):
+            ended = told(copied, *words)
+            if words[0] != "ledger" and isinstance(ended, SystemExit | None):
+                continue  # it need not read it
+            assert isinstance(ended, IntegrityError), (words, ended)
+            assert str(ended).startswith(f"{database}: not the file that was written (")
+            assert "\n" not in str(ended)
 
 
 # Killed

@@ -25,6 +25,9 @@ warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extr
 #: What a query raises about a file that it cannot read; who reads files of others says it in their words.
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException)
 
+#: What a query raises about a value that it computes: too large, or no time of any calendar.
+OUT_OF_RANGE = (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException)
+
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
 

@@ -4,6 +4,7 @@ DuckDB reads, joins and orders what it cannot keep in memory on disk; the same f
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import RAGGED
-from limitlens.data.engine import UNREADABLE, RunSql, prepared
+from limitlens.data.engine import OUT_OF_RANGE, UNREADABLE, RunSql, prepared
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.import_report import ImportReport, TableRows, WrittenRows
@@ -83,8 +84,10 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
                 files = [open_file(path, src, table.delimiter) for path in find_files(src, table.read)]
                 read.append(_read_table(run, mapping, table, files))
                 opened += [(file, table) for file in files]
-            read += _shape(run, mapping, table)
-        written = [counts for source in SOURCES for counts in _collect(run, mapping, source)]
+            with _naming_a_value_out_of_range(mapping.line("tables", table.name)):
+                read += _shape(run, mapping, table)
+        with _naming_a_value_out_of_range(mapping.line("write")):
+            written = [counts for source in SOURCES for counts in _collect(run, mapping, source)]
         rows = dict[str, int]()
         for source in dict.fromkeys(one.source for one in written):
             rows[source] = _store(
@@ -93,6 +96,15 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
         if any(one.held_back for one in read) or any(one.held_back for one in written):
             _store(run, HELD_BACK, out / HELD_BACK / f"{mapping.name}.parquet", _HELD_SCHEMA)
     return ImportReport(mapping.name, rows, mapping.notes, tuple(read), tuple(written), _unused(opened))
+
+
+@contextmanager
+def _naming_a_value_out_of_range(where: str) -> Iterator[None]:
+    try:
+        yield
+    except OUT_OF_RANGE as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{where}: a value is out of range ({reason}); leave such rows out, or mend them.") from error
 
 
 def _unused(opened: list[tuple[SourceFile, Table]]) -> dict[str, tuple[str, ...]]:

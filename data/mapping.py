@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import alike
-from limitlens.data.mapping_cells import ISO, KINDS, UNIX_MILLISECONDS, UNIX_SECONDS, Cell, Kind, Unit
+from limitlens.data.mapping_cells import ISO, KINDS, UNIX_MILLISECONDS, UNIX_SECONDS, Cell, Kind, Unit, is_time_format
 from limitlens.data.mapping_operations import Scope, UnfitError, Value
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml
@@ -260,7 +260,7 @@ def _cell(reader: Reader, path: KeyPath, given: Any, usual: _Usual) -> Cell:
 def _formats(reader: Reader, path: KeyPath, body: Mapping[str, Any]) -> tuple[str, ...]:
     formats = _texts(reader, body, path, "format")
     for form in formats:
-        if form not in {ISO, UNIX_SECONDS, UNIX_MILLISECONDS} and "%" not in form:
+        if form not in {ISO, UNIX_SECONDS, UNIX_MILLISECONDS} and not is_time_format(form):
             raise reader.error(
                 (*path, "format"), f"format {form!r}; expected iso, unix, unix_ms or one such as %d.%m.%Y %H:%M."
             )
@@ -279,6 +279,10 @@ def _joins(
                 raise reader.error(
                     (*path, "join", name), f"{side} has no column {key!r}; there are {', '.join(there)}."
                 )
+        if own[key] != other.columns[key]:
+            raise reader.error(
+                (*path, "join", name), f"{key!r} is {own[key]} here and {other.columns[key]} there; give both one type."
+            )
         columns |= {f"{name}.{column}": kind for column, kind in other.columns.items() if column != key}
     return tuple(joins.items())
 

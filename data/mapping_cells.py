@@ -1,5 +1,6 @@
 """How a mapping reads the cells of a file: a text becomes an amount, a time, a number, or is no such thing."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,10 +17,24 @@ Unit = Literal["whole", "cents"]
 #: Formats of times that have a name; every other is written as for strftime.
 ISO, UNIX_SECONDS, UNIX_MILLISECONDS = "iso", "unix", "unix_ms"
 
+#: Parts of a format of times: years to fractions of a second, names of months and days, a zone.
+_FORMAT = re.compile(r"(%-?[YmdHMSfyjIpbBaAzZ]|[^%])+")
+
 _NUMBER = "DECIMAL(38, 10)"
 
 #: A dot before other than three digits is no mark of thousands.
 _COMMA_DECIMALS = r"^\s*-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?\s*$"
+
+
+def is_time_format(form: str) -> bool:
+    """Whether a format, written as for strftime, has parts that are known, one at least.
+
+    Examples
+    --------
+    >>> is_time_format("%d.%m.%Y %H:%M"), is_time_format("dd.mm"), is_time_format("%Q")
+    (True, False, False)
+    """
+    return "%" in form and _FORMAT.fullmatch(form) is not None
 
 
 @dataclass(frozen=True)

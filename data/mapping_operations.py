@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from limitlens.data.mapping_cells import Kind
+from limitlens.data.mapping_cells import Kind, is_time_format
 from limitlens.data.quoting import quoted, quoted_text
 
 _PIECE = re.compile(r"\{([^{}:]+)(?::([^{}]+))?\}")
@@ -152,6 +152,8 @@ def _written(scope: Scope, column: str, form: str | None, key: str) -> str:
     except UnfitError as unfit:
         raise unfit.below(key) from None
     if value.kind == "time":
+        if form and not is_time_format(form):
+            raise UnfitError(f"{{{column}:{form}}}: expected a format of a time such as %Y-%m.", (key,))
         return f"strftime({scope.in_zone(value.sql)}, {quoted_text(form or '%Y-%m-%dT%H:%M:%S')})"
     written = f"CAST({value.sql} AS VARCHAR)"
     if form is None:
@@ -299,6 +301,7 @@ def _first_given(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
 
 def _earliest(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
     time, per = scope.of(body, name, "time"), scope.of(body, "per")
+    _expect_rows_alone(name, time, per)
     return Value(f"MIN({time.sql}) OVER (PARTITION BY {per.sql})", "time")
 
 
@@ -308,6 +311,7 @@ def _change(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
         scope.of(body, "per"),
         scope.of(body, "order"),
     )
+    _expect_rows_alone(name, value, per, order)
     before = f"LAG({value.sql}) OVER (PARTITION BY {per.sql} ORDER BY {order.sql})"
     return Value(f"({value.sql} - {before})", value.kind)
 
@@ -321,6 +325,12 @@ def _instalment(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
     share = f"({total.sql} // {count.sql})"
     rest = f"{total.sql} - {share} * ({count.sql} - 1)"
     return Value(f"(CASE WHEN {number.sql} < {count.sql} THEN {share} ELSE {rest} END)", "amount")
+
+
+def _expect_rows_alone(key: str, *values: Value) -> None:
+    """Refuse a value over all rows inside another one."""
+    if any(" OVER (PARTITION BY " in value.sql for value in values):
+        raise UnfitError(f"{key} holds a value over other rows; make that a derived column of its own first.", (key,))
 
 
 def _common(values: list[Value], key: str) -> Kind:

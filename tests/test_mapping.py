@@ -181,6 +181,12 @@ def test_a_file_that_does_not_read_names_row_column_and_line_of_the_mapping(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_value_that_no_calendar_has_is_one_line(tmp_path: Path) -> None:
+    far = MAPPING.replace('opened_at = "at"', 'opened_at = {later = "at", months = 99_999_999}')
+    with pytest.raises(InputError, match=r"m.toml:12: a value is out of range"):
+        imported(tmp_path, mapping=far)
+
+
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2: not UTF-8"):
         imported(tmp_path, ROWS.replace(",x", ",é").encode("latin-1"))
@@ -207,6 +213,16 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         ('{given = "kind"}', '"limit"', r"m.toml:15: when is amount; expected yes or no"),
         ("Asia/Shanghai", "Asia/Atlantis", r"m.toml:2: zone 'Asia/Atlantis' is no time zone"),
         ('read = "rows*"', 'reads = "rows*"', r"m.toml:5: unknown key 'reads'.*did you mean 'read'"),
+        (
+            '{given = "kind"}',
+            '{given = {earliest = {earliest = "at", per = "id"}, per = "id"}}',
+            r"m.toml:15: .* over other",
+        ),
+        (
+            'segment = "kind"',
+            'segment = {text = "{at:%Q}"}',
+            r"m.toml:21: segment: {at:%Q}: expected a format of a time",
+        ),
         ('"time"', '{type = "time", format = "dd.mm"}', r"m.toml:8: format 'dd.mm'; expected iso, unix"),
     ],
 )

@@ -19,6 +19,7 @@ class TrainSettings:
     default_dpd_days: int = 90
     indeterminate_dpd_days: int = 0
     level_months: int = 1
+    verdict_weight: float = 0.0
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -43,13 +44,14 @@ class TrainSettings:
         return {name: getattr(self, name) for name in _SECTIONS["model"] if name != "new_line_days"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and MLflow parameters; ``columns`` only where some are named, not all."""
+        """Plain data, for JSON and MLflow; ``columns`` and ``verdict_weight`` only where they say something."""
         body = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return body if self.columns else {name: value for name, value in body.items() if name != "columns"}
+        idle = {name for name in ("columns", "verdict_weight") if not body[name]}  # as before there were the keys
+        return {name: value for name, value in body.items() if name not in idle}
 
     def to_toml(self) -> str:
         """The text :func:`read_settings` reads."""
-        values = {"columns": [], **self.to_dict()}
+        values = {"columns": [], "verdict_weight": 0.0, **self.to_dict()}
         sections = [
             "\n".join([f"[{name}]", *(f"{key} = {json.dumps(values[key])}" for key in keys)])
             for name, keys in _SECTIONS.items()
@@ -71,6 +73,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "horizon_months": (1, 1_200),
     "default_dpd_days": (1, _MOST),
     "level_months": (0, 1_200),
+    "verdict_weight": (0, 1),
     "folds": (2, _MOST),
     "rounds": (1, _MOST),
     "n_estimators": (1, _MOST),
@@ -96,9 +99,9 @@ _RENAMED = {
 }
 
 _SECTIONS = {
-    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
+    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months", "verdict_weight"),
     "features": ("timezone", "protected", "attributes", "columns"),
-    "model": tuple(f.name for f in fields(TrainSettings))[8:],
+    "model": tuple(f.name for f in fields(TrainSettings))[9:],
 }
 
 

@@ -212,11 +212,14 @@ class TrainingRecord:
         ISO time before which they were known; empty: all of them.
     champion : str
         Version whose members stayed; empty: none.
+    verdicts : int
+        How many verdicts there were; 0 where they teach nothing.
     """
 
     events: str
     until: str
     champion: str
+    verdicts: int = 0
 
 
 def record_training(mlflow: "MlflowClient", run_id: str, record: TrainingRecord) -> None:
@@ -228,7 +231,8 @@ def record_training(mlflow: "MlflowClient", run_id: str, record: TrainingRecord)
 def training_record(store: Path, run_id: str) -> TrainingRecord:
     """What :func:`record_training` noted."""
     tags = client(store).get_run(run_id).data.tags
-    return TrainingRecord(**{name: tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion")})
+    events, until, champion = (tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion"))
+    return TrainingRecord(events, until, champion, int(tags.get("limitlens.train.verdicts", 0)))
 
 
 def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[str, str]) -> tuple[str, Path]:

@@ -120,6 +120,49 @@ def agreeing(verdict: Verdict, earlier: pd.DataFrame) -> int:
     return 1 + wishes.count(verdict.wish)
 
 
+#: Verdict → whether the customer is bad by it; any other says nothing of the customer.
+_SAYS_BAD = {"uphold": True, "overturn": False}
+
+
+def agreed(verdicts: pd.DataFrame, known_by: datetime | None = None) -> pd.DataFrame:
+    """Settled cases that two reviewers or more judged, and all of them alike; second looks count like any other.
+
+    Who only asked the customer has not judged; who found the data wrong has, and not the customer.
+
+    Parameters
+    ----------
+    verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`
+        In the order of recording.
+    known_by : datetime, optional
+        Only what was said before; default: everything.
+
+    Returns
+    -------
+    DataFrame with ``account_id, as_of, at, bad`` and a plain index
+        ``as_of``: of the decision on which the case was settled; ``at``: when the last one spoke; ``bad`` (bool).
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> at = datetime(2026, 7, 1)
+    >>> first = Verdict("A1", at, at, at, "overturn", "explained", "salary in cash", "Chen Wei", "unfreeze")
+    >>> second = replace(first, actor="Li Na", blind=True, settles=False)
+    >>> agreed(pd.DataFrame([vars(first), vars(second)]))[["account_id", "bad"]].values.tolist()
+    [['A1', False]]
+    >>> len(agreed(pd.DataFrame([vars(first), vars(replace(second, verdict="uphold"))])))
+    0
+    """
+    case = ["account_id", "since"]
+    spoken = verdicts[(verdicts["verdict"] != "ask") & (verdicts["at"] < known_by if known_by else True)]
+    last = spoken.drop_duplicates([*case, "actor"], keep="last").groupby(case)
+    alike = last["verdict"].agg(["size", "nunique"]).query("size >= 2 and nunique == 1")
+    spoke = last["at"].max().rename("spoke")
+    settled = spoken[spoken["settles"] & spoken["verdict"].isin(_SAYS_BAD)].join(spoke, on=case)
+    counted = settled[pd.MultiIndex.from_frame(settled[case]).isin(alike.index)]
+    bad = counted["verdict"].map(_SAYS_BAD).astype(bool)
+    return counted[["account_id", "as_of"]].assign(at=counted["spoke"], bad=bad).reset_index(drop=True)
+
+
 def drawn(cases: Sequence[tuple[str, datetime]], share: float, salt: str) -> list[bool]:
     """Which cases (account, since) a share is drawn of, by a salted hash: the same cases whoever asks, and when.
 

@@ -5,7 +5,7 @@ accounts, their mean; and, when a champion is there, its newest members stay in 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import lightgbm as lgb
@@ -42,6 +42,29 @@ _FIRST = {
 }
 
 Callback = Callable[[lgb.callback.CallbackEnv], None]
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Rows whose class is somebody's opinion and no outcome.
+
+    Members learn from them; they say neither when a training stops nor which calibration is true.
+
+    Parameters
+    ----------
+    inputs : float64 array of shape (n, columns)
+    bad : bool array of shape (n,)
+    account : uint64 array of shape (n,)
+        As :func:`limitlens.models.inputs.account_numbers` gives them: no member that never saw an account has seen an
+        opinion of it.
+    weight : float
+        Of each in the loss of a member, beside 1 of a row with an outcome.
+    """
+
+    inputs: FloatArray
+    bad: BoolArray
+    account: AccountArray
+    weight: float
 
 
 class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
@@ -132,6 +155,7 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         *,
         account: npt.NDArray[Any] | None = None,
         period: npt.NDArray[Any] | None = None,
+        opinions: Opinions | None = None,
         champion: Scorer | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -149,6 +173,8 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         period : array of shape (n,), optional
             When each row was observed, in whole periods such as months; the latest ones say when to stop, and which
             calibration. Default: one period.
+        opinions : Opinions, optional
+            Further rows, of the same columns.
         champion : Scorer, optional
             Of the same columns and folds.
         progress : callable, optional
@@ -176,7 +202,9 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         # New members take the turns of those that go: the same accounts are unseen, so fewer scores move.
         free = [turn for turn in range(self.rounds) if turn not in {member.turn for member in carried}]
         turns = free[: self.rounds - len(carried) // self.folds]
-        members = (*carried, *self._train(X, bad, account, latest, turns=turns, progress=progress))
+        heard = opinions if opinions is not None and len(opinions.bad) else None
+        new = self._train(X, bad, account, latest, opinions=heard, turns=turns, progress=progress)
+        members = (*carried, *new)
         scores = mean_scores(members, X, account)
         judged = fold_of(account, self.folds, 0) == 0 if latest.all() else latest
         self.scorer_ = Scorer(members, choose_calibration(scores, bad, judged))
@@ -189,18 +217,19 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         account: AccountArray,
         latest: BoolArray,
         *,
+        opinions: Opinions | None,
         turns: Sequence[int],
         progress: Progress | None,
     ) -> list[Member]:
         """Members of some turns; the first turn finds out how many trees are enough."""
-        data = self._binned(inputs, bad)
+        data = self._binned(inputs, bad, opinions)
         members: list[Member] = []
         trees = self.n_estimators
         for done, turn in enumerate(turns):
             callbacks = [] if done else [self._stop()]
             if progress:
                 callbacks.append(self._progress_callback(done, len(turns), len(bad), progress))
-            dealt = self._dealt(bad, account, latest, turn)
+            dealt = self._dealt(bad, account, latest, turn, opinions)
             texts, trees = self._texts(data, dealt, turn, trees, callbacks)
             members += [Member(text, k, turn) for k, text in enumerate(texts)]
         self.trees_ = trees
@@ -240,13 +269,23 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         losses = self._turn(self._binned(inputs, bad), dealt, 0, self.n_estimators, [self._stop(), *callbacks])
         return float(losses["valid binary_logloss-mean"][-1])
 
-    def _binned(self, inputs: FloatArray, bad: BoolArray) -> lgb.Dataset:
+    def _binned(self, inputs: FloatArray, bad: BoolArray, opinions: Opinions | None = None) -> lgb.Dataset:
+        """The rows for LightGBM, opinions after all others."""
+        weight = None
+        if opinions is not None:
+            weight = np.repeat([1.0, opinions.weight], [len(bad), len(opinions.bad)])
+            inputs, bad = np.concatenate([inputs, opinions.inputs]), np.concatenate([bad, opinions.bad])
         options = {"categorical_feature": list(self.categorical), "params": {"verbose": -1, "max_bin": self.max_bin}}
         names = [f"Column_{place}" for place in range(inputs.shape[1])]  # LightGBM's own
-        return lgb.Dataset(inputs, bad.astype(np.float64), feature_name=names, **options)
+        return lgb.Dataset(inputs, bad.astype(np.float64), weight=weight, feature_name=names, **options)
 
     def _dealt(
-        self, bad: BoolArray, account: AccountArray, latest: BoolArray, turn: int
+        self,
+        bad: BoolArray,
+        account: AccountArray,
+        latest: BoolArray,
+        turn: int,
+        opinions: Opinions | None = None,
     ) -> list[tuple[IntArray, IntArray]]:
         """For each fold of a turn the rows that its member learns from, and those that watch.
 
@@ -255,7 +294,11 @@ class DefaultRiskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         fold = fold_of(account, self.folds, turn)
         learned = [fold != k for k in range(self.folds)]
         both = [rows if len(np.unique(bad[rows])) == 2 else np.ones_like(rows) for rows in learned]
-        return [(np.flatnonzero(mine), _watched(~rows, latest)) for rows, mine in zip(learned, both, strict=True)]
+        of = fold_of(opinions.account, self.folds, turn) if opinions is not None else np.zeros(0, np.int64)
+        return [
+            (np.flatnonzero(np.concatenate([mine, of != k])), _watched(~rows, latest))
+            for k, (rows, mine) in enumerate(zip(learned, both, strict=True))
+        ]
 
     def _stop(self) -> Callback:
         """Early stopping, of the trees that read everything."""

@@ -22,6 +22,7 @@ class TrainSettings:
     default_dpd_days: int = 90
     indeterminate_dpd_days: int = 0
     level_months: int = 1
+    verdict_weight: float = 0.0
     timezone: str = "UTC"
     protected: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -47,13 +48,13 @@ class TrainSettings:
         return {name: getattr(self, name) for name in _SECTIONS["model"] if name != "new_line_days"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and MLflow parameters; ``columns`` and ``without`` only where they name something."""
+        """Plain data, for JSON and MLflow; keys that came later only where they say something."""
         body = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in body.items() if value or name not in {"columns", "without"}}
+        return {name: value for name, value in body.items() if value or name not in _LATER}
 
     def to_toml(self) -> str:
         """The text :func:`read_settings` reads."""
-        values = {"columns": [], "without": [], **self.to_dict()}
+        values = {**_LATER, **self.to_dict()}
         sections = [
             "\n".join([f"[{name}]", *(f"{key} = {json.dumps(values[key])}" for key in keys)])
             for name, keys in _SECTIONS.items()
@@ -75,6 +76,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "horizon_months": (1, 1_200),
     "default_dpd_days": (1, _MOST),
     "level_months": (0, 1_200),
+    "verdict_weight": (0, 1),
     "folds": (2, _MOST),
     "rounds": (1, _MOST),
     "n_estimators": (1, _MOST),
@@ -99,10 +101,13 @@ _RENAMED = {
     "l2": "lambda_l2",
 }
 
+#: Keys that say nothing as they ship; digests are as before there were they.
+_LATER: dict[str, Any] = {"columns": [], "without": [], "verdict_weight": 0.0}
+
 _SECTIONS = {
-    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months"),
+    "labels": ("horizon_months", "default_dpd_days", "indeterminate_dpd_days", "level_months", "verdict_weight"),
     "features": ("timezone", "protected", "attributes", "columns", "without"),
-    "model": tuple(f.name for f in fields(TrainSettings))[9:],
+    "model": tuple(f.name for f in fields(TrainSettings))[10:],
 }
 
 

@@ -1,5 +1,6 @@
 """Training of the default-risk model: one scorer for the book, and one for new lines where enough of them went bad."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.contracts import contract_digest
 from limitlens.data.progress import Progress
 from limitlens.features.declarations import FeatureSet
-from limitlens.models.classifier import DefaultRiskClassifier
+from limitlens.models.classifier import DefaultRiskClassifier, Opinions
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import (
     Categories,
@@ -79,6 +80,9 @@ class TrainingRows:
         Month of each row; the latest ones say when to stop.
     line_age_days : int64 array of shape (n,)
     bad : bool array of shape (n,)
+    verdicts : TrainingRows or None
+        Rows that reviewers judged and whose outcome nobody knows yet; see
+        :class:`limitlens.models.classifier.Opinions`.
     """
 
     inputs: FloatArray
@@ -87,6 +91,7 @@ class TrainingRows:
     period: npt.NDArray[Any]
     line_age_days: IntArray
     bad: BoolArray
+    verdicts: "TrainingRows | None" = None
 
 
 def months_of(times: pd.Series) -> npt.NDArray[np.datetime64]:
@@ -116,22 +121,42 @@ def fit_model(
     old = champion if champion and can_carry(champion, features, settings) else None
     account = account_numbers(rows.account_id)
 
-    def scorer(chosen: BoolArray | slice, before: Scorer | None) -> Scorer:
+    def scorer(rule: Callable[[TrainingRows], BoolArray | slice], before: Scorer | None) -> Scorer:
+        chosen = rule(rows)
         mine = (rows.inputs[chosen], rows.bad[chosen])
         columns, period = column_parameters(features, mine[0], settings), rows.period[chosen]
         classifier = DefaultRiskClassifier(**settings.classifier_parameters(), **columns)
-        return classifier.fit(*mine, account=account[chosen], period=period, champion=before, progress=progress).scorer_
+        fitted = classifier.fit(
+            *mine,
+            account=account[chosen],
+            period=period,
+            opinions=_opinions(rows.verdicts, rule, settings) if rows.verdicts else None,
+            champion=before,
+            progress=progress,
+        )
+        return fitted.scorer_
 
-    new = rows.line_age_days < settings.new_line_days
+    def is_new(some: TrainingRows) -> BoolArray:
+        return some.line_age_days < settings.new_line_days
+
+    enough = rows.bad[is_new(rows)].sum() >= NEW_LINE_BADS
     return DefaultRiskModel(
         features=features,
         categories=rows.categories,
-        book=scorer(slice(None), old.book if old else None),
-        new_lines=scorer(new, old.new_lines if old else None) if rows.bad[new].sum() >= NEW_LINE_BADS else None,
+        book=scorer(lambda _: slice(None), old.book if old else None),
+        new_lines=scorer(is_new, old.new_lines if old else None) if enough else None,
         settings=settings,
         contract=contract_digest(),
         labels_end=labels_end,
     )
+
+
+def _opinions(
+    verdicts: TrainingRows, rule: Callable[[TrainingRows], BoolArray | slice], settings: TrainSettings
+) -> Opinions:
+    chosen = rule(verdicts)
+    account = account_numbers(verdicts.account_id)[chosen]
+    return Opinions(verdicts.inputs[chosen], verdicts.bad[chosen], account, settings.verdict_weight)
 
 
 def can_carry(champion: DefaultRiskModel, features: FeatureSet, settings: TrainSettings) -> bool:

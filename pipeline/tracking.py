@@ -458,23 +458,27 @@ class TrainingRecord:
         ISO time before which they were known; empty: all of them.
     champion : str
         Version whose members stayed; empty: none.
+    verdicts : int
+        How many verdicts there were; 0 where they teach nothing.
     """
 
     events: str
     until: str
     champion: str
+    verdicts: int = 0
 
 
 def training_tags(record: TrainingRecord) -> dict[str, str]:
     """Tags of a run that say what it needs to be repeated."""
-    return {f"limitlens.train.{name}": value for name, value in asdict(record).items()}
+    return {f"limitlens.train.{name}": str(value) for name, value in asdict(record).items()}
 
 
 def training_record(store: Path, run_id: str) -> TrainingRecord:
     """What :func:`training_tags` gave a run."""
     with _naming_trouble(store):
         tags = client(store).get_run(run_id).data.tags
-    return TrainingRecord(**{name: tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion")})
+    events, until, champion = (tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion"))
+    return TrainingRecord(events, until, champion, int(tags.get("limitlens.train.verdicts", 0)))
 
 
 def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[str, str]) -> tuple[str, Path]:

@@ -190,5 +190,6 @@ def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool
     settings = workspace.iteration(row.model_version).model.settings
     until = datetime.fromisoformat(recorded.until) if recorded.until else None
     champion = workspace.iteration(recorded.champion).model if recorded.champion else None
-    model, _ = fit_iteration(workspace, settings, until, champion, progress)
+    verdicts = workspace.ledger.verdicts().head(recorded.verdicts)
+    model, _ = fit_iteration(workspace, settings, until, champion, progress, verdicts=verdicts)
     return model.digest == workspace.registry.model(row.model_version).model_digest

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -22,7 +22,7 @@ from limitlens.limits.policy import Policy
 from limitlens.limits.registry import RegisteredModel
 from limitlens.limits.tail import tail_doubts
 from limitlens.models.default_risk import DefaultRiskModel, save_model
-from limitlens.models.inputs import account_numbers, fold_of, model_columns, model_inputs, text_columns
+from limitlens.models.inputs import Categories, account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
 from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
 from limitlens.models.validation import calibration_table, doubts, measure
@@ -33,7 +33,8 @@ from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_curves import curves
-from limitlens.pipeline.training.validation_report import render_validation
+from limitlens.pipeline.training.validation_report import render_validation, verdict_words
+from limitlens.pipeline.training.verdict_rows import with_verdicts
 from limitlens.pipeline.workspace import Workspace
 
 #: Tag with the digest of all that a registered model stands for.
@@ -108,8 +109,12 @@ def train(
     workspace.check_rules(policy, workspace.feature_set(settings))
     for name, why in workspace.left_out(settings).items():
         progress(f"left out: {name} ({why}); [features] attributes of the training settings switches it on")
-    model, table = fit_iteration(workspace, settings, until, before, progress)
-    record = tracking.TrainingRecord(workspace.events.digest(), until.isoformat() if until else "", champion or "")
+    verdicts = workspace.ledger.verdicts()
+    if not settings.verdict_weight:
+        verdicts = verdicts.head(0)
+    model, table = fit_iteration(workspace, settings, until, before, progress, verdicts=verdicts)
+    moment, digest = until.isoformat() if until else "", workspace.events.digest()
+    record = tracking.TrainingRecord(digest, moment, champion or "", len(verdicts))
     return validate_and_register(
         workspace, model, table, policy, developer, record=record, began=began, progress=progress
     )
@@ -168,6 +173,8 @@ def fit_iteration(
     until: datetime | None,
     champion: DefaultRiskModel | None,
     progress: Progress = silent,
+    *,
+    verdicts: pd.DataFrame | None = None,
 ) -> tuple[DefaultRiskModel, TrainingTable]:
     """Build the training table and train a model on it; the same inputs give the same text.
 
@@ -180,16 +187,21 @@ def fit_iteration(
     champion : DefaultRiskModel, optional
         Whose newest members stay.
     progress : callable
+    verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`, optional
+        Those there are; with a ``verdict_weight`` members learn from those on which reviewers agreed.
     """
     table = build_training_table(workspace, settings, until, progress)
     check_labels(table, settings)
     train_rows = table.split("train")
+    if verdicts is not None and len(verdicts) and settings.verdict_weight:
+        table = with_verdicts(table, workspace, settings, verdicts, until)
+        progress(f"{verdict_words(table, settings)}; {len(verdicts):,} were given")
     progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     model = fit_model(
         table.features,
         _training_rows(table, settings, champion),
         settings=settings,
-        labels_end=train_rows["label_end"].max().isoformat(),
+        labels_end=pd.concat([train_rows, table.verdicts])["label_end"].max().isoformat(),
         champion=champion,
         progress=progress,
     )
@@ -200,9 +212,15 @@ def fit_iteration(
 
 def _training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:
     """The inputs of the rows to learn from, filled in file by file: beside them there is no second copy."""
-    features, rows = table.features, table.split("train")
-    texts = table.with_features(rows, text_columns(features))
-    categories = carried_categories(features, texts, settings, champion)
+    rows = table.split("train")
+    texts = table.with_features(rows, text_columns(table.features))
+    categories = carried_categories(table.features, texts, settings, champion)
+    verdicts = _rows(table, table.verdicts, categories) if len(table.verdicts) else None
+    return replace(_rows(table, rows, categories), verdicts=verdicts)
+
+
+def _rows(table: TrainingTable, rows: pd.DataFrame, categories: Categories) -> TrainingRows:
+    features = table.features
     inputs, start = np.empty((len(rows), len(model_columns(features)))), 0
     for part in table.by_file(rows):
         limit, age, _ = _columns(part)
@@ -220,13 +238,15 @@ def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
     metrics, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
+    verdicts = judged.table.verdicts
+    on_verdicts = {"verdicts": len(verdicts), "verdict_bads": int(verdicts["bad"].sum())} if len(verdicts) else {}
     return {
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": metrics.to_dict(),
         "doubts": [*doubts(metrics, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
-        "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end},
+        "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end, **on_verdicts},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
         "false_positives": flags,
     }

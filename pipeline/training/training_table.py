@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -61,11 +61,15 @@ class TrainingTable:
         reach past the test date) or ``indeterminate``. ``file`` and ``row`` say where the features of a row are.
     files : sequence of pyarrow.parquet.ParquetFile
         Open, so that nobody takes them away.
+    verdicts : DataFrame
+        Rows whose ``bad`` is what reviewers agreed on and ``label_end`` when; members may learn from them, too. None
+        unless :func:`limitlens.pipeline.training.verdict_rows.with_verdicts` added them.
     """
 
     features: FeatureSet
     rows: pd.DataFrame
     files: Sequence[pq.ParquetFile]
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def out_of_time(self) -> bool:
@@ -92,7 +96,7 @@ class TrainingTable:
         Parameters
         ----------
         rows : DataFrame
-            Of :attr:`rows`.
+            Of :attr:`rows` or :attr:`verdicts`.
         names : collection of str, optional
             Only these columns; default: all.
         """
@@ -138,7 +142,7 @@ def build_training_table(
     end = until or data_end(workspace.events.known_until())
     features = workspace.feature_set(settings)
     relations = workspace.relations(features)
-    labels = _labels(workspace, settings, relations, until, end)
+    labels = _labels(workspace, settings, relations, until)
     if "outcomes" not in workspace.events.present():
         silent = unreported(labels, relations, known_by=end)
         if silent.any():
@@ -221,17 +225,12 @@ def _labels(
     settings: TrainSettings,
     relations: dict[str, str],
     until: datetime | None,
-    end: datetime,
 ) -> pd.DataFrame:
-    """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed.
-
-    A computed label looks no further than payments were delivered: from there on nobody knows.
-    """
+    """Points with ``bad`` and ``label_end``: delivered outcomes where there are any, else computed.."""
     if "outcomes" in workspace.events.present():
         delivered = delivered_labels(relations, known_by=until).rename(columns={"known_time": "label_end"})
         return delivered.assign(indeterminate=False)
-    first = first_payment(relations)
-    end = min(end, data_end(workspace.events.reach()["payment"]))
+    first, end = first_payment(relations), labels_known_by(workspace, until)
     months = matured_months(first, end, settings.horizon_months)
     if not months:
         raise WorkspaceError(
@@ -246,6 +245,20 @@ def _labels(
         labels["indeterminate"] = late["bad"] & ~labels["bad"]
     ends = {pd.Timestamp(t): pd.Timestamp(add_months(t, settings.horizon_months)) for t in months}
     return labels.assign(label_end=labels["as_of"].map(ends))
+
+
+def labels_known_by(workspace: Workspace, until: datetime | None) -> datetime:
+    """Until when labels are known: a computed one looks no further than payments were delivered.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    until : datetime, optional
+        Use only what was known before; default: everything.
+    """
+    end = until or data_end(workspace.events.known_until())
+    delivered = "outcomes" in workspace.events.present()
+    return end if delivered else min(end, data_end(workspace.events.reach()["payment"]))
 
 
 def _reached(

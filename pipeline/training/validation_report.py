@@ -17,6 +17,7 @@ from limitlens.models.default_risk import predict_pd
 from limitlens.models.explanation import additivity_error, shap_values
 from limitlens.models.fairness import Fairness, fairness
 from limitlens.models.monotonicity import monotonicity
+from limitlens.models.settings import TrainSettings
 from limitlens.models.stability import stability
 from limitlens.models.validation import (
     calibration_by,
@@ -37,6 +38,7 @@ from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.judged import Judged
 from limitlens.pipeline.training.leakage_report import leakage_section, proxy_section
 from limitlens.pipeline.training.tail_report import age_of, tail_sections
+from limitlens.pipeline.training.training_table import TrainingTable
 
 #: Rows that are explained, swept and disturbed; the same every time.
 _SAMPLE = 1_000
@@ -147,7 +149,25 @@ def _data(judged: Judged) -> Section:
         f"left out. Labels look until {judged.model.labels_end[:10]}; no validation row lies before that, "
         "unless it is scored out of fold. Features see what was known before the as-of time and nothing else."
     )
+    if len(judged.table.verdicts):
+        text += f" {verdict_words(judged.table, settings)}. No figure counts them: all are on outcomes alone."
     return Section("Data and label", text, table)
+
+
+def verdict_words(table: TrainingTable, settings: TrainSettings) -> str:
+    """How many rows stand on verdicts, in a sentence without its full stop.
+
+    Parameters
+    ----------
+    table : TrainingTable
+    settings : TrainSettings
+    """
+    rows = table.verdicts
+    bads = int(rows["bad"].sum()) if len(rows) else 0
+    return (
+        f"{len(rows):,} rows beside these stand on verdicts on which reviewers agreed, {bads:,} of them bad: members "
+        f"learn from them at {settings.verdict_weight:g} of the weight of an outcome"
+    )
 
 
 def _ranking(judged: Judged) -> Section:

@@ -34,7 +34,8 @@ from limitlens.data.errors import LimitlensError
 from limitlens.data.quality_settings import read_quality
 from limitlens.data.toml_reader import read_small
 from limitlens.data.world import read_world
-from limitlens.limits.anchor import Anchor, checked, new_key, signed
+from limitlens.limits.anchor import Anchor, checked, signed
+from limitlens.limits.keys import new_key
 from limitlens.limits.policy_file import read_policy
 from limitlens.models.settings import read_settings
 from limitlens.pipeline.cli import app

@@ -1,19 +1,13 @@
-"""Signers: who stands behind a link of the chain, by name, user of the operating system and, if there is one, key.
-
-Keys are Ed25519 (RFC 8032) as :func:`limitlens.limits.anchor.new_key` makes them.
-"""
+"""Signers: who stands behind a link of the chain, by name, user of the operating system and, if there is one, key."""
 
 import os
 import pwd
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from limitlens.data.errors import IntegrityError
-from limitlens.limits.anchor import private_key, public_hex
 from limitlens.limits.chain import Cell, count_links, last_head, links, next_head
 from limitlens.limits.database import Connection, reading
+from limitlens.limits.keys import is_signed, public_of, signature
 
 
 def os_user() -> str:
@@ -42,11 +36,9 @@ def sign(connection: Connection, person: str, about: tuple[str, str], key: bytes
         The key is no Ed25519 key without a password, as PEM.
     """
     head = last_head(connection)
-    private = private_key(key) if key else None
-    signature = private.sign(bytes.fromhex(head)).hex() if private else ""
-    public = public_hex(private.public_key()) if private else ""
+    public, signed = (public_of(key), signature(key, bytes.fromhex(head))) if key else ("", "")
     (number,) = connection.execute("SELECT COALESCE(MAX(signer), 0) + 1 FROM signers").fetchone()
-    cells: list[Cell] = [number, person, os_user(), *about, public, signature, count_links(connection)]
+    cells: list[Cell] = [number, person, os_user(), *about, public, signed, count_links(connection)]
     head = next_head(head, ["signer", *cells])
     connection.execute("INSERT INTO signers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*cells, head])
 
@@ -71,14 +63,10 @@ def expect_signatures(workspace: Path) -> None:
         chain = links(connection)
     for link in chain:
         if link.content[0] == "signer" and link.content[6]:
-            _, _, person, _, kind, name, public, signature, _ = map(str, link.content)
-            try:
-                Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(
-                    bytes.fromhex(signature), bytes.fromhex(head)
-                )
-            except (ValueError, InvalidSignature):
+            _, _, person, _, kind, name, public, signed, _ = map(str, link.content)
+            if not is_signed(public, signed, bytes.fromhex(head)):
                 raise IntegrityError(
                     f"{workspace / 'ledger.sqlite'}: {kind} {name} was not signed by {person} with the key it names; "
                     "restore the file from a backup."
-                ) from None
+                )
         head = link.head

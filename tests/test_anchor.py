@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError, IntegrityError
-from limitlens.limits.anchor import Anchor, checked, new_key, signed
+from limitlens.limits.anchor import Anchor, checked, signed
 from limitlens.limits.chain import links, next_head
+from limitlens.limits.keys import new_key
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.order_override import override

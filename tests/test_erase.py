@@ -23,10 +23,11 @@ from limitlens.data.storage import file_sha256
 from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
-from limitlens.limits.anchor import checked, new_key, signed
+from limitlens.limits.anchor import checked, signed
 from limitlens.limits.chain import next_head
 from limitlens.limits.erasing import record_erasure
 from limitlens.limits.hold import Hold
+from limitlens.limits.keys import new_key
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.answers.report import report
 from limitlens.pipeline.cli import app

@@ -17,6 +17,7 @@ PIPELINE = (
     "check_delivery",
     "training",
     "deciding",
+    "withdraw_load",
     "watching",
     "reviewing",
     "release",
@@ -28,7 +29,7 @@ PIPELINE = (
     "cli",
 )
 DOORS = {
-    "cryptography": "limits/anchor.py",
+    "cryptography": "limits/keys.py",
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",

@@ -158,8 +158,8 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
         if column == "links_before":  # the order gives it away as well
             continue
         with monkeypatch.context() as mutant:
-            mutant.setattr("limitlens.limits.ledger.next_head", leaving_it_out)
-            mutant.setattr("limitlens.limits.records.next_head", leaving_it_out)
+            for room in ("chain", "ledger", "records", "signers"):
+                mutant.setattr(f"limitlens.limits.{room}.next_head", leaving_it_out)
             unchained = recorded(tmp_path / f"without {column}")
             forge(unchained, table, column)
             assert unchained.verify() == 22

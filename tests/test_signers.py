@@ -10,8 +10,8 @@ import pytest
 
 from limitlens.data.errors import ConfigError, GateError, IntegrityError
 from limitlens.data.world import simulate
-from limitlens.limits.anchor import new_key, private_key, public_hex
 from limitlens.limits.chain import links, next_head
+from limitlens.limits.keys import new_key, public_of
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.names import as_read
 from limitlens.limits.override import Override as Order
@@ -52,7 +52,7 @@ def test_a_second_version_passes_only_by_another_user_under_another_name_with_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = new_key()[0]
-    named = public_hex(private_key(private).public_key())
+    named = public_of(private)
     keys = f'approver = "{APPROVER}"\napprover_key = "{named}"\nother_os_user = true\n'
     text = default_policy().text
     line = next(line for line in text.splitlines() if line.startswith("approver = "))

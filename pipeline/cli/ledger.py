@@ -75,8 +75,8 @@ def new_key(
 
     Example: limitlens ledger new-key anchor
     """
-    from limitlens.limits.anchor import new_key as made
-    from limitlens.limits.anchor import private_key, public_hex
+    from limitlens.limits.keys import new_key as made
+    from limitlens.limits.keys import public_of
 
     private, public = made()
     for path, content, mode in ((Path(f"{name}.pub.pem"), public, 0o644), (Path(f"{name}.pem"), private, 0o600)):
@@ -86,8 +86,7 @@ def new_key(
             path.write_bytes(content)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another name.") from error
-    key = public_hex(private_key(private).public_key())
-    typer.echo(f"{name}.pem signs, {name}.pub.pem checks; a policy names it as {key}")
+    typer.echo(f"{name}.pem signs, {name}.pub.pem checks; a policy names it as {public_of(private)}")
     typer.echo(f"next: limitlens ledger anchor --key {name}.pem")
 
 

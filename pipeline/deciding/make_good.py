@@ -46,7 +46,7 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     every = workspace.ledger.every_hold()
     if number not in every:
         raise WorkspaceError(f"there is no hold {number}; expected one of {sorted(every)}.")
-    decided = known_now(workspace, decisions_after(workspace, every[number], ADVERSE))
+    decided = redecided(workspace, decisions_after(workspace, every[number], ADVERSE))
     if decided.empty:
         return decided.assign(left_alone=False)
     severity = {action: place for place, action in enumerate(ACTIONS)}
@@ -61,7 +61,7 @@ def harmed(workspace: Workspace, number: int) -> pd.DataFrame:
     return first.assign(left_alone=is_among(first["account_id"], left)).reset_index(drop=True)
 
 
-def known_now(workspace: Workspace, suspect: pd.DataFrame) -> pd.DataFrame:
+def redecided(workspace: Workspace, suspect: pd.DataFrame) -> pd.DataFrame:
     """Decide recorded decisions again, each by the iteration that made it, with all that is known today.
 
     Parameters
@@ -84,14 +84,14 @@ def known_now(workspace: Workspace, suspect: pd.DataFrame) -> pd.DataFrame:
     moments["known_by"] = moments["known_by"].astype(moments["as_of"].dtype)
     made_by = iterations(workspace, set(suspect["run_id"]))
     tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
-    redecided = []
+    rounds = []
     for run_id, rows in suspect.groupby("run_id", sort=False):
         some, now = rows.reset_index(drop=True), made_by[str(run_id)]
         known = pd.Series(known_by, index=some.index).astype(some["as_of"].dtype)
         table = rows_at(tables[now.model.features.digest], some["account_id"], some["as_of"], known)
         again = now.decide(table, state_before(some))
-        redecided.append(some.assign(known_now_action=again["action"], known_now_limit_cents=again["limit_cents"]))
-    return pd.concat(redecided, ignore_index=True)
+        rounds.append(some.assign(known_now_action=again["action"], known_now_limit_cents=again["limit_cents"]))
+    return pd.concat(rounds, ignore_index=True)
 
 
 def restore(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from limitlens.pipeline.deciding.make_good import decisions_after, known_now
+from limitlens.pipeline.deciding.make_good import decisions_after, redecided
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -31,7 +31,7 @@ def stood_on(workspace: Workspace, holds: Sequence[int]) -> pd.DataFrame:
     if not workspace.ledger.runs() or not holds:
         return pd.DataFrame(columns=[*columns, *now])
     suspect = pd.concat([decisions_after(workspace, every[number]) for number in holds], ignore_index=True)
-    again = known_now(workspace, suspect.drop_duplicates(["account_id", "as_of"], ignore_index=True))
+    again = redecided(workspace, suspect.drop_duplicates(["account_id", "as_of"], ignore_index=True))
     other = (again["action"] != again[now[0]]) | (again["limit_cents"] != again[now[1]])
     rows: pd.DataFrame = again.loc[other, [*columns, *now]].sort_values(["as_of", "account_id"], ignore_index=True)
     return rows

@@ -9,7 +9,7 @@ from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import has_limits
-from limitlens.limits.anchor import private_key, public_hex
+from limitlens.limits.keys import public_of
 from limitlens.limits.names import as_read
 from limitlens.limits.policy import Budget
 from limitlens.limits.registry import Promotion, RegisteredModel
@@ -32,7 +32,7 @@ def _expect_approver(release: Budget, override: Override, what: str) -> None:
     """Refuse anybody but the approver of a policy, who signs where the policy names a key."""
     if release.approver != override.approver.strip():
         raise GateError(f"only the {release.approver} may promote {what}; got --override-by {override.approver!r}.")
-    key = public_hex(private_key(override.key).public_key()) if override.key else ""
+    key = public_of(override.key) if override.key else ""
     if release.approver_key and key != release.approver_key:
         raise GateError(
             f"the policy asks for the signature of the {release.approver}: give --sign-key FILE with the private key "

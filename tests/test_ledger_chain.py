@@ -13,6 +13,7 @@ from benchmarks.kills import entry
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import file_sha256
 from limitlens.limits.chain import next_head
+from limitlens.limits.erasing import LegalHold, record_legal_hold
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.override import Restoration
@@ -135,34 +136,56 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
     connection.close()
 
 
+def kept_twice(path: Path) -> Ledger:
+    """Two of each kind of link, legal holds among them."""
+    ledger = recorded(path)
+    for lifted in (False, True):
+        hold = LegalHold("A000000001", ledger.runs()[-1].as_of, "Wang Fang", "court order")
+        record_legal_hold(ledger.workspace, hold, lifted=lifted)
+    return ledger
+
+
 @pytest.mark.parametrize(
     "table",
-    ["runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "records", "signers"],
+    [
+        "runs",
+        "overrides",
+        "revisions",
+        "holds",
+        "releases",
+        "restorations",
+        "ticks",
+        "verdicts",
+        "records",
+        "signers",
+        "legal_holds",
+    ],  # fmt: skip
 )
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with sqlite3.connect(recorded(tmp_path / "whole").workspace / "ledger.sqlite") as connection:
+    with sqlite3.connect(kept_twice(tmp_path / "whole").workspace / "ledger.sqlite") as connection:
         columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
     connection.close()
+    kind = table[:-1].replace("_", " ")
     later = {"head", "mlflow_run_id", *(["run_id"] if table == "ticks" else [])}
     for place, column in enumerate(name for name in columns if name not in later):
 
         def leaving_it_out(head: str, content: Sequence[str | int], at: int = place + 1) -> str:
-            return next_head(head, [*content[:at], *content[at + 1 :]] if content[0] == table[:-1] else content)
+            return next_head(head, [*content[:at], *content[at + 1 :]] if content[0] == kind else content)
 
-        chained = recorded(tmp_path / f"chained {column}")
+        chained = kept_twice(tmp_path / f"chained {column}")
         forge(chained, table, column)
         with pytest.raises(IntegrityError, match="first broken link: its row was changed"):
             chained.verify()
         if column == "links_before":  # the order gives it away as well
             continue
         with monkeypatch.context() as mutant:
-            for room in ("chain", "ledger", "records", "signers"):
+            for room in ("chain", "erasing", "ledger", "records", "signers"):
                 mutant.setattr(f"limitlens.limits.{room}.next_head", leaving_it_out)
-            unchained = recorded(tmp_path / f"without {column}")
+            unchained = kept_twice(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 22
+            assert unchained.verify() == 24
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

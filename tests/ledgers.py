@@ -80,9 +80,11 @@ def recorded(path: Path) -> Ledger:
 
 
 def records_of(space: Workspace) -> int:
-    """Links of the chain that are records."""
+    """Links of the chain that are records or signers."""
     with sqlite3.connect(space.root / "ledger.sqlite") as connection:
-        (count,) = connection.execute("SELECT COUNT(*) FROM records").fetchone()
+        (count,) = connection.execute(
+            "SELECT (SELECT COUNT(*) FROM records) + (SELECT COUNT(*) FROM signers)"
+        ).fetchone()
     connection.close()
     return int(count)
 

@@ -159,7 +159,7 @@ def kept_twice(path: Path) -> Ledger:
         "records",
         "signers",
         "legal_holds",
-    ],  # fmt: skip
+    ],
 )
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

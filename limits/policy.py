@@ -287,9 +287,9 @@ class Policy:
                 del plain[name]
         if not self.holdout.max_limit_cents:  # as before there was the key
             del plain["holdout"]["max_limit_cents"]
-        for name, default in (("approver_key", ""), ("other_os_user", False)):  # the same
-            if plain["release"][name] == default:
-                del plain["release"][name]
+        if isinstance(self.release, Budget):
+            idle = {"approver_key": "", "other_os_user": False}  # the same
+            plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same
             plain["desk"] = {name: value for name, value in plain["desk"].items() if as_before.get(name) != value}

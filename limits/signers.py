@@ -5,7 +5,7 @@ import pwd
 from pathlib import Path
 
 from limitlens.data.errors import IntegrityError
-from limitlens.limits.chain import Cell, count_links, last_head, links, next_head
+from limitlens.limits.chain import Cell, Link, count_links, last_head, links, next_head
 from limitlens.limits.database import Connection, reading
 from limitlens.limits.keys import is_signed, public_of, signature
 
@@ -50,18 +50,27 @@ def signed_by(workspace: Path, about: tuple[str, str]) -> list[tuple[str, str, s
         return connection.execute(sql, about).fetchall()
 
 
-def expect_signatures(workspace: Path) -> None:
-    """Check every signature in the chain.
+def expect_signers(workspace: Path) -> None:
+    """Check that somebody stands behind whatever was recorded since the first signer, and every signature.
 
     Raises
     ------
     IntegrityError
-        Names the first that was not made with its key over the chain before it.
+        Names the first of which the signer is gone, or that was not signed with the key over the chain before it.
     """
-    head = ""
     with reading(workspace) as connection:
         chain = links(connection)
+    signed_for = {(str(link.content[4]), str(link.content[5])) for link in chain if link.content[0] == "signer"}
+    by_verdict = {str(link.content[15]) for link in chain if link.content[0] == "verdict"}
+    head, begun = "", False
     for link in chain:
+        begun = begun or link.content[0] == "signer"
+        about = _about(link)
+        if begun and about and about not in signed_for and not (about[0] == "override" and about[1] in by_verdict):
+            raise IntegrityError(
+                f"{workspace / 'ledger.sqlite'}: nobody stands behind {' '.join(about)}: its signer is gone; restore "
+                "the file from a backup."
+            )
         if link.content[0] == "signer" and link.content[6]:
             _, _, person, _, kind, name, public, signed, _ = map(str, link.content)
             if not is_signed(public, signed, bytes.fromhex(head)):
@@ -70,3 +79,13 @@ def expect_signatures(workspace: Path) -> None:
                     "restore the file from a backup."
                 )
         head = link.head
+
+
+def _about(link: Link) -> tuple[str, str] | None:
+    """What of a link a person has to stand behind."""
+    kind, first, *rest = map(str, link.content)
+    if kind in {"override", "verdict"}:
+        return kind, first
+    if kind == "record" and rest[0] in {"model", "promotion", "withdrawal"}:
+        return rest[0], rest[1]
+    return None

@@ -95,7 +95,7 @@ def rewritten(space: Workspace) -> None:
         (edited_mark, "0001.json: the load was changed since"),
         (lost_mark, "0001.json: the load is gone"),
         (forged_mark, "0000.json: the load is in no link of the chain"),
-        (rewritten, "does not hold the head"),
+        (rewritten, "its id does not fit"),
     ],
 )
 def test_what_was_recorded_is_verified_without_an_anchor(

@@ -16,7 +16,7 @@ from limitlens.limits.ledger import Ledger
 from limitlens.limits.names import as_read
 from limitlens.limits.override import Override as Order
 from limitlens.limits.policy_file import parse_policy
-from limitlens.limits.signers import expect_signatures, os_user, signed_by
+from limitlens.limits.signers import expect_signers, os_user, signed_by
 from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.release.promote import Override, promote
@@ -83,7 +83,7 @@ def test_a_signature_that_was_moved_to_another_order_is_named_even_with_all_hash
     for reason in ("salary slip", "moved house"):
         order = Order("A000000001", NOON, "limit", 100, 200, "Chen Wei", reason)
         ledger.record_override(order, new_key()[0])
-    expect_signatures(ledger.workspace)
+    expect_signers(ledger.workspace)
     with sqlite3.connect(ledger.workspace / "ledger.sqlite") as connection:
         taken = connection.execute("SELECT public_key, signature FROM signers WHERE signature <> ''").fetchall()
         last = "signer = (SELECT MAX(signer) FROM signers)"
@@ -97,7 +97,7 @@ def test_a_signature_that_was_moved_to_another_order_is_named_even_with_all_hash
     connection.close()
     assert ledger.verify()
     with pytest.raises(IntegrityError, match="override 4 was not signed by Chen Wei"):
-        expect_signatures(ledger.workspace)
+        expect_signers(ledger.workspace)
 
 
 def test_an_order_with_what_is_no_key_is_not_recorded(tmp_path: Path) -> None:

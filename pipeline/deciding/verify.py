@@ -4,7 +4,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import undisturbed
 from limitlens.limits.anchor import Anchor
 from limitlens.limits.records import expect_recorded
-from limitlens.limits.signers import expect_signatures
+from limitlens.limits.signers import expect_signers
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.anchoring import expect_anchored
 from limitlens.pipeline.deciding.run_ids import expect_run_ids
@@ -51,7 +51,7 @@ def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int
         workspace.events.verify()
         links = workspace.ledger.verify()
         expect_recorded(workspace.root)
-        expect_signatures(workspace.root)
+        expect_signers(workspace.root)
         expect_run_ids(workspace)
         for model in workspace.registry.models():
             workspace.iteration(model.model_version)

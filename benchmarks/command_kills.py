@@ -61,7 +61,7 @@ _APPROVED = ("--override-by", "head of credit risk", "--reason", "a small book")
 
 #: A command by its name in the table, in the order in which they are called.
 COMMANDS = {
-    "check": ("check", "../../first", "--loaded-at", "2025-11-01"),
+    "check": ("check", "../../first", "--plain-ids", "--loaded-at", "2025-11-01"),
     "build": ("build", "--config", "../../train.toml", "--until", "2025-11-01"),
     "check a further delivery": ("check", "../../further", "--loaded-at", "2026-01-01"),
     "build again": ("build", "--config", "../../train.toml"),

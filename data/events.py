@@ -331,12 +331,11 @@ class EventStore:
         marks = self.loads()
         return str(marks[0].get("ids", PLAIN)) if marks else None
 
-    def withdrawn_until(self) -> datetime | None:
-        """The latest moment from which a version that takes a load back is known; None: there is none."""
-        loads = [load["load"] for load in self.loads() if "withdrawal" in load]
+    def last_version(self) -> datetime:
+        """The latest moment at which any version of a row is known, those that take a load back among them."""
         sources = (ACCOUNTS.name, *EVENT_SOURCES)
-        ends = " UNION ALL ".join(f"SELECT MAX(known_time) AS t FROM ({self.relation(s, loads)})" for s in sources)
-        latest: datetime | None = run_sql(f"SELECT MAX(t) AS t FROM ({ends})")["t"][0].as_py()
+        ends = " UNION ALL ".join(f"SELECT MAX(known_time) AS t FROM ({self.relation(s)})" for s in sources)
+        latest: datetime = run_sql(f"SELECT MAX(t) AS t FROM ({ends})")["t"][0].as_py()
         return latest
 
     def standing_loads(self) -> list[str]:

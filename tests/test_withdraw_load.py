@@ -21,6 +21,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.events import EventStore
 from limitlens.features.spine import book
 from limitlens.limits.ledger import Ledger
+from limitlens.pipeline.answers.status import status
 from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
@@ -251,6 +252,13 @@ def test_on_the_command_line_a_load_is_taken_back(tmp_path: Path) -> None:
     assert printed.exit_code == 0
     assert "load 0001 taken back by load 0002: 1 of accounts, 2 of device" in printed.output
     assert replace(take_back_again(space), load="0002").withdraws == "0001"
+
+
+def test_where_nothing_stands_any_more_decisions_are_looked_at_again_all_the_same(struck: Workspace) -> None:
+    holds = [hold for load in [one["load"] for one in struck.events.loads()] for hold in take_back(struck, load).holds]
+    assert len(stood_on(struck, holds)) > 0
+    assert not status(struck, NOW).rows
+    assert replay(struck, quiet) > 0
 
 
 def take_back_again(space: Workspace) -> Withdrawn:

@@ -138,7 +138,8 @@ def status(workspace: Workspace, at: datetime) -> Status:
     """
     events, ledger, registry = workspace.events, workspace.ledger, workspace.registry
     loads, runs, models = events.loads(), ledger.runs(), registry.models()
-    counts = [(source, count) for load in loads for source, count in load["sources"].items()]
+    standing = set(events.standing_loads())
+    counts = [(source, count) for load in loads if load["load"] in standing for source, count in load["sources"].items()]
     rows = {source: sum(c["accepted"] for name, c in counts if name == source) for source, _ in counts}
     held = {source: sum(c["quarantined"] for name, c in counts if name == source) for source, _ in counts}
     reach = events.reach() if any(rows.values()) else {}

@@ -77,8 +77,8 @@ def redecided(workspace: Workspace, suspect: pd.DataFrame) -> pd.DataFrame:
     """
     if suspect.empty:
         return suspect.assign(known_now_action="", known_now_limit_cents=0)
-    decided_until = workspace.ledger.decided_until() or workspace.events.latest_known()
-    latest = max(decided_until, workspace.events.latest_known(), workspace.events.withdrawn_until() or decided_until)
+    latest = workspace.events.last_version()
+    latest = max(workspace.ledger.decided_until() or latest, latest)
     known_by = pd.Timestamp(latest + timedelta(microseconds=1))
     moments = suspect[["account_id", "as_of"]].assign(known_by=known_by)
     moments["known_by"] = moments["known_by"].astype(moments["as_of"].dtype)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.limits.comparison import EARLY_DAYS, breaches, compare_decisions
-from limitlens.limits.policy import ACTIONS, FLAGGED
+from limitlens.limits.policy import ACTIONS, FLAGGED, Policy
 from limitlens.models.calibration import Calibration
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.scorer import Scorer
@@ -22,7 +22,9 @@ from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.compare import compare
 from limitlens.pipeline.release.promote import Override, promote, rollback, withdraw
 from limitlens.pipeline.tracking import TrainingRecord
-from limitlens.pipeline.training.train import register, train
+from limitlens.pipeline.training.judged import judge
+from limitlens.pipeline.training.train import Tracked, register, train
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 NOW = datetime(2026, 7, 3, tzinfo=UTC)
@@ -91,13 +93,19 @@ def copied(small_workspace: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
+def tracked(workspace: Workspace, model: DefaultRiskModel, policy: Policy) -> Tracked:
+    """What MLflow keeps of a training, of one that nobody did."""
+    table = build_training_table(workspace, model.settings, None)
+    return Tracked(judge(model, policy, table, workspace), {}, TrainingRecord("", "", ""), None)
+
+
 def doubted(workspace: Workspace) -> str:
     """The champion's model registered again, with what its validation would say of one that cannot rank."""
     version = str(workspace.registry.champion())
     iteration = workspace.iteration(version)
     validation = workspace.validation(version) | {"doubts": ["it ranks worse than a coin: AUC 0.412"]}
-    record = TrainingRecord("", "", "")
-    found = register(workspace, iteration.model, iteration.policy, validation, "one", report={}, record=record)
+    kept = tracked(workspace, iteration.model, iteration.policy)
+    found = register(workspace, iteration.model, iteration.policy, validation, "one", kept)
     return found.model_version
 
 
@@ -121,8 +129,8 @@ def challenger(workspace: Workspace, change: Callable[[Scorer], Scorer]) -> str:
     path = workspace.root / workspace.registry.model(version).folder / "validation.json"
 
     validation = json.loads(path.read_text(encoding="utf-8")) | {"doubts": []}
-    record = TrainingRecord("", "", "")
-    found = register(workspace, changed, iteration.policy, validation, "a developer", report={}, record=record)
+    kept = tracked(workspace, changed, iteration.policy)
+    found = register(workspace, changed, iteration.policy, validation, "a developer", kept)
     return found.model_version
 
 

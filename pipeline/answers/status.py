@@ -139,7 +139,9 @@ def status(workspace: Workspace, at: datetime) -> Status:
     events, ledger, registry = workspace.events, workspace.ledger, workspace.registry
     loads, runs, models = events.loads(), ledger.runs(), registry.models()
     standing = set(events.standing_loads())
-    counts = [(source, count) for load in loads if load["load"] in standing for source, count in load["sources"].items()]
+    counts = [
+        (source, count) for load in loads if load["load"] in standing for source, count in load["sources"].items()
+    ]
     rows = {source: sum(c["accepted"] for name, c in counts if name == source) for source, _ in counts}
     held = {source: sum(c["quarantined"] for name, c in counts if name == source) for source, _ in counts}
     reach = events.reach() if any(rows.values()) else {}

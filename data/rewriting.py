@@ -130,10 +130,35 @@ def names_any(accounts: Collection[str]) -> re.Pattern[str]:
     (True, False)
     """
     if not accounts:
-        return re.compile(r"(?!)")  # nothing
+        return _NOTHING
+    return re.compile(rf"(?<![^\W_]){_one_of(accounts)}(?![^\W_])")
+
+
+def names_among_figures(accounts: Collection[str]) -> re.Pattern[str]:
+    """:func:`names_any` for a text with figures in it: an id that could be one of them counts between quotes only.
+
+    Examples
+    --------
+    >>> pattern = names_among_figures(["10", "A1"])
+    >>> [bool(pattern.search(text)) for text in ('{"account": "10"}', "num_leaves=10", "A1 called")]
+    [True, False, True]
+    """
+    figures = {account for account in accounts if _FIGURE.fullmatch(account)}
+    if not figures:
+        return names_any(accounts)
+    quoted = f'(?<="){_one_of(figures)}(?=")'
+    return re.compile(f"{names_any(set(accounts) - figures).pattern}|{quoted}")
+
+
+#: An id that could be a figure.
+_FIGURE = re.compile(r"[\d.,+-]+")
+
+_NOTHING = re.compile(r"(?!)")
+
+
+def _one_of(accounts: Collection[str]) -> str:
     spelt = {spelling for account in accounts for spelling in spellings(account)}
-    listed = "|".join(re.escape(spelling) for spelling in sorted(spelt, key=lambda one: (-len(one), one)))
-    return re.compile(rf"(?<![^\W_])(?:{listed})(?![^\W_])")
+    return f"(?:{'|'.join(re.escape(one) for one in sorted(spelt, key=lambda one: (-len(one), one)))})"
 
 
 def names_one(accounts: Collection[str], others: Callable[[str], bool]) -> Callable[[pa.Table], pa.Array]:

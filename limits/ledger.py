@@ -40,6 +40,7 @@ from limitlens.limits.ledger_tables import (
     VERDICTS,
 )
 from limitlens.limits.override import Override, Restoration
+from limitlens.limits.records import record_earlier
 from limitlens.limits.signers import sign
 from limitlens.limits.tick import Tick, as_text, from_text
 from limitlens.limits.verdict import Verdict
@@ -218,12 +219,14 @@ class Ledger:
     def record_override(self, override: Override, key: bytes | None = None) -> None:
         """Record what a person ordered; the next decision of the line starts from it."""
         with connect(self.workspace) as connection:
+            record_earlier(connection, self.workspace)
             number = _insert_override(connection, override)
             sign(connection, override.actor, ("override", str(number)), key)
 
     def record_verdict(self, verdict: Verdict, override: Override | None) -> None:
         """Record what a reviewer said of a case and what that orders, both or neither."""
         with connect(self.workspace) as connection:
+            record_earlier(connection, self.workspace)
             ordered = _insert_override(connection, override) if override else None
             (number,) = connection.execute("SELECT COALESCE(MAX(verdict_no), 0) + 1 FROM verdicts").fetchone()
             times = [time.isoformat() for time in (verdict.since, verdict.as_of, verdict.at)]

@@ -31,8 +31,6 @@ Named = tuple[str, str]
 def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence[str] | None = None) -> None:
     """Make things links of the chain, in the transaction of whoever made them.
 
-    A workspace of an earlier version has no records at all: then everything that is there becomes one.
-
     Parameters
     ----------
     connection : Connection
@@ -41,10 +39,20 @@ def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence
     names : sequence of str, optional
         Default: all of these kinds that are no links yet.
     """
-    known, things = _recorded(connection), _things(connection, workspace)
-    for (of_kind, name), sha256 in things.items():
-        chosen = of_kind in kinds and (names is None or name in names)
-        if (chosen or not known) and (of_kind, name) not in known:
+    record_earlier(connection, workspace)
+    known = _recorded(connection)
+    for (of_kind, name), sha256 in _things(connection, workspace).items():
+        if of_kind in kinds and (names is None or name in names) and (of_kind, name) not in known:
+            _link(connection, of_kind, name, sha256)
+
+
+def record_earlier(connection: Connection, workspace: Path) -> None:
+    """Make everything that is there links of the chain, where there is no record at all: of an earlier version.
+
+    It comes before the first record or signer of any kind, so that none of it seems made by hand or without a signer.
+    """
+    if connection.execute("SELECT 1 FROM records").fetchone() is None:
+        for (of_kind, name), sha256 in _things(connection, workspace).items():
             _link(connection, of_kind, name, sha256)
 
 
@@ -64,6 +72,7 @@ def record_tables(workspace: Path, tables: Mapping[str, str]) -> None:
         Sha256 by path below the workspace.
     """
     with connect(workspace) as connection:
+        record_earlier(connection, workspace)
         known = _recorded(connection)
         for name, sha256 in tables.items():
             if known.get(("table", name)) != sha256:

@@ -28,6 +28,7 @@ from limitlens.limits.chain import next_head
 from limitlens.limits.erasing import record_erasure
 from limitlens.limits.hold import Hold
 from limitlens.limits.keys import new_key
+from limitlens.limits.records import record_loads
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.answers.report import report
 from limitlens.pipeline.cli import app
@@ -447,3 +448,37 @@ def test_links_before_an_erased_one_cannot_be_written_anew(tmp_path: Path) -> No
     with pytest.raises(IntegrityError, match="override 1 of account erased-1 is the first broken link"):
         ledger.verify()
     assert ledger.chain_heads()[1:] != [*heads[1:], ledger.head()]
+
+
+def test_an_id_that_is_a_figure_takes_no_figure_of_a_model_a_run_or_a_policy_with_it(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    space = without_last(small_workspace, tmp_path / "work")
+    delivery = planted(tmp_path / "delivery", a_shared_device(space)[0])
+    for path in delivery.glob("*/*.parquet"):
+        table = pq.read_table(path)
+        ids = pa.array(["90"] * len(table))
+        pq.write_table(table.set_column(table.column_names.index("account_id"), "account_id", ids), path)
+    check_events(delivery, space.events, decided_until=space.ledger.last_moment(), max_quarantined_share=1.0)
+    record_loads(space.root)
+    (space.root / "policy.toml").write_text(space.policy_in_force().text, "utf-8")
+    (space.root / "audit.jsonl").write_text('{"account": "90", "cents": 90}\n', "utf-8")
+
+    def kept() -> tuple[dict[str, Any], dict[str, bytes], str]:
+        with closing(sqlite3.connect(space.root / "mlflow" / "mlflow.db")) as connection:
+            params = dict(connection.execute("SELECT run_uuid || key, value FROM params").fetchall())
+        models = [path for path in (space.root / "mlflow").glob("*/*/artifacts/model/*") if path.is_file()]
+        return (
+            params,
+            {path.name: path.read_bytes() for path in models},
+            (space.root / "policy.toml").read_text("utf-8"),
+        )
+
+    before = kept()
+    assert "90" in before[0].values()
+    assert any(b"90" in body for body in before[1].values())
+    assert erase(space, ["90"], **ORDER).accounts == 1
+    assert kept() == before
+    assert '"90"' not in (space.root / "audit.jsonl").read_text("utf-8")
+    verify(space)
+    decide(space, as_of=LAST, progress=quiet)

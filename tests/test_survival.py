@@ -444,6 +444,18 @@ promote(Workspace(sys.argv[1]), None, at, "2", override=approved, progress=lambd
     assert mlflow.get_model_version_by_alias(tracking.MODEL_NAME, tracking.CHAMPION).version == 2
 
 
+def test_a_training_that_was_killed_when_all_but_the_end_of_its_run_was_recorded_is_ended(copied: Workspace) -> None:
+    policy, settings = default_policy(), small_settings()
+    first = train(copied, settings, policy, developer="Wang Fang", progress=quiet)
+    links = verify(copied)
+    mlflow = tracking.client(copied.mlflow)
+    mlflow.update_run(first.mlflow_run_id, "RUNNING")
+    again = train(copied, settings, policy, developer="Wang Fang", progress=quiet)
+    assert (again.model_version, again.mlflow_run_id) == (first.model_version, first.mlflow_run_id)
+    assert verify(copied) == links
+    assert mlflow.get_run(first.mlflow_run_id).info.status == "FINISHED"
+
+
 @pytest.mark.parametrize("place", ["out", "work/events/payment", "work/features/x", "work/quarantine"])
 def test_what_a_killed_run_had_not_finished_goes_with_the_next(place: str, tmp_path: Path) -> None:
     code = """

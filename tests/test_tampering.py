@@ -19,7 +19,7 @@ from limitlens.limits.chain import links, next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
 from limitlens.limits.hold import Hold
 from limitlens.limits.override import Override, Restoration
-from limitlens.limits.records import _things
+from limitlens.limits.records import _things, record_loads, record_tables
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.score import score
@@ -303,3 +303,47 @@ def test_a_run_of_which_the_id_does_not_fit_to_what_went_in_is_named_with_all_ha
     mlflow_anew(copied, hashes_anew(copied))
     with pytest.raises(IntegrityError, match="its id does not fit"):
         verify(copied)
+
+
+def of_an_earlier_version(space: Workspace) -> None:
+    """The chain as it was before it held records and signers."""
+    with opened(space.root / "ledger.sqlite") as connection:
+        apart = [
+            place
+            for table in ("records", "signers")
+            for (place,) in connection.execute(f"DELETE FROM {table} RETURNING links_before").fetchall()
+        ]
+        for table in set(TABLES) - {"records", "signers"}:
+            if "links_before" in [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]:
+                for (place,) in connection.execute(f"SELECT links_before FROM {table} ORDER BY 1").fetchall():
+                    earlier = place - sum(one < place for one in apart)
+                    connection.execute(f"UPDATE {table} SET links_before = ? WHERE links_before = ?", [earlier, place])
+    mlflow_anew(space, hashes_anew(space))
+
+
+def an_order(space: Workspace) -> None:
+    run, line = space.ledger.runs()[-1], str(space.ledger.last_decisions()["account_id"][0])
+    space.ledger.record_override(Override(line, run.as_of, "keep", 100, 100, "Chen Wei", "looked at"))
+
+
+def a_saying(space: Workspace) -> None:
+    run, line = space.ledger.runs()[-1], str(space.ledger.last_decisions()["account_id"][0])
+    said = ("overturn", "explained", "moved", "Li Na", "keep")
+    space.ledger.record_verdict(Verdict(line, run.as_of, run.as_of, run.as_of, *said), None)
+
+
+def a_table(space: Workspace) -> None:
+    record_tables(space.root, {"features/any.json": "00"})
+
+
+@pytest.mark.parametrize("first", [an_order, a_saying, a_table, lambda space: record_loads(space.root)])
+def test_a_workspace_of_before_there_were_records_holds_whatever_is_done_first(
+    first: Callable[[Workspace], None], copied: Workspace
+) -> None:
+    of_an_earlier_version(copied)
+    verify(copied)
+    first(copied)
+    verify(copied)
+    an_order(copied)
+    record_loads(copied.root)
+    verify(copied)

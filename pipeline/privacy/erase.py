@@ -6,6 +6,7 @@ step; each step can be repeated, so whoever finds a plan finishes it.
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -25,7 +26,16 @@ from limitlens.data.events import QUARANTINE
 from limitlens.data.lock import ERASE, UNFINISHED_ERASURE, exclusive, nobody_building
 from limitlens.data.profile_columns import COMMON, PROFILE
 from limitlens.data.progress import Progress, silent
-from limitlens.data.rewriting import Change, names_any, names_one, rewrite, spellings, with_links, without
+from limitlens.data.rewriting import (
+    Change,
+    names_among_figures,
+    names_any,
+    names_one,
+    rewrite,
+    spellings,
+    with_links,
+    without,
+)
 from limitlens.data.storage import file_sha256, write_text
 from limitlens.limits.database import replace_words, scrub
 from limitlens.limits.erasing import count_erasures, legal_holds, record_erasure
@@ -40,6 +50,7 @@ from limitlens.pipeline.privacy.erasure_plan import (
     Plan,
     held_before,
     make_plan,
+    names_in,
     noted_at,
     plan_text,
     unfinished,
@@ -255,26 +266,27 @@ def _without_figures(plan: Plan, load: str) -> Change:
     return change
 
 
-def _renamed(plan: Plan) -> Callable[[str], str]:
+def _renamed(plan: Plan, names_some: Callable[[Collection[str]], re.Pattern[str]]) -> Callable[[str], str]:
     """Puts the names for nobody in place of the ids in a text."""
-    pattern = names_any(plan.names)
+    pattern = names_some(plan.names)
     names = {spelling: name for account, name in plan.names.items() for spelling in spellings(account)}
     return lambda text: pattern.sub(lambda match: names[match.group()], text)
 
 
 def _rewrite_texts(root: Path, plan: Plan) -> None:
     """Pages that name an account go, and lines of tables and logs; elsewhere a name for nobody stands in its place."""
-    pattern, renamed = names_any(plan.names), _renamed(plan)
-
-    def in_lines(line: str) -> str:
-        return "" if pattern.search(line) else line
-
+    renamed = _renamed(plan, names_among_figures)
     for name in plan.texts:
         path = root / name
         if path.suffix == ".html":
             path.unlink(missing_ok=True)
             continue
-        _rewrite(path, in_lines if path.suffix in LINES and name != AUDIT else renamed)
+        _rewrite(path, _without_lines(path, plan) if path.suffix in LINES and name != AUDIT else renamed)
+
+
+def _without_lines(path: Path, plan: Plan) -> Callable[[str], str]:
+    pattern = names_in(path, plan.names)
+    return lambda line: "" if pattern.search(line) else line
 
 
 def _rewrite(path: Path, changed: Callable[[str], str]) -> None:
@@ -304,7 +316,7 @@ def _record(root: Path, plan: Plan) -> None:
         return mark, file_sha256(root / mark)
 
     order = plan.number, datetime.fromisoformat(plan.at), plan.actor, plan.reason
-    record_erasure(root, order, plan.names, _renamed(plan), write_mark)
+    record_erasure(root, order, plan.names, _renamed(plan, names_any), write_mark)
 
 
 def _strip_mlflow(workspace: Workspace, plan: Plan) -> None:
@@ -314,7 +326,7 @@ def _strip_mlflow(workspace: Workspace, plan: Plan) -> None:
         one.encode() in path.read_bytes() for path in files for account in plan.names for one in spellings(account)
     )
     if named:
-        replace_words(database, _renamed(plan))
+        replace_words(database, _renamed(plan, names_among_figures))
         scrub(database)
 
 

@@ -5,6 +5,7 @@ and goes with the last step.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.events import EventStore, stored_schema
 from limitlens.data.lock import UNFINISHED_ERASURE
 from limitlens.data.quoting import quoted
-from limitlens.data.rewriting import names_any
+from limitlens.data.rewriting import names_among_figures, names_any
 from limitlens.data.storage import file_sha256
 from limitlens.features.rows.network import LINKS
 from limitlens.pipeline.workspace import Workspace
@@ -34,6 +35,9 @@ BUILT = ("features", "tables")
 
 #: How names of files end in which an id can be read as text.
 _TEXTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".toml", ".txt"}
+
+#: How names of files end that can be made again: one line or page too many does no harm.
+_MADE_AGAIN = {".csv", ".html", ".log"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: 
         *order,
         names={account: _nobody() for account in sorted(accounts)},
         files={path: file_sha256(root / path) for path in sorted({*holding, *bare, *profiles, *aged})},
-        texts=tuple(_texts(root, accounts)),
+        texts=tuple(_texts(workspace, accounts)),
         tables=tuple(_tables(root, recorded, accounts)),
         links=links,
         days=days,
@@ -305,14 +309,22 @@ def _alone(store: EventStore, source: str, accounts: Collection[str]) -> dict[st
     return {name: lone for name, lone in alone.items() if lone}
 
 
-def _texts(root: Path, accounts: Collection[str]) -> Iterator[str]:
-    """Texts that name an account, those of loads and erasures apart, which name none."""
-    pattern = names_any(accounts)
+def names_in(path: Path, accounts: Collection[str]) -> re.Pattern[str]:
+    """Finds some ids in a text; where it cannot be made again, only what can be no figure."""
+    return (names_any if path.suffix in _MADE_AGAIN else names_among_figures)(accounts)
+
+
+def _texts(workspace: Workspace, accounts: Collection[str]) -> Iterator[str]:
+    """Texts that name an account; those of loads, models and erasures apart, which name none and are recorded."""
+    root = workspace.root
+    models = [root / model.folder for model in workspace.registry.models()]
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
         apart = inside.parts[0] in {"loads", "erasures", *BUILT} or inside.as_posix() == UNFINISHED_ERASURE
         is_text = path.suffix in _TEXTS and path.is_file() and not apart
-        if is_text and pattern.search(path.read_text(encoding="utf-8", errors="replace")):
+        if not is_text or any(path.is_relative_to(folder) for folder in models):
+            continue
+        if names_in(path, accounts).search(path.read_text(encoding="utf-8", errors="replace")):
             yield inside.as_posix()
 
 

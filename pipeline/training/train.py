@@ -296,6 +296,9 @@ def register(  # noqa: PLR0917 (a training has these parts)
         mlflow,
         run_id,
     ):
+        for done in workspace.registry.models():
+            if done.mlflow_run_id == run_id:  # killed after its last step: the files are recorded as they are
+                return Trained(done.model_version, model.digest, policy.digest, run_id, validation)
         metrics = {f"{validation['kind'].replace(' ', '_')}.{k}": v for k, v in validation["metrics"].items()}
         tracking.log_values(mlflow, run_id, model.settings.to_dict() | {"policy": policy.name}, metrics)
         tracking.describe(mlflow, run_id, developer, _note(model, policy, validation))
@@ -316,9 +319,9 @@ def register(  # noqa: PLR0917 (a training has these parts)
         tracking.rename(mlflow, run_id, f"train v{version}")
         workspace.registry.record_policy(policy.digest, policy.text)
         folder_below = str(local.resolve().relative_to(workspace.root.resolve()))
-        registered = RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
-        if registered not in workspace.registry.models():
-            workspace.registry.record_model(registered)
+        workspace.registry.record_model(
+            RegisteredModel(version, model.digest, policy.digest, folder_below, run_id, developer)
+        )
     return Trained(version, model.digest, policy.digest, run_id, validation)
 
 

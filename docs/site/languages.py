@@ -67,10 +67,12 @@ class LinksToTheOtherBuild(SphinxTransform):
 
 
 class Chinese(SearchEnglish):
-    """Chinese is found by each two letters beside each other, so that no dictionary has to know the words."""
+    """Chinese is found by each two letters beside each other, so that no dictionary has to know the words.
+
+    Its name stays English: it is that of the stemmer, which the browser asks for by name.
+    """
 
     lang = "zh"
-    language_name = "Chinese"
     js_splitter_code = """
 function splitQuery(query) {
   return (query.match(/[\\u4e00-\\u9fff]+|\\w+/g) || []).flatMap((run) =>

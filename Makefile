@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
 	pathlib.Path(sysconfig.get_path('purelib'), 'limitlens-source.pth').write_text('$(CURDIR)/typings\n')"
 
-.PHONY: help demo test quick lint clean constraints
+.PHONY: help demo docs test quick lint clean constraints
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (a minute or two)"
 	@echo "make test   set up, then lint, type-check and test everything (about twelve minutes)"
 	@echo "make quick  lint, types and the tests under a second each (about a minute)"
-	@echo "make clean  remove the environment and the demo"
+	@echo "make docs   set up, then build the documentation site, build/docs/index.html (about two minutes)"
+	@echo "make clean  remove the environment, the demo and the site"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once, one to two minutes)"
@@ -26,6 +27,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.ready: $(VENV)/.installed
 	@echo "== adding what development needs (once, a minute)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@echo "== adding what the site needs (once, half a minute)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -47,9 +53,19 @@ quick: lint
 	@echo "== the tests that take less than a second"
 	$(BIN)/pytest tests --quick --numprocesses 2
 
+SITE = $(BIN)/sphinx-build --builder html --conf-dir docs/site --fresh-env --fail-on-warning --keep-going --quiet
+
+docs: $(VENV)/.docs
+	@echo "== the site in both languages, warnings are errors"
+	$(BIN)/python -m doctest docs/site/languages.py docs/site/lists.py
+	rm -rf build/docs
+	$(SITE) --doctree-dir build/doctrees/en . build/docs
+	$(SITE) --doctree-dir build/doctrees/zh --tag zh . build/docs/zh
+	@echo "== built: build/docs/index.html"
+
 constraints: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --no-annotate --no-header --extra dev --output-file constraints.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --no-annotate --no-header --extra dev --extra docs --output-file constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build/docs build/doctrees

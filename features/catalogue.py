@@ -97,6 +97,7 @@ SHARES: tuple[LineShare, ...] = (
     LineShare("draws_per_day", "draw_count_ever", _C, "draws since opening", "frequent_draws", by="age"),
 )  # fmt: skip
 
+#: Every feature that ships.
 CATALOGUE = check_reasons(
     FeatureSet(aggregates=(*CONSUMPTION, *PAYMENT, *DEVICE), ratios=RATIOS, positions=POSITIONS, shares=SHARES)
 )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from limitlens.data.arrays import BoolArray, IntArray
 
+#: The five causes, in the order in which their shares stand.
 PLAYERS = ("behaviour", "data", "model", "policy", "state")
 ORDERS = 120
 

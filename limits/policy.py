@@ -11,6 +11,8 @@ from typing import Any, Literal
 #: Every action, from the mildest to the most severe; the most severe wins. ``hold`` answers a data incident, ``pause``
 #: stops drawing until a second look.
 ACTIONS = ("increase", "unfreeze", "keep", "review", "hold", "pause", "decrease", "freeze", "close")
+
+#: Actions that a customer is given reasons for.
 ADVERSE = frozenset({"decrease", "freeze", "close"})
 
 #: What speaks against a line: done, or waiting for a second look.

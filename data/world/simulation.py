@@ -33,6 +33,7 @@ from limitlens.data.world.rows import to_table
 from limitlens.data.world.scene import Month, Scene
 from limitlens.data.world.settings import CAUSES, FUTURES, WorldSettings, default_world
 
+#: When a world begins unless its settings say otherwise.
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 #: Customers lived at a time; any number gives the same bytes.

@@ -13,7 +13,7 @@ from limitlens.pipeline.pages.amounts import money, value
 LANGUAGES = ("en", "zh")
 
 #: Stem of a column → what there would have been (English); what to do and with what (Chinese).
-_MOVES: dict[str, tuple[str, str, str]] = {
+MOVE_WORDS: dict[str, tuple[str, str, str]] = {
     "balance_cents": ("a lower balance", "降低", "未偿余额"),
     "dpd_days": ("fewer days past due", "缩短", "逾期天数"),
     "draw_count": ("fewer cash draws", "减少", "提现次数"),
@@ -29,7 +29,7 @@ _MOVES: dict[str, tuple[str, str, str]] = {
 }
 
 #: What would have been decided instead.
-_OUTCOMES = {
+OUTCOME_WORDS = {
     "increase": ("the limit would have been raised", "额度本可上调"),
     "unfreeze": ("drawing would have been possible again", "本可恢复提款"),
     "keep": ("the line would have stayed as it was", "额度本可维持不变"),
@@ -80,7 +80,7 @@ def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
     place = LANGUAGES.index(language)
     if recourse is None:
         return _NOTHING[place]
-    outcome = _OUTCOMES[recourse.action][place].format(limit=money(recourse.limit_cents))
+    outcome = OUTCOME_WORDS[recourse.action][place].format(limit=money(recourse.limit_cents))
     if language == "zh":
         return f"如能{'，并'.join(_chinese(move) for move in recourse.moves)}，{outcome}"
     return f"with {' and '.join(_english(move) for move in recourse.moves)}, {outcome}"
@@ -102,4 +102,4 @@ def _words(move: Move) -> tuple[str, str, str, str | None]:
     """Words of a move, and its window in days if it has one."""
     match = _WINDOW.match(move.feature)
     stem, days = (match["stem"], match["days"]) if match else (move.feature, None)
-    return (*_MOVES[stem], days)
+    return (*MOVE_WORDS[stem], days)

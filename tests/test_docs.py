@@ -42,10 +42,11 @@ def test_every_command_a_page_names_exists(page: Path) -> None:
     assert not set(named) - commands()
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_readme_names_every_command(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "readme"), [("commands.md", "README.md"), ("commands.zh-CN.md", "README.zh-CN.md")])
+def test_a_page_in_each_language_names_every_command_and_the_readme_leads_to_it(page: str, readme: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert not [command for command in commands() if f"`limitlens {command}" not in text]
+    assert f"](docs/{page})" in (ROOT / readme).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

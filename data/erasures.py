@@ -4,7 +4,7 @@
 
     <root>/erasures/<number>.json   sha256 of each file before and after, digests of the links that lost their content
     <root>/erasures/key             the key of the keyed hashes that stand for the erased ids
-    <root>/erasing/plan.json        an erasure that has begun and is not finished; gone afterwards
+    <root>/erasing.json             an erasure that has begun and is not finished; gone afterwards
 
 A mark of a load and a link of the ledger keep the sha256 that was recorded; who compares a file with it asks here what
 has become of it since.

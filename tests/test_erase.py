@@ -124,6 +124,7 @@ def prepared(workspace: Workspace, folder: Path) -> None:
     report_of = check_events(planted(folder, shared), workspace.events, decided_until=until, max_quarantined_share=1.0)
     assert report_of.sources["device"].accepted == 2
     assert sum(report_of.quarantine.values()) == 2
+    record_loads(workspace.root)
     decide(workspace, as_of=LAST, progress=quiet)
     override(workspace, PLANTED, at=NOON, actor="Chen Wei", reason=f"paid {AMOUNT} to {PAYEE}", limit_cents=AMOUNT)
     open_hold(workspace, Hold("payment", at(20), NOON, "Li Na", f"{PLANTED} called", "", "account_id", PLANTED))

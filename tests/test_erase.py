@@ -251,6 +251,7 @@ def test_what_others_share_with_an_erased_account_counts_on_for_them(with_plante
 def test_what_is_decided_after_an_erasure_is_what_would_have_been(behind: Workspace, tmp_path: Path) -> None:
     shared, neighbour = a_shared_device(behind)
     check_events(planted(tmp_path / "delivery", shared), behind.events, max_quarantined_share=1.0)
+    record_loads(behind.root)
     shutil.copytree(behind.root, tmp_path / "kept")
     both = Workspace(tmp_path / "kept"), behind
     erase(behind, [PLANTED], **ORDER)

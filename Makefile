@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
 	pathlib.Path(sysconfig.get_path('purelib'), 'limitlens-source.pth').write_text('$(CURDIR)/typings\n')"
 
-.PHONY: help demo test quick lint clean constraints
+.PHONY: help demo test quick lint dist clean constraints
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (a minute or two)"
 	@echo "make test   set up, then lint, type-check and test everything (about twelve minutes)"
 	@echo "make quick  lint, types and the tests under a second each (about a minute)"
-	@echo "make clean  remove the environment and the demo"
+	@echo "make dist   build the source archive, and from it the wheel, into dist"
+	@echo "make clean  remove the environment, the demo and dist"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once, one to two minutes)"
@@ -47,9 +48,14 @@ quick: lint
 	@echo "== the tests that take less than a second"
 	$(BIN)/pytest tests --quick --numprocesses 2
 
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --outdir dist
+
 constraints: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --no-annotate --no-header --extra dev --output-file constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo dist

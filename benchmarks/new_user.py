@@ -13,8 +13,6 @@ import time
 import venv
 from pathlib import Path
 
-from benchmarks.image import megabytes
-
 
 def main() -> None:
     """Install, run the demo, ask why; each step a process of its own."""
@@ -46,7 +44,6 @@ def main() -> None:
                 f"{took:4.0f} s, {used:3.0f} s of the processor: {command}".replace(str(wheel), wheel.name), flush=True
             )
         print(done.stdout.splitlines()[0])
-        print(f"{megabytes(Path(folder, 'empty')):4.0f} MB in the environment")
         print(f"{total:4.0f} s from the wheel to the answer; load {os.getloadavg()[0]:.1f}")
 
 

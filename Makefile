@@ -7,14 +7,15 @@ BIN := $(VENV)/bin
 EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
 	pathlib.Path(sysconfig.get_path('purelib'), 'limitlens-source.pth').write_text('$(CURDIR)/typings\n')"
 
-.PHONY: help demo docs test quick lint clean constraints
+.PHONY: help demo docs test quick lint dist clean constraints
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (a minute or two)"
 	@echo "make test   set up, then lint, type-check and test everything (about twelve minutes)"
 	@echo "make quick  lint, types and the tests under a second each (about a minute)"
 	@echo "make docs   set up, then build the documentation site, build/docs/index.html (about two minutes)"
-	@echo "make clean  remove the environment, the demo and the site"
+	@echo "make dist   build the source archive, and from it the wheel, into dist"
+	@echo "make clean  remove the environment, the demo, the site and dist"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once, one to two minutes)"
@@ -63,9 +64,14 @@ docs: $(VENV)/.docs
 	$(SITE) --doctree-dir build/doctrees/zh --tag zh . build/docs/zh
 	@echo "== built: build/docs/index.html"
 
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --outdir dist
+
 constraints: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --no-annotate --no-header --extra dev --extra docs --output-file constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo build/docs build/doctrees
+	rm -rf $(VENV) demo build/docs build/doctrees dist

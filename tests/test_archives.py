@@ -1,11 +1,14 @@
 """The source archive can be tested where it is unpacked; the wheel holds all that runs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
+from configparser import ConfigParser
+from email.parser import Parser
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -17,11 +20,14 @@ pytestmark = pytest.mark.slow
 
 #: What a checkout has and no archive should: links, caches, what was made.
 _NOT_OURS = shutil.ignore_patterns(
-    ".*", "__pycache__", "*.egg-info", "typings", "build", "dist", "demo", "limitlens-work", "mlruns"
+    ".[!dg]*", ".git", "__pycache__", "*.egg-info", "typings", "build", "dist", "demo", "limitlens-work", "mlruns"
 )
 
 #: Folders of the source archive beside those of the packages.
-BESIDE = ("benchmarks", "docs", "notebooks", "tests")
+BESIDE = (".github", "benchmarks", "docs", "notebooks", "tests")
+
+#: What only a cluster, a broker, a notebook or a developer needs.
+_EXTRAS = ("dev", "kafka", "metrics", "spark")
 
 _BUILD = """
 import sys
@@ -66,6 +72,14 @@ def files_in(folder: Path) -> set[Path]:
     return {path for path in found if not left & set(path.parts)}
 
 
+def required(extra: str, archives: Path) -> set[str]:
+    """Libraries that the wheel asks for itself, or with an extra and not without."""
+    [metadata] = (archives / "wheel").glob("*.dist-info/METADATA")
+    lines = Parser().parsestr(metadata.read_text(encoding="utf-8")).get_all("Requires-Dist", [])
+    parts = [line.partition("extra ==") for line in lines]
+    return {re.split(r"[^\w-]", name)[0] for name, _, asked in parts if asked.strip(" \"'") == extra} - {"limitlens"}
+
+
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both archives unpacked: ``source`` and ``wheel``; built from a copy, without a network."""
@@ -92,7 +106,25 @@ def test_the_source_archive_holds_the_packages_their_settings_tests_pages_and_no
     for folder in (*BESIDE, *(str(path.relative_to(ROOT)) for path in packages().values())):
         assert files_in(archives / "source" / folder) == files_in(ROOT / folder), folder
     at_the_top = {path.name for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")}
-    assert at_the_top <= {path.name for path in (archives / "source").iterdir()}
+    assert at_the_top | {".dockerignore"} <= {path.name for path in (archives / "source").iterdir()}
+
+
+def test_the_wheel_alone_brings_no_spark_no_broker_and_no_tool_of_developers(archives: Path) -> None:
+    alone = required("", archives)
+    assert {"duckdb", "lightgbm", "mlflow"} <= alone
+    assert all(required(extra, archives) for extra in _EXTRAS)
+    assert not [extra for extra in _EXTRAS if required(extra, archives) & alone]
+
+
+def test_the_command_of_the_wheel_says_its_version(archives: Path) -> None:
+    [entries] = (archives / "wheel").glob("*.dist-info/entry_points.txt")
+    parser = ConfigParser()
+    parser.read(entries)
+    module, _, function = parser["console_scripts"]["limitlens"].partition(":")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    code = f"from {module} import {function}; {function}()"
+    environment = {"PYTHONPATH": str(archives / "wheel")}
+    assert python("-c", code, "--version", cwd=archives, **environment) == f"limitlens {version}\n"
 
 
 def test_the_tests_are_found_and_pass_where_the_source_archive_is_unpacked_beside_the_wheel(archives: Path) -> None:

@@ -107,7 +107,7 @@ def run_sql(
     if only is None:
         with prepared(tables or {}) as run:
             return run(sql, {}, values, few=few)
-    closed = _closed_database(tuple(map(str, only)))
+    closed = _closed_database(tuple(map(str, only)), Path.cwd())
     with _naming_refusal(), _prepared(closed, tables or {}, {}, only) as run:
         _expect_reading(sql)
         return run(sql, {}, values, few=few)
@@ -307,8 +307,8 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 
 @lru_cache(maxsize=2)
-def _closed_database(files: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
-    """One that reads some files and no other."""
+def _closed_database(files: tuple[str, ...], _: Path) -> duckdb.DuckDBPyConnection:
+    """One that reads some files, as they are named in a folder, and no other."""
     return _opened("allowed_paths", files)
 
 

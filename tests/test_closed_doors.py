@@ -23,7 +23,7 @@ from limitlens.models.settings import read_settings
 from limitlens.pipeline.serving.people import read_people
 from limitlens.pipeline.watching.kafka import read_kafka
 from limitlens.pipeline.watching.webhook import secret_in
-from tests.ledgers import ROOT
+from tests.ledgers import ROOT, three_runs
 
 #: Each with what the error says of it.
 REFUSED = {
@@ -66,6 +66,15 @@ def test_sql_of_a_user_reads_the_tables_of_the_ledger_and_nothing_else(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
     assert not {"out.csv", "other.db", "out"} & {path.name for path in tmp_path.iterdir()}
     assert len(small.query("FROM decisions")) == 60
+
+
+def test_a_ledger_that_is_named_alike_in_another_folder_is_read_after_the_process_went_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        three_runs(tmp_path / name / "work")
+        monkeypatch.chdir(tmp_path / name)
+        assert Ledger(Path("work")).query("SELECT COUNT(*) AS n FROM decisions")["n"].item() == 60
 
 
 @pytest.mark.parametrize("sql", ["LOAD httpfs", "SET enable_external_access = TRUE", "SET TimeZone = 'Asia/Shanghai'"])

@@ -183,8 +183,16 @@ class Book:
         }
 
 
+#: What MLflow says of a model beside its signature: when it was made, and in which run.
+_OF_THE_CALL = re.compile(rb"^(model_uuid|run_id|utc_time_created):.*$", re.MULTILINE)
+
+#: Records of rows with times or MLflow's ids in them.
+_OF_TIMES = {"model", "files of model", "promotion", "withdrawal"}
+
+
 def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    return sha256(_OF_THE_CALL.sub(b"", content) if path.name == "MLmodel" else content).hexdigest()
 
 
 def _rows(path: Path, sql: str) -> list[dict[str, Any]]:
@@ -196,7 +204,7 @@ def _rows(path: Path, sql: str) -> list[dict[str, Any]]:
 
 
 def _ledger(work: Path) -> dict[str, Any]:
-    """Rows of every table but times of calls and MLflow's ids; of a model what lies in its folder."""
+    """Rows of every table but times of calls, MLflow's ids and hashes over them; of a model what lies in its folder."""
     path, found = work / "ledger.sqlite", {}
     for name in [row["name"] for row in _rows(path, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]:
         found[name] = _rows(path, f"SELECT * FROM {name} ORDER BY rowid")
@@ -204,6 +212,9 @@ def _ledger(work: Path) -> dict[str, Any]:
         row["folder"] = {file.name: _digest(file) for file in sorted((work / row["folder"]).iterdir())}
     for row in (row for rows in found.values() for row in rows):
         row.pop("promoted_at", None)
+        row.pop("head", None)
+        if row.get("kind") in _OF_TIMES and "sha256" in row:
+            row["sha256"] = ""
         if "mlflow_run_id" in row:
             row["mlflow_run_id"] = row["mlflow_run_id"] is not None
     return found
@@ -220,7 +231,7 @@ def _mlflow(store: Path) -> dict[str, Any]:
     recorded = []
     for run_id, row in runs.items():
         files = (path for path in (store / "artifacts" / run_id).rglob("*") if path.is_file())
-        row |= {name: sorted((key, _anonymous(value)) for key, value in row.get(name, [])) for name in logged}
+        row |= {name: sorted((key, _anonymous(key, value)) for key, value in row.get(name, [])) for name in logged}
         recorded.append(row | {"run_uuid": "", "files": sorted((path.name, _digest(path)) for path in files)})
     folders = {path.name for path in (store / "artifacts").glob("*")}
     other = sorted({path.name for path in store.glob("*")} - {"mlflow.db", "artifacts"})
@@ -234,7 +245,9 @@ def _mlflow(store: Path) -> dict[str, Any]:
     }
 
 
-def _anonymous(value: Any) -> Any:
+def _anonymous(key: str, value: Any) -> Any:
+    if key == "limitlens.ledger_head":
+        return "a head"
     return re.sub(r"[0-9a-f]{32}(?![0-9a-f])", "id", value) if isinstance(value, str) else value
 
 

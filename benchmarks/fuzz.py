@@ -137,7 +137,7 @@ def outside(folder: Path) -> list[Target]:
     private, public = new_key()
     (folder / "key.pem").write_bytes(private)
     (folder / "pub.pem").write_bytes(public)
-    anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f", (1, "5b"), {"models": (1, "9a")})
+    anchor = Anchor("2026-07-01T00:00:00+00:00", 1, "3f")
     (folder / "anchor.json").write_text(signed(anchor, private), encoding="utf-8")
     readers: dict[str, Callable[[Path], object]] = {f"{name}.toml": read for name, read in settings.items()}
     readers |= {

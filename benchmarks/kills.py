@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 from mlflow import MlflowClient
 
 from limitlens.data.calendar import format_time
+from limitlens.limits.chain import links
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.limits.ledger_tables import ATTRIBUTIONS, DECISIONS
 from limitlens.pipeline.cli import app
@@ -173,6 +174,15 @@ def unfinished(source: Path, target: Path, until: datetime) -> None:
         gone = ledger.execute(
             "SELECT decisions, attributions FROM runs WHERE as_of >= ?", [until.isoformat()]
         ).fetchall()
+        forgotten = {
+            name for (name,) in ledger.execute("SELECT run_id FROM runs WHERE as_of >= ?", [until.isoformat()])
+        }
+        first = next(
+            place
+            for place, link in enumerate(links(ledger))
+            if link.content[0] == "revision" or (link.content[0] == "run" and link.content[1] in forgotten)
+        )
+        ledger.execute("DELETE FROM records WHERE links_before >= ?", [first])  # tables that were built since
         gone += ledger.execute("SELECT attributions FROM revisions").fetchall()
         ledger.execute("DELETE FROM runs WHERE as_of >= ?", [until.isoformat()])
         ledger.execute("DELETE FROM revisions")

@@ -322,7 +322,7 @@ def make_keyed_book(books: Path, folder: Path) -> None:
     check_events(books / "before", space.events, key=KEY)
     with pytest.MonkeyPatch.context() as patched:
         table = build_training_table(space, model.settings, None)
-        patched.setattr(training, "fit_iteration", lambda *_: (model, table))
+        patched.setattr(training, "fit_iteration", lambda *_, **__: (model, table))
         training.train(space, model.settings, at_once(default_policy()), developer="developer")
     promote(space, None, NOW, override=ANYWAY)
     shutil.copytree(space.root, folder / "twin")

@@ -12,7 +12,7 @@ from limitlens.pipeline.workspace import default_policy
 
 ROOT = Path(__file__).parent.parent
 
-#: Blocks that begin with a command.
+#: Blocks that begin with a command; pages about a user's own data have files of their own (test_mapping_pages.py).
 BLOCK = re.compile(r"^```\n(\$ limitlens .*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     (page, block)

@@ -26,7 +26,7 @@ from limitlens.pipeline.deciding.replay import replay
 from limitlens.pipeline.deciding.states_before import carried, states_before
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace, default_policy
-from tests.ledgers import LAST, NOON, quiet
+from tests.ledgers import LAST, NOON, quiet, records_of
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def test_the_next_decision_starts_from_the_override_and_its_shares_sum_to_the_ch
     told = render(why(behind, raised, LAST))
     assert "Chen Wei ordered limit 2026-06-30T12:00:00" in told
     assert "→ 99,000.00: salary slip." in told
-    assert verify(behind)[0] == len(behind.ledger.runs()) + 5
+    assert verify(behind)[0] == len(behind.ledger.runs()) + records_of(behind) + 5
 
 
 @given(hnp.arrays(np.int64, (3, *LATTICE), elements=st.integers(0, 10**13)), st.integers(0, 10**13))
@@ -172,7 +172,7 @@ def test_a_person_changes_a_line_from_the_command_line(behind: Workspace) -> Non
     assert run(app, ["ledger", "override", account, "--limit", "1.005", *told]).exit_code == 2
     listed = run(app, ["ledger", "overrides", "--account", account, "--workspace", str(behind.root)]).output
     assert "54,321.09  by Chen Wei: salary slip" in listed
-    assert verify(behind)[0] == len(behind.ledger.runs()) + 1
+    assert verify(behind)[0] == len(behind.ledger.runs()) + records_of(behind) + 1
 
 
 def test_a_closed_line_stays_closed_whatever_a_person_orders(small_workspace: Workspace) -> None:

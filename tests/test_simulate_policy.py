@@ -42,7 +42,7 @@ def undecided(space: Workspace, root: Path) -> Workspace:
     """A copy of a workspace in which nothing was decided."""
     shutil.copytree(space.root, root, ignore=shutil.ignore_patterns("decisions", "attributions"))
     with closing(sqlite3.connect(root / "ledger.sqlite")) as connection, connection:
-        for table in ("runs", "revisions"):
+        for table in ("runs", "revisions", "records", "signers"):
             connection.execute(f"DELETE FROM {table}")
     return Workspace(root)
 

@@ -153,7 +153,7 @@ def fingerprint(root: Path) -> dict[str, Any]:
         "files": {path.relative_to(root).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files},
         "rows": [row[:-1] for row in rows],
         "linked": all(row[-1] for row in rows),
-        "head": Ledger(root).head(),
+        "head": Ledger(root).inputs_head(),
         "mlflow": recorded,
     }
 

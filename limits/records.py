@@ -56,10 +56,17 @@ def record_earlier(connection: Connection, workspace: Path) -> None:
             _link(connection, of_kind, name, sha256)
 
 
-def record_loads(workspace: Path) -> None:
-    """Make loads that are no links of the chain yet some; those of a call that was killed among them."""
+def record_loads(workspace: Path, *, anew: bool = False) -> None:
+    """Make loads that are no links of the chain yet some; those of a call that was killed among them.
+
+    ``anew``: all of them, where the chain of another workspace was copied before anything was decided, as for a shard.
+    """
     with connect(workspace) as connection:
         record(connection, workspace, "load")
+        known = _recorded(connection)
+        for (kind, name), sha256 in _things(connection, workspace).items():
+            if anew and kind == "load" and known[kind, name] != sha256:
+                _link(connection, kind, name, sha256)
 
 
 def record_tables(workspace: Path, tables: Mapping[str, str]) -> None:

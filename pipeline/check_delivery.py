@@ -74,6 +74,7 @@ def check(
     """
     settings = quality or default_quality()
     take_over_journal(workspace, settings, loaded_at, progress)
+    first = not (workspace.events.loads() or workspace.ledger.runs())
     report = check_events(
         input_dir,
         workspace.events,
@@ -85,7 +86,7 @@ def check(
         key=key,
         progress=progress,
     )
-    record_loads(workspace.root)
+    record_loads(workspace.root, anew=first)
     return _judge_days(workspace, report, settings, loaded_at, progress)
 
 

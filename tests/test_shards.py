@@ -19,6 +19,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.spine import book
 from limitlens.features.table import build_table
 from limitlens.limits.policy_file import at_once
+from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.replay import recorded_decisions
@@ -74,7 +75,7 @@ def test_shards_decide_what_one_workspace_decides(books: Path, tmp_path: Path) -
         for name in ("ledger.sqlite", "mlflow"):
             own.mkdir(exist_ok=True)
             (shutil.copytree if (base / name).is_dir() else shutil.copy)(base / name, own / name)
-        check_events(tmp_path / "new" / f"{shard}", Workspace(own).events)
+        check(Workspace(own), tmp_path / "new" / f"{shard}")
         parts.append(decided(Workspace(own), tmp_path / "inboxes" / f"{shard}"))
         assert set(shards_of(pa.chunked_array([parts[-1]["account_id"].to_list()]), 2)) == {shard}
     whole = decided(Workspace(base), tmp_path / "inbox").drop(columns="run_id")

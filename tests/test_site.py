@@ -16,7 +16,7 @@ LISTS = {
 }
 
 #: Pages of which the Chinese site has another in their place.
-ENGLISH = {*LISTS["en"], "README.md"}
+ENGLISH = {*LISTS["en"], "README.md", "docs/commands.md"}
 
 
 def pages(language: str) -> set[str]:

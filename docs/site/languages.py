@@ -13,6 +13,7 @@ from sphinx.transforms import SphinxTransform
 #: Page → the page that takes its place in the Chinese build; all others stand in both.
 TRANSLATED = {
     "README": "README.zh-CN",
+    "docs/commands": "docs/commands.zh-CN",
     "docs/index": "docs/zh/index",
     "docs/tutorial": "docs/zh/tutorial",
     "docs/how-to/index": "docs/zh/how-to",

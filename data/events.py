@@ -155,6 +155,8 @@ class EventStore:
     def reach(self) -> dict[str, datetime]:
         """Latest known time, as delivered, of each event source that has a row; where none has, of the outcomes.
 
+        Loads that were taken back do not count.
+
         Raises
         ------
         WorkspaceError
@@ -171,7 +173,7 @@ class EventStore:
         return {s: t for s, t in latest.items() if s in EVENT_SOURCES} or latest
 
     def reach_by_load(self) -> list[dict[str, datetime]]:
-        """Latest known time of each event source after each load that brought events; its own mark tells it."""
+        """Latest known time of each event source after each load that brought events and was not taken back."""
         reaches: list[dict[str, datetime]] = []
         standing = self.standing_loads()
         for load in (one for one in self.loads() if one["load"] in standing):

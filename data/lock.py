@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,12 +88,8 @@ def building(root: Path) -> Iterator[None]:
     if not root.is_dir():
         yield
         return
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with _locked(root, fcntl.LOCK_SH):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -105,17 +101,14 @@ def nobody_building(root: Path) -> Iterator[None]:
     BusyError
         Somebody is.
     """
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(_locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
             raise BusyError(
                 f"{root}: tables or pages are being made of its rows; run this again when that has ended."
             ) from None
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _expect_erased(root: Path) -> None:
@@ -126,9 +119,16 @@ def _expect_erased(root: Path) -> None:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Be the only one in this block for a folder; others wait, and nothing is left behind."""
+    with _locked(folder, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    """A lock on a folder itself, for which no file is needed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, kind)
         yield
     finally:
         os.close(descriptor)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -14,11 +16,13 @@ from limitlens.data.errors import ConfigError, IntegrityError
 from limitlens.limits.anchor import Anchor, checked, signed
 from limitlens.limits.chain import links, next_head
 from limitlens.limits.keys import new_key
+from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.order_override import override
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
+from tests.test_versions import T0, login
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +122,17 @@ def test_a_chain_cut_off_or_written_anew_with_the_heads_of_mlflow_is_named_by_th
     tamper(copied)
     with pytest.raises(IntegrityError, match="links of the chain were rewritten"):
         expect_anchored(copied, now)
+
+
+def test_loads_that_were_decided_on_cannot_be_delivered_anew_as_others(copied: Workspace, tmp_path: Path) -> None:
+    lost_mark(copied)
+    line = {"account_id": "A1", "opened_at": T0, "known_time": T0, "limit_cents": 100_00, "segment": "new"}
+    for source, row in (("accounts", line), ("device", login(1, 1, 0, 2, "D1"))):
+        (tmp_path / "in" / source).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in" / source / "1.parquet")
+    check(copied, tmp_path / "in")
+    with pytest.raises(IntegrityError, match=r"0001.json: the load was changed since"):
+        verify(copied)
 
 
 def test_a_workspace_may_hold_more_than_its_anchor(copied: Workspace) -> None:

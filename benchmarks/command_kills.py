@@ -11,9 +11,11 @@ by turns; and at moments of chance. Exits with 1 if anything differs.
 
 import argparse
 import atexit
+import itertools
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -24,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -73,6 +75,8 @@ COMMANDS = {
     "score": ("score", "--as-of", "2026-01-01", "--out", "../out/scores.parquet"),
     "train again": ("train", "--config", "../../train.toml", "--developer", "developer"),
     "promote another": ("promote", "--reviewer", "Chen Wei", *_APPROVED),
+    "withdraw-load": ("withdraw-load", "0002", "--by", "Chen Wei", "--reason", "the file of another year"),
+    "erase": ("erase", "A000007", "--by", "Chen Wei", "--reason", "asked for"),
 }
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -118,6 +122,23 @@ def watch(step: Step, root: Path) -> None:
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
 
 
+class _Standing(datetime):
+    """A clock that stands."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 1, 2, tzinfo=tz)
+
+
+def _same_each_time() -> None:
+    """What is recorded of a withdrawal or an erasure: the moment it is called, and names for nobody."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("limitlens.pipeline.cli.") and hasattr(module, "datetime"):
+            module.datetime = _Standing  # type: ignore[attr-defined]
+    numbers = itertools.count()
+    secrets.token_hex = lambda size=32: f"{next(numbers):0{2 * size}x}"
+
+
 def _folder(handle: int) -> Path:
     return Path(f"/proc/self/fd/{handle}").readlink()
 
@@ -153,6 +174,7 @@ class Book:
             os.dup2(said.fileno(), 2)
         if step:
             watch(step, self.live)
+        _same_each_time()
         sys.argv[1:] = [*words, "--workspace", "../work"]
         try:
             command_line()

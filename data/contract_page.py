@@ -26,7 +26,8 @@ from limitlens.data.units import FRACTIONS_ROWS
 _INTRODUCTION = f"""# What may come in
 
 A delivery is a folder with one folder a source, each with any number of files: {", ".join(f"`*{e}`" for e in ENDINGS)}.
-`limitlens check INPUT` reads it and either refuses it, and takes in nothing, or takes in one load.
+`limitlens check INPUT` reads it and either refuses it, and takes in nothing, or takes in one load; `--sample` says what
+each number means that was accepted.
 
 **Every row** is accepted, quarantined with the first rule it breaks, or recognised as delivered before: rows in =
 accepted + quarantined + deduplicated. The quarantine keeps the file, the row, the column, the rule and the row itself.

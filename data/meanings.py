@@ -1,9 +1,7 @@
 """What each number of event tables means, in words that a person who knows the business can judge."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import pyarrow as pa
 
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES
 from limitlens.data.engine import RunSql, prepared
@@ -13,15 +11,13 @@ _DAY_MICROS = 86_400_000_000
 _MONTH_DAYS = 30.44
 
 
-def meanings(out: Path, name: str, currency: str = "") -> list[str]:
-    """Say what was written, a line a number: "purchase: median 12.00 CNY, 3.0 a month".
+def meanings(relations: Mapping[str, str], currency: str = "") -> list[str]:
+    """Say what is there, a line a number: "purchase: median 12.00 CNY, 3.0 a month".
 
     Parameters
     ----------
-    out : Path
-        Folder with one folder a source.
-    name : str
-        The files there are ``<source>/<name>.parquet``.
+    relations : mapping of str to str
+        A DuckDB SELECT of each source with the columns of its contract and, for accounts, attributes.
     currency : str
         Written after each amount; empty: none is.
 
@@ -29,23 +25,27 @@ def meanings(out: Path, name: str, currency: str = "") -> list[str]:
     -------
     list of str
     """
-    paths = {source: out / source / f"{name}.parquet" for source in SOURCES}
-    files = {source: path for source, path in paths.items() if path.is_file()}
-    relations: dict[str, pa.Table | str] = {
-        source: f"SELECT * FROM read_parquet([{quoted_text(str(path))}], hive_partitioning = FALSE)"
-        for source, path in files.items()
-    }
     unit = f" {currency}" if currency else ""
     lines = list[str]()
     with prepared(relations) as run:
-        if ACCOUNTS.name in files:
+        if ACCOUNTS.name in relations:
             lines += _accounts(run, unit)
         for source in EVENT_SOURCES:
-            if source in files:
+            if source in relations:
                 lines += _events(run, source, unit)
-        if OUTCOMES.name in files:
+        if OUTCOMES.name in relations:
             lines += _outcomes(run)
     return lines
+
+
+def written(out: Path, name: str) -> dict[str, str]:
+    """What :func:`meanings` reads of a folder with files ``<source>/<name>.parquet``."""
+    paths = {source: out / source / f"{name}.parquet" for source in SOURCES}
+    return {
+        source: f"SELECT * FROM read_parquet([{quoted_text(str(path))}], hive_partitioning = FALSE)"
+        for source, path in paths.items()
+        if path.is_file()
+    }
 
 
 def _accounts(run: RunSql, unit: str) -> Iterator[str]:

@@ -260,6 +260,7 @@ class Policy:
     """A checked policy; ``text`` is the file it was read from."""
 
     name: str
+    currency: str
     loss: Loss
     steps: Steps
     affordability: Affordability
@@ -287,7 +288,9 @@ class Policy:
         for name in ("holds", "second_look", "daily", "watch", "desk"):  # without the section: as before there was one
             if plain[name] is None:
                 del plain[name]
-        if not self.holdout.max_limit_cents:  # as before there was the key
+        if not self.currency:  # as before there was the key
+            del plain["currency"]
+        if not self.holdout.max_limit_cents:  # the same
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
             idle = {"approver_key": "", "other_os_user": False}  # the same

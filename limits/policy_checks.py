@@ -1,5 +1,6 @@
 """Contradictions a policy is refused for, each with the line to mend."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -7,6 +8,8 @@ from limitlens.data.protected import is_protected
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader
 from limitlens.limits.policy import ACTIONS, ADVERSE, Condition, Disqualifier, Policy, Rule
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 #: A decision remembers what fired in the bits of one number.
 MAX_RULES = 50
@@ -20,11 +23,13 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     Raises
     ------
     ConfigError
-        With file and line: shares out of range; cut-offs that do not rise; limit bands that are empty or off the
-        rounding grid; a dwell under a day, a cool-off shorter than it; a rule that can never fire, repeats another
-        or uses its name; gaps and overlaps between buckets of days past due; lines decided daily on a column of the
-        line itself; a protected attribute.
+        With file and line: a currency that is no code; shares out of range; cut-offs that do not rise; limit bands
+        that are empty or off the rounding grid; a dwell under a day, a cool-off shorter than it; a rule that can never
+        fire, repeats another or uses its name; gaps and overlaps between buckets of days past due; lines decided daily
+        on a column of the line itself; a protected attribute.
     """
+    if policy.currency and not _CURRENCY.fullmatch(policy.currency):
+        raise reader.error(("currency",), f"currency is {policy.currency!r}; expected a code such as 'CNY' (ISO 4217).")
     _check_protected(policy, reader)
     _check_ranges(policy, reader)
     for name in policy.segments:

@@ -112,6 +112,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
     sections = {name: reader.section(body, (name,), into) for name, into in SECTIONS.items()}
     policy = Policy(
         name=reader.value(body, (), "name", str),
+        currency=reader.value(body, (), "currency", str) if "currency" in body else "",
         **sections,
         opening=_by_segment(body, "opening", Opening, reader),
         disqualifiers=_each(body, "disqualifiers", _disqualifier, reader),

@@ -10,8 +10,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from limitlens.limits.policy_file import read_policy
 from limitlens.pipeline.cli import app, main
-from limitlens.pipeline.workspace import Workspace
+from limitlens.pipeline.workspace import Workspace, default_policy
 
 runner = CliRunner()
 GROUP = get_command(app)
@@ -134,19 +135,28 @@ def test_verify_and_replay_say_what_they_checked(small_workspace: Workspace) -> 
 @pytest.mark.slow
 def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path) -> None:
     events, work = str(tmp_path / "events"), str(tmp_path / "work")
-    config = tmp_path / "train.toml"
+    config, policy = tmp_path / "train.toml", tmp_path / "policy.toml"
+    policy.write_text(f'currency = "EUR"\n{default_policy().text}', encoding="utf-8")
     small = "n_estimators = 20\nfolds = 2\nrounds = 1\ncarried_rounds = 0\nmin_data_in_leaf = 10\n"
     config.write_text(f"[labels]\nhorizon_months = 3\ndefault_dpd_days = 30\n[model]\n{small}")
     steps = [
         ["simulate", events, "--accounts", "160", "--months", "8", "--futures", "1"],
-        ["check", events, "--workspace", work],
+        ["check", events, "--workspace", work, "--sample"],
         ["build", "--workspace", work, "--config", str(config)],
-        ["train", "--workspace", work, "--config", str(config)],
+        ["train", "--workspace", work, "--config", str(config), "--policy", str(policy)],
         ["promote", "--workspace", work, "--override-by", "head of credit risk", "--reason", "a small book"],
         ["decide", "--workspace", work],
         ["report", "--workspace", work],
+        ["train", "--workspace", work, "--config", str(config)],
+        ["policy", "show", "--workspace", work],
     ]
+    outputs = []
     for step in steps:
         shown = runner.invoke(app, step)
         assert shown.exit_code == 0, f"{step}: {shown.output} {shown.exception}"
-    assert (tmp_path / "work" / "report.html").is_file()
+        outputs.append(shown.output)
+    assert "means   purchase: median " in outputs[1]
+    assert "), amounts in EUR" in (tmp_path / "work" / "report.html").read_text(encoding="utf-8")
+    assert "), amounts in EUR" in outputs[-1]
+    registry = Workspace(tmp_path / "work").registry
+    assert registry.model("2").policy_digest == registry.model("1").policy_digest == read_policy(policy).digest

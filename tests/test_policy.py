@@ -41,6 +41,7 @@ DRAWN = "at_least = 4 }"
         ("dead_band_log_odds = 0.20", "dead_band_log_odds = -1", "dead_band_log_odds must be at least 0; got -1"),
         ("protected_days = 90", "protected_days = -1", "protected_days must be at least 0; got -1"),
         ("[loss]\nlgd = 0.80", "[loss]", r"'lgd' is missing in \[loss\]"),
+        ('name = "base"', 'currency = "yuan"\nname = "base"', "currency is 'yuan'; expected a code such as 'CNY'"),
         ("lgd = 0.80", "lgd = 1.8", "lgd is 1.8; expected 0 to 1"),
         ("ccf = 0.60", "ccf = -0.1", "ccf is -0.1; expected 0 to 1"),
         ("ccf = 0.60", "ccf = nan", r"ccf in \[loss\] is nan"),

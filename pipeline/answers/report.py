@@ -107,11 +107,12 @@ def _head(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, Any]:
     for (version, digest, backtest), group in groupby(
         workspace.ledger.runs(), lambda run: (run.model_version, run.policy_digest, run.backtest)
     ):
-        dates = [format_time(run.as_of) for run in group]
+        dates, policy = [format_time(run.as_of) for run in group], workspace.policy(digest)
         releases.append(
             {
                 "version": version,
-                "policy": workspace.policy(digest).name,
+                "policy": policy.name,
+                "currency": policy.currency,
                 "digest": digest[:8],
                 "backtest": backtest,
                 "dates": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",

@@ -117,7 +117,7 @@ def import_files(
     """
     from limitlens.data.engine import limit_memory
     from limitlens.data.importing import import_files as import_delivered
-    from limitlens.data.meanings import meanings
+    from limitlens.data.meanings import meanings, written
     from limitlens.data.shipped_mappings import read_mapping
 
     limit_memory(memory)
@@ -131,7 +131,7 @@ def import_files(
     for line in report.lines():
         typer.echo(line)
     if sample:
-        for line in meanings(out, chosen.name, chosen.currency):
+        for line in meanings(written(out, chosen.name), chosen.currency):
             typer.echo(f"means   {line}")
     typer.echo(f"next: limitlens check {out}")
 
@@ -262,6 +262,7 @@ def check(
     plain_ids: Annotated[
         bool, typer.Option("--plain-ids", help="Keep ids as delivered; for a new workspace, and for good.")
     ] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Say what each number means that was accepted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read event tables into the workspace; what breaks the contract is quarantined, with file, row and rule.
@@ -276,6 +277,7 @@ def check(
     """
     from limitlens.data.engine import limit_memory
     from limitlens.data.id_key import expect_outside
+    from limitlens.data.meanings import meanings
     from limitlens.pipeline.check_delivery import check as check_delivery
     from limitlens.pipeline.workspace import Workspace
 
@@ -301,6 +303,11 @@ def check(
             typer.echo(line)
     if report.load is None:
         raise typer.Exit(NOTHING_TO_DO)
+    if sample and not as_json:
+        came = [source for source, count in report.sources.items() if count.accepted]
+        accepted = {source: space.events.relation(source, [report.load]) for source in came}
+        for line in meanings(accepted, space.policy_in_force().currency):
+            typer.echo(f"means   {line}")
     if not as_json:
         typer.echo("next: limitlens quality, limitlens holds list" if report.held else "next: limitlens build")
     if report.held:

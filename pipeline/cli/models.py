@@ -90,12 +90,13 @@ def train(
     """
     settings, given = settings_in(config, without), policy_in(policy)
     from limitlens.pipeline.training.train import train as train_iteration
-    from limitlens.pipeline.workspace import Workspace, default_policy
+    from limitlens.pipeline.workspace import Workspace
 
+    space = Workspace(workspace)
     trained = train_iteration(
-        Workspace(workspace),
+        space,
         settings,
-        given or default_policy(),
+        given or space.policy_in_force(),
         developer=developer or getpass.getuser(),
         until=until,
         progress=progress,

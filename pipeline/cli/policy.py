@@ -94,11 +94,12 @@ def show(
     from limitlens.pipeline.workspace import default_policy
 
     space = _workspace(workspace)
-    policy = _named(name, space) if name else (_champions(space) or default_policy())
+    policy = _named(name, space) if name else (space.policy_in_force() if space else default_policy())
     if as_json:
         print_json({key: value for key, value in asdict(policy).items() if key != "text"} | {"digest": policy.digest})
         return
-    typer.echo(f"policy {policy.name} ({policy.digest[:8]})\n\nOpening: limits a line may be opened with")
+    amounts = f", amounts in {policy.currency}" if policy.currency else ""
+    typer.echo(f"policy {policy.name} ({policy.digest[:8]}){amounts}\n\nOpening: limits a line may be opened with")
     _show_segments({segment: asdict(policy.opening[segment]) for segment in policy.opening})
     for one in policy.disqualifiers:
         typer.echo(f"  {one.name}: does not qualify when {conditions_in_words(one.when)}")
@@ -316,6 +317,7 @@ def qualify(
     from limitlens.pipeline.deciding.applications import answer_applications
     from limitlens.pipeline.workspace import default_policy
 
-    chosen = policy_in(policy) or _champions(_workspace(workspace)) or default_policy()
+    space = _workspace(workspace)
+    chosen = policy_in(policy) or (space.policy_in_force() if space else default_policy())
     answers = answer_applications(applications, chosen, out)
     typer.echo(f"{len(answers):,} applications, {int(answers['qualifies'].sum()):,} qualify; answers in {out}")

@@ -22,7 +22,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
 from limitlens.limits.records import record_loads
-from limitlens.pipeline.holds import open_hold, release_hold
+from limitlens.pipeline.holds import note_hold, open_hold, release_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.workspace import Workspace
 
@@ -154,8 +154,11 @@ def _judge_days(
     if not judged:
         _release_mended(workspace, settings, now, progress)
     for hold in (*_holds(workspace, incidents, now), *_quarantined(workspace, decided_until)):
-        if not any(_same(hold, other) for other in workspace.ledger.every_hold().values()):
+        before = [number for number, other in workspace.ledger.every_hold().items() if _same(hold, other)]
+        if not before:
             progress(f"hold {open_hold(workspace, hold)}: {scope_text(hold.scope)} since {format_time(hold.since)}")
+        elif not judged:
+            note_hold(workspace, before[-1])
     if not judged:
         write_text(basis, mark)
     return report

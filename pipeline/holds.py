@@ -88,10 +88,16 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
             return sum(row["action"] == "hold" and number in (row["holds"] or ()) for row in last)
 
 
+def note_hold(workspace: Workspace, number: int) -> None:
+    """Have MLflow know a hold, too, that a call opened which was killed before it said so."""
+    with exclusive(workspace.root, "holds open"), _recorded(workspace, "hold", number):
+        pass
+
+
 def _recorded(workspace: Workspace, kind: str, number: int) -> AbstractContextManager[object]:
-    """An MLflow run that says what was done to a hold."""
+    """The MLflow run that says what was done to a hold."""
     tags = {tracking.HEAD: workspace.ledger.head(), "limitlens.hold": str(number)}
-    return tracking.recorded_run(workspace.mlflow, kind, tags, name=f"{kind} {number}")
+    return tracking.recorded_run(workspace.mlflow, kind, tags, name=f"{kind} {number}", once="limitlens.hold")
 
 
 def may_release(workspace: Workspace, actor: str) -> bool:

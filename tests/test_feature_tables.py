@@ -32,6 +32,7 @@ from limitlens.features.script import sql_script
 from limitlens.features.spine import book
 from limitlens.features.table import Engine, build_few, build_table, table_parts
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.training import feature_tables as build_room
 from limitlens.pipeline.training.feature_tables import feature_tables, write_tables
 from limitlens.pipeline.workspace import Workspace
 
@@ -90,6 +91,24 @@ def test_a_table_brought_up_to_date_is_byte_for_byte_the_full_build(events: Path
     assert first != mended == built(space, said)
     computed = [int(text.split(": ")[1].split(" of ")[0]) for text in said]
     assert 0 < computed[1] < computed[0] == computed[2]
+
+
+def test_a_build_killed_before_its_mark_leaves_no_table_behind(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(text: str, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    space = Workspace(tmp_path / "work")
+    check_events(deliver(events, tmp_path / "first", slice(25, None)), space.events)
+    built(space, [])
+    check_events(deliver(events, tmp_path / "late", slice(0, 25)), space.events)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build_room, "write_text", killed)
+        built(space, [])
+    built(space, [])
+    [path] = feature_tables(space, CATALOGUE, [AS_OF], progress=quiet)
+    assert [*path.parent.glob("*.parquet")] == [path]
 
 
 def test_a_load_of_what_became_known_later_computes_nothing(events: Path, tmp_path: Path) -> None:

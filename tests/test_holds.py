@@ -33,7 +33,7 @@ from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.override import overridden
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import NEVER_DAYS, unpacked
-from limitlens.pipeline import check, report, why
+from limitlens.pipeline import check, report, tracking, why
 from limitlens.pipeline.answers.why_text import render
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.decide import decide
@@ -676,6 +676,25 @@ def test_a_check_killed_before_it_held_is_made_up_for_and_a_judged_slice_is_not_
     release_hold(space, number, "true", at=SECOND, actor="Chen Wei", reason="a holiday")
     check(space, books / "gap", loaded_at=SECOND + timedelta(days=2))
     assert "repayment" not in {hold.kind for hold in space.ledger.holds_in_force().values()}
+
+
+def test_a_check_killed_before_mlflow_knew_its_hold_is_made_up_for(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "struck", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+
+    def runs() -> dict[str, str]:
+        experiments = [one.experiment_id for one in tracking.client(space.mlflow).search_experiments()]
+        every = tracking.client(space.mlflow).search_runs(experiments)
+        return {run.info.run_name: run.info.run_id for run in every}
+
+    check(space, books / "gap", loaded_at=NOW)
+    before = runs()
+    gone = [name for name in before if name.startswith("hold ")]
+    tracking.client(space.mlflow).delete_run(before[gone[0]])
+    (space.root / "judged.json").unlink()
+    check(space, books / "gap", loaded_at=NOW)
+    assert runs().keys() == before.keys()
+    assert {name for name, run_id in runs().items() if run_id != before[name]} == {gone[0]}
 
 
 def test_a_delivery_that_brings_nothing_new_is_not_judged_again_but_by_other_settings(

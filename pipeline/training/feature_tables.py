@@ -115,7 +115,7 @@ def _brought_up_to_date(
         digests = {_name(workspace, marks[as_of]): _sha256(text) for as_of, text in texts.items()}
         record_tables(workspace.root, digests)
         for as_of, text in texts.items():
-            _mark(marks[as_of], text, files[as_of], before[as_of])
+            _mark(marks[as_of], text, files[as_of])
 
     def stands(as_of: datetime) -> _Marked | None:
         old = before[as_of]
@@ -193,13 +193,21 @@ def _sha256(text: str) -> str:
 
 def _marked(mark: Path, recorded: str | None) -> _Marked | None:
     """What a mark says, if it is the recorded one and its file is there; any other stands for nothing."""
+    read = _read(mark)
+    if read is None:
+        return None
+    text, marked = read
+    return marked if _sha256(text) == recorded and is_parquet(marked.path) else None
+
+
+def _read(mark: Path) -> tuple[str, _Marked] | None:
+    """A mark as it stands there, whoever wrote it."""
     try:
         text = mark.read_text(encoding="utf-8")
         body = json.loads(text)
-        marked = _Marked(mark.with_name(body["file"]), body["sha256"], body["loads"])
+        return text, _Marked(mark.with_name(body["file"]), body["sha256"], body["loads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return marked if _sha256(text) == recorded and is_parquet(marked.path) else None
 
 
 def _intact(marked: _Marked | None) -> _Marked | None:
@@ -210,11 +218,16 @@ def _text(path: Path, loads: Sequence[str]) -> str:
     return json.dumps({"file": path.name, "sha256": file_sha256(path), "loads": list(loads)}) + "\n"
 
 
-def _mark(mark: Path, text: str, path: Path, before: _Marked | None) -> None:
-    """Make a file the one of its as-of time; the one before it goes."""
+def _mark(mark: Path, text: str, path: Path) -> None:
+    """Make a file the one of its as-of time.
+
+    The one before it goes first: a call that is killed in between leaves a mark without a file, which is built again,
+    and no file without a mark, which would stay.
+    """
+    before = _read(mark)
+    if before and before[1].path != path and before[1].path.name.startswith(f"{mark.stem}-"):
+        before[1].path.unlink(missing_ok=True)
     write_text(text, mark)
-    if before and before.path != path:
-        before.path.unlink(missing_ok=True)
 
 
 def _kept(lines: pd.DataFrame, path: Path, stale: pa.ChunkedArray) -> pd.Series:

@@ -87,6 +87,8 @@ def _held(workspace: Workspace, load: str, at: datetime, actor: str, reason: str
         if free and numbers[-1] in ledger.holds_in_force():
             ledger.release_hold(numbers[-1], "repaired", at, actor, f"load {load} was withdrawn")
     if numbers:
-        with tracking.recorded_run(workspace.mlflow, "withdraw-load", {tracking.HEAD: ledger.head()}):
+        tags = {tracking.HEAD: ledger.head(), "limitlens.load": load}
+        name = f"withdraw-load {load}"
+        with tracking.recorded_run(workspace.mlflow, "withdraw-load", tags, name=name, once="limitlens.load"):
             pass
     return tuple(numbers), free

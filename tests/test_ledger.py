@@ -36,12 +36,13 @@ import sys
 from pathlib import Path
 from limitlens.data import engine
 from limitlens.features import table
+from limitlens.pipeline.deciding import decide as deciding
 from limitlens.pipeline.deciding import reconcile as reconciling
-from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory("1GB")
 table.LITERAL_ROWS, table.PART_EVENTS, reconciling.BATCH_SPLITS = 1_000, 20_000, 500
-decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
+deciding.LINES_TOGETHER = 300
+deciding.decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 reconciling.reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 """
 

@@ -1,10 +1,12 @@
 """Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations
@@ -14,6 +16,7 @@ from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
+from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import Policy
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.check_delivery import fold, take_over_journal
@@ -33,6 +36,9 @@ from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.workspace import Workspace
+
+#: Lines that are decided together, so that memory does not grow with the book.
+LINES_TOGETHER = 100_000
 
 #: Run of decisions that are made and not recorded yet.
 _NOT_YET = ""
@@ -129,11 +135,44 @@ def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
 def _decide_dates(
     workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
 ) -> None:
-    """Decide, split and record some dates."""
-    latest = unpacked(workspace.ledger.last_decisions())
+    """Decide, split and record some dates, the lines of the book one part after the other."""
+    parts = [
+        _decided(workspace, new, dates, lines, unpacked(last), progress=progress)
+        for lines, last in _parts(planned, workspace.ledger.last_decisions(), LINES_TOGETHER)
+    ]
+    for date in dates:
+        decisions = pa.concat_tables([DECISIONS.empty_table(), *(part[date][0] for part in parts if date in part)])
+        if len(decisions):
+            attributions = pa.concat_tables([part[date][1] for part in parts if date in part])
+            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
+            _record(workspace, new, date, decisions, attributions)
+
+
+def _parts(planned: pd.DataFrame, last: pa.Table, size: int) -> Iterator[tuple[pd.DataFrame, pa.Table]]:
+    """Planned lines and last decisions, both ordered by account, of so many accounts at a time."""
+    planned = planned.sort_values("account_id", kind="stable", ignore_index=True)
+    accounts, decided = planned["account_id"].to_numpy(str), last["account_id"].to_numpy().astype(str)
+    begins = np.union1d(accounts, decided)[size::size]
+    ends = [[*np.searchsorted(one, begins), len(one)] for one in (accounts, decided)]
+    first = row = 0
+    for line, decision in zip(*ends, strict=True):
+        yield planned.iloc[first:line], last.slice(row, decision - row)
+        first, row = line, decision
+
+
+def _decided(
+    workspace: Workspace,
+    new: Iteration,
+    dates: Sequence[datetime],
+    planned: pd.DataFrame,
+    latest: pd.DataFrame,
+    *,
+    progress: Progress,
+) -> dict[datetime, tuple[pa.Table, pa.Table]]:
+    """Decisions and attributions of each date at which one of some lines is due, without the run they are of."""
     latest, planned = _without_later(latest, planned, dates[-1])
     if planned.empty and paused_lines(latest).empty:
-        return
+        return {}
     before = with_stood_before(workspace, latest)
     sides = iterations(workspace, set(before["run_id"])) | {_NOT_YET: new}
     sets = {iteration.model.features for iteration in sides.values()}
@@ -147,12 +186,15 @@ def _decide_dates(
     decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
     decided = decided.assign(reasons=reasons_of(new, known.tables, decided), run_id=_NOT_YET)
     changes, attributions = split(workspace, before, decided, sides, known.tables)
-    for date in dates:
-        decisions = decided[decided["date"] == date]
-        if len(decisions):
-            split_then = attributions[changes["date"] == date]
-            progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(split_then):,} attributed")
-            _record(workspace, new, date, decisions, split_then)
+    made_by = {"model_version": new.model_version, "policy_digest": new.policy.digest}
+    return {
+        date: (
+            decision_table(decided[decided["date"] == date].assign(**made_by)),
+            attribution_table(attributions[changes["date"] == date]),
+        )
+        for date in dates
+        if (decided["date"] == date).any()
+    }
 
 
 def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,12 +205,11 @@ def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) 
     return latest.reset_index(drop=True), planned[~(planned["as_of"] <= decided)]
 
 
-def _record(
-    workspace: Workspace, new: Iteration, date: datetime, decisions: pd.DataFrame, attributions: pd.DataFrame
-) -> None:
+def _record(workspace: Workspace, new: Iteration, date: datetime, decisions: pa.Table, attributions: pa.Table) -> None:
     run = _run(workspace, new, date)
-    made_by = {"run_id": run.run_id, "model_version": run.model_version, "policy_digest": run.policy_digest}
-    workspace.ledger.append(run, decision_table(decisions.assign(**made_by)), attribution_table(attributions))
+    place = DECISIONS.get_field_index("run_id")
+    of_run = pa.array([run.run_id] * len(decisions), DECISIONS.field(place).type)
+    workspace.ledger.append(run, decisions.set_column(place, DECISIONS.field(place), of_run), attributions)
 
 
 def _run(workspace: Workspace, new: Iteration, date: datetime) -> Run:

@@ -38,7 +38,7 @@ from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.workspace import Workspace
 
 #: Lines that are decided together, so that memory does not grow with the book.
-LINES_TOGETHER = 100_000
+LINES_TOGETHER = 50_000
 
 #: Run of decisions that are made and not recorded yet.
 _NOT_YET = ""

@@ -122,9 +122,12 @@ def test_a_load_of_what_became_known_later_computes_nothing(events: Path, tmp_pa
     row = row.set_column(row.schema.get_field_index("known_time"), row.schema.field("known_time"), after)
     (later / "device").mkdir()
     pq.write_table(row, later / "device" / "later.parquet")
+    [before] = feature_tables(space, CATALOGUE, [AS_OF], progress=quiet)
     check_events(later, space.events)
     assert built(space, said) == first
     assert len(said) == 1
+    [path] = feature_tables(space, CATALOGUE, [AS_OF], progress=quiet)
+    assert [*path.parent.glob("*.parquet")] == [path] != [before]
 
 
 def test_tables_built_together_are_byte_for_byte_those_built_alone(workspace: Workspace) -> None:

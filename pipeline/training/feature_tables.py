@@ -11,8 +11,8 @@ mark that is no link of the chain: what was changed by hand is built again.
 
 A row of the book depends on what was known before the as-of time about its account, and about accounts that share a
 device or a payee with it. So after a further load only those accounts are computed again whose rows of that time are
-new, or who share something with them; the file is byte for byte the one a full build writes. Where there are none, only
-the mark is new.
+new, or who share something with them; the file is byte for byte the one a full build writes. Where there are none, the
+file gets another name.
 """
 
 import hashlib
@@ -131,8 +131,9 @@ def _brought_up_to_date(
         if old and old.loads != loads:
             lines = book([as_of], workspace.relations(features))[_KEYS]
             kept = _kept(lines, old.path, _changed(workspace.events, loads[len(old.loads) :], as_of, features))
-            if kept.all() and len(kept) == pq.read_metadata(old.path).num_rows:
-                mark({as_of: old.path})
+            same = kept.all() and len(kept) == pq.read_metadata(old.path).num_rows
+            if same and _also_named(old.path, _file(marks[as_of], loads)):
+                mark({as_of: _file(marks[as_of], loads)})
                 continue
             missing = iter(()) if kept.all() else fresh(lines[~kept], len(lines))
             write(_merged(pq.ParquetFile(old.path), lines["account_id"][kept], missing), [as_of])
@@ -216,6 +217,17 @@ def _intact(marked: _Marked | None) -> _Marked | None:
 
 def _text(path: Path, loads: Sequence[str]) -> str:
     return json.dumps({"file": path.name, "sha256": file_sha256(path), "loads": list(loads)}) + "\n"
+
+
+def _also_named(path: Path, name: Path) -> bool:
+    """Give a file a further name, if the disk can."""
+    try:
+        name.hardlink_to(path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _mark(mark: Path, text: str, path: Path) -> None:

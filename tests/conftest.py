@@ -1,5 +1,6 @@
 """What tests share: hypothesis without deadlines (machines are noisy) and one finished, small demo."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -47,6 +48,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("limitlens")
+
+gc.set_threshold(20_000)  # looking for garbage among all that is imported was a tenth of the time
 
 ROOT = Path(__file__).parent.parent
 
@@ -145,6 +148,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [*first, *waiting[:room], *second, *waiting[room:]]
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected lasts as long as the tests: nobody looks for garbage in it."""
+    gc.collect()
+    gc.freeze()
+
+
 def _is_slow(item: pytest.Item) -> bool:
     asked = set(getattr(item, "fixturenames", ()))
     return bool(asked & _SLOW_FIXTURES) or item.get_closest_marker("slow") is not None
@@ -163,6 +172,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
     if shared := config.stash.get(_SHARED, None):
         shared.close()
 

@@ -136,12 +136,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [one for one in items if not _is_slow(one)]
         return
     files = [list(mine) for _, mine in groupby(items, key=lambda one: one.path)]
-    waiting, free = list[pytest.Item](), list[list[pytest.Item]]()
+    waiting_files, free = list[list[pytest.Item]](), list[list[pytest.Item]]()
     for mine in files:
-        if any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine):
-            waiting += mine
-        else:
-            free.append(mine)
+        waits = any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine)
+        (waiting_files if waits else free).append(mine)
+    # Long tests are not left for last: one worker would run them while the other has nothing to do.
+    waiting_files.sort(key=lambda mine: not any(one.get_closest_marker("slow") for one in mine))
+    waiting = [one for half in (0, 1) for mine in waiting_files[half::2] for one in mine]
     # The second of two workers begins in the middle of the list: there, too, with tests that wait for nothing.
     first, second = ([one for mine in free[half::2] for one in mine] for half in (0, 1))
     room = max(len(items) // 2 - len(first), 0)

@@ -28,6 +28,9 @@ UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Conversio
 #: What a query raises about a value that it computes: too large, or no time of any calendar.
 OUT_OF_RANGE = (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException)
 
+#: How statements begin that say no more than that they are done: read as a table, that would be another query.
+_MAKING = ("CREATE ", "INSERT ", "DROP ")
+
 #: Relations by the name a query gives them: an Arrow table, or SQL text.
 Relations = Mapping[str, pa.Table | str]
 
@@ -172,6 +175,9 @@ def _run(
     try:
         if few:
             return _at_once(connection, sql, values)
+        if sql.startswith(_MAKING):
+            connection.execute(sql, dict(values or {})).fetchall()
+            return pa.table({})
         relation = connection.sql(sql, params=dict(values)) if values else connection.sql(sql)
         return pa.table({}) if relation is None else relation.to_arrow_table()
     finally:

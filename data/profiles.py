@@ -33,7 +33,7 @@ def line_slices(run: RunSql, slices: Slices) -> pa.Table:
         ``account_id`` and a text column for each slice column that was delivered.
     """
     versions = "SELECT * FROM stored UNION ALL BY NAME SELECT * FROM placed"
-    columns = run(f"SELECT * FROM ({versions}) LIMIT 0", {}).column_names
+    columns = run(f"SELECT * FROM ({versions}) LIMIT 0", {}, few=True).column_names
     there = [name for name in slices.accounts if name in columns]
     latest = "".join(f", CAST(ARG_MAX({quoted(n)}, known_time) AS VARCHAR) AS {quoted(n)}" for n in there)
     return run(f"SELECT account_id{latest} FROM ({versions}) GROUP BY account_id", {})
@@ -96,7 +96,7 @@ def profile_load(run: RunSql, source: Source, slices: Slices, lines: pa.Table, h
         whole has empty ``slice_column`` and ``slice_value``. ``accounts``, of the whole only, is right to a few percent
         (HyperLogLog).
     """
-    columns = run("SELECT * FROM placed LIMIT 0", {}).column_names
+    columns = run("SELECT * FROM placed LIMIT 0", {}, few=True).column_names
     of_line = [n for n in lines.column_names if n != "account_id" and not any(c.name == n for c in source.columns)]
     own = [name for name in slices.of(source.name) if name in columns]
     tables = {"line_slices": lines, "held": held}
@@ -104,7 +104,7 @@ def profile_load(run: RunSql, source: Source, slices: Slices, lines: pa.Table, h
     made = dict(_tables(scan))
     for name, sql in made.items():
         run(f"CREATE TEMP TABLE {name} AS {sql}", tables)
-    profile = run(_profile(scan), {})
+    profile = run(_profile(scan), {}, few=True)
     for name in made:
         run(f"DROP TABLE {name}", {})
     return profile.cast(PROFILE)
@@ -120,7 +120,7 @@ def _sliced(name: str) -> str:
 
 def _coarse(run: RunSql, scan: _Scan, tables: Relations, most: int) -> _Scan:
     """Leave out the slices of too many values first: rows grouped by those would be almost as many as before."""
-    counted = run(_counted(scan), tables).to_pylist()[0]
+    counted = run(_counted(scan), tables, few=True).to_pylist()[0]
     own, of_line = ([n for n in names if counted[_slice(n)] <= most] for names in (scan.own, scan.of_line))
     return replace(scan, own=own, of_line=of_line)
 

@@ -102,7 +102,8 @@ class Resolved:
 
     def known_until(self) -> datetime | None:
         """Latest known time of an accepted row, as delivered; None: there is no row."""
-        latest: datetime | None = self.run("SELECT MAX(delivered_known_time) AS t FROM placed", {})["t"][0].as_py()
+        row = self.run("SELECT MAX(delivered_known_time) AS t FROM placed", {}, few=True)
+        latest: datetime | None = row["t"][0].as_py()
         return latest
 
     def accounts(self) -> pa.Table:
@@ -154,7 +155,7 @@ def resolve(
     run(f"CREATE TEMP TABLE withdrawn AS {_withdrawn(source, withdrawn and not restating)}", {})
     others = "LIMIT 0" if restating else ""
     run(f"CREATE TEMP TABLE others AS {_others(source, columns, stored_columns, withdrawn=withdrawn)} {others}", {})
-    conflicts = run(_conflicting(source, columns), {})
+    conflicts = run(_conflicting(source, columns), {}, few=True)
     run(f"CREATE TEMP TABLE placed AS {_placed(source)}", {})
     run("DROP TABLE clean", {})
     if events:
@@ -173,11 +174,11 @@ def resolve(
 
 
 def _clean_columns(run: RunSql) -> tuple[str, ...]:
-    return tuple(name for name in run("SELECT * FROM clean LIMIT 0", {}).column_names if name != FLOOR)
+    return tuple(name for name in run("SELECT * FROM clean LIMIT 0", {}, few=True).column_names if name != FLOOR)
 
 
 def _count(run: RunSql, what: str) -> int:
-    count: int = run(f"SELECT COUNT(*) AS n FROM {what}", {})["n"][0].as_py()
+    count: int = run(f"SELECT COUNT(*) AS n FROM {what}", {}, few=True)["n"][0].as_py()
     return count
 
 

@@ -11,8 +11,6 @@ import pandas as pd
 from fairlearn.metrics import (
     MetricFrame,
     count,
-    demographic_parity_ratio,
-    equalized_odds_difference,
     false_positive_rate,
     mean_prediction,
     selection_rate,
@@ -71,24 +69,31 @@ def fairness(attribute: pd.Series, bad: BoolArray, pd_: FloatArray, cut: BoolArr
     """
     group = groups_of(attribute)
     many = group != FEW if (group != FEW).any() else np.ones(len(group), bool)
-    frame = MetricFrame(
+    every = _measured(group, bad, pd_, cut)
+    compared = every if many.all() else _measured(group[many], bad[many], pd_[many], cut[many])
+    return Fairness(
+        groups=pd.DataFrame(every.by_group).drop(columns="kept_share").rename_axis("group"),
+        impact_ratio=float(compared.ratio(method="between_groups")["kept_share"]),
+        odds_difference=float(compared.difference(method="between_groups")[["good_cut_share", "bad_cut_share"]].max()),
+    )
+
+
+def _measured(group: npt.NDArray[np.object_], bad: BoolArray, pd_: FloatArray, cut: BoolArray) -> MetricFrame:
+    """All figures of all groups in one frame: making one costs more than any figure in it."""
+    return MetricFrame(
         metrics={
             "rows": count,
             "bad_share": lambda y, _: float(np.mean(y)),
             "cut_share": selection_rate,
             "good_cut_share": false_positive_rate,
             "bad_cut_share": true_positive_rate,
+            "mean_pd": lambda y, _, pd_: mean_prediction(y, pd_),
+            "kept_share": lambda y, cut: selection_rate(y, ~cut),
         },
         y_true=bad,
         y_pred=cut,
         sensitive_features=group,
-    )
-    expected = MetricFrame(metrics=mean_prediction, y_true=bad, y_pred=pd_, sensitive_features=group)
-    table = pd.DataFrame(frame.by_group).assign(mean_pd=expected.by_group)
-    return Fairness(
-        groups=table.rename_axis("group"),
-        impact_ratio=float(demographic_parity_ratio(bad[many], ~cut[many], sensitive_features=group[many])),
-        odds_difference=float(equalized_odds_difference(bad[many], cut[many], sensitive_features=group[many])),
+        sample_params={"mean_pd": {"pd_": pd_}},
     )
 
 

@@ -1,5 +1,6 @@
 """What tests share: hypothesis without deadlines (machines are noisy) and one finished, small demo."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -47,6 +48,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("limitlens")
+
+gc.set_threshold(20_000)  # looking for garbage among all that is imported was a tenth of the time
 
 ROOT = Path(__file__).parent.parent
 
@@ -133,16 +136,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [one for one in items if not _is_slow(one)]
         return
     files = [list(mine) for _, mine in groupby(items, key=lambda one: one.path)]
-    waiting, free = list[pytest.Item](), list[list[pytest.Item]]()
+    waiting_files, free = list[list[pytest.Item]](), list[list[pytest.Item]]()
     for mine in files:
-        if any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine):
-            waiting += mine
-        else:
-            free.append(mine)
+        waits = any(_DEMO_FIXTURES & set(getattr(one, "fixturenames", ())) for one in mine)
+        (waiting_files if waits else free).append(mine)
+    # Long tests are not left for last: one worker would run them while the other has nothing to do.
+    waiting_files.sort(key=lambda mine: not any(one.get_closest_marker("slow") for one in mine))
+    waiting = [one for half in (0, 1) for mine in waiting_files[half::2] for one in mine]
     # The second of two workers begins in the middle of the list: there, too, with tests that wait for nothing.
     first, second = ([one for mine in free[half::2] for one in mine] for half in (0, 1))
     room = max(len(items) // 2 - len(first), 0)
     items[:] = [*first, *waiting[:room], *second, *waiting[room:]]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected lasts as long as the tests: nobody looks for garbage in it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_slow(item: pytest.Item) -> bool:
@@ -163,6 +173,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
     if shared := config.stash.get(_SHARED, None):
         shared.close()
 

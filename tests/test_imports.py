@@ -1,6 +1,7 @@
 """The house: imports run one way, and each heavy library has one door."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,20 @@ DOORS = {
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("**/*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    found = set[str]()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -101,7 +108,7 @@ def test_nothing_below_the_command_line_reads_the_clock() -> None:
 def test_nothing_is_unpickled_or_evaluated() -> None:
     banned = {"pickle", "joblib", "cloudpickle", "dill"}
     assert not [p for p in FILES if {n.split(".")[0] for n in imported(p)} & banned]
-    calls = [n for p in FILES for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+    calls = [n for p in FILES for n in nodes(p) if isinstance(n, ast.Call)]
     assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in {"eval", "exec"}]
 
 

@@ -103,6 +103,7 @@ def listening(workspace: Workspace, people: str, id_key: IdKey | None = None) ->
     served = desk_app(workspace, parse_people(people) if people else {}, clock, ["127.0.0.1"], id_key=id_key)
     server = uvicorn.Server(uvicorn.Config(served, log_level="warning", lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -78,14 +78,24 @@ def _histories(draw: st.DrawFn) -> tuple[list[list[Row]], list[int]]:
     return loads, gone
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only; a workspace that took in one login of one line."""
+    folder = tmp_path_factory.mktemp("begun")
+    delivered(Workspace(folder / "work"), folder / "first", [])
+    return folder / "work"
+
+
 @settings(max_examples=25)
 @given(history=_histories())
-def test_what_is_seen_afterwards_is_what_the_other_loads_brought(history: tuple[list[list[Row]], list[int]]) -> None:
+def test_what_is_seen_afterwards_is_what_the_other_loads_brought(
+    begun: Path, history: tuple[list[list[Row]], list[int]]
+) -> None:
     loads, gone = history
     with tempfile.TemporaryDirectory() as folder:
         space, other = Workspace(Path(folder) / "work"), Workspace(Path(folder) / "other")
-        delivered(space, Path(folder) / "first", [])
-        delivered(other, Path(folder) / "first again", [])
+        for one in (space, other):
+            shutil.copytree(begun, one.root)
         for number, rows in enumerate(loads):
             delivered(space, Path(folder) / f"load {number}", rows)
             if number not in gone:

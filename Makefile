@@ -60,8 +60,10 @@ docs: $(VENV)/.docs
 	@echo "== the site in both languages, warnings are errors"
 	$(BIN)/python -m doctest docs/site/languages.py docs/site/lists.py
 	rm -rf build/docs
-	$(SITE) --doctree-dir build/doctrees/en . build/docs
-	$(SITE) --doctree-dir build/doctrees/zh --tag zh . build/docs/zh
+	@# Both languages at once, a CPU each; it fails if either does.
+	$(SITE) --doctree-dir build/doctrees/en . build/docs & english=$$!; \
+	$(SITE) --doctree-dir build/doctrees/zh --tag zh . build/docs/zh; chinese=$$?; \
+	wait $$english && exit $$chinese
 	@echo "== built: build/docs/index.html"
 
 dist: $(VENV)/.installed

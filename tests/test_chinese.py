@@ -175,6 +175,13 @@ def test_a_sentence_nobody_knows_stays_between_those_that_are_known() -> None:
     assert said == "因此该账户维持原状。 Li Na called. 搁置没有改变结果。"
 
 
+@pytest.mark.parametrize("times", [100, 20_000])
+@pytest.mark.parametrize("piece", [", ", ": ", "x: ", " of ", "; ", ". A", " · ", "1 → ", ", x: "])
+def test_words_of_a_person_however_long_and_odd_are_kept(piece: str, times: int) -> None:
+    words = f"Chen Wei, {piece * times}x y"
+    assert [one for one in chinese(words) if one.isalnum()] == [one for one in words if one.isalnum()]
+
+
 def test_the_chinese_of_a_text_has_its_holes_once_and_its_figures() -> None:
     for english, said in catalogue().items():
         holes = re.findall(r"\{(\d*)\}", said)

@@ -11,7 +11,7 @@ import html
 import re
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 _NUMBER = r"[+−-]?\d(?:[\d,.:T/-]*\d)?(?:e[+-]?\d+)?%?|nan"
@@ -22,6 +22,9 @@ _TOKEN = re.compile(r"(<!--.*?-->|<[^>]*>)", re.DOTALL)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:-]*)")
 _KEPT = re.compile(r'<(?:style|code|metadata)\b|\stranslate="no"|\slang="')
 _EMPTY = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
+
+#: What is longer, or has texts in texts in texts deeper than this, is words of a person: nothing is looked for in them.
+_LONGEST, _DEEPEST = 1_000, 4
 
 _SENTENCE = re.compile(r"(?<=[.?])(?<! al\.)\s+(?=[A-Z“\d])")
 _NAME = re.compile(r"[\w.+−-]+|(?:" + _NUMBER + ")")
@@ -43,10 +46,10 @@ def in_language(page: str, language: str) -> str:
     >>> in_language('<html lang="en"><td>limits changed</td><td translate="no">all</td></html>', "zh")
     '<html lang="zh-CN"><td>额度变动</td><td translate="no">all</td></html>'
     """
-    return "".join(_said(page)) if language == "zh" else page
+    return "".join(_pieces_in_chinese(page)) if language == "zh" else page
 
 
-def _said(page: str) -> Iterator[str]:
+def _pieces_in_chinese(page: str) -> Iterator[str]:
     """The pieces of a page, tags and texts; inside of an element that is kept to itself everything is as it was."""
     kept: list[str] = []
     for piece in _TOKEN.split(page):
@@ -83,33 +86,36 @@ def chinese(text: str) -> str:
     """
     if (whole := _known(text)) is not None:
         return whole
-    said = ""
+    translated = ""
     for sentence in _SENTENCE.split(text):
         known = _known(sentence)
-        said += known if known and (not said or said.endswith("。")) else f" {known or sentence}"
-    return said.strip()
+        translated += known if known and (not translated or translated.endswith("。")) else f" {known or sentence}"
+    return translated.strip()
 
 
-@cache
-def _known(text: str) -> str | None:
+@lru_cache(maxsize=10_000)
+def _known(text: str, depth: int = 0) -> str | None:
     """A text of the catalogue, a name, a number, or a list of them, in Chinese; None: something else."""
     if text in catalogue():
         return catalogue()[text]
-    if _SENTENCE.search(text):
+    if _SENTENCE.search(text) or len(text) > _LONGEST or depth > _DEEPEST:
         return None
     for pattern, kinds, chinese_ in _patterns():
-        if (match := pattern.fullmatch(text)) and (said := _filled(chinese_, kinds, match.groups())):
-            return said
+        if (match := pattern.fullmatch(text)) and (filled := _filled(chinese_, kinds, match.groups(), depth + 1)):
+            return filled
     for between, between_chinese in _LISTS:
-        parts = [_known(part) for part in text.split(between)] if between in text else [None]
+        parts = [_known(part, depth + 1) for part in text.split(between)] if between in text else [None]
         if None not in parts:
             return between_chinese.join(part for part in parts if part)
     return text if _NAME.fullmatch(text) else None
 
 
-def _filled(chinese_: str, kinds: tuple[str, ...], values: tuple[str, ...]) -> str | None:
-    said = [_known(value) if kind == "t" else value for kind, value in zip(kinds, values, strict=True)]
-    return None if None in said else chinese_.format(*said)
+def _filled(chinese_: str, kinds: tuple[str, ...], values: tuple[str, ...], depth: int) -> str | None:
+    """The Chinese text with its values; None where one of them should be known and is not."""
+    values_in_chinese = [
+        _known(value, depth) if kind == "t" else value for kind, value in zip(kinds, values, strict=True)
+    ]
+    return None if None in values_in_chinese else chinese_.format(*values_in_chinese)
 
 
 @cache

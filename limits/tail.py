@@ -101,8 +101,8 @@ def tail_doubts(groups: pd.DataFrame) -> list[str]:
 
 
 def _named(row: dict[Any, Any]) -> str:
-    group = "" if row["group"] == ALL else f"{row['by']} {row['group']} in "
+    of = "of the riskiest" if row["group"] == ALL else f"of {row['by']} {row['group']} in the riskiest"
     return (
-        f"of {group}the riskiest {row['share']:.0%} {row['bads']:,} went bad, {row['expected']:,.1f} were expected "
+        f"{of} {row['share']:.0%} {row['bads']:,} went bad, {row['expected']:,.1f} were expected "
         f"({row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}])"
     )

@@ -60,6 +60,6 @@ def test_what_is_not_known_is_said() -> None:
 def test_no_group_and_too_few_lines_each_have_their_sentence() -> None:
     inputs, account, rng = lines(3)
     nothing = find_archetypes(inputs, account, rng.random(LINES) < 0.5).to_dict()
-    assert archetype_words({**nothing, "told": []})["en"].startswith("No group of flagged lines was good more or less")
+    assert archetype_words({**nothing, "told": []}).startswith("No group of flagged lines was good more or less")
     few = find_archetypes(inputs[:80], account[:80], rng.random(80) < 0.5)
-    assert archetype_words(few.to_dict())["en"].startswith("Too few flagged lines for groups")
+    assert archetype_words(few.to_dict()).startswith("Too few flagged lines for groups")

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.models.false_positives import Contrast, contrast
+from limitlens.pipeline.pages.chinese import chinese
 from limitlens.pipeline.pages.flag_words import equal_pd_words, not_told_words
 
 World = tuple[pd.DataFrame, pd.DataFrame, BoolArray, FloatArray]
@@ -81,9 +82,9 @@ def test_nothing_found_is_said_with_the_smallest_difference_that_would_have_been
     found = contrast(*world(3), {})
     assert not told(found)
     words = equal_pd_words(found.to_dict())
-    assert words["en"].startswith("At equal PD nothing tells good from bad: none of 20 features")
-    assert f"a difference of {found.smallest:.2f} standard deviations would have been found" in words["en"]
-    assert "在相同 PD 下，没有任何特征" in words["zh"]
+    assert words.startswith("At equal PD nothing tells good from bad: none of 20 features")
+    assert f"a difference of {found.smallest:.2f} standard deviations would have been found" in words
+    assert chinese(words).startswith("在相同 PD 下，没有任何特征")
 
 
 def test_the_smallest_difference_is_found_about_four_times_in_five() -> None:

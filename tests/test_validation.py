@@ -16,6 +16,7 @@ from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
 from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
 from limitlens.pipeline import promote
+from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.tracking import TrainingRecord
@@ -88,7 +89,8 @@ def test_the_report_shows_the_features_that_break_their_declared_direction(small
     broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
     assert f"{len(broken)} moved it the other way" in section
     assert broken
-    assert all(f"<td>{name}</td>" in report["validation.html"] for name in broken)
+    assert report["validation.zh-CN.html"] == in_language(report["validation.html"], "zh")
+    assert all(f'<td translate="no">{name}</td>' in report["validation.html"] for name in broken)
 
 
 def test_a_section_shows_cells_of_any_type() -> None:

@@ -24,6 +24,7 @@ from limitlens.pipeline.deciding.first_decisions import first_decisions
 from limitlens.pipeline.holds import list_holds
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.flag_words import (
     archetype_table,
     archetype_words,
@@ -42,7 +43,7 @@ _MAX_HIT = 10
 _MAX_CONTRAST = 10
 
 
-def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path:
+def report(workspace: Workspace, out: Path, progress: Progress = silent, *, language: str = "en") -> Path:
     """Write the report of everything the ledger holds, and store it with the MLflow run of the last decisions.
 
     Parameters
@@ -51,6 +52,7 @@ def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path
     out : Path
         HTML file; replaced as a whole.
     progress : callable
+    language : {"en", "zh"}
 
     Returns
     -------
@@ -67,7 +69,8 @@ def report(workspace: Workspace, out: Path, progress: Progress = silent) -> Path
     with building(workspace.root):
         decisions = read_decisions(workspace)
         progress(f"writing the report of {len(decisions):,} decisions")
-        write_text(render("report.html.j2", report_context(workspace, decisions)), out)
+        page = render("report.html.j2", report_context(workspace, decisions))
+        write_text(in_language(page, language), out)
         if run_id := workspace.ledger.last_mlflow_run():
             tracking.attach(workspace.mlflow, run_id, out)
     return out

@@ -8,22 +8,24 @@ from limitlens.pipeline.answers.report_tables import MEANING
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.answers.why_text import VERBS, first_sentence, hold_sentences, split_sentences, told_groups
 from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.page import render
 
 
-def card(answer: Answer) -> str:
+def card(answer: Answer, language: str = "en") -> str:
     """The page about one answer, in HTML.
 
     Parameters
     ----------
     answer : Answer
+    language : {"en", "zh"}
     """
-    return render("why.html.j2", card_context(answer))
+    return in_language(render("why.html.j2", card_context(answer)), language)
 
 
-def card_body(answer: Answer) -> str:
+def card_body(answer: Answer, language: str = "en") -> str:
     """What stands in that page, to be shown in another."""
-    return render("why_body.html.j2", card_context(answer))
+    return in_language(render("why_body.html.j2", card_context(answer)), language)
 
 
 def card_context(answer: Answer) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def moment(text: str) -> datetime:
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds everything of a project.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+LangOption = Annotated[Literal["en", "zh"], typer.Option(help="Language of the page.")]
 UntilOption = Annotated[datetime | None, typer.Option(parser=moment, help="Use only what was known before this time.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: the one that was released.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Training settings; default: those that ship with limitlens.")]
@@ -323,3 +324,14 @@ def print_table(table: "Table", *prose: str) -> None:
 def print_json(body: Any) -> None:
     """JSON for programs."""
     typer.echo(json.dumps(body, indent=1, ensure_ascii=False, default=str))
+
+
+def page_name(name: str, lang: str) -> str:
+    """The file of a page in a workspace, by its language.
+
+    Examples
+    --------
+    >>> page_name("report", "en"), page_name("report", "zh")
+    ('report.html', 'report.zh-CN.html')
+    """
+    return f"{name}.html" if lang == "en" else f"{name}.zh-CN.html"

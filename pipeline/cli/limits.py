@@ -11,6 +11,7 @@ from limitlens.pipeline.cli.common import (
     NOTHING_TO_DO,
     IdKeyOption,
     JsonOption,
+    LangOption,
     PolicyOption,
     ThreadsOption,
     WaitOption,
@@ -18,6 +19,7 @@ from limitlens.pipeline.cli.common import (
     account_in,
     app,
     moment,
+    page_name,
     patient,
     policy_in,
     predict_only,
@@ -174,7 +176,8 @@ def why(
     html: Annotated[Path | None, typer.Option(help="Write the answer as a page to this file.")] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Show every decision since opening.")] = False,
     lang: Annotated[
-        Literal["en", "zh"] | None, typer.Option(help="Language of the customer's words; default: both.")
+        Literal["en", "zh"] | None,
+        typer.Option(help="Language of the page, and of the customer's words; default: English, and both."),
     ] = None,
     id_key: IdKeyOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -207,7 +210,7 @@ def why(
     if html is not None:
         from limitlens.pipeline.answers.why_card import card
 
-        write_text(card(answer), html)
+        write_text(card(answer, lang or "en"), html)
     if as_json:
         print_json(answer.to_dict())
         return
@@ -218,16 +221,20 @@ def why(
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Option(help="HTML file; default: report.html in the workspace.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file; default: report.html, or report.zh-CN.html, in the workspace."),
+    ] = None,
+    lang: LangOption = "en",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Write the report: one HTML file with plots, readable without a network.
 
-    Example: limitlens report --out report.html
+    Example: limitlens report --out report.html --lang zh
     """
     predict_only()
     from limitlens.pipeline.answers.report import report as write_report
     from limitlens.pipeline.workspace import Workspace
 
-    path = write_report(Workspace(workspace), out or workspace / "report.html", progress)
+    path = write_report(Workspace(workspace), out or workspace / page_name("report", lang), progress, language=lang)
     typer.echo(f"open {path}")

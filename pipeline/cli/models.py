@@ -13,6 +13,7 @@ from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     ConfigOption,
     JsonOption,
+    LangOption,
     PolicyOption,
     ReasonOption,
     SignKeyOption,
@@ -23,6 +24,7 @@ from limitlens.pipeline.cli.common import (
     WorkspaceOption,
     app,
     moment,
+    page_name,
     patient,
     pem,
     policy_in,
@@ -43,14 +45,18 @@ if TYPE_CHECKING:
 
 @app.command()
 def labels(
-    out: Annotated[Path | None, typer.Option(help="HTML file; default: labels.html in the workspace.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file; default: labels.html, or labels.zh-CN.html, in the workspace."),
+    ] = None,
+    lang: LangOption = "en",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Justify the label: roll rates between buckets of days past due, and vintage curves, as tables and plots.
 
-    Example: limitlens labels --out labels.html
+    Example: limitlens labels --out labels.html --lang zh
     """
     import pandas as pd
     from rich.table import Table
@@ -58,8 +64,8 @@ def labels(
     from limitlens.pipeline.training.label_report import ROLL_MONTHS, write_label_report
     from limitlens.pipeline.workspace import Workspace
 
-    path = out or workspace / "labels.html"
-    rolls, vintages = write_label_report(Workspace(workspace), settings_in(config), path, progress)
+    path = out or workspace / page_name("labels", lang)
+    rolls, vintages = write_label_report(Workspace(workspace), settings_in(config), path, progress, language=lang)
     if as_json:
         print_json({"roll_rates": rolls.reset_index().to_dict("records"), "vintages": vintages.to_dict()})
         return

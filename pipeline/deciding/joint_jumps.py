@@ -70,9 +70,9 @@ class JointJump:
     @property
     def text(self) -> str:
         """How many jumped, in words."""
-        where = f"{self.slice_column} {self.slice_value}" if self.slice_column else "the book"
+        lines = f"lines of {self.slice_column} {self.slice_value}" if self.slice_column else "lines of the book"
         usual = f"{self.expected:.2g}" if self.expected < 10 else f"{self.expected:,.0f}"
-        return f"{self.what} jumped for {self.jumped:,} of {self.lines:,} lines of {where}, where {usual} are usual"
+        return f"{self.what} jumped for {self.jumped:,} of {self.lines:,} {lines}, where {usual} are usual"
 
 
 _POINTS = pa.schema([("account_id", pa.string()), ("as_of", pa.timestamp("us", tz="UTC"))])

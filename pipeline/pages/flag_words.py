@@ -10,8 +10,8 @@ from limitlens.models.false_positives import FEWEST
 from limitlens.pipeline.pages.amounts import with_sign
 
 
-def equal_pd_words(contrast: Mapping[str, Any]) -> dict[str, str]:
-    """What the contrast at equal PD says, in one sentence, by language (``en``, ``zh``).
+def equal_pd_words(contrast: Mapping[str, Any]) -> str:
+    """What the contrast at equal PD says, in one sentence.
 
     Parameters
     ----------
@@ -20,30 +20,24 @@ def equal_pd_words(contrast: Mapping[str, Any]) -> dict[str, str]:
 
     Examples
     --------
-    >>> equal_pd_words({"good": 4, "bad": 12, "bands": 2, "smallest": None, "features": [], "not_told": []})["en"]
+    >>> equal_pd_words({"good": 4, "bad": 12, "bands": 2, "smallest": None, "features": [], "not_told": []})
     'Too few to compare at equal PD: 4 good and 12 bad flagged lines lie in bands of PD that have both; 10 are needed.'
     """
     good, bad, smallest = contrast["good"], contrast["bad"], contrast["smallest"]
     if smallest is None:
-        return {
-            "en": f"Too few to compare at equal PD: {good:,} good and {bad:,} bad flagged lines lie in bands of PD "
-            f"that have both; {FEWEST} are needed.",
-            "zh": f"样本过少，无法在相同 PD 下比较：好客户 {good:,} 个，坏客户 {bad:,} 个，各需 {FEWEST} 个。",
-        }
+        return (
+            f"Too few to compare at equal PD: {good:,} good and {bad:,} bad flagged lines lie in bands of PD "
+            f"that have both; {FEWEST} are needed."
+        )
     differ, asked = sum(one["told"] for one in contrast["features"]), len(contrast["features"])
     compared = f"{good:,} good and {bad:,} bad lines in {contrast['bands']:,} bands of PD"
     power = f"a difference of {smallest:.2f} standard deviations would have been found four times in five"
     if differ:
-        return {
-            "en": f"At equal PD {differ:,} of {asked:,} features tell good from bad ({compared}); {power}.",
-            "zh": f"在相同 PD 下，{asked:,} 个特征中有 {differ:,} 个能区分好客户与坏客户（好 {good:,}，坏 {bad:,}）。",
-        }
-    return {
-        "en": f"At equal PD nothing tells good from bad: none of {asked:,} features differs by more than chance "
-        f"({compared}); {power}.",
-        "zh": f"在相同 PD 下，没有任何特征能区分好客户与坏客户（好 {good:,}，坏 {bad:,}，特征 {asked:,} 个）；"
-        f"若差异达到 {smallest:.2f} 个标准差，五次中有四次会被发现。",
-    }
+        return f"At equal PD {differ:,} of {asked:,} features tell good from bad ({compared}); {power}."
+    return (
+        f"At equal PD nothing tells good from bad: none of {asked:,} features differs by more than chance "
+        f"({compared}); {power}."
+    )
 
 
 def not_told_words(contrast: Mapping[str, Any]) -> str:
@@ -78,8 +72,8 @@ def _number(value: float) -> str:
     return f"{value:+,.3g}".replace("-", "−") if abs(value) < 1_000 else f"{value:+,.0f}".replace("-", "−")
 
 
-def archetype_words(archetypes: Mapping[str, Any]) -> dict[str, str]:
-    """What the groups of flagged lines say, in one sentence, by language.
+def archetype_words(archetypes: Mapping[str, Any]) -> str:
+    """What the groups of flagged lines say, in one sentence.
 
     Parameters
     ----------
@@ -88,27 +82,22 @@ def archetype_words(archetypes: Mapping[str, Any]) -> dict[str, str]:
 
     Examples
     --------
-    >>> archetype_words({"good": {"count": 6, "of": 20, "interval": [0.12, 0.54]}, "asked": 0, "told": []})["en"]
+    >>> archetype_words({"good": {"count": 6, "of": 20, "interval": [0.12, 0.54]}, "asked": 0, "told": []})
     'Too few flagged lines for groups: half of the accounts has to have 60, and good and bad ones.'
     """
     if not archetypes["asked"]:
-        return {
-            "en": f"Too few flagged lines for groups: half of the accounts has to have {2 * LEAF_LINES}, and good and "
-            "bad ones.",
-            "zh": "被标记的账户过少，无法分组。",
-        }
+        least = 2 * LEAF_LINES
+        return f"Too few flagged lines for groups: half of the accounts has to have {least}, and good and bad ones."
     overall, asked = share_words(archetypes["good"]), archetypes["asked"]
     if not archetypes["told"]:
-        return {
-            "en": f"No group of flagged lines was good more or less often than all of them by more than chance: "
-            f"{overall} were good, {asked} groups were asked.",
-            "zh": f"没有任何一组被标记账户的好客户比例与总体（{overall}）有显著差异；共检验 {asked} 组。",
-        }
-    return {
-        "en": f"Of all flagged lines {overall} were good. A tree of at most three questions, made from half of the "
-        f"accounts, found {asked} groups; these differ on the other half, by more than chance:",
-        "zh": f"被标记账户中好客户占 {overall}。决策树用一半账户分出 {asked} 组，以下各组在另一半账户上有显著差异：",
-    }
+        return (
+            f"No group of flagged lines was good more or less often than all of them by more than chance: "
+            f"{overall} were good, {asked} groups were asked."
+        )
+    return (
+        f"Of all flagged lines {overall} were good. A tree of at most three questions, made from half of the "
+        f"accounts, found {asked} groups; these differ on the other half, by more than chance:"
+    )
 
 
 def share_words(rate: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from limitlens.pipeline.pages.small_cells import published
 class Section:
     """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption.
 
-    ``warnings`` stand at the top of the page.
+    ``warnings`` stand at the top of the page. ``names`` are columns of the table that hold names: they stay as they are
+    on the Chinese page, for which every other text needs its line in ``templates/chinese.toml``.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Section:
     table: pd.DataFrame | None = None
     plots: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
+    names: Sequence[str] = ()
 
 
 def render(template: str, context: dict[str, Any]) -> str:

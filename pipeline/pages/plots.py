@@ -50,6 +50,10 @@ _STYLE = {
     "ytick.color": _SOFT,
 }
 
+#: Narrowest an inch is drawn on a narrow page, in pixels, before its figure scrolls: a third less than its own 96, so
+#: that letters stay at least 8 pixels high.
+_LEAST = 64
+
 _TAG = re.compile(r"<[^<>]+>")
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 
@@ -73,7 +77,8 @@ def _svg(figure: Figure, name: str) -> str:
         # Text stays text: the reader's browser has the glyphs that the font of the layout lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
+    least = f'style="min-width: {_LEAST * figure.get_figwidth():.0f}px" '
+    text = buffer.getvalue().replace("<svg ", f"<svg {least}", 1)
     return _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag[0]), text[text.index("<svg") :])
 
 

@@ -17,6 +17,7 @@ from limitlens.pipeline.reviewing.judge import judge
 from limitlens.pipeline.serving.desk import (
     RefusedError,
     cents_of,
+    language_of,
     line_address,
     moment_of,
     name_of,
@@ -117,10 +118,10 @@ async def record_verdict(request: Request) -> Response:
 def why_page(request: Request) -> Response:
     """The explanation of a decision, after it has been replayed; what is being done is shown as it goes."""
     desk, account = reading(request), request.query_params.get("account", "")
-    as_of = moment_of(request.query_params.get("as_of", ""))
+    as_of, language = moment_of(request.query_params.get("as_of", "")), language_of(request)
 
     def explained(progress: Progress) -> str:
-        return card_body(why(desk.workspace, account, as_of, progress=progress))
+        return card_body(why(desk.workspace, account, as_of, progress=progress), language)
 
     return shown_as_it_goes(request, "desk_why.html.j2", explained, styles=True, account=account)
 

@@ -1,10 +1,10 @@
-"""Words of the desk, in English and 简体中文."""
+"""Words of the desk, in English and 简体中文; what other pages say too stands in ``pages/chinese.py``."""
 
-from limitlens.limits.complaints import EARLY_DAYS, FLIP_DAYS
 from limitlens.limits.rates import Rate
 from limitlens.pipeline.answers.false_positives import rate_words as english_rate
 from limitlens.pipeline.answers.timeline import Moment
 from limitlens.pipeline.answers.why_text import VERBS
+from limitlens.pipeline.pages.chinese import chinese
 
 LANGUAGES = ("en", "zh")
 
@@ -175,22 +175,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "data": ("data", "数据"),
     "model": ("model", "模型"),
     "policy": ("policy", "策略"),
-    "state_player": ("state", "时间与账户状态"),
+    "state_player": ("state", "时间"),
     "total": ("all", "合计"),
-}
-
-_VERBS_ZH = {
-    "opened": "开户",
-    "increase": "上调额度",
-    "unfreeze": "恢复提款",
-    "keep": "维持",
-    "review": "转人工复核",
-    "hold": "搁置",
-    "pause": "暂停提款",
-    "decrease": "下调额度",
-    "freeze": "冻结",
-    "close": "关闭",
-    "override": "人工调整",
 }
 
 #: Code of a verdict → Chinese words; the English ones stand with the codes.
@@ -209,15 +195,6 @@ CODES_ZH = {
     "duplicated": "数据重复",
     "wrong_value": "金额、时间或类型有误",
     "wrong_account": "数据属于他人",
-}
-
-
-#: Complaint → Chinese words; the English ones stand with the counts.
-_COMPLAINTS_ZH = {
-    **{f"closed within {days} days of opening": f"开户 {days} 天内被关闭" for days in EARLY_DAYS},
-    f"changed, and back within {FLIP_DAYS} days": f"变动后 {FLIP_DAYS} 天内又改回",
-    "reviews": "人工复核次数",
-    "reviewed more than once": "复核一次以上",
 }
 
 
@@ -242,12 +219,12 @@ def cause_words(moment: Moment, language: str) -> str:
 
 def verb(action: str, language: str) -> str:
     """What was done to a line."""
-    return VERBS[action] if language == "en" else _VERBS_ZH[action]
+    return VERBS[action] if language == "en" else chinese(VERBS[action])
 
 
 def complaint(what: str, language: str) -> str:
     """What customers complain of."""
-    return what if language == "en" else _COMPLAINTS_ZH[what]
+    return what if language == "en" else chinese(what)
 
 
 def rate_words(rate: Rate, language: str) -> str:
@@ -258,9 +235,4 @@ def rate_words(rate: Rate, language: str) -> str:
     >>> rate_words(Rate(6, 20), "zh"), rate_words(Rate(0, 0), "en")
     ('30.0% [11.9%, 54.3%]，共 20', 'unknown, of none')
     """
-    if language == "en":
-        return english_rate(rate)
-    if not rate.of:
-        return "未知"
-    low, high = rate.interval
-    return f"{rate.share:.1%} [{low:.1%}, {high:.1%}]，共 {rate.of:,}"
+    return english_rate(rate) if language == "en" else chinese(english_rate(rate))

@@ -13,6 +13,7 @@ from limitlens.features.table import build_table
 from limitlens.models.label_choice import BUCKETS, early_signs, roll_rates, vintage_curve
 from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.pages import plots
+from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.training_table import first_payment
 from limitlens.pipeline.workspace import Workspace
@@ -56,7 +57,7 @@ def days_past_due(workspace: Workspace, settings: TrainSettings, progress: Progr
 
 
 def write_label_report(
-    workspace: Workspace, settings: TrainSettings, out: Path, progress: Progress = silent
+    workspace: Workspace, settings: TrainSettings, out: Path, progress: Progress = silent, *, language: str = "en"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the page; returns roll rates and vintage curve.
 
@@ -67,6 +68,7 @@ def write_label_report(
     out : Path
         HTML file; replaced as a whole.
     progress : callable
+    language : {"en", "zh"}
     """
     dpd = days_past_due(workspace, settings, progress)
     rolls, vintages = roll_rates(dpd, ROLL_MONTHS), vintage_curve(dpd, settings.default_dpd_days)
@@ -81,7 +83,7 @@ def write_label_report(
             "signers": {},
         },
     )
-    write_text(text, out)
+    write_text(in_language(text, language), out)
     return rolls, vintages
 
 

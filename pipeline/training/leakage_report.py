@@ -51,7 +51,7 @@ def leakage_section(judged: Judged) -> Section:
         f"{row['gain_share']:.0%} of the gain: {row['suspicion']}; see when it was known, or leave it out."
         for row in by_input[suspect].to_dict("records")
     ]
-    return Section("Target leakage", text, table, warnings=warnings)
+    return Section("Target leakage", text, table, warnings=warnings, names=("input",))
 
 
 def _of_both_kinds(bad: BoolArray, most: int) -> IntArray:
@@ -112,7 +112,7 @@ def proxy_section(judged: Judged) -> Section:
         for name, proxy in separable.items()
         if proxy.auc >= AUC_TOLD
     ]
-    return Section(title, text, table, warnings=warnings)
+    return Section(title, text, table, warnings=warnings, names=("attribute", "by"))
 
 
 def _proxy(judged: Judged, name: str, chosen: IntArray, inputs: FloatArray) -> Proxy | None:

@@ -27,6 +27,7 @@ from limitlens.models.validation import (
     paired_auc_gain,
 )
 from limitlens.pipeline.pages import plots, small_cells
+from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.flag_words import (
     archetype_table,
     archetype_words,
@@ -60,7 +61,7 @@ _SHOWN = 15
 def render_validation(
     judged: Judged, flags: dict[str, Any], policy: Policy, developer: str, progress: Progress
 ) -> dict[str, str]:
-    """The report, by file name: ``validation.html`` and ``validation.md``.
+    """The report, by file name: ``validation.html``, in Chinese ``validation.zh-CN.html``, and ``validation.md``.
 
     Parameters
     ----------
@@ -95,7 +96,8 @@ def render_validation(
         "sections": sections,
         "signers": {"developer": developer, "reviewer, who is not the developer": ""},
     }
-    return {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
+    report = {f"validation.{kind}": render(f"sections.{kind}.j2", context) for kind in ("html", "md")}
+    return {**report, "validation.zh-CN.html": in_language(report["validation.html"], "zh")}
 
 
 def validation_sections(judged: Judged, flags: dict[str, Any], progress: Progress) -> list[Section]:
@@ -267,7 +269,7 @@ def _stability(judged: Judged) -> Section:
         "PD and the features that moved most. That a distribution holds does not mean that the lines in its tail are "
         "the same."
     )
-    return Section("Stability (PSI, CSI)", text, table)
+    return Section("Stability (PSI, CSI)", text, table, names=("column",))
 
 
 def _explained(judged: Judged) -> list[Section]:
@@ -297,7 +299,7 @@ def _explained(judged: Judged) -> list[Section]:
         f"sum to the score of every member within {error:.0e}."
     )
     return [
-        Section("What drives the PD", text, table, [("", plots.importance(top))]),
+        Section("What drives the PD", text, table, [("", plots.importance(top))], names=("feature",)),
         Section("How the strongest features act", "Each point is a line.", None, pictures),
     ]
 
@@ -308,18 +310,19 @@ def _flags(judged: Judged, flags: dict[str, Any]) -> list[Section]:
     shown = contrast["features"][:_SHOWN]
     declared = judged.model.features.declaration_of
     meaning = LINE_MEANING | {name: declaration.why for name, declaration in declared.items()}
+    title = "False positives at equal PD"
     words = [
         f"The policy would act on {flags['flagged']:,} of {flags['rows']:,} validation lines; "
         f"{flags['false_positives']:,} of them stayed good.",
-        equal_pd_words(contrast)["en"],
+        equal_pd_words(contrast),
         not_told_words(contrast),
     ]
     table = equal_pd_table(shown, meaning) if shown else None
     pictures = [("The likeliest differences", plots.contrast(shown))] if shown else []
     groups = archetype_table(archetypes) if archetypes["told"] else None
     return [
-        Section("False positives at equal PD", " ".join(filter(None, words)), table, pictures),
-        Section("Groups of flagged lines", archetype_words(archetypes)["en"], groups),
+        Section(title, " ".join(filter(None, words)), table, pictures, names=("feature", "reason code")),
+        Section("Groups of flagged lines", archetype_words(archetypes), groups),
     ]
 
 
@@ -338,7 +341,7 @@ def _monotone(judged: Judged) -> Section:
             "worst step against it, in log-odds": wrong["worst_step"].map("{:.4f}".format),
         }
     )
-    return Section("Monotonicity", text, table if len(wrong) else None)
+    return Section("Monotonicity", text, table if len(wrong) else None, names=("feature",))
 
 
 def _sensitivity(judged: Judged) -> Section:

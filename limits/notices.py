@@ -5,13 +5,12 @@ the lender's own channels, sent, come back) is a link each time it is said. One 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.errors import WorkspaceError
@@ -40,8 +39,13 @@ LETTERS = pa.schema(
     ]
 )
 
-#: By which a letter is known again: no two have the same.
-KEY = ["account_id", "at", "kind", "about"]
+#: By which a letter is known again: account, time, kind and what else it is about.
+Key = tuple[str, datetime, str, str]
+
+
+def key_of(letter: Mapping[str, Any]) -> Key:
+    """By which a letter is known again; no two have the same."""
+    return letter["account_id"], letter["at"], letter["kind"], letter["about"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def batches(workspace: Path) -> list[Batch]:
         return [Batch(number, datetime.fromisoformat(at), count, path) for number, at, count, path in rows]
 
 
-def record_letters(workspace: Path, letters: pd.DataFrame, at: datetime) -> Batch:
+def record_letters(workspace: Path, letters: Sequence[Mapping[str, Any]], at: datetime) -> Batch:
     """Record letters as the next batch; the caller holds the workspace, and knows that none of them is recorded.
 
     A call that was killed leaves no batch, or all of it.
@@ -94,25 +98,28 @@ def record_letters(workspace: Path, letters: pd.DataFrame, at: datetime) -> Batc
     Parameters
     ----------
     workspace : Path
-    letters : DataFrame with :data:`KEY` and ``facts`` (dict)
+    letters : sequence of mapping
+        ``account_id, at, kind, about`` and ``facts`` (dict) of each.
     at : datetime
         Now.
     """
     number = len(batches(workspace)) + 1
     path = f"notices/{number:04d}.parquet"
-    ordered = letters.sort_values(KEY, ignore_index=True)
-    texts = [json.dumps(facts, ensure_ascii=False, sort_keys=True) for facts in ordered["facts"]]
-    references = [f"{number:04d}-{place:06d}" for place in range(1, len(ordered) + 1)]
-    table = pa.Table.from_pandas(
-        ordered.assign(facts=texts, reference=references)[LETTERS.names], LETTERS, preserve_index=False
-    )
-    write_parquet(table.replace_schema_metadata(None), workspace / path)
+    rows = [
+        {
+            **letter,
+            "reference": f"{number:04d}-{place:06d}",
+            "facts": json.dumps(letter["facts"], ensure_ascii=False, sort_keys=True),
+        }
+        for place, letter in enumerate(sorted(letters, key=key_of), 1)
+    ]
+    write_parquet(pa.Table.from_pylist(rows, LETTERS), workspace / path)
     with connect(workspace) as connection:
         digest = file_sha256(workspace / path)
-        cells: list[Cell] = [number, at.isoformat(), len(ordered), path, digest, count_links(connection)]
+        cells: list[Cell] = [number, at.isoformat(), len(rows), path, digest, count_links(connection)]
         head = next_head(last_head(connection), ["notice", *cells])
         connection.execute("INSERT INTO notices VALUES (?, ?, ?, ?, ?, ?, ?)", [*cells, head])
-    return Batch(number, at, len(ordered), path)
+    return Batch(number, at, len(rows), path)
 
 
 def letters_of(workspace: Path, batch: Batch) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ PIPELINE = (
     "reviewing",
     "release",
     "answers",
+    "notices",
     "privacy",
     "serving",
     "demo",

@@ -16,7 +16,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.notices import KEY, letter_log
+from limitlens.limits.notices import Key, key_of, letter_log
 from limitlens.limits.policy import ADVERSE, FLAGGED
 from limitlens.limits.recourse import find_recourse
 from limitlens.limits.second_look import second_look_at
@@ -43,7 +43,9 @@ FROM current WHERE run_id IN (SELECT run_id FROM runs WHERE NOT backtest) AND ac
 """
 
 
-def due_letters(workspace: Workspace, since: datetime | None = None, *, progress: Progress = silent) -> pd.DataFrame:
+def due_letters(
+    workspace: Workspace, since: datetime | None = None, *, progress: Progress = silent
+) -> list[dict[str, Any]]:
     """Everything that needs a letter and has none.
 
     Parameters
@@ -55,23 +57,21 @@ def due_letters(workspace: Workspace, since: datetime | None = None, *, progress
 
     Returns
     -------
-    DataFrame with ``account_id, at, kind, about`` and ``facts`` (dict)
+    list of dict
+        ``account_id, at, kind, about`` and ``facts`` (dict) of each, in no order.
 
     Raises
     ------
     IntegrityError
         A decision cannot be reproduced from the events.
     """
-    known = {tuple(row[name] for name in KEY) for row in letter_log(workspace.root)}
+    known = {key_of(row) for row in letter_log(workspace.root)}
     rows = [*_decided(workspace, known, since, progress), *_paused_within_the_day(workspace, known)]
     rows += _of_persons(workspace)
-    due = [row for row in rows if tuple(row[name] for name in KEY) not in known and (not since or row["at"] >= since)]
-    return pd.DataFrame(due, columns=[*KEY, "facts"])
+    return [row for row in rows if key_of(row) not in known and (not since or row["at"] >= since)]
 
 
-def _decided(
-    workspace: Workspace, known: set[tuple[Any, ...]], since: datetime | None, progress: Progress
-) -> list[dict[str, Any]]:
+def _decided(workspace: Workspace, known: set[Key], since: datetime | None, progress: Progress) -> list[dict[str, Any]]:
     """Adverse decisions and pauses of all runs that have no letter and were not made good before they had one."""
     ledger = workspace.ledger
     if not ledger.runs():
@@ -166,10 +166,16 @@ def _help(
 
 def _letter(row: pd.Series, facts: dict[str, Any]) -> dict[str, Any]:
     kind = "pause" if facts["action"] == "pause" else "adverse"
-    return {"account_id": row["account_id"], "at": row["as_of"].to_pydatetime(), "kind": kind, "about": "", "facts": facts}
+    return {
+        "account_id": row["account_id"],
+        "at": row["as_of"].to_pydatetime(),
+        "kind": kind,
+        "about": "",
+        "facts": facts,
+    }
 
 
-def _paused_within_the_day(workspace: Workspace, known: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
+def _paused_within_the_day(workspace: Workspace, known: set[Key]) -> list[dict[str, Any]]:
     """Pauses of the watch that no run has taken in yet: they have no split, and the rule that fired is the reason."""
     letters = []
     for tick in workspace.ledger.pending_ticks():

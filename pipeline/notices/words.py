@@ -157,7 +157,7 @@ def account_line(account: str) -> str:
 
     Examples
     --------
-    >>> account_line("A 1\\n# x")
+    >>> account_line("A 1" + chr(10) + "# x")
     'A 1 # x'
     """
     return " ".join("".join(letter if letter.isprintable() else " " for letter in account).split())

@@ -30,9 +30,11 @@ from limitlens.limits.notices import (
     record_sending,
     sendings,
 )
+from limitlens.limits.policy import Policy
 from limitlens.pipeline.answers.customer import LANGUAGES
 from limitlens.pipeline.notices.due import due_letters
 from limitlens.pipeline.notices.words import Stationery
+from limitlens.pipeline.release.policy_diff import decided_otherwise
 from limitlens.pipeline.workspace import Workspace
 
 #: Who says that letters were put out.
@@ -92,7 +94,7 @@ def write_letters(
             batch = batches(workspace.root)[again - 1]
             return Written(0, {again: put_out(workspace, batch, out, stationery, names, anew=True)})
         due = due_letters(workspace, since, progress=progress)
-        if len(due):
+        if due:
             record_letters(workspace.root, due, at)
         done = {said.batch for said in sendings(workspace.root) if said.status == "written"}
         folders = {}
@@ -102,6 +104,51 @@ def write_letters(
                 folders[batch.batch] = put_out(workspace, batch, out, stationery, names)
                 record_sending(workspace.root, Sending(batch.batch, (), "written", at, _OURSELVES, ""))
     return Written(len(due), folders)
+
+
+def announce(
+    workspace: Workspace, new: Policy, holds_from: datetime, *, at: datetime, progress: Progress = silent
+) -> int:
+    """Record a letter for each line of today's book that another policy than the one in force decides otherwise.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        The policy in force is that of its champion.
+    new : Policy
+    holds_from : datetime
+        From when on the new one holds; one letter an account, day and policy.
+    at : datetime
+        Now.
+    progress : callable
+
+    Returns
+    -------
+    int
+        Letters recorded; :func:`write_letters` puts them out.
+
+    Raises
+    ------
+    ConfigError
+        The new policy names a column that the workspace does not have.
+    WorkspaceError
+        Nothing was promoted, no line stands in the book, or a run is in progress.
+    """
+    with exclusive(workspace.root, "notices announce"):
+        champion = workspace.registry.champion()
+        if champion is None:
+            raise WorkspaceError(f"{workspace.root}: no policy is in force; run limitlens promote first.")
+        moved = decided_otherwise(workspace, workspace.iteration(champion).policy, new, progress=progress)
+        known = {(row["account_id"], row["at"], row["about"]) for row in letter_log(workspace.root)}
+        rows = [
+            {"account_id": row.pop("account_id"), "at": holds_from, "kind": "conditions", "about": new.digest,
+             "facts": row}
+            for row in moved.to_dict("records")
+        ]  # fmt: skip
+        due = [row for row in rows if (row["account_id"], row["at"], row["about"]) not in known]
+        if due:
+            record_letters(workspace.root, due, at)
+    return len(due)
 
 
 def put_out(

@@ -174,9 +174,9 @@ def letter_log(workspace: Path) -> list[dict[str, Any]]:
     for batch in batches(workspace):
         start = {"status": STATUSES[0], "status_at": batch.at, "actor": "", "note": ""}
         rows += [row | {"batch": batch.batch} | start for row in letters_of(workspace, batch)]
-    said = sendings(workspace)
+    sent = sendings(workspace)
     for row in rows:
-        for one in said:
+        for one in sent:
             if one.batch == row["batch"] and (not one.references or row["reference"] in one.references):
                 row |= {"status": one.status, "status_at": one.at, "actor": one.actor, "note": one.note}
     return rows

@@ -109,12 +109,12 @@ def _explained(workspace: Workspace, due: pd.DataFrame) -> list[dict[str, Any]]:
         check_replayed(rows, with_holds(decided, rows, state, held, now=iteration, tables=tables))
         for place, row in rows.iterrows():
             one = slice(int(str(place)), int(str(place)) + 1)
-            facts = told(row) | {"second_look": second_look_at(row, iteration.policy)}
+            facts = may_say(row) | {"second_look": second_look_at(row, iteration.policy)}
             letters.append(_letter(row, facts | _help(iteration, table[one], state[one], row, facts)))
     return letters
 
 
-def told(decision: pd.Series) -> dict[str, Any]:
+def may_say(decision: pd.Series) -> dict[str, Any]:
     """What a letter may say of a decision and its causes.
 
     Parameters
@@ -183,7 +183,7 @@ def _paused_within_the_day(workspace: Workspace, known: set[Key]) -> list[dict[s
         decisions = unpacked(pa.Table.from_batches(tick.decisions.to_batches(), tick.decisions.schema))
         for _, row in decisions[decisions["action"] == "pause"].iterrows():
             if (row["account_id"], row["as_of"].to_pydatetime(), "pause", "") not in known:
-                facts = told(pd.concat([row, pd.Series({"unsplit": True})]))
+                facts = may_say(pd.concat([row, pd.Series({"unsplit": True})]))
                 facts |= {"second_look": second_look_at(row, policy), "help_sought": False, "recourse": None}
                 letters.append(_letter(row, facts))
     return letters

@@ -90,13 +90,16 @@ def write_letters(
     names = accounts or {}
     with exclusive(workspace.root, "notices write"):
         if again is not None:
+            recorded = {batch.batch: batch for batch in batches(workspace.root)}
+            if again not in recorded:
+                raise WorkspaceError(f"there is no batch {again} of letters; expected one of {sorted(recorded)}.")
+            folder = put_out(workspace, recorded[again], out, stationery, names, anew=True)
             record_sending(workspace.root, Sending(again, (), "written", at, _OURSELVES, "again"))
-            batch = batches(workspace.root)[again - 1]
-            return Written(0, {again: put_out(workspace, batch, out, stationery, names, anew=True)})
+            return Written(0, {again: folder})
         due = due_letters(workspace, since, progress=progress)
         if due:
             record_letters(workspace.root, due, at)
-        done = {said.batch for said in sendings(workspace.root) if said.status == "written"}
+        done = {sending.batch for sending in sendings(workspace.root) if sending.status == "written"}
         folders = {}
         for batch in batches(workspace.root):
             if batch.batch not in done:

@@ -63,11 +63,11 @@ def reasons_figures(judged: Judged, policy: Policy) -> dict[str, Any]:
     peers = _peers(left.sample(min(_PEERS, len(left)), random_state=1), rows)
     iteration = Iteration(judged.model, policy, "")
     every = _codes(iteration, rows)
-    told = np.array([bool(mine) for mine in every])
-    counts = {"lines": len(rows), "without_reason": int((~told).sum())}
-    if not told.any():
+    named = np.array([bool(mine) for mine in every])
+    counts = {"lines": len(rows), "without_reason": int((~named).sum())}
+    if not named.any():
         return counts
-    rows, peers = rows[told].reset_index(drop=True), peers[told].reset_index(drop=True)
+    rows, peers = rows[named].reset_index(drop=True), peers[named].reset_index(drop=True)
     codes = [mine for mine in every if mine]
     features = judged.model.features
     noisy = overlap(codes_told(judged.model, rows), codes_told(judged.model, jittered(features, rows)))

@@ -1,4 +1,4 @@
-"""The chain of the ledger: every run, override, hold, tick, verdict, record, signer, erasure, with all before it."""
+"""The chain of the ledger: everything that was recorded, each link hashed with all before it."""
 
 import hashlib
 import json
@@ -28,6 +28,8 @@ _RECORD = "record, kind, name, sha256, links_before"
 _SIGNER = "signer, person, os_user, kind, name, public_key, signature, links_before"
 _LEGAL_HOLD = "id, account_id, action, at, actor, reason, links_before"
 _ERASURE = "erasure, at, actor, reason, accounts, mark, mark_sha256, links_before"
+_NOTICE = "batch, at, count, letters, letters_sha256, links_before"
+_SENDING = "sending, batch, letters, status, at, actor, note, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
@@ -75,6 +77,8 @@ _LATER = {
     "verdicts": _Kind("verdict", _VERDICT, lambda c: f"verdict {c[0]} on account {c[1]}"),
     "legal_holds": _Kind("legal hold", _LEGAL_HOLD, lambda c: f"legal hold {c[0]}"),
     "erasures": _Kind("erasure", _ERASURE, lambda c: f"erasure {c[0]}", lambda c: ((c[5], c[6]),)),
+    "notices": _Kind("notice", _NOTICE, lambda c: f"batch {c[0]} of letters", lambda c: ((c[3], c[4]),)),
+    "sendings": _Kind("sending", _SENDING, lambda c: f"sending {c[0]} of batch {c[1]} of letters"),
     "records": _Kind("record", _RECORD, lambda c: f"record of {c[1]} {c[2]}"),
     "signers": _Kind("signer", _SIGNER, lambda c: f"signer {c[0]}, {c[1]} of {c[3]} {c[4]}"),
 }

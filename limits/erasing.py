@@ -35,6 +35,7 @@ _TEXTS = {
     "legal_holds": ("reason",),
     "holds": ("slice_value", "reason"),
     "releases": ("reason",),
+    "sendings": ("note",),
 }
 
 

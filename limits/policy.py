@@ -99,6 +99,7 @@ class Budget:
     ``segment_min_lines``: good lines a segment needs to be judged by itself. ``approver_key``: the public key, in
     hexadecimal, with which the approver signs; empty: the name is enough. ``other_os_user``: who reviews must be
     another user of the operating system than who trained.
+    ``reasons_share``: of the lines acted on, how many at least must be decided more mildly without the reasons told.
     """
 
     moved_share: float
@@ -109,6 +110,7 @@ class Budget:
     approver: str
     approver_key: str = ""
     other_os_user: bool = False
+    reasons_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ class Policy:
         if not self.holdout.max_limit_cents:  # the same
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
-            idle = {"approver_key": "", "other_os_user": False}  # the same
+            idle = {"approver_key": "", "other_os_user": False, "reasons_share": 0.5}  # the same
             plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same

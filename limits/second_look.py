@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray
+from limitlens.data.calendar import DAY, format_time, midnight
 from limitlens.limits.iteration import Iteration
-from limitlens.limits.policy import ADVERSE
+from limitlens.limits.policy import ADVERSE, Policy
 from limitlens.limits.state import NEVER_DAYS
 from limitlens.limits.watched import looked_at_alike
 
@@ -95,3 +96,20 @@ def without_pause(decisions: pd.DataFrame) -> pd.DataFrame:
     unpaused["state.paused_at"] = decisions["state.paused_at"].mask(paused)
     unpaused["state.days_since_pause"] = NEVER_DAYS
     return unpaused
+
+
+def second_look_at(decision: pd.Series, policy: Policy) -> str | None:
+    """The date by which a line that was just paused is looked at again; None: the decision is no pause.
+
+    Parameters
+    ----------
+    decision : Series with ``action, as_of`` and ``state.watched``
+    policy : Policy
+        Which decided.
+    """
+    if decision["action"] != "pause":
+        return None
+    if decision["state.watched"] or policy.second_look is None:
+        return format_time(midnight(decision["as_of"].to_pydatetime()) + DAY)
+    due = decision["as_of"] + pd.Timedelta(days=policy.second_look.after_days)
+    return format_time(midnight(due.to_pydatetime()))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.limits.hold import Hold
@@ -109,3 +110,9 @@ def without_last(workspace: Workspace, folder: Path) -> Workspace:
 
 def ledger_of(workspace: Workspace) -> dict[str, object]:
     return {name: value for name, value in fingerprint(workspace.root).items() if name != "mlflow"}
+
+
+def a_letter(account: str, at: datetime) -> dict[str, Any]:
+    """A letter to be recorded."""
+    facts = {"action": "close", "limit_before_cents": 100, "limit_cents": 0, "own": True, "reasons": ["late_payments"]}
+    return {"account_id": account, "at": at, "kind": "adverse", "about": "", "facts": facts}

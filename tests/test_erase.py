@@ -28,6 +28,7 @@ from limitlens.limits.chain import next_head
 from limitlens.limits.erasing import record_erasure
 from limitlens.limits.hold import Hold
 from limitlens.limits.keys import new_key
+from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.records import record_loads
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.answers.report import report
@@ -44,7 +45,7 @@ from limitlens.pipeline.privacy.erase import erase
 from limitlens.pipeline.privacy.legal_hold import hold_legally
 from limitlens.pipeline.watching.tick import tick
 from limitlens.pipeline.workspace import Workspace
-from tests.ledgers import LAST, python, quiet, recorded, without_last
+from tests.ledgers import LAST, a_letter, python, quiet, recorded, without_last
 from tests.test_holds import FIRST
 from tests.test_watch import DAY, HOUR, line_of, put, takeover
 
@@ -130,6 +131,10 @@ def prepared(workspace: Workspace, folder: Path) -> None:
     open_hold(workspace, Hold("payment", at(20), NOON, "Li Na", f"{PLANTED} called", "", "account_id", PLANTED))
     said = ("overturn", "explained", f"bought {GOODS}", "Li Na", "keep")
     workspace.ledger.record_verdict(Verdict(PLANTED, LAST, LAST, NOON, *said), None)
+    letters = [a_letter(account, LAST) for account in (PLANTED, "A000001")]
+    letters[0]["facts"] |= {"limit_before_cents": AMOUNT}
+    record_letters(workspace.root, letters, NOON)
+    record_sending(workspace.root, Sending(1, (), "returned", NOON, "Li Na", f"{PLANTED} has moved"))
     score(workspace, LAST, workspace.root / "scores.parquet")
     report(workspace, workspace.root / "report.html", quiet)
     with (workspace.root / "audit.jsonl").open("a", encoding="utf-8") as lines:
@@ -214,7 +219,7 @@ def test_access_gives_out_all_that_an_erasure_takes_away(with_planted: Workspace
     held = access(with_planted, PLANTED)
     counts = {part: len(rows) for part, rows in held.items() if rows}
     expected = {"accounts": 1, "consumption": 1, "payment": 2, "device": 2, "protected": 1, "quarantine": 2}
-    expected |= {"decisions": 1, "overrides": 1, "verdicts": 1, "holds": 1, "features": 1, "audit": 1}
+    expected |= {"decisions": 1, "overrides": 1, "verdicts": 1, "holds": 1, "letters": 1, "features": 1, "audit": 1}
     assert {part: counts[part] for part in expected} == expected
     assert held["consumption"][0]["amount_cents"] == AMOUNT
     assert held["protected"][0]["age"] == 44.25

@@ -23,6 +23,7 @@ PIPELINE = (
     "reviewing",
     "release",
     "answers",
+    "notices",
     "privacy",
     "serving",
     "demo",

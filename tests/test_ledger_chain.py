@@ -16,12 +16,13 @@ from limitlens.limits.chain import next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
+from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Restoration
 from limitlens.limits.registry import Registry
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
-from tests.ledgers import order, quiet, recorded, records_of, sql
+from tests.ledgers import a_letter, order, quiet, recorded, records_of, sql
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,9 @@ def test_verify_counts_links_of_every_kind_whatever_came_between_them(tmp_path: 
         ledger.append_revision(run, run.as_of, attributions, known_rows=5, late_rows=1)
         ledger.note(run.as_of, (run.model_version, run.model_digest, run.policy_digest), decisions)
         Registry(tmp_path).record_policy(f"{number}", "a policy")
-        assert ledger.verify() == 7 * number
+        record_letters(tmp_path, [a_letter(f"A{number}", run.as_of)], run.as_of)
+        record_sending(tmp_path, Sending(number, (), "sent", run.as_of, "Chen Wei", "app"))
+        assert ledger.verify() == 9 * number
 
 
 def edit_a_cell(ledger: Ledger) -> str:

@@ -18,6 +18,7 @@ from limitlens.limits.anchor import Anchor
 from limitlens.limits.chain import links, next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
 from limitlens.limits.hold import Hold
+from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
 from limitlens.limits.verdict import Verdict
@@ -25,13 +26,14 @@ from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.score import score
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.workspace import Workspace
+from tests.ledgers import a_letter
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
 
 #: Tables of the ledger with what has to be rewritten for their links to hold again.
-FILES_OF = {"runs": ("decisions", "attributions"), "revisions": ("attributions",)}
+FILES_OF = {"runs": ("decisions", "attributions"), "revisions": ("attributions",), "notices": ("letters",)}
 
 
 def quiet(_: str) -> None:
@@ -56,6 +58,8 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
         Verdict(line, run.as_of, run.as_of, at, "overturn", "explained", "moved", "Li Na", "keep"), None
     )
     ledger.note(at, (run.model_version, run.model_digest, run.policy_digest), last.slice(0, 2))
+    record_letters(root, [a_letter(line, at)], at)
+    record_sending(root, Sending(1, (), "sent", at, "Chen Wei", "app"))
     record_legal_hold(root, LegalHold(line, at, "Li Na", "a lawsuit"), lifted=False)
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
@@ -124,7 +128,7 @@ def other(value: object) -> object:
 
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
-    "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
+    "notices", "sendings", "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.

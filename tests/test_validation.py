@@ -22,6 +22,7 @@ from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.tracking import TrainingRecord
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import judge
+from limitlens.pipeline.training.reasons_report import reasons_doubts, reasons_figures
 from limitlens.pipeline.training.train import fit_iteration, validate_and_register
 from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.training.validation_report import render_validation
@@ -84,13 +85,40 @@ def turned(model: DefaultRiskModel) -> DefaultRiskModel:
 def test_the_report_shows_the_features_that_break_their_declared_direction(small_workspace: Workspace) -> None:
     table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
     judged = judge(turned(small_workspace.iteration("2").model), default_policy(), table, small_workspace)
-    report = render_validation(judged, flagged(judged), default_policy(), "developer", lambda _: None)
+    report = render_validation(
+        judged,
+        flagged(judged),
+        reasons_figures(judged, default_policy()),
+        default_policy(),
+        "developer",
+        progress=lambda _: None,
+    )
     [section] = re.findall(r"## Monotonicity\n(.*?)\n## ", report["validation.md"], re.DOTALL)
     broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
     assert f"{len(broken)} moved it the other way" in section
     assert broken
     assert report["validation.zh-CN.html"] == in_language(report["validation.html"], "zh")
     assert all(f'<td translate="no">{name}</td>' in report["validation.html"] for name in broken)
+
+
+def test_the_reasons_told_of_the_demo_are_those_of_its_decisions(small_workspace: Workspace) -> None:
+    """Without them nearly all lines are decided more mildly, without as many others hardly any."""
+    table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
+    judged = judge(small_workspace.iteration("2").model, default_policy(), table, small_workspace)
+    measured = reasons_figures(judged, default_policy())
+    assert measured["lines"] > 20
+    assert measured["milder"] > 0.9
+    assert measured["milder_others"] < 0.3
+    assert not reasons_doubts(measured, default_policy())
+
+
+def test_reasons_that_are_not_those_of_the_decisions_are_a_doubt() -> None:
+    few, many = ({"lines": lines, "without_reason": 5, "milder": 0.4} for lines in (24, 25))
+    assert not reasons_doubts(few, default_policy())
+    [doubt] = reasons_doubts(many, default_policy())
+    assert "40% of 20 lines would be decided more mildly, 50% are asked for" in doubt
+    asks_nothing = replace(default_policy().release, reasons_share=0.4)
+    assert not reasons_doubts(many, replace(default_policy(), release=asks_nothing))
 
 
 def test_a_section_shows_cells_of_any_type() -> None:

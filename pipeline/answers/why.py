@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from limitlens.data.arrivals import count_arrivals, late_rows
-from limitlens.data.calendar import DAY, format_time, midnight
+from limitlens.data.calendar import format_time
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.incident import scope_text
@@ -22,9 +22,9 @@ from limitlens.limits.groups import split_behaviour
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.model_parts import MODEL_PARTS, split_model
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import ADVERSE
 from limitlens.limits.recourse import Recourse, find_recourse
-from limitlens.limits.second_look import as_asked, split_against
+from limitlens.limits.second_look import as_asked, second_look_at, split_against
 from limitlens.limits.state import state_before
 from limitlens.models.change import change_of_score
 from limitlens.pipeline.answers.answer import (
@@ -337,7 +337,7 @@ def _decision(
         policy_before=_policy_name(workspace, before),
         policy=str(_policy_name(workspace, row)),
         made_good=_made_good(restored),
-        second_look_at=_second_look_at(row, iteration.policy),
+        second_look_at=second_look_at(row, iteration.policy),
         watched=bool(row["state.watched"]),
         queue_place=place,
         queue_length=length,
@@ -389,14 +389,6 @@ def _notice(row: pd.Series, recourse: Recourse | None, restored: pd.DataFrame) -
         recourse=recourse,
         recourse_texts={language: recourse_text(recourse, language) for language in LANGUAGES if adverse},
     )
-
-
-def _second_look_at(row: pd.Series, policy: Policy) -> str | None:
-    if row["action"] != "pause":
-        return None
-    if row["state.watched"] or policy.second_look is None:
-        return format_time(midnight(row["as_of"].to_pydatetime()) + DAY)
-    return format_time(midnight((row["as_of"] + pd.Timedelta(days=policy.second_look.after_days)).to_pydatetime()))
 
 
 def _made_good(restored: pd.DataFrame) -> str | None:

@@ -33,6 +33,8 @@ from limitlens.pipeline.cli import serve  # isort: split
 
 from limitlens.pipeline.cli import holds  # isort: split
 
+from limitlens.pipeline.cli import notices  # isort: split
+
 from limitlens.pipeline.cli import false_positives  # isort: split
 
 from limitlens.pipeline.cli import ledger  # isort: split
@@ -48,6 +50,7 @@ __all__ = [
     "limits",
     "main",
     "models",
+    "notices",
     "policy",
     "privacy",
     "quarantine",

@@ -17,6 +17,7 @@ from limitlens.data.erasures import ErasedAccounts
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.rewriting import names_one
 from limitlens.limits.erasing import legal_holds
+from limitlens.limits.notices import letter_log
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.privacy.erasure_plan import BUILT
 from limitlens.pipeline.workspace import Workspace
@@ -42,8 +43,8 @@ def access(workspace: Workspace, account_id: str) -> Held:
         ``accounts`` and the other sources (accepted rows, as they came, in all versions), ``protected``,
         ``quarantine`` (rows held back that name it), ``journal`` (rows that came since the last load), ``decisions``,
         ``attributions``, ``ticks`` (decisions within the day that no run has taken in yet), ``overrides``
-        (restorations too), ``verdicts``, ``legal_holds``, ``holds`` that name it, ``features`` (of the tables that are
-        kept), and ``audit`` (lines of the log of the desk). Empty where there is none.
+        (restorations too), ``verdicts``, ``letters``, ``legal_holds``, ``holds`` that name it, ``features`` (of the
+        tables that are kept), and ``audit`` (lines of the log of the desk). Empty where there is none.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def _parts(workspace: Workspace, account_id: str) -> Iterator[tuple[str, list[di
     yield "ticks", [row for row in ticks if row["account_id"] == account_id]
     for table, rows in (("overrides", ledger.overrides()), ("verdicts", ledger.verdicts())):
         yield table, _records(rows[rows["account_id"] == account_id])
+    yield "letters", [row for row in letter_log(workspace.root) if row["account_id"] == account_id]
     yield "legal_holds", [vars(hold) for account, hold in legal_holds(workspace.root).items() if account == account_id]
     holds = ledger.holds()
     yield "holds", _records(holds[(holds["slice_column"] == "account_id") & (holds["slice_value"] == account_id)])

@@ -163,8 +163,38 @@ def _alone(change: Change, body: Mapping[str, Any], effect_of: Callable[[Policy]
     return Change(change.path, change.old, change.new, effect_of(policy))
 
 
-def _book(workspace: Workspace, old: Policy, progress: Progress) -> tuple[str, Callable[[Policy], Effect]]:
-    """Today, and the effect of a policy on its lines instead of the old one."""
+def decided_otherwise(workspace: Workspace, old: Policy, new: Policy, *, progress: Progress = silent) -> pd.DataFrame:
+    """Lines of today's book that one policy decides otherwise than another; nothing is recorded.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Its champion scores the book.
+    old, new : Policy
+    progress : callable
+
+    Returns
+    -------
+    DataFrame with ``account_id, action_before, limit_before_cents, action_after, limit_after_cents``
+
+    Raises
+    ------
+    ConfigError
+        The new policy names a column that the workspace does not have.
+    """
+    workspace.check_rules(new, workspace.iteration(str(workspace.registry.champion())).model.features)
+    _, accounts, decided = _decided_today(workspace, progress)
+    sides = {"before": decided(old), "after": decided(new)}
+    rows = pd.DataFrame({"account_id": accounts})
+    for side, outcome in sides.items():
+        rows[f"action_{side}"], rows[f"limit_{side}_cents"] = outcome["action"], outcome["limit_cents"]
+    other = rows["action_before"] != rows["action_after"]
+    other |= rows["limit_before_cents"] != rows["limit_after_cents"]
+    return rows[other].reset_index(drop=True)
+
+
+def _decided_today(workspace: Workspace, progress: Progress) -> tuple[str, pd.Series, Callable[[Policy], pd.DataFrame]]:
+    """Today, the lines of its book, and what a policy decides of them."""
     champion = workspace.iteration(str(workspace.registry.champion()))
     today = last_decision_dates(workspace.events.known_until())[-1]
     (rows, _), state = book_today(workspace, today, champion, champion, progress)
@@ -173,8 +203,14 @@ def _book(workspace: Workspace, old: Policy, progress: Progress) -> tuple[str, C
     def decided(policy: Policy) -> pd.DataFrame:
         return Iteration(champion.model, policy, champion.model_version).rules(rows, pd_, state)
 
+    return format_time(today), rows["account_id"], decided
+
+
+def _book(workspace: Workspace, old: Policy, progress: Progress) -> tuple[str, Callable[[Policy], Effect]]:
+    """Today, and the effect of a policy on its lines instead of the old one."""
+    today, _, decided = _decided_today(workspace, progress)
     before = decided(old)
-    return format_time(today), lambda policy: _effect(before, decided(policy))
+    return today, lambda policy: _effect(before, decided(policy))
 
 
 def _effect(before: pd.DataFrame, after: pd.DataFrame) -> Effect:

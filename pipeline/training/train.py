@@ -29,6 +29,7 @@ from limitlens.models.validation import calibration_table, doubts, measure
 from limitlens.pipeline import tracking
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
+from limitlens.pipeline.training.reasons_report import reasons_doubts, reasons_figures
 from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
@@ -155,8 +156,9 @@ def validate_and_register(
     progress("validating")
     judged = judge(model, policy, table, workspace)
     flags = flagged(judged)
-    report = render_validation(judged, flags, policy, developer, progress)
-    validation = _validate(judged, flags)
+    reasons = reasons_figures(judged, policy)
+    report = render_validation(judged, flags, reasons, policy, developer, progress=progress)
+    validation = _validate(judged, flags, reasons, policy)
     with waiting(progress), exclusive(workspace.root, "train"):
         if record.champion in workspace.registry.withdrawn():
             raise WorkspaceError(
@@ -234,7 +236,7 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
-def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
+def _validate(judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], policy: Policy) -> dict[str, Any]:
     """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
     metrics, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
@@ -244,11 +246,16 @@ def _validate(judged: Judged, flags: dict[str, Any]) -> dict[str, Any]:
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": metrics.to_dict(),
-        "doubts": [*doubts(metrics, len(train_rows), learned_bads), *tail_doubts(judged_tail(judged))],
+        "doubts": [
+            *doubts(metrics, len(train_rows), learned_bads),
+            *tail_doubts(judged_tail(judged)),
+            *reasons_doubts(reasons, policy),
+        ],
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end, **on_verdicts},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
         "false_positives": flags,
+        "reasons": reasons,
     }
 
 

@@ -38,6 +38,7 @@ from limitlens.pipeline.pages.flag_words import (
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.judged import Judged
 from limitlens.pipeline.training.leakage_report import leakage_section, proxy_section
+from limitlens.pipeline.training.reasons_report import reasons_section
 from limitlens.pipeline.training.tail_report import age_of, tail_sections
 from limitlens.pipeline.training.training_table import TrainingTable
 
@@ -59,7 +60,13 @@ _SHOWN = 15
 
 
 def render_validation(
-    judged: Judged, flags: dict[str, Any], policy: Policy, developer: str, progress: Progress
+    judged: Judged,
+    flags: dict[str, Any],
+    reasons: dict[str, Any],
+    policy: Policy,
+    developer: str,
+    *,
+    progress: Progress,
 ) -> dict[str, str]:
     """The report, by file name: ``validation.html``, in Chinese ``validation.zh-CN.html``, and ``validation.md``.
 
@@ -68,6 +75,8 @@ def render_validation(
     judged : Judged
     flags : dict
         Of :func:`limitlens.pipeline.training.flagged.flagged`.
+    reasons : dict
+        Of :func:`limitlens.pipeline.training.reasons_report.reasons_figures`.
     policy : Policy
         Released with the model.
     developer : str
@@ -75,7 +84,7 @@ def render_validation(
     progress : callable
     """
     model, metrics = judged.model, measure(judged.bad, judged.pd_)
-    sections = validation_sections(judged, flags, progress)
+    sections = validation_sections(judged, flags, reasons, progress)
     warnings = [warning for section in sections for warning in section.warnings]
     for warning in warnings:
         progress(f"warning: {warning}")
@@ -100,13 +109,15 @@ def render_validation(
     return {**report, "validation.zh-CN.html": in_language(report["validation.html"], "zh")}
 
 
-def validation_sections(judged: Judged, flags: dict[str, Any], progress: Progress) -> list[Section]:
+def validation_sections(
+    judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], progress: Progress
+) -> list[Section]:
     """Every section of the report, in order.
 
     Parameters
     ----------
     judged : Judged
-    flags : dict
+    flags, reasons : dict
         As in :func:`render_validation`.
     progress : callable
     """
@@ -122,6 +133,7 @@ def validation_sections(judged: Judged, flags: dict[str, Any], progress: Progres
         _stability(judged),
         *_explained(judged),
         *_flags(judged, flags),
+        reasons_section(reasons),
         _monotone(judged),
         _sensitivity(judged),
         leakage_section(judged),

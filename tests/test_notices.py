@@ -284,7 +284,8 @@ def test_what_persons_order_and_make_good_has_letters_of_its_own(copied: Workspa
     )
     ledger.record_override(Override(account, later, "limit", 900, 500, "Li Na", "a secret"))
     ledger.record_override(Override(account, later, "limit", 500, 900, "Li Na", "raised"))
-    due = {row["kind"]: row for row in due_letters(copied) if row["account_id"] == account}
+    mine = [row for row in due_letters(copied, closed) if row["account_id"] == account]
+    due = {row["kind"]: row for row in mine}
     assert sorted(due) == ["order", "withdrawal"]  # the closing itself was made good before it had a letter
     assert due["withdrawal"]["facts"] == {
         "action": "close", "decided_at": closed.date().isoformat(), "can_draw": True, "limit_before_cents": 0,
@@ -311,7 +312,7 @@ def test_a_pause_within_the_day_has_its_letter_before_any_run_takes_it_in(copied
 @pytest.mark.slow
 def test_changed_conditions_are_told_to_those_whom_policy_diff_counts(copied: Workspace) -> None:
     old = copied.iteration(str(copied.registry.champion())).policy
-    new = parse_policy(old.text.replace("decrease_above_pd = 0.180", "decrease_above_pd = 0.140", 1))
+    new = parse_policy(old.text.replace("close_above_pd = 0.450", "close_above_pd = 0.270", 1))
     together = diff_policies(old, new, copied).together
     assert together is not None
     count = sum(together.moved.values()) + together.other_limit

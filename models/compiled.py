@@ -18,9 +18,14 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     Numba keeps what it compiled beside the source, or in the user's cache folder where it may not write there. Where it
     may write to neither, the function is compiled in each process.
     """
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        fast: Callable[Arguments, Result] = numba.njit(cache=True, **options)(function)
+        fast: Callable[Arguments, Result] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no folder to keep it in
-        fast = numba.njit(**options)(function)
+        fast = numba.njit(nogil=True, error_model="numpy")(function)
+    return fast
+
+
+def inlined(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Compile a function as a part of those that call it, which are compiled: many arrays are slow to hand on."""
+    fast: Callable[Arguments, Result] = numba.njit(forceinline=True, nogil=True, error_model="numpy")(function)
     return fast

@@ -96,6 +96,8 @@ class Forest:
 
     Parameters
     ----------
+    columns : int
+        Of the inputs.
     cuts : Cuts
     splits : Splits
     feature : int64 array of shape (splits,)
@@ -104,6 +106,7 @@ class Forest:
         As in :class:`limitlens.models.trees.Trees`.
     """
 
+    columns: int
     cuts: Cuts
     splits: Splits
     feature: IntArray
@@ -122,10 +125,12 @@ def plant(texts: Sequence[str]) -> Forest:
     Raises
     ------
     ValueError
-        As :func:`limitlens.models.trees.read_trees`; a tree has more than 256 leaves, or its splits are in no order
-        in which LightGBM makes them.
+        As :func:`limitlens.models.trees.read_trees`; a tree has more than 256 leaves, or the text is none that
+        LightGBM writes.
     """
     members = [read_trees(text) for text in texts]
+    if not all(map(_whole, members)) or len({member.columns for member in members}) > 1:
+        raise ValueError("the members are no models of the same columns as LightGBM writes them.")
     trees = [len(member.roots) for member in members]
     sizes = np.concatenate([_splits_of_trees(member) for member in members])
     if (sizes >= MOST_LEAVES).any():
@@ -133,9 +138,6 @@ def plant(texts: Sequence[str]) -> Forest:
     first_split = np.cumsum([0, *sizes])
     first_leaf = first_split + np.arange(len(sizes) + 1)
     left, right = (_within_trees(members, side) for side in ("left", "right"))
-    place = np.arange(len(left)) - np.repeat(first_split[:-1], sizes)
-    if ((left >= 0) & (left <= place) | (right >= 0) & (right <= place)).any():
-        raise ValueError("a split stands before the one above it; expected a model as LightGBM writes it.")
     cuts, column, shift, bound = _cut(members)
     of_member = np.repeat(np.arange(len(members)), [len(member.feature) for member in members])
     read = [np.unique(column[of_member == m]) for m in range(len(members))]
@@ -156,7 +158,24 @@ def plant(texts: Sequence[str]) -> Forest:
     feature, rows, leaf_rows = (
         np.concatenate([getattr(member, name) for member in members]) for name in ("feature", "rows", "leaf_rows")
     )
-    return Forest(cuts, splits, feature, rows, leaf_rows)
+    return Forest(members[0].columns, cuts, splits, feature, rows, leaf_rows)
+
+
+def _whole(member: Trees) -> bool:
+    """Whether every split and leaf is below one split of its tree that stands before it, and nothing is missing."""
+    splits, leaves = len(member.feature), len(member.leaf)
+    children = np.concatenate([member.left, member.right, np.array(member.roots, np.int64)])
+    if not np.array_equal(np.sort(children), np.arange(-leaves, splits)):
+        return False
+    tree = np.repeat(np.arange(len(member.roots)), _splits_of_trees(member))
+    tree_of_leaf = np.repeat(np.arange(len(member.roots)), _splits_of_trees(member) + 1)
+    for child in (member.left, member.right):
+        below = np.where(child >= 0, tree[np.maximum(child, 0)], tree_of_leaf[np.maximum(~child, 0)])
+        if (below != tree).any() or ((child >= 0) & (child <= np.arange(splits))).any():
+            return False
+    counts = [len(member.threshold), len(member.default_left), len(member.rows)]
+    read = ((member.feature >= 0) & (member.feature < member.columns)).all()
+    return bool(read) and counts == [splits] * 3 and len(member.leaf_rows) == leaves
 
 
 def _splits_of_trees(member: Trees) -> IntArray:

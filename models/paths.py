@@ -5,6 +5,7 @@ polynomial in t; Gauss-Legendre with half as many points as features on the long
 (Quadrature-TreeSHAP, arXiv:2605.04497). Every factor is positive and nothing is divided by another row's value.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,15 @@ class Paths(NamedTuple):
         Columns of the inputs that each member reads.
     player : int64 array of shape (splits,)
         Which of them a split reads.
-    above : int64 array of shape (splits,)
-        Edge that leads to a split; -1: it is the first.
     before : int64 array of shape (splits,)
         Last edge above a split whose split reads the same feature, or -1.
+    step : int64 array of shape (2 x splits,)
+        A walk through each tree: a split of it on the way down, and ``~split`` on the way up.
+    slot, above_slot, before_slot : int64 arrays of shape (splits,)
+        Where a walk keeps the edges below a split, the left one first, the one above it and the one before it, or -1.
+        Edges of one path are in different places.
+    value : float64 array of shape (2 x splits,)
+        Leaf at the end of each edge; 1 where there is a split.
     points : int64 array of shape (trees,)
         Quadrature points.
     node, weight : float64 arrays of shape (most points + 1, most points)
@@ -36,8 +42,12 @@ class Paths(NamedTuple):
     first_feature: IntArray
     feature: IntArray
     player: IntArray
-    above: IntArray
     before: IntArray
+    step: IntArray
+    slot: IntArray
+    above_slot: IntArray
+    before_slot: IntArray
+    value: FloatArray
     points: IntArray
     node: FloatArray
     weight: FloatArray
@@ -54,7 +64,7 @@ class Factors(NamedTuple):
     first : int64 array of shape (splits,)
         First entry of each split.
     factor, factor_was, factor_on : float64 arrays
-        The product is multiplied by ``factor + was * factor_was + on * factor_on``.
+        The product is multiplied by ``factor + was * factor_was + on * factor_on``; before a leaf, by its value too.
     share_was, share_on : float64 arrays
         The feature gets ``was * share_was + on * share_on`` of it.
     base : float64 array of shape (members,)
@@ -73,39 +83,58 @@ class Factors(NamedTuple):
 def paths_of(forest: Forest) -> Paths:
     """Lay out the paths of a forest."""
     splits = forest.splits
-    tree_of = np.repeat(np.arange(len(splits.first_split) - 1), np.diff(splits.first_split))
-    above, before = np.full(len(tree_of), -1), np.full(len(tree_of), -1)
+    count = len(forest.feature)
+    before, slot, above_slot, before_slot = (np.full(count, -1) for _ in range(4))
+    steps: list[int] = []
     longest = [0] * (len(splits.first_split) - 1)
     feature, left, right = forest.feature.tolist(), splits.left.tolist(), splits.right.tolist()
-    on_path: dict[int, dict[int, int]] = {}  # of a split: its features above, each with its last edge
-    firsts = splits.first_split.tolist()
-    for split, tree in enumerate(tree_of.tolist()):
-        first = firsts[tree]
-        mine = on_path.pop(split, {})
-        before[split] = mine.get(feature[split], -1)
-        longest[tree] = max(longest[tree], len(mine.keys() | {feature[split]}))
-        for side, child in enumerate((left[split], right[split])):
-            if child >= 0:
-                edge = 2 * (split - first) + side
-                above[first + child] = edge
-                on_path[first + child] = mine | {feature[split]: edge}
+    bounds = splits.first_split.tolist()
+    for tree, (first, end) in enumerate(pairwise(bounds)):
+        nothing: dict[int, tuple[int, int]] = {}  # features above, each with its last edge and the slot of that
+        stack = [(0, 0, -1, nothing)] if end > first else []
+        while stack:
+            split, depth, above, mine = stack.pop()
+            steps.append(split)
+            if split < 0:
+                continue
+            s = first + split
+            before[s], before_slot[s] = mine.get(feature[s], (-1, -1))
+            slot[s], above_slot[s] = 2 * depth, above
+            longest[tree] = max(longest[tree], len(mine.keys() | {feature[s]}))
+            stack.append((~split, depth, above, nothing))
+            for side, child in ((1, right[s]), (0, left[s])):
+                if child >= 0:
+                    edge = (2 * split + side, 2 * depth + side)
+                    stack.append((child, depth + 1, 2 * depth + side, mine | {feature[s]: edge}))
     points = np.array([max(1, -(-longest_one // 2)) for longest_one in longest], np.int64)
     rules = [np.polynomial.legendre.leggauss(p) for p in range(1, points.max(initial=1) + 1)]
     node, weight = np.zeros((len(rules) + 1, len(rules))), np.zeros((len(rules) + 1, len(rules)))
     for p, (at, of) in enumerate(rules, 1):
         node[p, :p], weight[p, :p] = (at + 1) / 2, of / 2
-    bounds = splits.first_split[splits.first_tree]
-    parts = [np.unique(forest.feature[a:b], return_inverse=True) for a, b in zip(bounds, bounds[1:], strict=False)]
+    of_member = splits.first_split[splits.first_tree]
+    parts = [np.unique(forest.feature[a:b], return_inverse=True) for a, b in pairwise(of_member)]
     return Paths(
         first_feature=np.cumsum([0, *(len(mine) for mine, _ in parts)]),
         feature=np.concatenate([mine for mine, _ in parts]),
         player=np.concatenate([place for _, place in parts]),
-        above=above,
         before=before,
+        step=np.array(steps, np.int64),
+        slot=slot,
+        above_slot=above_slot,
+        before_slot=before_slot,
+        value=_values(forest),
         points=points,
         node=node,
         weight=weight,
     )
+
+
+def _values(forest: Forest) -> FloatArray:
+    splits = forest.splits
+    first_leaf = np.repeat(splits.first_leaf[:-1], np.diff(splits.first_split))
+    child, first = np.column_stack([splits.left, splits.right]).ravel(), np.repeat(first_leaf, 2)
+    values: FloatArray = np.where(child < 0, splits.leaf[np.where(child < 0, first + ~child, 0)], 1.0)
+    return values
 
 
 def factors_of(forest: Forest, paths: Paths) -> Factors:
@@ -135,11 +164,12 @@ def factors_of(forest: Forest, paths: Paths) -> Factors:
     share_before = np.where(none, 0.0, (1 - old) * w / was_on)
     factor_off = np.where(none, 0.0, off / was_off)
     factor_was = off / was_on
+    value = paths.value[edges]
     return Factors(
         first=first,
-        factor=factor_off,
-        factor_was=factor_was - factor_off,
-        factor_on=on / was_on - factor_was,
+        factor=factor_off * value,
+        factor_was=(factor_was - factor_off) * value,
+        factor_on=(on / was_on - factor_was) * value,
         share_was=share_off - share_before,
         share_on=share_on - share_off,
         base=_means(forest),
@@ -186,4 +216,3 @@ def _means(forest: Forest) -> FloatArray:
             total += mean
         means[member] = total
     return means
-

@@ -26,6 +26,8 @@ class Trees:
 
     Parameters
     ----------
+    columns : int
+        How many columns a row has.
     feature : int64 array of shape (splits,)
         Column each split reads.
     threshold : float64 array of shape (splits,)
@@ -46,6 +48,7 @@ class Trees:
         How many rows of the training reached each.
     """
 
+    columns: int
     feature: IntArray
     threshold: FloatArray
     default_left: BoolArray
@@ -99,6 +102,7 @@ def read_trees(text: str) -> Trees:
     kind = _whole(blocks, "decision_type")
     sets = zip(first_split, map(_categories, blocks), strict=True)
     return Trees(
+        columns=int(_fields(head)["max_feature_idx"]) + 1,
         feature=_whole(blocks, "split_feature"),
         threshold=_numbers(blocks, "threshold"),
         default_left=(kind & _DEFAULT_LEFT) > 0,

@@ -95,7 +95,7 @@ def test_scores_are_the_bits_of_lightgbm(seed: int, codes: list[int], leaves: in
 
 
 @CASES
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_shap_values_are_those_of_lightgbm(seed: int, codes: list[int], leaves: int) -> None:
     able, rows = members_and_rows(seed, codes, leaves)
     cells, every = able.cells(rows), np.arange(len(rows))
@@ -123,9 +123,10 @@ def test_changes_are_those_of_every_coalition_predicted_by_lightgbm(seed: int, c
 
 @pytest.mark.filterwarnings("ignore")
 def test_changes_are_those_of_the_shap_library_where_it_can_follow() -> None:
+    """It sums leaves as float32: of steps three times as large its own values miss their sum by 2e-8."""
     import shap
 
-    member = grown(np.random.default_rng(1), [], 12, {})
+    member = grown(np.random.default_rng(1), [], 12, {}, learning_rate=0.03)
     rows = drawn(np.random.default_rng(2), 40)
     able = together([member], rows, 1)
     assert able is not None
@@ -226,7 +227,7 @@ def test_a_function_is_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Mo
 
     from limitlens.models.compiled import compiled
 
-    monkeypatch.setattr(caching._CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
     assert compiled(_twice)(2.0) == 4.0
 
 

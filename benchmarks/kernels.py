@@ -26,6 +26,7 @@ from limitlens.models.inputs import account_numbers
 from limitlens.models.member import AccountArray, mean_over
 from limitlens.models.together import (
     lightgbm_contributions,
+    lightgbm_scores,
     mean_changes,
     mean_contributions,
     mean_scores,
@@ -67,7 +68,7 @@ class Ways:
         assert able is not None
 
         def lightgbm(rows: Rows) -> FloatArray:
-            return mean_over(members, len(rows[1]), rows[2], lambda k, some: members[k].raw(rows[1][some]))
+            return lightgbm_scores(members, *rows[1:])
 
         def walked(rows: Rows) -> FloatArray:
             old, new, account = rows

@@ -35,11 +35,14 @@ class Batch(NamedTuple):
         As :func:`into_cells` writes them.
     rows : int64 array of shape (k,)
         Rising positions, at least one.
+    weight : float
+        Of the member in a mean.
     """
 
     member: int
     cells: Bytes
     rows: IntArray
+    weight: float = 1.0
 
 
 @compiled
@@ -188,9 +191,8 @@ class _Room(NamedTuple):
 def _room(splits: Splits, paths: Paths, member: int) -> _Room:
     slots, points = 0, 1
     for tree in range(splits.first_tree[member], splits.first_tree[member + 1]):
-        points = max(points, paths.points[tree])
         for s in range(splits.first_split[tree], splits.first_split[tree + 1]):
-            slots = max(slots, paths.slot[s] + 2)
+            slots, points = max(slots, paths.slot[s] + 2), max(points, paths.points[s])
     features = paths.first_feature[member + 1] - paths.first_feature[member]
     product = np.ones((slots + 2, points, _EXPLAINED))
     on, old_on = np.ones((slots + 1, _EXPLAINED)), np.ones((slots + 1, _EXPLAINED))
@@ -211,11 +213,12 @@ def _turn(splits: Splits, paths: Paths, s: int, block: Bytes, on: FloatArray) ->
 
 
 @inlined
-def _down(paths: Paths, factors: Factors, s: int, points: int, room: _Room) -> None:
+def _down(paths: Paths, factors: Factors, s: int, room: _Room, width: int) -> None:
     """Multiply a product by the factors of both edges below a split."""
     product, on = room.product, room.on
     left, right, above, before = paths.slot[s], paths.slot[s] + 1, paths.above_slot[s], paths.before_slot[s]
     above = above if above >= 0 else len(product) - 2
+    points = paths.points[s]
     for q in range(points):
         to_left, to_right = factors.first[s] + q, factors.first[s] + points + q
         f_left, f_right = factors.factor[to_left], factors.factor[to_right]
@@ -223,19 +226,19 @@ def _down(paths: Paths, factors: Factors, s: int, points: int, room: _Room) -> N
         o_left, o_right = factors.factor_on[to_left], factors.factor_on[to_right]
         if before < 0:
             f_left, f_right = f_left + w_left, f_right + w_right
-            for j in range(_EXPLAINED):
+            for j in range(width):
                 one = product[above, q, j]
                 product[left, q, j] = one * (f_left + on[left, j] * o_left)
                 product[right, q, j] = one * (f_right + on[right, j] * o_right)
         else:
-            for j in range(_EXPLAINED):
+            for j in range(width):
                 one, was = product[above, q, j], on[before, j]
                 product[left, q, j] = one * (f_left + was * w_left + on[left, j] * o_left)
                 product[right, q, j] = one * (f_right + was * w_right + on[right, j] * o_right)
 
 
 @inlined
-def _up(paths: Paths, factors: Factors, s: int, points: int, room: _Room) -> None:
+def _up(paths: Paths, factors: Factors, s: int, room: _Room, width: int) -> None:
     """Sum what the leaves below a split hold, and give its feature its share."""
     product, on, part, share = room.product, room.on, room.part, room.share
     left, right, above, before = paths.slot[s], paths.slot[s] + 1, paths.above_slot[s], paths.before_slot[s]
@@ -243,24 +246,25 @@ def _up(paths: Paths, factors: Factors, s: int, points: int, room: _Room) -> Non
     before = before if before >= 0 else len(on) - 1
     player = paths.player[s]
     part[:3] = 0.0
+    points = paths.points[s]
     for q in range(points):
         to_left, to_right = factors.first[s] + q, factors.first[s] + points + q
         w_left, w_right = factors.share_was[to_left], factors.share_was[to_right]
         o_left, o_right = factors.share_on[to_left], factors.share_on[to_right]
-        for j in range(_EXPLAINED):
+        for j in range(width):
             below_left, below_right = product[left, q, j], product[right, q, j]
             product[above, q, j] = below_left + below_right
             part[0, j] += below_left * w_left + below_right * w_right
             part[1, j] += below_left * o_left
             part[2, j] += below_right * o_right
-    for j in range(_EXPLAINED):
+    for j in range(width):
         of_sides = on[left, j] * part[1, j] + on[right, j] * part[2, j]
         share[player, j] += on[before, j] * part[0, j] + of_sides
 
 
 @compiled
 def add_contributions(splits: Splits, paths: Paths, factors: Factors, batch: Batch, contributions: FloatArray) -> None:
-    """Path-dependent SHAP values of a member, and its base value in the last column.
+    """Path-dependent SHAP values of a member, its base value in the last column.
 
     Parameters
     ----------
@@ -268,8 +272,8 @@ def add_contributions(splits: Splits, paths: Paths, factors: Factors, batch: Bat
     paths : Paths
     factors : Factors
     batch : Batch
-    contributions : float64 array of shape (len(batch.rows), columns of the inputs + 1)
-        Zeros; written.
+    contributions : float64 array of shape (n, columns of the inputs + 1)
+        Of the rows of the batch, those of the member are added, times its weight.
     """
     member, rows = batch.member, batch.rows
     read = splits.read[splits.first_read[member] : splits.first_read[member + 1]]
@@ -277,46 +281,47 @@ def add_contributions(splits: Splits, paths: Paths, factors: Factors, batch: Bat
     room, block = _room(splits, paths, member), np.zeros((len(read), _EXPLAINED), np.uint8)
     for start in range(0, len(rows), _EXPLAINED):
         count = min(_EXPLAINED, len(rows) - start)
+        width = (count + 15) // 16 * 16
         gather(batch.cells, read, rows[start : start + count], block)
         room.share[:] = 0.0
         for tree in range(splits.first_tree[member], splits.first_tree[member + 1]):
-            first, points = splits.first_split[tree], paths.points[tree]
+            first = splits.first_split[tree]
             for step in range(2 * first, 2 * splits.first_split[tree + 1]):
                 split = paths.step[step]
                 if split >= 0:
                     _turn(splits, paths, first + split, block, room.on)
-                    _down(paths, factors, first + split, points, room)
+                    _down(paths, factors, first + split, room, width)
                 else:
-                    _up(paths, factors, first + ~split, points, room)
-        for f in range(len(feature)):
-            for j in range(count):
-                contributions[start + j, feature[f]] = room.share[f, j]
+                    _up(paths, factors, first + ~split, room, width)
         for j in range(count):
-            contributions[start + j, -1] = factors.base[member]
+            for f in range(len(feature)):
+                contributions[rows[start + j], feature[f]] += batch.weight * room.share[f, j]
+            contributions[rows[start + j], -1] += batch.weight * factors.base[member]
 
 
 @inlined
-def _down_both(paths: Paths, s: int, points: int, room: _Room) -> None:
+def _down_both(paths: Paths, s: int, room: _Room, width: int) -> None:
     """Multiply by t where a path is the new row's alone since this split, by 1 - t where it is the old one's alone."""
     product, new, old, part = room.product, room.on, room.old_on, room.part
     left, above, before = paths.slot[s], paths.above_slot[s], paths.before_slot[s]
     above = above if above >= 0 else len(product) - 2
     before = before if before >= 0 else len(new) - 1
+    points = paths.points[s]
     for edge in range(left, left + 2):
         value = paths.value[2 * s + edge - left]
-        for j in range(_EXPLAINED):
+        for j in range(width):
             n, o, n_was, o_was = new[edge, j], old[edge, j], new[before, j], old[before, j]
             part[0, j] = (1.0 - (n_was - n)) * (1.0 - (o_was - o)) * value
             part[1, j] = n * (1.0 - o) * o_was * value
             part[2, j] = o * (1.0 - n) * n_was * value
         for q in range(points):
             t, rest = paths.node[points, q], 1.0 - paths.node[points, q]
-            for j in range(_EXPLAINED):
+            for j in range(width):
                 product[edge, q, j] = product[above, q, j] * (part[0, j] + part[1, j] * t + part[2, j] * rest)
 
 
 @inlined
-def _up_both(paths: Paths, s: int, points: int, room: _Room) -> None:
+def _up_both(paths: Paths, s: int, room: _Room, width: int) -> None:
     """Sum what the leaves below a split hold; its feature gets it where the new row is alone, pays where the old is."""
     product, new, old, part, share = room.product, room.on, room.old_on, room.part, room.share
     left, right, above, before = paths.slot[s], paths.slot[s] + 1, paths.above_slot[s], paths.before_slot[s]
@@ -324,10 +329,11 @@ def _up_both(paths: Paths, s: int, points: int, room: _Room) -> None:
     before = before if before >= 0 else len(new) - 1
     player = paths.player[s]
     part[:4] = 0.0
+    points = paths.points[s]
     for q in range(points):
         t, weight = paths.node[points, q], paths.weight[points, q]
         of_new, of_old = weight / t, weight / (1.0 - t)
-        for j in range(_EXPLAINED):
+        for j in range(width):
             below_left, below_right = product[left, q, j], product[right, q, j]
             product[above, q, j] = below_left + below_right
             part[0, j] += below_left * of_new
@@ -335,7 +341,7 @@ def _up_both(paths: Paths, s: int, points: int, room: _Room) -> None:
             part[2, j] += below_right * of_new
             part[3, j] += below_right * of_old
     for side in range(2):
-        for j in range(_EXPLAINED):
+        for j in range(width):
             n, o, n_was, o_was = new[left + side, j], old[left + side, j], new[before, j], old[before, j]
             gained = n * (1.0 - o) - n_was * (1.0 - o_was)
             paid = o * (1.0 - n) - o_was * (1.0 - n_was)
@@ -353,8 +359,8 @@ def add_changes(splits: Splits, paths: Paths, batch: Batch, old_cells: Bytes, ch
     batch : Batch
         New rows.
     old_cells : uint8 array of shape (columns of bytes, n)
-    changes : float64 array of shape (len(batch.rows), columns of the inputs)
-        Zeros; written.
+    changes : float64 array of shape (n, columns of the inputs)
+        Of the rows of the batch, those of the member are added, times its weight.
     """
     member, rows = batch.member, batch.rows
     read = splits.read[splits.first_read[member] : splits.first_read[member + 1]]
@@ -363,19 +369,20 @@ def add_changes(splits: Splits, paths: Paths, batch: Batch, old_cells: Bytes, ch
     block, old_block = np.zeros((len(read), _EXPLAINED), np.uint8), np.zeros((len(read), _EXPLAINED), np.uint8)
     for start in range(0, len(rows), _EXPLAINED):
         count = min(_EXPLAINED, len(rows) - start)
+        width = (count + 15) // 16 * 16
         gather(batch.cells, read, rows[start : start + count], block)
         gather(old_cells, read, rows[start : start + count], old_block)
         room.share[:] = 0.0
         for tree in range(splits.first_tree[member], splits.first_tree[member + 1]):
-            first, points = splits.first_split[tree], paths.points[tree]
+            first = splits.first_split[tree]
             for step in range(2 * first, 2 * splits.first_split[tree + 1]):
                 split = paths.step[step]
                 if split >= 0:
                     _turn(splits, paths, first + split, block, room.on)
                     _turn(splits, paths, first + split, old_block, room.old_on)
-                    _down_both(paths, first + split, points, room)
+                    _down_both(paths, first + split, room, width)
                 else:
-                    _up_both(paths, first + ~split, points, room)
-        for f in range(len(feature)):
-            for j in range(count):
-                changes[start + j, feature[f]] = room.share[f, j]
+                    _up_both(paths, first + ~split, room, width)
+        for j in range(count):
+            for f in range(len(feature)):
+                changes[rows[start + j], feature[f]] += batch.weight * room.share[f, j]

@@ -76,24 +76,40 @@ def mean_over(
         Takes which member and rising positions of rows, at least one; returns an array with as many rows. Always added
         in the same order.
     """
-    turns = [list(mine) for _, mine in groupby(enumerate(members), key=lambda one: one[1].turn)]
-    by_turn = [_mean_of_turn(mine, count, account, predict) for mine in turns]
+    by_turn = [_of_turn(turn, count, account, predict) for turn in who_scores(members, count, account)]
     return np.asarray(sum(by_turn[1:], by_turn[0]) / len(by_turn), np.float64)
 
 
-def _mean_of_turn(
-    members: list[tuple[int, Member]],
+def who_scores(members: Sequence[Member], count: int, account: AccountArray | None) -> list[list[tuple[int, IntArray]]]:
+    """For each turn its members, by their places, each with the rising positions of the rows that it scores, if any.
+
+    Parameters
+    ----------
+    members, count, account
+        As in :func:`mean_over`.
+    """
+    turns = [list(mine) for _, mine in groupby(enumerate(members), key=lambda one: one[1].turn)]
+    if account is None:
+        return [[(place, np.arange(count)) for place, _ in mine] for mine in turns]
+    folds = [fold_of(account, len(mine), mine[0][1].turn) for mine in turns]
+    scored = [
+        [(place, np.flatnonzero(fold == member.fold)) for place, member in mine]
+        for mine, fold in zip(turns, folds, strict=True)
+    ]
+    return [[(place, rows) for place, rows in turn if len(rows)] for turn in scored]
+
+
+def _of_turn(
+    turn: list[tuple[int, IntArray]],
     count: int,
     account: AccountArray | None,
     predict: Callable[[int, IntArray], FloatArray],
 ) -> FloatArray:
     """What the members of a turn say, or those of them that never saw the account."""
+    parts = [(rows, predict(place, rows)) for place, rows in turn]
     if account is None:
-        each = [predict(place, np.arange(count)) for place, _ in members]
+        each = [values for _, values in parts]
         return np.asarray(sum(each[1:], each[0]) / len(each), np.float64)
-    fold = fold_of(account, len(members), members[0][1].turn)
-    chosen = [(place, np.flatnonzero(fold == member.fold)) for place, member in members]
-    parts = [(rows, predict(place, rows)) for place, rows in chosen if len(rows)]
     predictions = np.empty((count, *parts[0][1].shape[1:]))
     for rows, values in parts:
         predictions[rows] = values

@@ -33,8 +33,8 @@ class Paths(NamedTuple):
         Edges of one path are in different places.
     value : float64 array of shape (2 x splits,)
         Leaf at the end of each edge; 1 where there is a split.
-    points : int64 array of shape (trees,)
-        Quadrature points.
+    points : int64 array of shape (splits,)
+        Quadrature points of its tree.
     node, weight : float64 arrays of shape (most points + 1, most points)
         Row p: those of p points on [0, 1].
     """
@@ -106,7 +106,8 @@ def paths_of(forest: Forest) -> Paths:
                 if child >= 0:
                     edge = (2 * split + side, 2 * depth + side)
                     stack.append((child, depth + 1, 2 * depth + side, mine | {feature[s]: edge}))
-    points = np.array([max(1, -(-longest_one // 2)) for longest_one in longest], np.int64)
+    of_tree = np.array([max(1, -(-longest_one // 2)) for longest_one in longest], np.int64)
+    points = np.repeat(of_tree, np.diff(splits.first_split))
     rules = [np.polynomial.legendre.leggauss(p) for p in range(1, points.max(initial=1) + 1)]
     node, weight = np.zeros((len(rules) + 1, len(rules))), np.zeros((len(rules) + 1, len(rules)))
     for p, (at, of) in enumerate(rules, 1):
@@ -149,8 +150,7 @@ def factors_of(forest: Forest, paths: Paths) -> Factors:
     if (forest.rows <= 0).any() or (forest.leaf_rows <= 0).any():
         raise ValueError("the model says of some leaf that no row reached it; expected as many as it was trained on.")
     ratio = _ratios(forest, paths)
-    sizes = np.diff(splits.first_split)
-    points = np.repeat(paths.points, sizes)
+    points = paths.points
     first = np.cumsum([0, *(2 * points)])[:-1]
     edges = np.repeat(np.arange(2 * len(points)), np.repeat(points, 2))  # of each entry: its edge in the forest
     point = np.arange(len(edges)) - np.repeat(np.cumsum([0, *np.repeat(points, 2)])[:-1], np.repeat(points, 2))

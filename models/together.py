@@ -19,14 +19,14 @@ from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.errors import IntegrityError
 from limitlens.data.resources import thread_count
 from limitlens.models.forest import Bytes, Forest, plant
-from limitlens.models.member import AccountArray, Member, mean_over
+from limitlens.models.member import AccountArray, Member, mean_over, who_scores
 from limitlens.models.paths import Factors, Paths, factors_of, paths_of
 
 #: From so many rows on it is worth it to load the kernels: for scores, SHAP values and changes.
 SCORES_WORTH, SHAP_WORTH, CHANGES_WORTH = 10_000, 500, 20
 
-#: Rows at a time.
-_CHUNK_ROWS = 1 << 12
+#: Rows at a time: as many as stay near the processor.
+_SCORED_AT_ONCE, _EXPLAINED_AT_ONCE = 1 << 12, 1 << 10
 
 #: Rows of a call that LightGBM does as well, and by how much SHAP values may differ from its own for a score of 1.
 _SAMPLE, _ROUNDING = 32, 1e-9
@@ -96,22 +96,29 @@ class Together:
         kernels.add_leaves(self.forest.splits, kernels.Batch(place, cells, rows), scores)
         return scores
 
-    def contributions(self, place: int, cells: Bytes, rows: IntArray) -> FloatArray:
-        """SHAP values of some rows by one member, its base value last: what ``pred_contrib`` gives."""
+    def add_contributions(self, inputs: FloatArray, account: AccountArray | None, values: FloatArray) -> None:
+        """Add to zeros the mean SHAP values of the members that score each row, the mean of their base values last."""
         from limitlens.models import kernels  # noqa: PLC0415
 
-        values = np.zeros((len(rows), self.forest.columns + 1))
-        batch = kernels.Batch(place, cells, rows)
-        kernels.add_contributions(self.forest.splits, self.paths, self.factors, batch, values)
-        return values
+        cells = self.cells(inputs)
+        for place, rows, weight in self._weighted(len(inputs), account):
+            batch = kernels.Batch(place, cells, rows, weight)
+            kernels.add_contributions(self.forest.splits, self.paths, self.factors, batch, values)
 
-    def changes(self, place: int, old: Bytes, new: Bytes, rows: IntArray) -> FloatArray:
-        """Change of the score of one member from old to new rows: :func:`limitlens.models.change.tree_changes`."""
+    def add_changes(self, old: FloatArray, new: FloatArray, account: AccountArray | None, values: FloatArray) -> None:
+        """Add to zeros the mean change of the score: that of :func:`limitlens.models.change.tree_changes`."""
         from limitlens.models import kernels  # noqa: PLC0415
 
-        values = np.zeros((len(rows), self.forest.columns))
-        kernels.add_changes(self.forest.splits, self.paths, kernels.Batch(place, new, rows), old, values)
-        return values
+        was, now = self.cells(old), self.cells(new)
+        for place, rows, weight in self._weighted(len(new), account):
+            kernels.add_changes(self.forest.splits, self.paths, kernels.Batch(place, now, rows, weight), was, values)
+
+    def _weighted(self, count: int, account: AccountArray | None) -> Iterator[tuple[int, IntArray, float]]:
+        """Members with the rows they score, and their weights in the mean."""
+        turns = who_scores(self.members, count, account)
+        for turn in turns:
+            for place, rows in turn:
+                yield place, rows, 1.0 / (len(turns) * (1 if account is not None else len(turn)))
 
 
 def obstacle(members: tuple[Member, ...]) -> str | None:
@@ -174,16 +181,18 @@ def mean_scores(members: Sequence[Member], inputs: FloatArray, account: AccountA
     """
     able = together(members, inputs, SCORES_WORTH)
     if able is None:
-        return _lightgbm_scores(members, inputs, account)
+        return lightgbm_scores(members, inputs, account)
 
-    def chunk(rows: slice) -> FloatArray:
+    scores = np.empty(len(inputs))
+
+    def score(rows: slice) -> None:
         cells = able.cells(inputs[rows])
         mine = None if account is None else account[rows]
-        return mean_over(members, cells.shape[1], mine, lambda place, some: able.scores(place, cells, some))
+        scores[rows] = mean_over(members, cells.shape[1], mine, lambda place, some: able.scores(place, cells, some))
 
-    scores = in_chunks(len(inputs), chunk)
-    sample = sample_of(len(inputs))
-    expected = _lightgbm_scores(members, inputs[sample], None if account is None else account[sample])
+    _in_chunks(len(inputs), _SCORED_AT_ONCE, score)
+    sample = _sample_of(len(inputs))
+    expected = lightgbm_scores(members, inputs[sample], None if account is None else account[sample])
     _compare("scores", sample, np.not_equal(scores[sample], expected))
     return scores
 
@@ -205,13 +214,13 @@ def mean_contributions(members: Sequence[Member], inputs: FloatArray, account: A
     if able is None:
         return lightgbm_contributions(members, inputs, account)
 
-    def chunk(rows: slice) -> FloatArray:
-        cells = able.cells(inputs[rows])
-        mine = None if account is None else account[rows]
-        return mean_over(members, cells.shape[1], mine, lambda place, some: able.contributions(place, cells, some))
+    values = np.zeros((len(inputs), inputs.shape[1] + 1))
 
-    values = in_chunks(len(inputs), chunk)
-    sample = sample_of(len(inputs))
+    def explain(rows: slice) -> None:
+        able.add_contributions(inputs[rows], None if account is None else account[rows], values[rows])
+
+    _in_chunks(len(inputs), _EXPLAINED_AT_ONCE, explain)
+    sample = _sample_of(len(inputs))
     expected = lightgbm_contributions(members, inputs[sample], None if account is None else account[sample])
     _compare("SHAP values", sample, np.any(_apart(values[sample], expected), axis=1))
     return values
@@ -231,15 +240,14 @@ def mean_changes(able: Together, old: FloatArray, new: FloatArray, account: Acco
     KernelError
         They do not sum to the change of the scores by LightGBM, but for rounding.
     """
-    members = able.members
+    members, values = able.members, np.zeros(new.shape)
 
-    def chunk(rows: slice) -> FloatArray:
-        was, now = able.cells(old[rows]), able.cells(new[rows])
-        return mean_over(members, now.shape[1], account[rows], lambda place, some: able.changes(place, was, now, some))
+    def explain(rows: slice) -> None:
+        able.add_changes(old[rows], new[rows], account[rows], values[rows])
 
-    values = in_chunks(len(new), chunk)
-    sample = sample_of(len(new))
-    before, after = (_lightgbm_scores(members, rows[sample], account[sample]) for rows in (old, new))
+    _in_chunks(len(new), _EXPLAINED_AT_ONCE, explain)
+    sample = _sample_of(len(new))
+    before, after = (lightgbm_scores(members, rows[sample], account[sample]) for rows in (old, new))
     _compare("changes of the score", sample, _apart(values[sample].sum(axis=1), after - before))
     return values
 
@@ -251,18 +259,19 @@ def lightgbm_contributions(members: Sequence[Member], inputs: FloatArray, accoun
     )
 
 
-def _lightgbm_scores(members: Sequence[Member], inputs: FloatArray, account: AccountArray | None) -> FloatArray:
+def lightgbm_scores(members: Sequence[Member], inputs: FloatArray, account: AccountArray | None) -> FloatArray:
+    """:func:`mean_scores` by LightGBM alone."""
     return mean_over(members, len(inputs), account, lambda place, rows: members[place].raw(inputs[rows]))
 
 
-def in_chunks(count: int, work: Callable[[slice], FloatArray]) -> FloatArray:
+def _in_chunks(count: int, at_once: int, work: Callable[[slice], None]) -> None:
     """Rows some at a time, on as many threads as this process may use; what comes of it never depends on them."""
-    chunks = [slice(start, min(start + _CHUNK_ROWS, count)) for start in range(0, count, _CHUNK_ROWS)]
+    chunks = [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
     with ThreadPoolExecutor(thread_count()) as threads:
-        return np.concatenate(list(threads.map(work, chunks)))
+        list(threads.map(work, chunks))
 
 
-def sample_of(count: int) -> IntArray:
+def _sample_of(count: int) -> IntArray:
     """Positions of the rows that LightGBM does as well, from the first to the last."""
     return np.unique(np.linspace(0, count - 1, _SAMPLE).astype(np.int64))
 

@@ -28,7 +28,7 @@ from limitlens.data.storage import parquet_stream
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import load_model, save_model
-from limitlens.models.scorer import mean_scores
+from limitlens.models.together import lightgbm_scores
 from limitlens.models.training import train_model
 from limitlens.pipeline.deciding.score import BATCH_ROWS, SCORES, scored_batches
 from limitlens.pipeline.training.training_table import build_training_table
@@ -91,7 +91,7 @@ def bare(folder: Path) -> float:
         for scorer, rows in model.routed(age_days):
             chosen = inputs[rows]
             begun = time.perf_counter()
-            mean_scores(scorer.members, chosen, None)
+            lightgbm_scores(scorer.members, chosen, None)
             seconds += time.perf_counter() - begun
         start += len(table)
     return seconds

@@ -3,7 +3,7 @@
 Interventional SHAP with one baseline row (Lundberg et al., "From local explanations to global understanding", Nature
 Machine Intelligence 2, 2020, algorithm 3): the Shapley values of the game in which a set of columns has its new value
 and all others keep the old one. Nothing is estimated and nobody else's row is read. Categories and missing values go
-the way LightGBM sends them. The trees are walked with a stack.
+the way LightGBM sends them. Few rows are walked one by one with a stack, many by a kernel.
 """
 
 from math import factorial
@@ -14,7 +14,9 @@ import pandas as pd
 from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import account_numbers
-from limitlens.models.scorer import AccountArray, Member, Scorer, mean_over
+from limitlens.models.member import AccountArray, mean_over
+from limitlens.models.scorer import Scorer
+from limitlens.models.together import CHANGES_WORTH, mean_changes, naming_accounts, together
 from limitlens.models.trees import Trees, read_trees
 
 
@@ -50,14 +52,15 @@ def change_of_score(
     account = account_numbers(new["account_id"])
     values = np.empty(after.shape)
     for scorer, rows in model.routed(line_age_days):
-        values[rows] = _scorer_change(scorer, before[rows], after[rows], account[rows])
+        with naming_accounts(new["account_id"].iloc[rows]):
+            values[rows] = _scorer_change(scorer, before[rows], after[rows], account[rows])
     return pd.DataFrame(values, columns=list(model.columns), index=new.index)
 
 
 def _scorer_change(scorer: Scorer, before: FloatArray, after: FloatArray, account: AccountArray) -> FloatArray:
     """Mean of the members, stretched as the calibration stretches their sum."""
-    both = np.stack([before, after], axis=1)
-    values = mean_over(scorer.members, both, account, _member_change)
+    able = together(scorer.members, after, CHANGES_WORTH)
+    values = mean_changes(able, before, after, account) if able else _mean_changes(scorer, before, after, account)
     raw = values.sum(axis=1)
     calibrated = scorer.log_odds(after, account) - scorer.log_odds(before, account)
     stretch = np.divide(calibrated, raw, out=np.ones_like(raw), where=np.abs(raw) > 1e-9)
@@ -65,10 +68,15 @@ def _scorer_change(scorer: Scorer, before: FloatArray, after: FloatArray, accoun
     return stretched
 
 
-def _member_change(member: Member, both: FloatArray) -> FloatArray:
-    """Changes of one member between the old and the new of rows, of shape (n, 2, columns)."""
-    trees = read_trees(member.text)
-    return np.array([tree_changes(trees, before, after) for before, after in both])
+def _mean_changes(scorer: Scorer, before: FloatArray, after: FloatArray, account: AccountArray) -> FloatArray:
+    """Mean of the members, row by row."""
+    trees = [read_trees(member.text) for member in scorer.members]
+    return mean_over(
+        scorer.members,
+        len(after),
+        account,
+        lambda place, rows: np.array([tree_changes(trees[place], before[row], after[row]) for row in rows]),
+    )
 
 
 def tree_changes(trees: Trees, before: FloatArray, after: FloatArray) -> FloatArray:

@@ -24,7 +24,9 @@ from limitlens.models.calibrating import choose_calibration
 from limitlens.models.calibration import to_pd
 from limitlens.models.held_out import latest_rows
 from limitlens.models.inputs import account_numbers, fold_of
-from limitlens.models.scorer import AccountArray, Member, Scorer, mean_scores
+from limitlens.models.member import AccountArray, Member
+from limitlens.models.scorer import Scorer
+from limitlens.models.together import mean_scores
 
 #: Trees between two lines about how far a training is.
 _REPORT_EVERY = 25

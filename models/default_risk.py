@@ -21,8 +21,10 @@ from limitlens.data.storage import write_text
 from limitlens.features.declarations import FeatureSet
 from limitlens.models.calibration import Calibration, to_pd
 from limitlens.models.inputs import Categories, account_numbers, model_columns, model_inputs
-from limitlens.models.scorer import Member, Scorer
+from limitlens.models.member import Member
+from limitlens.models.scorer import Scorer
 from limitlens.models.settings import TrainSettings
+from limitlens.models.together import naming_accounts
 
 #: Of a model's files; what an earlier version of limitlens wrote would be scored otherwise.
 _FORMAT = 5
@@ -136,7 +138,8 @@ def predict_log_odds(
     account = account_numbers(table["account_id"])
     log_odds = np.empty(len(table))
     for scorer, rows in model.routed(line_age_days):
-        log_odds[rows] = scorer.log_odds(inputs[rows], account[rows])
+        with naming_accounts(table["account_id"].iloc[rows]):
+            log_odds[rows] = scorer.log_odds(inputs[rows], account[rows])
     return log_odds
 
 

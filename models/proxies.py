@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.models.fairness import FEW, NOT_KNOWN
 from limitlens.models.inputs import fold_of
-from limitlens.models.scorer import AccountArray
+from limitlens.models.member import AccountArray
 
 ObjectArray = npt.NDArray[np.object_]
 

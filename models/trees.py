@@ -2,7 +2,7 @@
 
 Read from the model's own text. A row turns exactly as LightGBM turns it (``NumericalDecision`` and
 ``CategoricalDecision`` in LightGBM's ``tree.h``): a missing value goes the way the split learnt, a category goes left
-when it stands in the split's set.
+when it stands in the split's set; what is next to zero is read as zero.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 
 #: Bits of LightGBM's ``decision_type``: categorical, missing goes left; from bit 2 on what counts as missing.
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
-_ZERO_MISSING, _NAN_MISSING = 1, 2
+ZERO_MISSING, NAN_MISSING = 1, 2
 
-#: A value this close to zero is zero (``kZeroThreshold``).
-_ZERO = 1e-35
+#: A value this close to zero is zero (``kZeroThreshold``, a float32 in LightGBM).
+ZERO = float(np.float32(1e-35))
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Trees:
 
     Parameters
     ----------
+    columns : int
+        How many columns a row has.
     feature : int64 array of shape (splits,)
         Column each split reads.
     threshold : float64 array of shape (splits,)
@@ -41,9 +43,12 @@ class Trees:
     leaf : float64 array of shape (leaves,)
         Log-odds at each leaf.
     roots : tuple of int
-        First split of each tree that has one.
+        First split of each tree, or its only leaf.
+    rows, leaf_rows : int64 arrays of shape (splits,) and (leaves,)
+        How many rows of the training reached each.
     """
 
+    columns: int
     feature: IntArray
     threshold: FloatArray
     default_left: BoolArray
@@ -53,6 +58,8 @@ class Trees:
     right: IntArray
     leaf: FloatArray
     roots: tuple[int, ...]
+    rows: IntArray
+    leaf_rows: IntArray
 
     def goes_left(self, row: FloatArray) -> BoolArray:
         """Whether a row goes left, at every split.
@@ -65,13 +72,13 @@ class Trees:
         -------
         bool array of shape (splits,)
         """
-        value = row[self.feature]
+        value = np.where(np.abs(row) <= ZERO, 0.0, row)[self.feature]
         nan = np.isnan(value)
-        number = np.where(nan & (self.missing != _NAN_MISSING), 0.0, value)
-        absent = np.where(self.missing == _ZERO_MISSING, np.abs(number) <= _ZERO, nan & (self.missing == _NAN_MISSING))
+        number = np.where(nan & (self.missing != NAN_MISSING), 0.0, value)
+        absent = np.where(self.missing == ZERO_MISSING, number == 0, nan & (self.missing == NAN_MISSING))
         left = np.where(absent, self.default_left, number <= self.threshold)
         for split, codes in self.categories.items():
-            left[split] = not nan[split] and int(value[split]) in codes
+            left[split] = np.isfinite(value[split]) and int(value[split]) in codes
         return np.asarray(left, bool)
 
 
@@ -81,27 +88,34 @@ def read_trees(text: str) -> Trees:
     Raises
     ------
     ValueError
-        The leaves of a tree hold linear models, whose effects are not those of single columns.
+        The score is not the sum of the leaves: they hold linear models, are averaged, or there is a score a class.
     """
-    blocks = [_fields(block) for block in text.partition("\nend of trees")[0].split("\nTree=")[1:]]
+    head, *trees = text.partition("\nend of trees")[0].split("\nTree=")
+    if "\naverage_output" in head or "\nnum_tree_per_iteration=1\n" not in head:
+        raise ValueError("the model averages its trees or has more than one score; expected boosting of one score.")
+    blocks = [_fields(block) for block in trees]
     if any(block.get("is_linear", "0") != "0" for block in blocks):
         raise ValueError("the model has linear trees; expected constant leaves: train with linear_tree=false.")
-    grown = [block for block in blocks if block["num_leaves"] != "1"]
-    sizes = [int(block["num_leaves"]) for block in grown]
+    sizes = [int(block["num_leaves"]) for block in blocks]
     first_leaf = np.cumsum([0, *sizes])[:-1].tolist()
     first_split = [leaf - place for place, leaf in enumerate(first_leaf)]
-    kind = _whole(grown, "decision_type")
-    sets = zip(first_split, map(_categories, grown), strict=True)
+    kind = _whole(blocks, "decision_type")
+    sets = zip(first_split, map(_categories, blocks), strict=True)
     return Trees(
-        feature=_whole(grown, "split_feature"),
-        threshold=_numbers(grown, "threshold"),
+        columns=int(_fields(head)["max_feature_idx"]) + 1,
+        feature=_whole(blocks, "split_feature"),
+        threshold=_numbers(blocks, "threshold"),
         default_left=(kind & _DEFAULT_LEFT) > 0,
         missing=kind >> _MISSING_SHIFT,
         categories={first + split: codes for first, by_split in sets for split, codes in by_split.items()},
-        left=_children(grown, "left_child", first_split, first_leaf),
-        right=_children(grown, "right_child", first_split, first_leaf),
-        leaf=_numbers(grown, "leaf_value"),
-        roots=tuple(first_split),
+        left=_children(blocks, "left_child", first_split, first_leaf),
+        right=_children(blocks, "right_child", first_split, first_leaf),
+        leaf=_numbers(blocks, "leaf_value"),
+        roots=tuple(
+            split if size > 1 else ~leaf for split, size, leaf in zip(first_split, sizes, first_leaf, strict=True)
+        ),
+        rows=_whole(blocks, "internal_count"),
+        leaf_rows=_whole(blocks, "leaf_count"),
     )
 
 

@@ -75,6 +75,7 @@ def test_categories_and_all_kinds_of_missing_values_occur_in_these_trees() -> No
 
 @pytest.mark.filterwarnings("ignore")
 def test_it_equals_interventional_shap_where_shap_can_follow() -> None:
+    pytest.importorskip("numba", reason="shap imports it")
     import shap
 
     rng = np.random.default_rng(1)
@@ -84,6 +85,18 @@ def test_it_equals_interventional_shap_where_shap_can_follow() -> None:
         explainer = shap.TreeExplainer(booster, before[None], feature_perturbation="interventional")
         expected = explainer.shap_values(after[None], check_additivity=False)[0]
         assert np.abs(tree_changes(trees, before, after) - expected).max() < 1e-6
+
+
+def test_a_category_of_infinity_and_what_is_next_to_zero_go_as_in_lightgbm() -> None:
+    rng = np.random.default_rng(3)
+    for missing in MISSING:
+        booster = grown(rng, missing, [3, 4])
+        trees = read_trees(booster.model_to_string())
+        before, after = drawn(rng, 2)
+        for odd in (np.inf, -np.inf, 1e18, -0.5, 1e-36, 1e-35, 5e-324):
+            after[rng.integers(COLUMNS)] = odd
+            change = booster.predict([after], raw_score=True) - booster.predict([before], raw_score=True)
+            assert tree_changes(trees, before, after).sum() == pytest.approx(change[0], abs=1e-12)
 
 
 def test_a_tree_without_a_split_moves_nothing() -> None:

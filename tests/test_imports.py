@@ -35,6 +35,7 @@ DOORS = {
     "duckdb": "data/engine.py",
     "fairlearn": "models/fairness.py",
     "mlflow": "pipeline/tracking.py",
+    "numba": "models/compiled.py",
     "prometheus_client": "pipeline/watching/metrics.py",
     "optuna": "pipeline/training/tune.py",
     "sqlite3": "limits/database.py",

@@ -27,7 +27,7 @@ from limitlens.models.default_risk import load_model, predict_pd, save_model
 from limitlens.models.explanation import additivity_error, shap_values
 from limitlens.models.held_out import latest_rows
 from limitlens.models.inputs import account_numbers, column_parameters, find_categories, fold_of, model_columns
-from limitlens.models.scorer import Member
+from limitlens.models.member import Member
 from limitlens.models.training import can_carry, train_model
 from limitlens.models.validation import calibration_line, jeffreys_test
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table

@@ -10,7 +10,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import FLAGGED
 from limitlens.limits.state import pack_state, state_before
-from limitlens.models.explanation import reason_codes, shap_values
+from limitlens.models.explanation import reason_codes, shap_for_reasons
 from limitlens.pipeline.deciding.point_in_time import Tables, rows_at
 
 #: Actions whose reasons are worked out: the adverse ones, and those a person will look at.
@@ -39,7 +39,7 @@ def reasons_of(new: Iteration, tables: Tables, decided: pd.DataFrame) -> pd.Seri
         chosen = decided.iloc[rows]
         table = rows_at(tables[new.model.features.digest], chosen["account_id"], chosen["as_of"], chosen["as_of"])
         limit, age = (chosen[f"state.{name}"].to_numpy(np.int64) for name in ("limit_cents", "line_age_days"))
-        shap = shap_values(new.model, table, limit, age)
+        shap = shap_for_reasons(new.model, table, limit, age)
         reason_of = {rule.name: rule.reason for rule in new.policy.evidence}
         evidence = [[reason_of[rule] for rule in fired if rule in reason_of] for fired in chosen["fired_rules"]]
         for row, codes in zip(rows, reason_codes(new.model, shap, evidence, age), strict=True):

@@ -18,6 +18,7 @@ from limitlens.data.unfinished import sweep
 from limitlens.features.spine import book, undecidable
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import unpacked
+from limitlens.models.together import SCORES_WORTH, obstacle
 from limitlens.pipeline.deciding.states_before import states_before
 from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.training.feature_tables import opened_tables
@@ -92,7 +93,7 @@ def score(
     state = states_before(
         lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
     )
-    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}")
+    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}{_by_whom(iteration, lines)}")
     rows = 0
     with parquet_stream(SCORES, out) as write:
         for piece in scored_batches(iteration, table, lines["account_id"], state):
@@ -100,6 +101,14 @@ def score(
             rows += len(piece)
     zero = undecidable(as_of, workspace.events.relations()).limit_zero
     return Scored(rows, zero, version, backtest, out)
+
+
+def _by_whom(iteration: Iteration, lines: pd.DataFrame) -> str:
+    """Who scores, where kernels would be worth it and cannot."""
+    if len(lines) < SCORES_WORTH:
+        return ""
+    why = [obstacle(scorer.members) for scorer in iteration.model.scorers.values()]
+    return next((f", by LightGBM alone: {one}" for one in why if one), "")
 
 
 def scored_batches(

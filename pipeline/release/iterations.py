@@ -9,7 +9,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel
-from limitlens.models.scorer import Member
+from limitlens.models.member import Member
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
 

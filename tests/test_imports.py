@@ -21,6 +21,7 @@ PIPELINE = (
     "watching",
     "reviewing",
     "release",
+    "stressing",
     "answers",
     "privacy",
     "serving",

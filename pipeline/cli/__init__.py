@@ -35,6 +35,8 @@ from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
 
+from limitlens.pipeline.cli import stress  # isort: split
+
 from limitlens.pipeline.cli import ledger  # isort: split
 
 from limitlens.pipeline.cli import privacy
@@ -54,6 +56,7 @@ __all__ = [
     "queue",
     "review",
     "serve",
+    "stress",
     "watch",
     "withdraw",
 ]

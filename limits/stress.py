@@ -147,16 +147,22 @@ def answered_pd(pd_: FloatArray, hit: BoolArray, reaction_log_odds: float) -> Fl
     return shifted_pd(pd_, np.where(hit, reaction_log_odds, 0.0)) if reaction_log_odds else pd_
 
 
-def tally(lines: Lines, before: Decisions, after: Decisions, policy: Policy, reaction_log_odds: float) -> pd.DataFrame:
+def tally(
+    base: Lines,
+    lines: Lines,
+    decisions: tuple[Decisions, Decisions],
+    policy: Policy,
+    *,
+    reaction_log_odds: float = 0.0,
+) -> pd.DataFrame:
     """What a scenario does to some lines, a row a group.
 
     Parameters
     ----------
-    lines : Lines
-    before : Decisions
-        Without the shock.
-    after : Decisions
-        With it.
+    base, lines : Lines
+        Without the shock, and with it.
+    decisions : (Decisions, Decisions)
+        The same.
     policy : Policy
         Its loss given default and conversion factor.
     reaction_log_odds : float
@@ -165,17 +171,19 @@ def tally(lines: Lines, before: Decisions, after: Decisions, policy: Policy, rea
     Returns
     -------
     DataFrame with :data:`GROUP`, ``lines`` and :data:`SUMS`
-        Loss ``before``: PD and decision without the shock; ``unanswered``: PD with it, decision without; ``after``:
-        both with it. ``good_millionths``: expected number of lines that stay good, by the PD without the shock.
+        Loss ``before``: PD, balance and decision without the shock; ``unanswered``: the decision without it, and the
+        rest with it; ``after``: all with it. ``good_millionths``: expected number of lines that stay good, by the
+        PD without the shock.
     """
-    owed, hit = lines.balance_cents, after.adverse & ~before.adverse
+    before, after = decisions
+    owed_before, owed, hit = base.balance_cents, lines.balance_cents, after.adverse & ~before.adverse
     stressed = answered_pd(after.pd, hit, reaction_log_odds)
     sums = {
         "limit_before_cents": before.limit_cents,
         "limit_after_cents": after.limit_cents,
-        "credit_before_cents": before.credit_cents(owed),
+        "credit_before_cents": before.credit_cents(owed_before),
         "credit_after_cents": after.credit_cents(owed),
-        "loss_before_cents": expected_loss_cents(before.pd, before.limit_cents, owed, before.can_draw, policy),
+        "loss_before_cents": expected_loss_cents(before.pd, before.limit_cents, owed_before, before.can_draw, policy),
         "loss_unanswered_cents": expected_loss_cents(after.pd, before.limit_cents, owed, before.can_draw, policy),
         "loss_after_cents": expected_loss_cents(stressed, after.limit_cents, owed, after.can_draw, policy),
         "good_millionths": np.rint(1e6 * (1 - before.pd)).astype(np.int64),

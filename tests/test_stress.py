@@ -11,20 +11,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from limitlens.data.errors import ConfigError, IntegrityError
+from limitlens.data.engine import run_sql
+from limitlens.data.errors import ConfigError, InputError, IntegrityError
+from limitlens.data.world.chance import Chance
+from limitlens.data.world.fortune import economy as world_economy
+from limitlens.features.declarations import Aggregate, FeatureSet, Position
+from limitlens.features.line import limit_and_age
+from limitlens.features.table import build_table
+from limitlens.limits.behaviour_shocks import shrink_inflows, use_more
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy
 from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.state import state_before, unpacked
 from limitlens.limits.stress import SUMS, Decisions, Lines, added, cuts_pay, rises, shifted_pd, tally
 from limitlens.limits.stress_scenarios import Scenario, read_scenarios
 from limitlens.limits.stress_tests import overdue, stress_tests
+from limitlens.models.default_risk import predict_pd
+from limitlens.models.redrawn import drawn_pds
+from limitlens.models.satellite import fit_satellite
 from limitlens.pipeline import tracking, verify
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.stressing.decided_day import decided_day
+from limitlens.pipeline.stressing.decided_day import batches, decided_day
 from limitlens.pipeline.stressing.stress import Stressed, record, stress
 from limitlens.pipeline.stressing.stress_report import write_stress_report
 from limitlens.pipeline.workspace import Workspace, default_policy, default_scenarios
@@ -32,7 +44,8 @@ from tests.decision_oracle import decide_one
 from tests.strategies import Row, book_of, cases
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
-SHIPPED = read_scenarios(default_scenarios())
+EVERY = read_scenarios(default_scenarios())
+SHIPPED = tuple(one for one in EVERY if one.kind in {"pd", "policy"})
 Case = tuple[list[Row], Policy]
 
 
@@ -107,7 +120,7 @@ def test_a_tally_is_what_a_loop_over_the_lines_adds_up(case: Case, step: float, 
         )
         for name, value in zip(("lines", *SUMS), (1, *values), strict=True):
             expected[(segment, band, old, new, name)] += value
-    made = tally(lines, before, after, policy, reaction)
+    made = tally(lines, lines, (before, after), policy, reaction_log_odds=reaction)
     counted = {
         (row["segment"], row["age_days"], row["action_before"], row["action_after"], name): row[name]
         for row in made.to_dict("records")
@@ -128,12 +141,12 @@ def test_how_a_book_is_cut_up_changes_no_sum(case: Case, at: int) -> None:
     rows, policy = case
     lines = lines_of(rows)
     before, after = lines.decided(policy), lines.decided(policy, shifted_pd(lines.pd_, 0.7))
-    whole = tally(lines, before, after, policy, 0.3)
+    whole = tally(lines, lines, (before, after), policy, reaction_log_odds=0.3)
     parts = []
     for some in (slice(0, at), slice(at, None)):
         mine = Lines(lines.table.iloc[some], lines.pd_[some], lines.state.iloc[some])
         if len(mine.pd_):
-            parts.append(tally(mine, part(before, some), part(after, some), policy, 0.3))
+            parts.append(tally(mine, mine, (part(before, some), part(after, some)), policy, reaction_log_odds=0.3))
     pd.testing.assert_frame_equal(added(parts), added([whole]))
 
 
@@ -229,8 +242,6 @@ def test_a_ledger_that_says_something_else_is_refused(copied: Workspace, monkeyp
 @pytest.mark.slow
 def test_a_shock_to_pds_is_what_deciding_line_by_line_gives(small_workspace: Workspace, stressed: Stressed) -> None:
     """The PD of the ledger, moved by hand, and the decision in plain Python."""
-    from limitlens.pipeline.stressing.decided_day import batches
-
     day = decided_day(small_workspace)
     policy = day.iteration.policy
     [batch] = batches(day, small_workspace, policy.columns, scored=False)
@@ -291,7 +302,7 @@ def test_a_stress_test_is_a_link_with_the_digests_of_all_it_stood_on_and_a_run(
     assert {"stress.json", "stress.html", "stress.zh-CN.html"} <= kept
     with sqlite3.connect(copied.root / "ledger.sqlite") as connection:
         connection.execute("UPDATE stress_tests SET summary = '[]'")
-    with pytest.raises(IntegrityError, match="stress test 2026-07-02 was changed"):
+    with pytest.raises(IntegrityError, match="stress test 2026-07-02T0 was changed"):
         verify(copied)
 
 
@@ -343,3 +354,141 @@ def test_the_command_prints_each_severity_and_json_holds_every_group(copied: Wor
     assert run.exit_code == 0, run.output
     assert "mild" in run.stdout
     assert len(stress_tests(copied.root)) == 2
+
+
+PURCHASES = FeatureSet(
+    aggregates=(
+        Aggregate("bought_count", "consumption", "count", (30, 90), ("purchase",)),
+        Aggregate("bought_sum", "consumption", "sum", (30, 90), ("purchase",), "amount_cents"),
+        Aggregate("bought_mean", "consumption", "mean", (30,), ("purchase",), "amount_cents"),
+        Aggregate("bought_max", "consumption", "max", (90,), ("purchase",), "amount_cents"),
+        Aggregate("bought_since", "consumption", "days_since_last", (0,), ("purchase",)),
+        Aggregate("in_count", "payment", "count", (30,), ("transfer_in",)),
+        Aggregate("in_sum", "payment", "sum", (30, 90, 180), ("transfer_in",), "amount_cents"),
+        Aggregate("in_mean", "payment", "mean", (90, 180), ("transfer_in",), "amount_cents"),
+    ),
+    positions=(Position("balance_cents", "consumption", "cents", "", ""),),
+)
+ROW = {
+    "balance_cents": 400.0, "bought_count_30d": 1.0, "bought_count_90d": 2.0, "bought_sum_30d": 100.0,
+    "bought_sum_90d": 150.0, "bought_mean_30d": 100.0, "bought_max_90d": 100.0, "bought_since_ever": 9.0,
+    "in_count_30d": 3.0, "in_sum_30d": 1001.0, "in_sum_90d": 3000.0, "in_sum_180d": 5000.0, "in_mean_90d": 500.0,
+    "in_mean_180d": 400.0,
+}  # fmt: skip
+
+
+def test_a_line_that_is_used_more_has_bought_and_owes_it() -> None:
+    used = use_more(PURCHASES, pd.DataFrame([ROW, ROW]), np.array([1000, 1000]), np.array([0.5, 0.0]))
+    expected = ROW | {
+        "balance_cents": 700.0, "bought_count_30d": 2.0, "bought_count_90d": 3.0, "bought_sum_30d": 400.0,
+        "bought_sum_90d": 450.0, "bought_mean_30d": 200.0, "bought_max_90d": 300.0, "bought_since_ever": 0.0,
+    }  # fmt: skip
+    assert used.to_dict("records") == [expected, ROW]
+
+
+def test_inflows_that_shrink_keep_their_number_and_what_lies_out_of_reach() -> None:
+    shrunk = shrink_inflows(PURCHASES, pd.DataFrame([ROW, ROW]), np.array([0.5, 0.0]))
+    expected = ROW | {"in_sum_30d": 500.0, "in_sum_90d": 1500.0, "in_sum_180d": 3500.0, "in_mean_90d": 250.0}
+    assert shrunk.to_dict("records") == [expected, ROW]
+
+
+def months(count: int) -> pd.DatetimeIndex:
+    return pd.date_range("2023-01-01", periods=count, freq="MS", tz="UTC")
+
+
+def test_the_regression_finds_what_moved_the_arrears_of_a_world_by_its_own_economy() -> None:
+    economy = pd.DataFrame({"stress": world_economy(Chance(7), 60)}, index=months(60))
+    late = np.random.default_rng(1).binomial(20_000, 1 / (1 + np.exp(3 - 1.5 * economy["stress"])))
+    rates = pd.DataFrame({"bad": late, "lines": 20_000}, index=economy.index)
+    fitted = fit_satellite(rates, economy)
+    assert abs(fitted.weights["stress"] - 1.5) < 3 * fitted.errors["stress"]
+    worse = fitted.shift({"stress": (economy["stress"].iloc[-1] + 0.2, economy["stress"].iloc[-1] + 0.4)})
+    assert worse == pytest.approx(0.3 * fitted.weights["stress"])
+
+
+@pytest.mark.parametrize(("count", "names", "needed"), [(23, ("a",), 24), (29, ("a", "b"), 30)])
+def test_a_short_past_is_refused_in_a_line(count: int, names: tuple[str, ...], needed: int) -> None:
+    rng = np.random.default_rng(0)
+    series = pd.DataFrame({name: rng.normal(size=count) for name in names}, index=months(count))
+    rates = pd.DataFrame({"bad": rng.integers(1, 50, count), "lines": 1000}, index=series.index)
+    with pytest.raises(
+        InputError, match=rf"share {count} months, and {len(names)} series with an intercept need {needed};"
+    ):
+        fit_satellite(rates, series)
+
+
+@pytest.mark.slow
+def test_a_book_with_a_short_past_refuses_the_economy_and_answers_the_rest(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "series.csv").write_text("month,rate\n2025-01,1.0\n2025-02,2.0\n", "utf-8")
+    asked = (of("economy", path={"rate": (3.0,)}), replace(SHIPPED[0]))
+    answered = stress(small_workspace, asked, economy=tmp_path / "series.csv")
+    assert [one.scenario.name for one in answered.answers] == [SHIPPED[0].name]
+    assert "share" in answered.refused["one"]
+    assert "--economy" in stress(small_workspace, asked).refused["one"]
+
+
+@pytest.mark.slow
+def test_a_model_of_one_turn_has_no_chance_in_its_draws(small_workspace: Workspace) -> None:
+    day = decided_day(small_workspace)
+    model = day.iteration.model
+    first = [member for member in model.book.members if member.turn == model.book.members[0].turn]
+    single = replace(model, book=replace(model.book, members=tuple(first)), new_lines=None)
+    [batch] = batches(day, small_workspace, day.iteration.policy.columns, scored=True)
+    limit, age = limit_and_age(batch.lines.state)
+    once, again = drawn_pds(single, batch.features, limit, age, draws=2, seed=1)
+    assert (once == again).all()
+    assert (once == predict_pd(single, batch.features, limit, age)).all()
+
+
+@pytest.mark.slow
+def test_what_chance_closes_is_counted_of_every_line(small_workspace: Workspace) -> None:
+    [answer] = stress(small_workspace, (of("iteration", draws=4, seed=1),)).answers
+    assert sum(a + b for a, b in answer.closed_in) == len(decided_day(small_workspace).decisions)
+    assert answer.severities == [0.0, 1.0, 2.0, 3.0, 4.0]
+    closed_now = answer.of("end", 0.0).query("action_after == 'close'")["lines"].sum()
+    assert sum(a for a, _ in answer.closed_in) == closed_now
+
+
+@pytest.mark.slow
+def test_an_outage_is_what_deciding_without_the_rows_gives_and_a_hold_keeps_lines(small_workspace: Workspace) -> None:
+    """The rows are taken out of the tables themselves, and each line decided by the iteration of the day."""
+    scenario = of("outage", source="payment", days=10, slices=("segment",))
+    [answer] = stress(small_workspace, (scenario,)).answers
+    day = decided_day(small_workspace)
+    features, recorded = day.iteration.model.features, unpacked(day.decisions)
+    tables = {name: run_sql(sql) for name, sql in small_workspace.relations(features).items()}
+    known, as_of = tables["payment"]["known_time"], day.run.as_of
+    late = pc.and_(pc.greater_equal(known, as_of - timedelta(days=10)), pc.less(known, as_of))
+    tables["payment"] = tables["payment"].filter(pc.invert(late))
+    points = recorded[["account_id", "as_of"]].assign(known_by=recorded["as_of"])
+    decided = day.iteration.decide(build_table(features, points, tables), state_before(recorded))
+    counts = answer.of("day", 1.0).groupby("action_after")["lines"].sum().to_dict()
+    assert counts == decided["action"].value_counts().to_dict()
+    assert answer.slices is not None
+    whole = answer.slices[answer.slices["column"] == ""].iloc[0]
+    segments = answer.slices[answer.slices["column"] == "segment"]
+    assert whole["newly_adverse"] == segments["newly_adverse"].sum() > 0
+    assert whole["held"] > 0
+    assert whole["newly_adverse_with_holds"] < whole["newly_adverse"]
+    assert whole["noticed"]
+
+
+@pytest.mark.slow
+def test_a_line_that_uses_more_had_lost_what_the_ledger_says_before(small_workspace: Workspace) -> None:
+    used, milder = stress(small_workspace, (of("behaviour", utilisation_up=0.5), SHIPPED[0])).answers
+    for view in ("day", "end"):
+        before = {row["loss_before_cents"] for one in (used, milder) for row in one.totals(view)}
+        assert len(before) == 1
+    assert used.totals("day")[-1]["loss_unanswered_cents"] > used.totals("day")[0]["loss_unanswered_cents"]
+
+
+@pytest.mark.slow
+def test_salaries_that_are_late_touch_only_the_segment_that_is_named(small_workspace: Workspace) -> None:
+    scenario = of("behaviour", inflow_delay_days=10, segments=("salaried",), severities=(1.0,))
+    [answer] = stress(small_workspace, (scenario,)).answers
+    others = answer.tallies[answer.tallies["segment"] != "salaried"]
+    assert (others["loss_before_cents"] == others["loss_unanswered_cents"]).all()
+    salaried = answer.of("day", 1.0).query("segment == 'salaried'")
+    assert (salaried["loss_before_cents"] != salaried["loss_unanswered_cents"]).any()

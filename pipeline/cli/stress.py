@@ -95,6 +95,12 @@ def _remind(space: "Workspace") -> None:
     typer.echo(f"the last stress test, of {tests[-1].made_at[:10]}, is less than {every_days + 1:,} days old")
 
 
+def _severity(kind: str, severity: float) -> str:
+    if severity and kind in {"iteration", "outage"}:
+        return "a draw" if kind == "iteration" else "no holds" if severity == 1 else "holds"
+    return f"{severity:g}"
+
+
 def _table(stressed: "Stressed") -> "Table":
     from rich.table import Table
 
@@ -107,12 +113,12 @@ def _table(stressed: "Stressed") -> "Table":
     for answer in stressed.answers:
         drawn = answer.scenario.kind == "iteration"
         for row in answer.totals("end"):
-            if drawn and row["severity"] != answer.typical:
+            if drawn and row["severity"] not in (0.0, answer.typical):
                 continue
             amounts = ("credit_removed_cents", "loss_before_cents", "loss_unanswered_cents", "loss_after_cents")
             table.add_row(
                 answer.scenario.name,
-                "a draw" if drawn else f"{row['severity']:g}",
+                _severity(answer.scenario.kind, row["severity"]),
                 *(f"{row[name]:,}" for name in ("closed", "frozen", "cut")),
                 *(money(row[name]) for name in amounts),
             )

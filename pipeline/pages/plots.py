@@ -362,6 +362,9 @@ def band(curve: pd.DataFrame, figure_name: str, window: tuple[Any, Any], name: s
 #: Colours of what is lost as decided, if nobody answers a shock, and if the policy does.
 _LOSSES = (COLOURS["state"], _GOOD, COLOURS["behaviour"])
 
+#: Severities that all have a tick of their own.
+_MANY = 8
+
 #: Colours of lines that are closed, frozen and cut.
 _MOVES = (_INK, COLOURS["behaviour"], "#56B4E9")
 
@@ -394,6 +397,8 @@ def stress_curve(severities: Sequence[float], losses: Mapping[str, Sequence[floa
         for (label, amounts), colour in zip(losses.items(), _LOSSES[1:], strict=True):
             axes.plot(severities, amounts, "o-", color=colour, linewidth=1.6, markersize=5, label=label)
         axes.set(xlabel=axis, ylim=(0, None))
+        if len(severities) <= _MANY:
+            axes.set_xticks(severities, [f"{severity:g}" for severity in severities])
         axes.yaxis.set_major_formatter(_amount)
         figure.legend(ncols=2, frameon=False, loc="outside upper left", fontsize=9)
         return _svg(figure, name)
@@ -406,7 +411,8 @@ def stress_moves(severities: Sequence[float], counts: Mapping[str, Sequence[int]
         for (label, lines), colour in zip(counts.items(), _MOVES, strict=True):
             axes.bar(range(len(severities)), lines, bottom=base, width=0.6, color=colour, label=label)
             base += np.asarray(lines)
-        axes.set_xticks(range(len(severities)), [f"{severity:g}" for severity in severities])
+        step = -(-len(severities) // _MANY)
+        axes.set_xticks(range(len(severities))[::step], [f"{severity:g}" for severity in severities[::step]])
         axes.set(xlabel=axis, ylim=(0, max(float(base.max()) * 1.1, 1.0)))
         axes.grid(visible=False, axis="x")
         axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))

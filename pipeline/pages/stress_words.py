@@ -92,6 +92,16 @@ _WORDS: dict[str, tuple[str, str]] = {
     "weight": ("log-odds for one unit", "每单位对数几率"),
     "error": ("standard error", "标准误"),
     "latest": ("last month of the fit", "拟合期末月"),
+    "outage": ("Without holds, and with them", "不搁置与搁置"),
+    "slice": ("slice", "切片"),
+    "whole": ("all of it", "全部"),
+    "newly_adverse_out": ("newly cut, frozen or closed", "新被下调、冻结或关闭"),
+    "closed_out": ("of these closed", "其中关闭"),
+    "held": ("held", "搁置"),
+    "with_holds": ("newly cut, frozen or closed with holds", "搁置后仍新被下调、冻结或关闭"),
+    "noticed": ("noticed", "能否察觉"),
+    "yes": ("yes", "能"),
+    "no": ("no", "不能"),
     "draw": ("draw", "抽取"),
     "closed_in": ("Closed in how many of {} draws", "在 {} 次抽取中被关闭的次数"),
     "draws_closed": ("draws", "次数"),
@@ -128,6 +138,10 @@ _SHOCKS: dict[str, tuple[str, str]] = {
     "inflow": ("Every inflow of the last 90 days is smaller by {:.0%}.", "最近 90 天的每笔流入减少 {:.0%}。"),
     "delay": ("Inflows of the last {} days have not come.", "最近 {} 天的流入尚未到账。"),
     "only": ("Only of {}.", "仅限 {}。"),
+    "outage": (
+        "Nothing of {} that became known in the last {} days has come; a feed that is as many days late is the same.",
+        "最近 {1} 天应到的 {0} 数据未到；迟到同样天数的结果相同。",
+    ),
     "draws": (
         "{} models are drawn from the turns of the model in use; each differs from it by chance alone. The figures are "
         "those of the draw in the middle.",

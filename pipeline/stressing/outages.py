@@ -193,8 +193,8 @@ def _less(profiles: pd.DataFrame, scope: Scope, since: datetime) -> pd.DataFrame
     whole = (less["slice_column"] == "").to_numpy()
     left = profiles.reset_index(drop=True)
     for name in COUNTS:
-        taken = less[f"{name}_gone"].fillna(0).to_numpy(np.int64)
-        left[name] = np.where(whole, left[name].to_numpy(np.int64) - taken, left[name].to_numpy(np.int64))
+        taken = less[f"{name}_gone"].fillna(0).where(whole, 0)
+        left[name] = left[name] - taken.to_numpy()
     mine = (left["slice_column"] == column) & (left["slice_value"] == value)
     return left[~(mine & out.to_numpy())]
 

@@ -377,7 +377,7 @@ class Counting:
             lines, policy = self.shock(batch, severity)
             for view, seen in views(policy).items():
                 decided = lines.decided(seen)
-                self._add(lines, (view, severity), base[view], decided)
+                self._add((view, severity), (batch.lines, lines), (base[view], decided))
                 if place and self.scenario.kind in ORDERED:
                     self._rise((view, self.severities[place - 1], severity), lines, milder[view], decided)
                 if view == "end":
@@ -397,8 +397,9 @@ class Counting:
     def _slices(self) -> pd.DataFrame:
         return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
 
-    def _add(self, lines: Lines, key: tuple[View, float], before: Decisions, after: Decisions) -> None:
-        made = tally(lines, before, after, self.given.policy, self.scenario.reaction_log_odds)
+    def _add(self, key: tuple[View, float], lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> None:
+        felt = self.scenario.reaction_log_odds
+        made = tally(*lines, decisions, self.given.policy, reaction_log_odds=felt)
         self.tallies[key] = added([self.tallies[key], made]) if key in self.tallies else made
 
     def _rise(self, key: tuple[View, float, float], lines: Lines, milder: Decisions, harsher: Decisions) -> None:

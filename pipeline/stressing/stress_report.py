@@ -187,11 +187,13 @@ def _section(answer: Answer, shift: float | None, lang: str) -> Section:
     return Section(
         title_of(answer.scenario, lang),
         [_about(answer.scenario, shift, lang), *_monotone(answer, lang)],
-        [
+        []
+        if answer.slices is not None
+        else [
             (word("curve_caption", lang), plots.stress_curve(severities, losses, axis, f"{name}-curve")),
             (word("moves_caption", lang), plots.stress_moves(severities, counts, axis, f"{name}-moves")),
         ],
-        [_by_group(answer, lang), *([_by_chance(answer, lang)] if answer.closed_in else [])],
+        [_by_group(answer, lang), *_of_kind(answer, lang)],
     )
 
 
@@ -203,6 +205,26 @@ def _satellite(fitted: Satellite, lang: str) -> Section:
     ]
     heads = [word(name, lang) for name in ("series", "weight", "error", "latest")]
     return Section(word("satellite", lang), [word("satellite_text", lang).format(**values)], [], [Table(heads, rows)])
+
+
+def _of_kind(answer: Answer, lang: str) -> list[Table]:
+    """Tables that only one kind of scenario has."""
+    if answer.slices is not None:
+        return [_by_slice(answer.slices, lang)]
+    return [_by_chance(answer, lang)] if answer.closed_in else []
+
+
+def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
+    """What an outage does without holds and with them, of the whole and of each slice."""
+    rows = []
+    for row in slices.to_dict("records"):
+        name = f"{row['column']} {row['value']}" if row["column"] else word("whole", lang)
+        without = shown_counts([row["newly_adverse"], row["newly_closed"]], lang)
+        within = shown_counts([row["held"], row["newly_adverse_with_holds"]], lang)
+        lines = shown_counts([row["lines"]], lang)
+        rows.append([name, *lines, *without, *within, word("yes" if row["noticed"] else "no", lang)])
+    heads = ("slice", "lines", "newly_adverse_out", "closed_out", "held", "with_holds", "noticed")
+    return Table([word(name, lang) for name in heads], rows, word("outage", lang))
 
 
 def _by_chance(answer: Answer, lang: str) -> Table:
@@ -240,6 +262,9 @@ def _about(scenario: Scenario, shift: float | None, lang: str) -> str:
         sentences.append(shock_words("delay", lang, scenario.inflow_delay_days))
     if only := [*scenario.segments, *([scenario.counterparty] if scenario.counterparty else [])]:
         sentences.append(shock_words("only", lang, ", ".join(only)))
+    if scenario.source:
+        kinds = f" ({', '.join(scenario.kinds)})" if scenario.kinds else ""
+        sentences.append(shock_words("outage", lang, f"{scenario.source}{kinds}", scenario.days))
     if scenario.draws:
         sentences.append(shock_words("draws", lang, scenario.draws))
     if scenario.reaction_log_odds:

@@ -78,6 +78,9 @@ CREATE TABLE IF NOT EXISTS promotion_reasons (
     promotion INTEGER PRIMARY KEY REFERENCES promotions (id), approver TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS withdrawals (
     model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stress_tests (
+    made_at TEXT PRIMARY KEY, as_of TEXT NOT NULL, run_id TEXT NOT NULL, inputs TEXT NOT NULL,
+    inputs_sha256 TEXT NOT NULL, results_sha256 TEXT NOT NULL, summary TEXT NOT NULL);
 """
 
 #: The disk is full; a quota or a limit on the size of files is reached.

@@ -174,6 +174,13 @@ class Desk:
 
 
 @dataclass(frozen=True)
+class Stress:
+    """How often the book is stressed: ``every_days`` after a stress test the next one is due."""
+
+    every_days: int = 92
+
+
+@dataclass(frozen=True)
 class Condition:
     """One comparison of a column with a value; a missing value never holds."""
 
@@ -281,13 +288,14 @@ class Policy:
     daily: Daily | None
     watch: Watch | None
     desk: Desk | None
+    stress: Stress | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        for name in ("holds", "second_look", "daily", "watch", "desk"):  # without the section: as before there was one
+        for name in ("holds", "second_look", "daily", "watch", "desk", "stress"):  # left out: as before there was one
             if plain[name] is None:
                 del plain[name]
         if not self.currency:  # as before there was the key
@@ -311,6 +319,11 @@ class Policy:
     def dealing(self) -> Desk:
         """How cases are dealt out; without a section of its own by the defaults."""
         return self.desk or Desk()
+
+    @property
+    def stressing(self) -> Stress:
+        """How often the book is stressed; without a section of its own by the default."""
+        return self.stress or Stress()
 
     @property
     def decided_daily(self) -> tuple[Condition, ...]:

@@ -45,6 +45,10 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_second_look(policy, reader)
     _check_daily(policy, reader)
     _check_watch(policy, reader)
+    if not 1 <= policy.stressing.every_days <= 3_660:
+        raise reader.error(
+            ("stress", "every_days"), f"every_days is {policy.stressing.every_days}; expected 1 to 3660."
+        )
 
 
 def _check_daily(policy: Policy, reader: Reader) -> None:

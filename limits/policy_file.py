@@ -27,6 +27,7 @@ from limitlens.limits.policy import (
     Policy,
     Rule,
     SecondLook,
+    Stress,
     Watch,
 )
 from limitlens.limits.policy_checks import check_policy
@@ -124,6 +125,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         daily=_daily(body, reader) if "daily" in body else None,
         watch=_watch(body, reader) if "watch" in body else None,
         desk=reader.section(body, ("desk",), Desk) if "desk" in body else None,
+        stress=reader.section(body, ("stress",), Stress) if "stress" in body else None,
         text=text,
     )
     check_policy(policy, reader)

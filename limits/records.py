@@ -1,7 +1,7 @@
 """Records: what the chain holds beside decisions and orders.
 
-Loads of events, policies, models, promotions, withdrawals, and tables of features that later jobs believe: each is a
-link with the sha256 of what it was when it was made.
+Loads of events, policies, models, promotions, withdrawals, stress tests, and tables of features that later jobs
+believe: each is a link with the sha256 of what it was when it was made.
 """
 
 import hashlib
@@ -22,6 +22,8 @@ _ROWS = {
     "promotion": """SELECT id, id, model_version, reviewer, kind, promoted_at, approver, reason
         FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id""",
     "withdrawal": "SELECT model_version, model_version, actor, reason, withdrawn_at FROM withdrawals ORDER BY rowid",
+    "stress test": """SELECT made_at, made_at, as_of, run_id, inputs, inputs_sha256, results_sha256, summary
+        FROM stress_tests ORDER BY rowid""",
 }
 
 #: A thing that is recorded: its kind and its name.
@@ -35,7 +37,7 @@ def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence
     ----------
     connection : Connection
     workspace : Path
-    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal"}
+    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal", "stress test"}
     names : sequence of str, optional
         Default: all of these kinds that are no links yet.
     """

@@ -252,6 +252,11 @@ def default_policy() -> Policy:
     return read_policy(_CONF / "policy.toml")
 
 
+def default_scenarios() -> Path:
+    """The file of the stress scenarios that ship with limitlens."""
+    return _CONF / "stress.toml"
+
+
 def default_settings() -> TrainSettings:
     """The training settings that ship with limitlens."""
     return read_settings(_CONF / "train.toml")

@@ -22,6 +22,7 @@ PIPELINE = (
     "watching",
     "reviewing",
     "release",
+    "stressing",
     "answers",
     "notices",
     "privacy",

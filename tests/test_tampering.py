@@ -21,6 +21,7 @@ from limitlens.limits.hold import Hold
 from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
+from limitlens.limits.stress_tests import record_stress_test, stress_test
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.score import score
@@ -63,6 +64,7 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     record_legal_hold(root, LegalHold(line, at, "Li Na", "a lawsuit"), lifted=False)
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
+    record_stress_test(root, stress_test(NOW, run.as_of, run.run_id, {"events": "00"}, results="{}", summary=[1]))
     verify(space)
     return root, anchor(space, NOW)
 
@@ -129,6 +131,7 @@ def other(value: object) -> object:
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
     "notices", "sendings", "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
+    "stress_tests",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.

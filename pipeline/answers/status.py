@@ -10,6 +10,7 @@ from limitlens.data.errors import BusyError, WorkspaceError
 from limitlens.data.incident import scope_text
 from limitlens.data.lock import undisturbed
 from limitlens.features.spine import has_limits
+from limitlens.limits.stress_tests import overdue, stress_tests
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.plan import decision_dates
 from limitlens.pipeline.deciding.reconcile import due
@@ -56,6 +57,8 @@ class Status:
         Runs whose splits can be made final.
     cases, second_looks : int
         Cases that wait for a reviewer, and those of them that another has judged before.
+    stress_due : str
+        Why another stress test is due; empty where none is.
     holds : tuple of str
         In force.
     busy : str
@@ -84,6 +87,7 @@ class Status:
     splits_due: int
     cases: int
     second_looks: int
+    stress_due: str
     holds: tuple[str, ...]
     busy: str
     failed: tuple[str, ...]
@@ -124,6 +128,8 @@ class Status:
             "holds": len(self.holds),
         }
         yield from (f"{count:,} {name}" for name, count in counts.items() if count)
+        if self.stress_due:
+            yield "a stress test"
 
 
 def status(workspace: Workspace, at: datetime) -> Status:
@@ -168,6 +174,7 @@ def status(workspace: Workspace, at: datetime) -> Status:
         splits_due=len(due(ledger)) if runs else 0,
         cases=0 if open_cases is None else len(open_cases),
         second_looks=0 if open_cases is None else int((open_cases["state"] != "open").sum()),
+        stress_due=_stress_due(workspace, at) if runs else "",
         holds=tuple(
             f"hold {number} of {scope_text(hold.scope)}, since {hold.opened_at:%Y-%m-%d}: {hold.reason}"
             for number, hold in ledger.holds_in_force().items()
@@ -189,6 +196,11 @@ def _due_dates(workspace: Workspace, reach: dict[str, datetime], champion: str) 
         return len(decision_dates(reach, workspace.ledger.decided_until(), None, None)), ""
     except WorkspaceError as error:
         return 0, str(error)
+
+
+def _stress_due(workspace: Workspace, at: datetime) -> str:
+    every_days = workspace.policy_in_force().stressing.every_days
+    return overdue(stress_tests(workspace.root), at, every_days)
 
 
 def _lines_of(workspace: Workspace, run_id: str) -> int:
@@ -214,6 +226,7 @@ def _with_next(seen: Status) -> Status:
         "limitlens holds list": bool(seen.holds),
         "limitlens review next": bool(seen.cases),
         "limitlens reconcile": bool(seen.splits_due),
+        "limitlens stress": bool(seen.stress_due),
     }
     wanted = tuple(step for step, needed in steps.items() if needed)
     rest = "limitlens check INPUT, when more data came"

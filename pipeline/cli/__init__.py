@@ -37,6 +37,8 @@ from limitlens.pipeline.cli import notices  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
 
+from limitlens.pipeline.cli import stress  # isort: split
+
 from limitlens.pipeline.cli import ledger  # isort: split
 
 from limitlens.pipeline.cli import privacy
@@ -57,6 +59,7 @@ __all__ = [
     "queue",
     "review",
     "serve",
+    "stress",
     "watch",
     "withdraw",
 ]

@@ -1,0 +1,464 @@
+"""Stress: decide a day of the ledger again under each scenario, and keep what came out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from limitlens.data.calendar import format_time
+from limitlens.data.errors import InputError
+from limitlens.data.incidents import profiles_of
+from limitlens.data.progress import Progress, silent
+from limitlens.data.quality_settings import default_quality
+from limitlens.data.storage import file_sha256
+from limitlens.features.line import DATA_HOLD
+from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.stress import GROUP, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
+from limitlens.limits.stress_scenarios import Scenario, digest_of_scenarios
+from limitlens.limits.stress_tests import StressTest, record_stress_test, stress_test
+from limitlens.models.satellite import Satellite
+from limitlens.pipeline import tracking
+from limitlens.pipeline.deciding.verify import expect_intact
+from limitlens.pipeline.stressing.decided_day import (
+    Batch,
+    DecidedDay,
+    batches,
+    decided_day,
+    expect_recorded_decisions,
+)
+from limitlens.pipeline.stressing.economy import fitted_economy, read_series
+from limitlens.pipeline.stressing.outages import (
+    attributes_named,
+    by_slice,
+    counted,
+    noticed,
+    scopes_of,
+    slices_of,
+    summed,
+)
+from limitlens.pipeline.stressing.shocks import ORDERED, SCORED, Given, policies_of, severities_of, shock_of
+from limitlens.pipeline.workspace import Workspace
+
+#: On the day itself; and once every pause has ended, with nothing that speaks for the customer in between.
+View = Literal["day", "end"]
+VIEWS: tuple[View, ...] = ("day", "end")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one scenario does to the day.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    tallies : DataFrame
+        ``view, severity``, then as :func:`limitlens.limits.stress.tally` gives it.
+    rises : DataFrame
+        ``view, milder, harsher, lines, in_dead_band``: lines that a harsher shock leaves more to draw.
+    break_even : mapping of float to float or None
+        By severity, in the end: see :func:`limitlens.limits.stress.break_even`.
+    closed_in : tuple of (int, int)
+        Of an iteration, by the number of draws in which a line is closed in the end, 0 first: lines that the model in
+        use closes, and lines that it does not.
+    slices : DataFrame or None
+        Of an outage: as :func:`limitlens.pipeline.stressing.outages.summed` gives it, with ``noticed``: whether
+        ``limitlens check`` would hold decisions.
+    """
+
+    scenario: Scenario
+    tallies: pd.DataFrame
+    rises: pd.DataFrame
+    break_even: Mapping[float, float | None]
+    closed_in: tuple[tuple[int, int], ...] = ()
+    slices: pd.DataFrame | None = None
+
+    def of(self, view: View, severity: float) -> pd.DataFrame:
+        """The tally of one severity."""
+        mine = (self.tallies["view"] == view) & (self.tallies["severity"] == severity)
+        return self.tallies[mine].reset_index(drop=True)
+
+    @property
+    def severities(self) -> list[float]:
+        """Those that were decided, 0 first."""
+        return sorted(self.tallies["severity"].unique().tolist())
+
+    @property
+    def typical(self) -> float:
+        """The severity that stands for the scenario: the largest up to 1; of draws the middle one by lines hit."""
+        if self.scenario.kind == "iteration":
+            drawn = sorted(self.totals("end")[1:], key=lambda row: (row["newly_adverse"], row["severity"]))
+            return float(drawn[len(drawn) // 2]["severity"])
+        return max(severity for severity in self.severities if severity <= 1)
+
+    def totals(self, view: View) -> list[dict[str, Any]]:
+        """One row a severity: lines by what happens to them, credit, expected loss."""
+        return [{"severity": severity, **total(self.of(view, severity))} for severity in self.severities]
+
+    def not_monotone(self) -> list[dict[str, Any]]:
+        """Where a harsher shock does less than a milder one: of which lines, and of which totals."""
+        if self.scenario.kind not in ORDERED:
+            return []
+        lines = [row for row in self.rises.to_dict("records") if row["lines"]]
+        rows: list[dict[str, Any]] = [{"what": "lines"} | {str(k): v for k, v in row.items()} for row in lines]
+        for view in VIEWS:
+            totals = self.totals(view)
+            for name, sign in (("newly_adverse", 1), ("credit_after_cents", -1), ("loss_unanswered_cents", 1)):
+                for one, next_ in pairwise(totals):
+                    if sign * (next_[name] - one[name]) < 0:
+                        where = {"view": view, "milder": one["severity"], "harsher": next_["severity"]}
+                        rows.append({"what": name, **where, "lines": 0, "in_dead_band": 0})
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "scenario": self.scenario.to_dict(),
+            "totals": {view: self.totals(view) for view in VIEWS},
+            "not_monotone": self.not_monotone(),
+            "break_even_log_odds": {str(severity): value for severity, value in self.break_even.items()},
+            "groups": self.tallies.to_dict("records"),
+            "closed_in": [list(counts) for counts in self.closed_in],
+            "slices": None if self.slices is None else self.slices.to_dict("records"),
+        }
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """A stress test of one day.
+
+    Parameters
+    ----------
+    as_of : datetime
+    run_id, model_version, policy_digest : str
+        Of the decisions that were stressed.
+    lines : int
+    inputs : mapping of str to str
+        Digests of what it stood on.
+    answers : tuple of Answer
+    refused : mapping of str to str
+        Scenarios that could not be answered, and why.
+    satellite : Satellite or None
+        How the book followed the economy, where a scenario asked for it.
+    shifts : mapping of str to float
+        Log-odds that each path of the economy adds, by the name of its scenario.
+    """
+
+    as_of: datetime
+    run_id: str
+    model_version: str
+    policy_digest: str
+    lines: int
+    inputs: Mapping[str, str]
+    answers: tuple[Answer, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    satellite: Satellite | None = None
+    shifts: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "as_of": self.as_of.isoformat(),
+            "run_id": self.run_id,
+            "model_version": self.model_version,
+            "policy_digest": self.policy_digest,
+            "lines": self.lines,
+            "inputs": dict(self.inputs),
+            "scenarios": [answer.to_dict() for answer in self.answers],
+            "refused": dict(self.refused),
+            "satellite": asdict(self.satellite) if self.satellite else None,
+            "shifts": dict(self.shifts),
+        }
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The totals of each scenario at the severity that stands for it, in the end."""
+        rows = []
+        for answer in self.answers:
+            [row] = [row for row in answer.totals("end") if row["severity"] == answer.typical]
+            rows.append({"scenario": answer.scenario.name, "version": answer.scenario.version, **row})
+        return rows
+
+
+def total(groups: pd.DataFrame) -> dict[str, Any]:
+    """Totals of a tally.
+
+    Returns
+    -------
+    dict
+        ``lines``; ``closed``, ``frozen``, ``cut``, ``paused``, ``held``: lines with this action now and another before;
+        ``newly_adverse``: cut, frozen or closed now and none of it before; ``no_longer_adverse``; ``good_hit``:
+        expected number of the newly adverse that stay good; ``credit_removed_cents``: what they can draw less; and the
+        sums in cents.
+    """
+    before, after = groups["action_before"].isin(ADVERSE), groups["action_after"].isin(ADVERSE)
+    newly = after & ~before
+    counted = {
+        name: int(groups.loc[(groups["action_after"] == action) & (groups["action_before"] != action), "lines"].sum())
+        for name, action in _COUNTED.items()
+    }
+    fell = groups["credit_before_cents"] - groups["credit_after_cents"]
+    return {
+        "lines": int(groups["lines"].sum()),
+        **counted,
+        "newly_adverse": int(groups.loc[newly, "lines"].sum()),
+        "no_longer_adverse": int(groups.loc[before & ~after, "lines"].sum()),
+        "good_hit": round(int(groups.loc[newly, "good_millionths"].sum()) / 1e6, 1),
+        "credit_removed_cents": int(fell[newly].sum()),
+        **{name: int(groups[name].sum()) for name in SUMS if name.endswith("_cents")},
+    }
+
+
+_COUNTED = {"closed": "close", "frozen": "freeze", "cut": "decrease", "paused": "pause", "held": "hold"}
+
+
+def stress(
+    workspace: Workspace,
+    scenarios: tuple[Scenario, ...],
+    *,
+    folder: Path = Path(),
+    as_of: datetime | None = None,
+    economy: Path | None = None,
+    progress: Progress = silent,
+) -> Stressed:
+    """Decide one day again under each scenario; nothing is recorded.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    scenarios : tuple of Scenario
+    folder : Path
+        From which scenarios name policies.
+    as_of : datetime, optional
+        Default: the last on which the book was decided.
+    economy : Path, optional
+        CSV file with macro series by month; without it scenarios of the economy are not answered.
+    progress : callable
+
+    Raises
+    ------
+    WorkspaceError
+        Nothing was decided then.
+    ConfigError
+        The file of the series cannot be read, or a policy that a scenario names reads a column that there is not.
+    IntegrityError
+        A file is damaged, or without any shock a line comes out otherwise than the ledger says.
+    """
+    workspace = workspace.snapshot()
+    expect_intact(workspace)
+    day = decided_day(workspace, as_of)
+    scenarios, refused, shifts, satellite = _with_economy(workspace, scenarios, day.run.as_of, economy)
+    given = Given(
+        as_of=day.run.as_of,
+        iteration=day.iteration,
+        relations=workspace.relations(day.iteration.model.features),
+        policies=policies_of(scenarios, folder),
+        economy=shifts,
+        slices=slices_of(workspace.events.relations(), attributes_named(scenarios)),
+    )
+    for policy in given.policies.values():
+        workspace.check_rules(policy, day.iteration.model.features)
+    progress(f"{len(day.decisions):,} lines decided as of {format_time(day.run.as_of)}, {len(scenarios)} scenarios")
+    answers = answered(day, workspace, scenarios, given, progress)
+    answers = tuple(_with_noticed(answer, workspace, day.run.as_of) for answer in answers)
+    return Stressed(
+        as_of=day.run.as_of,
+        run_id=day.run.run_id,
+        model_version=day.run.model_version,
+        policy_digest=day.run.policy_digest,
+        lines=len(day.decisions),
+        inputs=_inputs(day, workspace, scenarios, given)
+        | ({"economy": file_sha256(economy)} if economy is not None and satellite else {}),
+        answers=answers,
+        refused=refused,
+        satellite=satellite,
+        shifts=shifts,
+    )
+
+
+def _with_economy(
+    workspace: Workspace, scenarios: tuple[Scenario, ...], as_of: datetime, economy: Path | None
+) -> tuple[tuple[Scenario, ...], dict[str, str], dict[str, float], Satellite | None]:
+    """Scenarios that can be answered, why the others cannot, what each path adds to log-odds, and the regression."""
+    asked = [one for one in scenarios if one.kind == "economy"]
+    if not asked:
+        return scenarios, {}, {}, None
+    if economy is None:
+        why = dict.fromkeys((one.name for one in asked), "name a CSV file of the series with --economy.")
+        return tuple(one for one in scenarios if one.name not in why), why, {}, None
+    series = read_series(economy)
+    shifts, refused, satellite = dict[str, float](), dict[str, str](), None
+    for one in asked:
+        try:
+            known = [name for name in one.path if name in series]
+            satellite = fitted_economy(workspace, series[known], as_of)
+            shifts[one.name] = satellite.shift(one.path)
+        except InputError as error:
+            refused[one.name] = str(error)
+    return tuple(one for one in scenarios if one.name not in refused), refused, shifts, satellite
+
+
+def _with_noticed(answer: Answer, workspace: Workspace, as_of: datetime) -> Answer:
+    """An outage with what the judgement on incoming data would say of it."""
+    if answer.slices is None:
+        return answer
+    settings, since = default_quality().judging, as_of - timedelta(days=answer.scenario.days)
+    profiles = profiles_of(workspace.events, settings, as_of)
+    seen = [
+        noticed(profiles, workspace.events, settings, scope, (since, as_of))
+        for scope in scopes_of(answer.scenario, answer.slices)
+    ]
+    return replace(answer, slices=answer.slices.assign(noticed=seen))
+
+
+def _inputs(day: DecidedDay, workspace: Workspace, scenarios: tuple[Scenario, ...], given: Given) -> dict[str, str]:
+    texts = {name: policy.text for name, policy in given.policies.items()}
+    return {
+        "run": day.run.run_id,
+        "model": day.run.model_digest,
+        "policy": day.run.policy_digest,
+        "events": workspace.events.digest(),
+        "ledger": workspace.ledger.head(),
+        "scenarios": digest_of_scenarios(scenarios, texts),
+    }
+
+
+def answered(
+    day: DecidedDay,
+    workspace: Workspace,
+    scenarios: tuple[Scenario, ...],
+    given: Given,
+    progress: Progress = silent,
+) -> tuple[Answer, ...]:
+    """Answer every scenario, one batch of lines after the other."""
+    read = frozenset().union(*(policy.columns for policy in (given.policy, *given.policies.values())))
+    scored = any(one.kind in SCORED for one in scenarios)
+    counting = [Counting(one, given) for one in scenarios]
+    for batch in batches(day, workspace, read, scored=scored, progress=progress):
+        base = without_shock(batch, given.policy)
+        expect_recorded_decisions(batch, base["day"])
+        for one in counting:
+            one.count(batch, base)
+    return tuple(one.answer() for one in counting)
+
+
+def without_shock(batch: Batch, policy: Policy) -> dict[View, Decisions]:
+    """What the policy decides of a batch as it is, in each view."""
+    return {view: batch.lines.decided(seen) for view, seen in views(policy).items()}
+
+
+def views(policy: Policy) -> dict[View, Policy]:
+    """The policy as it is, and as it is in the end: without a second look, so that what is asked for is done."""
+    return {"day": policy, "end": replace(policy, second_look=None)}
+
+
+class Counting:
+    """Counts one scenario, batch by batch; what it keeps does not grow with the book."""
+
+    def __init__(self, scenario: Scenario, given: Given) -> None:
+        self.scenario, self.given = scenario, given
+        self.shock, self.severities = shock_of(scenario, given), (0.0, *severities_of(scenario, given))
+        self.tallies: dict[tuple[View, float], pd.DataFrame] = {}
+        self.rising: dict[tuple[View, float, float], tuple[int, int]] = {}
+        self.paying: dict[float, Any] = {}
+        self.parts: list[pd.DataFrame] = []
+        self.closing = np.zeros((len(self.severities), 2), np.int64)
+
+    def count(self, batch: Batch, base: Mapping[View, Decisions]) -> None:
+        """Decide a batch at each severity, the mildest first."""
+        ended: list[Decisions] = []
+        milder, times_closed = dict(base), np.zeros(len(batch.lines.pd_), np.int64)
+        for place, severity in enumerate(self.severities):
+            lines, policy = self.shock(batch, severity)
+            for view, seen in views(policy).items():
+                decided = lines.decided(seen)
+                self._add((view, severity), (batch.lines, lines), (base[view], decided))
+                if place and self.scenario.kind in ORDERED:
+                    self._rise((view, self.severities[place - 1], severity), lines, milder[view], decided)
+                if view == "end":
+                    paid = cuts_pay(lines, base[view], decided, self.given.policy)
+                    self.paying[severity] = self.paying.get(severity, 0) + paid
+                    times_closed += decided.closes if place else 0
+                    ended.append(decided)
+                milder[view] = decided
+        if self.scenario.kind == "outage":
+            held = lines.table[DATA_HOLD].to_numpy(bool) & ~batch.lines.table[DATA_HOLD].to_numpy(bool)
+            before, without, within = ended
+            counts = counted(before, without, within, held)
+            self.parts.append(by_slice(counts, batch.recorded["account_id"], self._slices()))
+        for side, mine in enumerate((base["end"].closes, ~base["end"].closes)):
+            self.closing[:, side] += np.bincount(times_closed[mine], minlength=len(self.severities))
+
+    def _slices(self) -> pd.DataFrame:
+        return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
+
+    def _add(self, key: tuple[View, float], lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> None:
+        felt = self.scenario.reaction_log_odds
+        made = tally(*lines, decisions, self.given.policy, reaction_log_odds=felt)
+        self.tallies[key] = added([self.tallies[key], made]) if key in self.tallies else made
+
+    def _rise(self, key: tuple[View, float, float], lines: Lines, milder: Decisions, harsher: Decisions) -> None:
+        before, (more, inside) = self.rising.get(key, (0, 0)), rises(lines, milder, harsher, self.given.policy)
+        self.rising[key] = (before[0] + more, before[1] + inside)
+
+    def answer(self) -> Answer:
+        """What was counted."""
+        tallies = [added([made]).assign(view=view, severity=s) for (view, s), made in self.tallies.items()]
+        rising = [(*key, *counts) for key, counts in self.rising.items()]
+        return Answer(
+            self.scenario,
+            pd.concat(tallies, ignore_index=True)[["view", "severity", *GROUP, "lines", *SUMS]],
+            pd.DataFrame(rising, columns=["view", "milder", "harsher", "lines", "in_dead_band"]),
+            {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
+            tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),
+            summed(self.parts) if self.parts else None,
+        )
+
+
+def record(
+    workspace: Workspace, stressed: Stressed, at: datetime, files: Sequence[Path] = (), *, began: float | None = None
+) -> StressTest:
+    """Record a stress test: a link of the ledger with the digests of inputs and results, and a run of MLflow.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    stressed : Stressed
+    at : datetime
+        Now.
+    files : sequence of Path
+        Kept with the MLflow run, such as the report.
+    began : float, optional
+        ``time.perf_counter()`` when the work began.
+    """
+    results = json.dumps(stressed.to_dict(), ensure_ascii=False, indent=1)
+    test = stress_test(
+        at, stressed.as_of, stressed.run_id, stressed.inputs, results=results, summary=stressed.summary()
+    )
+    record_stress_test(workspace.root, test)
+    tags = {
+        "limitlens.model_version": stressed.model_version,
+        "limitlens.policy": stressed.policy_digest,
+        tracking.HEAD: workspace.ledger.head(),
+        **{f"limitlens.stress.{name}": digest for name, digest in stressed.inputs.items()},
+    }
+    metrics = {
+        f"{row['scenario']}.{name}": row[name]
+        for row in stressed.summary()
+        for name in ("closed", "newly_adverse", "credit_removed_cents", "loss_unanswered_cents", "loss_after_cents")
+    }
+    name = f"stress {format_time(stressed.as_of)[:10]}"
+    recorded = tracking.recorded_run(
+        workspace.mlflow, "stress", tags, name=name, began=perf_counter() if began is None else began
+    )
+    with recorded as (mlflow, mlflow_run_id):
+        tracking.log_values(mlflow, mlflow_run_id, {"as_of": format_time(stressed.as_of)}, metrics)
+        tracking.attach_text(workspace.mlflow, mlflow_run_id, results, "stress.json")
+        for path in files:
+            tracking.attach(workspace.mlflow, mlflow_run_id, path)
+    return test

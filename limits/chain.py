@@ -28,6 +28,7 @@ _RECORD = "record, kind, name, sha256, links_before"
 _SIGNER = "signer, person, os_user, kind, name, public_key, signature, links_before"
 _LEGAL_HOLD = "id, account_id, action, at, actor, reason, links_before"
 _ERASURE = "erasure, at, actor, reason, accounts, mark, mark_sha256, links_before"
+_EXCHANGE = "step_no, exchange, lender, step, at, actor, ids, listed, hits, sha256, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
@@ -36,7 +37,7 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override, revision, hold, release, tick, verdict, record or signer, as recorded.
+    """One run, override, revision, hold, release, tick, verdict, exchange, record or signer, as recorded.
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ _LATER = {
     "verdicts": _Kind("verdict", _VERDICT, lambda c: f"verdict {c[0]} on account {c[1]}"),
     "legal_holds": _Kind("legal hold", _LEGAL_HOLD, lambda c: f"legal hold {c[0]}"),
     "erasures": _Kind("erasure", _ERASURE, lambda c: f"erasure {c[0]}", lambda c: ((c[5], c[6]),)),
+    "exchanges": _Kind("exchange", _EXCHANGE, lambda c: f"exchange {c[1][:12]} {c[3]} with {c[2]}"),
     "records": _Kind("record", _RECORD, lambda c: f"record of {c[1]} {c[2]}"),
     "signers": _Kind("signer", _SIGNER, lambda c: f"signer {c[0]}, {c[1]} of {c[3]} {c[4]}"),
 }

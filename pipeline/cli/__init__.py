@@ -37,7 +37,9 @@ from limitlens.pipeline.cli import false_positives  # isort: split
 
 from limitlens.pipeline.cli import ledger  # isort: split
 
-from limitlens.pipeline.cli import privacy
+from limitlens.pipeline.cli import privacy  # isort: split
+
+from limitlens.pipeline.cli import share
 
 __all__ = [
     "app",
@@ -54,6 +56,7 @@ __all__ = [
     "queue",
     "review",
     "serve",
+    "share",
     "watch",
     "withdraw",
 ]

@@ -47,10 +47,11 @@ class Exchange:
 
 def exchanges(workspace: Path) -> list[Exchange]:
     """Every step on record, in order."""
-    names = ", ".join(field.name for field in fields(Exchange))
+    names = [field.name for field in fields(Exchange)]
     with reading(workspace) as connection:
-        rows = connection.execute(f"SELECT {names} FROM exchanges ORDER BY step_no").fetchall()
-    return [Exchange(*row[:3], datetime.fromisoformat(row[3]), *row[4:]) for row in rows]
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM exchanges ORDER BY step_no").fetchall()
+    steps = (dict(zip(names, row, strict=True)) for row in rows)
+    return [Exchange(**{**step, "at": datetime.fromisoformat(step["at"])}) for step in steps]
 
 
 def record_exchange(workspace: Path, step: Exchange) -> None:

@@ -17,6 +17,7 @@ from limitlens.data.storage import file_sha256
 from limitlens.limits.anchor import Anchor
 from limitlens.limits.chain import links, next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
+from limitlens.limits.exchanges import Exchange, record_exchange
 from limitlens.limits.hold import Hold
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
@@ -57,6 +58,7 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     )
     ledger.note(at, (run.model_version, run.model_digest, run.policy_digest), last.slice(0, 2))
     record_legal_hold(root, LegalHold(line, at, "Li Na", "a lawsuit"), lifted=False)
+    record_exchange(root, Exchange("e1", "lender-b", "received", at, "Chen Wei", 1_000, 20, 3, "a digest"))
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
     verify(space)
@@ -124,7 +126,7 @@ def other(value: object) -> object:
 
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
-    "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
+    "exchanges", "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.

@@ -27,6 +27,7 @@ RETOLD = {
     "docs/why": "docs/zh/why",
     "docs/reviews": "docs/zh/reviews",
     "docs/how-to/work-through-a-data-incident": "docs/zh/data-incident",
+    "docs/sharing": "docs/zh/sharing",
     "docs/mapping": "docs/zh/your-data",
     "docs/reference/words": "docs/zh/words",
 }

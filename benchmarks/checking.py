@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.lean import cost
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.world import simulate
 
 ROOT = Path(__file__).parent.parent
@@ -145,11 +145,11 @@ def main() -> None:
         events = given.events.resolve() if given.events else folder / "events"
         if not given.events:
             simulate(events, accounts=given.accounts, months=given.months, futures=0, progress=print)
-            for file in (file for name in ("accounts", *EVENT_SOURCES) for file in (events / name).glob("*.parquet")):
+            for file in (file for name in ("accounts", *FEEDS) for file in (events / name).glob("*.parquet")):
                 repeat(file, given.copies)
             spoil(min((events / "payment").glob("*.parquet")))
         costs = measured(ways(given.beside), events, folder, given.rounds)
-    rows = sum(pq.read_metadata(file).num_rows for name in EVENT_SOURCES for file in (events / name).glob("*.parquet"))
+    rows = sum(pq.read_metadata(file).num_rows for name in FEEDS for file in (events / name).glob("*.parquet"))
     base = costs["limitlens check"]
     print(f"{rows:,} events")
     print("| way | CPU, ratio | memory, ratio | CPU s | peak MiB | broken rows |")

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.features_in_pandas import in_pandas
 from limitlens.data.calendar import add_months, data_end
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.engine import MEMORY_LIMIT, limit_memory
 from limitlens.data.events import EventStore
 from limitlens.data.storage import parquet_stream
@@ -54,7 +54,7 @@ SIXTY: tuple[str, ...] = tuple(
     """.split()  # noqa: SIM905 - a list of sixty quoted words reads worse
 )
 
-SOURCES = ("accounts", *EVENT_SOURCES)
+SOURCES = ("accounts", *FEEDS)
 
 Paths = dict[datetime, Path]
 Way = Callable[[Path, Paths], None]
@@ -218,7 +218,7 @@ def main() -> None:
         end = data_end(EventStore(given.workspace).known_until())
         last = datetime(end.year, end.month, 1, tzinfo=UTC)
         files = event_files(workspace)
-        rows = sum(pq.read_metadata(file).num_rows for source in EVENT_SOURCES for file in files[source])
+        rows = sum(pq.read_metadata(file).num_rows for source in FEEDS for file in files[source])
         print(f"{rows:,} events; to read their columns takes {floor_seconds(workspace):.2f} s\n")
         print("| way | dates | seconds | ratio | peak MiB |\n|---|---|---|---|---|")
         for dates in given.dates:

@@ -19,7 +19,7 @@ from benchmarks.attribution import blamed, say_where, shown
 from benchmarks.proving import FINAL, T0, T1, Decided, Ground, Iterations, decide_twice, features_at, train_both
 from benchmarks.truth import Truth, true_causes, true_groups
 from limitlens.data.arrays import IntArray
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.features.line import LINE_FACTS
 from limitlens.limits.groups import ATTRIBUTES, behaviour_groups, mix, split_behaviour
 from limitlens.models.change import change_of_score
@@ -28,7 +28,7 @@ from limitlens.models.explanation import shap_values
 
 Shares = pd.DataFrame
 
-GROUPS = (*EVENT_SOURCES, ATTRIBUTES)
+GROUPS = (*FEEDS, ATTRIBUTES)
 OURS = "limitlens: Owen on the limit"
 
 
@@ -144,13 +144,13 @@ def caused_by_behaviour(ground: Ground, iterations: Iterations, say: Callable[[s
 
 def scores(truth: pd.Series, found: dict[str, Shares]) -> pd.DataFrame:
     """One row a method: how often it names the one group that did it; ``cases`` first."""
-    kinds = {"single": truth.notna(), **{group: truth == group for group in EVENT_SOURCES}}
+    kinds = {"single": truth.notna(), **{group: truth == group for group in FEEDS}}
     rows = {"cases": {kind: float(chosen.sum()) for kind, chosen in kinds.items()}}
     for name, shares in found.items():
         right = blamed(shares) == truth
         by_kind = {kind: float(right[chosen].mean()) for kind, chosen in kinds.items()}
-        rows[name] = by_kind | {"average": float(np.nanmean([by_kind[group] for group in EVENT_SOURCES]))}
-    return pd.DataFrame.from_dict(rows, orient="index")[["single", *EVENT_SOURCES, "average"]]
+        rows[name] = by_kind | {"average": float(np.nanmean([by_kind[group] for group in FEEDS]))}
+    return pd.DataFrame.from_dict(rows, orient="index")[["single", *FEEDS, "average"]]
 
 
 def main() -> None:

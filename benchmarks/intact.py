@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from limitlens.data import events, storage
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.world import simulate
 from limitlens.limits import ledger, records
 from limitlens.pipeline.check_delivery import check
@@ -60,7 +60,7 @@ def main() -> None:
         root = Path(folder)
         simulate(root / "all", accounts=given.accounts, months=12, seed=5, futures=0, start=START)
         for name, since, until in (("before", None, LAST), ("last", LAST, None)):
-            for source in ("accounts", *EVENT_SOURCES):
+            for source in ("accounts", *FEEDS):
                 rows = pq.read_table(root / "all" / source)
                 rows = rows.filter(pc.less(rows["known_time"], until)) if until else rows
                 rows = rows.filter(pc.greater_equal(rows["known_time"], since)) if since else rows

@@ -24,7 +24,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks.lean import DAY, NEXT, run, split
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.engine import run_sql
 from limitlens.data.quoting import quoted_text
 from limitlens.data.world import simulate
@@ -66,11 +66,11 @@ def widen(folder: Path, lines: int) -> None:
     """Deliveries of so many lines: ``before`` and ``day``, a file for some copies."""
     since = _since(folder / "before")
     for part in ("before", "day"):
-        for source in ("accounts", *EVENT_SOURCES):
+        for source in ("accounts", *FEEDS):
             out = folder / f"{lines}" / part / source
             out.mkdir(parents=True)
             rows = pq.read_table(folder / part / source)
-            if part == "before" and source in EVENT_SOURCES:
+            if part == "before" and source in FEEDS:
                 rows = run_sql("SELECT * FROM rows WHERE event_time >= $since", {"rows": rows}, {"since": since})
             others = [f"{name} || '-' || copy AS {name}" for name in IDS if name in rows.column_names]
             for first in range(0, lines // LINES, AT_ONCE):
@@ -81,7 +81,7 @@ def widen(folder: Path, lines: int) -> None:
 
 def _since(folder: Path) -> object:
     """From when on so many events a line are left."""
-    files = [quoted_text(str(folder / source / "*.parquet")) for source in EVENT_SOURCES]
+    files = [quoted_text(str(folder / source / "*.parquet")) for source in FEEDS]
     every = " UNION ALL ".join(f"SELECT event_time FROM read_parquet({path})" for path in files)
     sql = f"SELECT MIN(event_time) AS since FROM (SELECT * FROM ({every}) ORDER BY 1 DESC LIMIT {LINES * EVENTS})"
     return run_sql(sql)["since"][0].as_py()

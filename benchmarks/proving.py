@@ -17,7 +17,7 @@ import pandas as pd
 from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.calendar import add_months
 from limitlens.data.check import check_events
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.engine import run_sql
 from limitlens.data.events import EventStore
 from limitlens.data.faults import apply_faults
@@ -286,7 +286,7 @@ SELECT * REPLACE (
 
 
 def repeated_store(
-    ground: Ground, accounts: pd.Series, sources: Collection[str] = EVENT_SOURCES, *, struck: bool = True
+    ground: Ground, accounts: pd.Series, sources: Collection[str] = FEEDS, *, struck: bool = True
 ) -> EventStore:
     """What the lender would have received had every customer lived on as before the first decision.
 
@@ -300,7 +300,7 @@ def repeated_store(
     world = ground.world if struck else replace(ground.world, faults=())
     faults = planned_faults(world, seed=ground.seed, start=START, months=MONTHS)
     chosen = {"chosen": to_arrow(accounts.to_frame("account_id"))}
-    for source in ("accounts", *EVENT_SOURCES):
+    for source in ("accounts", *FEEDS):
         origin = "clean" if source in (*sources, "accounts") else rest
         files = f"read_parquet('{ground.folder / origin / 'events' / source}/*.parquet')"
         table = run_sql(f"SELECT * FROM {files} SEMI JOIN chosen USING (account_id)", chosen)

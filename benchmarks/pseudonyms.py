@@ -17,7 +17,7 @@ from statistics import median
 import pyarrow.parquet as pq
 
 from benchmarks.lean import cost
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.world import simulate
 
 #: Options of `limitlens check` by way.
@@ -70,7 +70,7 @@ def main() -> None:
         ]
         (folder / "train.toml").write_text("".join(small), encoding="utf-8")
         costs = measured(folder, given.rounds)
-        delivered = [path for name in EVENT_SOURCES for path in (folder / "events" / name).glob("*.parquet")]
+        delivered = [path for name in FEEDS for path in (folder / "events" / name).glob("*.parquet")]
         rows = sum(pq.read_metadata(path).num_rows for path in delivered)
         sizes = {way: size_of(folder / way / "work" / "events") for way in WAYS}
     print(f"{rows:,} events of {given.accounts:,} accounts; accepted events, MiB: {sizes}")

@@ -32,7 +32,7 @@ from benchmarks.proving import (
     train_both,
 )
 from limitlens.data.arrays import BoolArray, IntArray
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.world.settings import CAUSES, PlannedFault, WorldSettings
 from limitlens.features.spine import book
 from limitlens.limits.state import next_state, state_at
@@ -122,8 +122,8 @@ def true_groups(ground: Ground, iterations: Iterations, decided: Decided) -> Tru
     old, everyone = np.zeros(len(accounts), bool), book([T1], ground.clean.relations())["account_id"]
     start = decide_mixed(iterations, features_at(ground.clean, accounts, T0, FINAL), old, old, decided.state0)[0]
     without, alone = {}, {}
-    for source in EVENT_SOURCES:
-        others = [name for name in EVENT_SOURCES if name != source]
+    for source in FEEDS:
+        others = [name for name in FEEDS if name != source]
         still = features_at(repeated_store(ground, everyone, [source]), accounts, T1, T1)
         moved = features_at(repeated_store(ground, everyone, others, struck=False), accounts, T1, FINAL)
         without[source] = decide_mixed(iterations, still, model, policy, decided.state1)[0] - decided.limit0

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.lean import DAY, prepared, split
-from limitlens.data.contracts import EVENT_SOURCES, SOURCES
+from limitlens.data.contracts import FEEDS, SOURCES
 from limitlens.data.engine import run_sql
 from limitlens.data.events import EventStore, stored_schema
 from limitlens.data.world import simulate
@@ -55,11 +55,11 @@ def widen(small: Path, big: Path, copies: int, months: int) -> None:
     shutil.copytree(small, big)
     store = EventStore(big)
     mark, since = store.loads()[0], _since(store)
-    highest = {source: _highest(store, source) for source in EVENT_SOURCES}
+    highest = {source: _highest(store, source) for source in FEEDS}
     for first in range(1, copies, AT_ONCE):
         load, upto = store.next_load(), min(first + AT_ONCE, copies)
         names = []
-        for source in ("accounts", *EVENT_SOURCES):
+        for source in ("accounts", *FEEDS):
             where = "" if source == "accounts" else f" WHERE event_time >= '{since.isoformat()}'"
             rows = run_sql(f"SELECT * FROM ({store.relation(source, ['0001'])}){where}")
             names += store.write(load, f"events/{source}", [copied(rows, first, upto, highest.get(source))])
@@ -70,7 +70,7 @@ def widen(small: Path, big: Path, copies: int, months: int) -> None:
 
 def _since(store: EventStore) -> datetime:
     """From when on so many events a line are left."""
-    times = [run_sql(f"SELECT event_time FROM ({store.relation(source)})")["event_time"] for source in EVENT_SOURCES]
+    times = [run_sql(f"SELECT event_time FROM ({store.relation(source)})")["event_time"] for source in FEEDS]
     every = np.sort(np.concatenate([column.to_numpy() for column in times]))
     return pd.Timestamp(every[-min(LINES * EVENTS, len(every))], tz="UTC").to_pydatetime()
 

@@ -15,7 +15,15 @@ import pyarrow as pa
 
 from limitlens.data.attributes import kind_of, typed_attributes
 from limitlens.data.calendar import format_time, reach_of_most
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, MAX_QUARANTINED_SHARE, SOURCES, Source, contract_digest
+from limitlens.data.contracts import (
+    ACCOUNTS,
+    FEEDS,
+    MAX_QUARANTINED_SHARE,
+    SHARED_RISK,
+    SOURCES,
+    Source,
+    contract_digest,
+)
 from limitlens.data.delivery import RAGGED, ROW, DeliveredFile, Delivery, find_delivery, read_delivered
 from limitlens.data.engine import RunSql, prepared, run_sql
 from limitlens.data.erasures import ErasedAccounts
@@ -117,8 +125,8 @@ class LoadReport:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Sources of which no file was delivered."""
-        return tuple(name for name, count in self.sources.items() if not count.files)
+        """Sources of which no file was delivered, but those that come now and then."""
+        return tuple(name for name, count in self.sources.items() if not count.files and name != SHARED_RISK.name)
 
     @property
     def warnings(self) -> list[str]:
@@ -361,7 +369,7 @@ def _load(
             if source is ACCOUNTS:
                 lines = resolved.accounts()
                 of_lines = line_slices(run, slices)
-            elif source.name in EVENT_SOURCES and not restating:
+            elif source.name in FEEDS and not restating:
                 held = _fresh(parts[source.name].held, load, store)
                 profiles.append(profile_load(run, source, slices, of_lines, held))
     held = pa.concat_tables(part.held for part in parts.values())
@@ -502,7 +510,7 @@ def _part(source: Source, files: Sequence[_JudgedFile], resolved: Resolved, stor
         empty=tuple(file.name for file in files if not file.rows),
         limit_zero=resolved.accepted_where("limit_cents = 0") if source is ACCOUNTS else 0,
         without_limit=resolved.accepted_where("limit_cents IS NULL") if source is ACCOUNTS else 0,
-        reach=resolved.known_until() if source.name in EVENT_SOURCES else None,
+        reach=resolved.known_until() if source.name in FEEDS else None,
     )
 
 

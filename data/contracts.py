@@ -210,6 +210,17 @@ DEVICE = Source(
     key=("event_id", "known_time"),
 )
 
+SHARED_RISK = Source(
+    name="shared_risk",
+    meaning="Lines whose customers stand on the risk list of another lender, as an exchange with it showed.",
+    columns=(
+        *_event_columns(("listed",), "listed: the customer stood on the list when it was asked"),
+        Column("lender", "string", "whose list it is"),
+        _RETRACTED,
+    ),
+    key=("event_id", "known_time"),
+)
+
 OUTCOMES = Source(
     name="outcomes",
     meaning="Delivered labels, where the lender has them; they win over labels computed from payments.",
@@ -223,10 +234,13 @@ OUTCOMES = Source(
 )
 
 #: Every source, in the order they are checked (accounts first: events refer to them).
-SOURCES: dict[str, Source] = {s.name: s for s in (ACCOUNTS, CONSUMPTION, PAYMENT, DEVICE, OUTCOMES)}
+SOURCES: dict[str, Source] = {s.name: s for s in (ACCOUNTS, CONSUMPTION, PAYMENT, DEVICE, SHARED_RISK, OUTCOMES)}
 
-#: The sources that describe behaviour; each may be absent.
-EVENT_SOURCES: tuple[str, ...] = ("consumption", "payment", "device")
+#: The sources that come day by day: of these alone it is noted when one is absent, silent or unusual.
+FEEDS: tuple[str, ...] = ("consumption", "payment", "device")
+
+#: Every source of events; each may be absent.
+EVENT_SOURCES: tuple[str, ...] = (*FEEDS, SHARED_RISK.name)
 
 
 def contract_digest() -> str:

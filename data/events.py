@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import reach_of_most
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, OUTCOMES, SOURCES, Dtype
+from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, FEEDS, OUTCOMES, SOURCES, Dtype
 from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
 from limitlens.data.erasures import erasures, followed
@@ -165,12 +165,12 @@ class EventStore:
         standing = self.standing_loads()
         ends = " UNION ALL ".join(
             f"SELECT '{s}' AS source, MAX(delivered_known_time) AS t FROM ({self.relation(s, standing)})"
-            for s in (*EVENT_SOURCES, OUTCOMES.name)
+            for s in (*FEEDS, OUTCOMES.name)
         )
         latest = {row["source"]: row["t"] for row in run_sql(f"SELECT * FROM ({ends}) WHERE t IS NOT NULL").to_pylist()}
         if not latest:
             raise WorkspaceError(f"{self.root}: no events yet; run limitlens check INPUT first.")
-        return {s: t for s, t in latest.items() if s in EVENT_SOURCES} or latest
+        return {s: t for s, t in latest.items() if s in FEEDS} or latest
 
     def reach_by_load(self) -> list[dict[str, datetime]]:
         """Latest known time of each event source after each load that brought events and was not taken back."""

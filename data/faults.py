@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.contracts import EVENT_SOURCES, MAX_CENTS, SOURCES, Dtype
+from limitlens.data.contracts import FEEDS, MAX_CENTS, SOURCES, Dtype
 from limitlens.data.engine import prepared
 from limitlens.data.errors import ConfigError
 from limitlens.data.events import ARROW_TYPES, UTC_TIME
@@ -90,7 +90,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         _expect_known("fault", self.name, FAULTS)
-        _expect_known("source", self.source, EVENT_SOURCES)
+        _expect_known("source", self.source, FEEDS)
         _expect_known("by", self.by, ("account", "row"))
         known = next(column.one_of for column in SOURCES[self.source].columns if column.name == "kind")
         for kind in self.kinds if known else ():

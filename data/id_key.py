@@ -4,14 +4,13 @@ Who has the workspace alone finds nobody in it, and who has the key alone finds 
 which key its ids were replaced, so all loads of a workspace have one key, or none has.
 """
 
-import os
 import secrets
 from pathlib import Path
 
-from limitlens.data.disk import room_for
 from limitlens.data.errors import ConfigError
 from limitlens.data.events import PLAIN, EventStore
 from limitlens.data.pseudonyms import IdKey
+from limitlens.data.secret_file import write_secret
 from limitlens.data.toml_reader import read_small
 
 #: Before the hexadecimal digits of the key, so that no other file passes for one.
@@ -80,23 +79,12 @@ def new_key(path: Path, workspace: Path) -> IdKey:
         The disk is full.
     """
     expect_outside(path, workspace)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    text = f"{_HEAD}{secrets.token_hex(_BYTES)}\n"
     try:
-        with room_for(path, lambda: len(text)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-                handle.write(text)
-                handle.flush()
-                os.fsync(descriptor)
-            os.link(temporary, path)
+        write_secret(f"{_HEAD}{secrets.token_hex(_BYTES)}\n", path)
     except FileExistsError:
         pass
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another place by --id-key.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return read_key(path, workspace)
 
 

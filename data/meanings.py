@@ -126,7 +126,8 @@ def _events(run: RunSql, source: str, unit: str) -> Iterator[str]:
         months = max(row["days"] / _MONTH_DAYS, 1)
         rate = row["n"] / row["accounts"] / months
         of_kind = f"kind = {quoted_text(str(row['kind']))}"
-        worth = "" if source == "device" else f"{_amounts(run, source, 'amount_cents', unit, of_kind)}; "
+        has_amounts = "amount_cents" in SOURCES[source].column_names()
+        worth = f"{_amounts(run, source, 'amount_cents', unit, of_kind)}; " if has_amounts else ""
         if row["kind"] == "status":
             worth = f"{_past_due(run)}; "
         yield (

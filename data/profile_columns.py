@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from limitlens.data.contracts import EVENT_SOURCES, SOURCES
+from limitlens.data.contracts import FEEDS, SOURCES
 
 #: What a slice value says where the column is empty, and a kind that cannot be read.
 NONE = "(none)"
@@ -15,7 +15,7 @@ FRESH_DAYS = 10
 #: By what a figure is found: source, kind of row, one value of a slice column, UTC day of the known time as delivered.
 KEYS = ("source", "kind", "slice_column", "slice_value", "day")
 
-_EVENTS = [SOURCES[name] for name in EVENT_SOURCES]
+_EVENTS = [SOURCES[name] for name in FEEDS]
 _IDS = ("event_id", "account_id", "kind", "instalment_id")
 
 

@@ -63,6 +63,7 @@ PURPOSES: dict[str, dict[str, Purpose]] = {
         "latitude_udeg": _TAKEOVER,
         "longitude_udeg": _TAKEOVER,
     },
+    "shared_risk": {**_EVENT, "lender": Purpose("to know whose list it is, and whom to ask again")},
     "outcomes": {"account_id": _KEY, "as_of": _TIME, "known_time": _TIME, "bad": Purpose("to learn who defaulted")},
 }
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limitlens.data.contracts import ACCOUNTS, MAX_CENTS, OUTCOMES, Column, Dtype, Source
+from limitlens.data.contracts import ACCOUNTS, MAX_CENTS, OUTCOMES, SHARED_RISK, Column, Dtype, Source
 from limitlens.data.delivery import ROW, DeliveredFile
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
@@ -112,6 +112,7 @@ ROW_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("latitude_udeg", "no place: latitude and longitude are 0", "latitude_udeg = 0 AND longitude_udeg = 0"),
         _FUTURE,
     ),
+    SHARED_RISK.name: (_FUTURE,),
     OUTCOMES.name: (Rule("known_time", "outcome known before as_of", "known_time < as_of"),),
 }
 

@@ -5,6 +5,7 @@ from limitlens.features.declarations import FeatureSet, LineShare, Position, Rat
 from limitlens.features.device import DEVICE
 from limitlens.features.payment import PAYMENT
 from limitlens.features.reasons import check_reasons
+from limitlens.features.shared_risk import SHARED_RISK
 
 _C, _P, _D = "consumption", "payment", "device"
 
@@ -99,5 +100,7 @@ SHARES: tuple[LineShare, ...] = (
 
 #: Every feature that ships.
 CATALOGUE = check_reasons(
-    FeatureSet(aggregates=(*CONSUMPTION, *PAYMENT, *DEVICE), ratios=RATIOS, positions=POSITIONS, shares=SHARES)
+    FeatureSet(
+        aggregates=(*CONSUMPTION, *PAYMENT, *DEVICE, *SHARED_RISK), ratios=RATIOS, positions=POSITIONS, shares=SHARES
+    )
 )

@@ -12,7 +12,8 @@ from limitlens.features.listing import Listed, listed, row_sets
 _INTRODUCTION = """# Features
 
 {count} features of an account at an as-of time, and {shares} that also need its limit or age. Each is a declaration in
-`features/consumption.py`, `features/payment.py`, `features/device.py` or, across sources, `features/catalogue.py`;
+`features/consumption.py`, `features/payment.py`, `features/device.py`, `features/shared_risk.py` or, across
+sources, `features/catalogue.py`;
 the SQL, the training table, the model input, the reason codes and this page follow from it
 ([how to add one](how-to/add-a-feature.md), [what each is worth](feature-value.md)). `limitlens features` lists them,
 `limitlens features --sql` prints the query.
@@ -58,7 +59,7 @@ def feature_page() -> str:
 
 
 _SIGNS = {1: "+", 0: "", -1: "−"}
-_ORDER = ("consumption", "payment", "device")
+_ORDER = ("consumption", "payment", "device", "shared_risk")
 _LAYERS = ("event", "day", "week", "month", "account", "device", "network")
 
 
@@ -69,7 +70,7 @@ def _section(source: str, layer: str, entries: list[Listed]) -> str:
         for one in entries
     ]
     head = ["| feature | measures | unit | why | direction | silence | reason |", "|---|---|---|---|---|---|---|"]
-    return "\n".join([f"## {source.capitalize()}: {layer}\n", *head, *lines, ""])
+    return "\n".join([f"## {source.capitalize().replace('_', ' ')}: {layer}\n", *head, *lines, ""])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ MAX_REASONS = 4
 
 #: Goes up by one whenever a code is added or a word of the table changes. A code is never removed and never used for
 #: something else: decisions on record name it.
-REASONS_VERSION = 3
+REASONS_VERSION = 4
 
 #: Code → (English, 简体中文).
 REASONS: dict[str, tuple[str, str]] = {
@@ -34,6 +34,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "night_activity": ("draws, purchases or sign-ins between midnight and six", "在零点至六点之间提现、消费或登录"),
     "shared_device": ("sign-in from a device that several accounts use", "登录设备被多个账户共用"),
     "shared_payee": ("money is sent to a recipient that several accounts pay", "转账收款方同时接收多个账户的转账"),
+    "shared_risk": ("another lender reported a risk", "其他贷款机构提示存在风险"),
     "spending_pattern": ("the pattern of spending has changed", "消费模式发生变化"),
     "transfers_out": ("borrowed money is passed on to other accounts", "借入资金被转出至其他账户"),
     "unusual_sign_in": ("the pattern of sign-ins has changed", "登录习惯发生变化"),

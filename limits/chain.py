@@ -30,6 +30,7 @@ _LEGAL_HOLD = "id, account_id, action, at, actor, reason, links_before"
 _ERASURE = "erasure, at, actor, reason, accounts, mark, mark_sha256, links_before"
 _NOTICE = "batch, at, count, letters, letters_sha256, links_before"
 _SENDING = "sending, batch, letters, status, at, actor, note, links_before"
+_EXCHANGE = "step_no, exchange, lender, step, at, actor, ids, listed, hits, sha256, links_before"
 _REVISION = "run_id, known_by, known_rows, late_rows, attributions, attributions_sha256, links_before"
 
 #: What a row of SQLite holds.
@@ -38,7 +39,7 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Link:
-    """One run, override, revision, hold, release, tick, verdict, record or signer, as recorded.
+    """One run, override, revision, hold, release, tick, verdict, exchange, record or signer, as recorded.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ _LATER = {
     "erasures": _Kind("erasure", _ERASURE, lambda c: f"erasure {c[0]}", lambda c: ((c[5], c[6]),)),
     "notices": _Kind("notice", _NOTICE, lambda c: f"batch {c[0]} of letters", lambda c: ((c[3], c[4]),)),
     "sendings": _Kind("sending", _SENDING, lambda c: f"sending {c[0]} of batch {c[1]} of letters"),
+    "exchanges": _Kind("exchange", _EXCHANGE, lambda c: f"exchange {c[1][:12]} {c[3]} with {c[2]}"),
     "records": _Kind("record", _RECORD, lambda c: f"record of {c[1]} {c[2]}"),
     "signers": _Kind("signer", _SIGNER, lambda c: f"signer {c[0]}, {c[1]} of {c[3]} {c[4]}"),
 }

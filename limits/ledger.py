@@ -305,11 +305,11 @@ class Ledger:
             return last_head(connection)
 
     def inputs_head(self) -> str:
-        """Hash of the chain without records, signers and letters: what decisions stand on, whoever recorded it when."""
+        """Hash of the chain without :data:`_APART`: what decisions stand on, whoever recorded it when."""
         return reduce(next_head, self.inputs(), "")
 
     def inputs(self) -> list[tuple[Cell, ...]]:
-        """Content of every link but records, signers and letters, in the order of recording."""
+        """Content of every link but exchanges, letters, records and signers, in the order of recording."""
         with reading(self.workspace) as connection:
             return [link.content for link in links(connection) if link.content[0] not in _APART]
 
@@ -559,7 +559,7 @@ class Ledger:
 
 
 #: Kinds of links that change no decision.
-_APART = ("record", "signer", "notice", "sending")
+_APART = ("exchange", "record", "signer", "notice", "sending")
 
 #: Accounts for which SQLite is asked one by one.
 _FEW = 50

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import DAY, format_time
-from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES
+from limitlens.data.contracts import ACCOUNTS, FEEDS
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress
@@ -135,7 +135,7 @@ def _watch(stage: Path, events: Path, start: datetime, progress: Progress, show:
 def _deliver(events: Path, to: Path, since: datetime | None, until: datetime) -> int:
     """Rows that became known in a span, a file a source; how many they are."""
     count = 0
-    for source in (ACCOUNTS.name, *EVENT_SOURCES):
+    for source in (ACCOUNTS.name, *FEEDS):
         rows = pq.read_table(events / source)
         chosen = pc.less(rows["known_time"], until)
         if since is not None:

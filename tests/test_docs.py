@@ -37,7 +37,7 @@ def commands() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_a_page_names_exists(page: Path) -> None:
     typed = " ".join(CODE.findall(page.read_text(encoding="utf-8")))
-    groups = "ledger|iterations|policy|holds|quarantine|review|notices"
+    groups = "ledger|iterations|policy|holds|quarantine|review|notices|share"
     named = re.findall(rf"\blimitlens ((?:(?:{groups}) )?[a-z]+(?:-[a-z]+)*)", typed)
     assert not set(named) - commands()
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.calendar import DAY
 from limitlens.data.check import check_events
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import EVENT_SOURCES, FEEDS
 from limitlens.data.engine import run_sql
 from limitlens.data.world import simulate
 from limitlens.features import table as feature_room
@@ -68,7 +68,7 @@ def lines(workspace: Workspace) -> pd.DataFrame:
 def deliver(events: Path, out: Path, share: slice) -> Path:
     """A part of the rows of every source; the accounts whole."""
     shutil.copytree(events / "accounts", out / "accounts")
-    for source in EVENT_SOURCES:
+    for source in FEEDS:
         rows = pq.ParquetDataset(events / source).read()
         (out / source).mkdir()
         chosen = np.random.default_rng(5).permutation(len(rows))[share]

@@ -14,6 +14,7 @@ from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import file_sha256
 from limitlens.limits.chain import next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
+from limitlens.limits.exchanges import Exchange, record_exchange
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
 from limitlens.limits.notices import Sending, record_letters, record_sending
@@ -140,11 +141,15 @@ def forge(ledger: Ledger, table: str, column: str) -> None:
 
 
 def kept_twice(path: Path) -> Ledger:
-    """Two of each kind of link, legal holds among them."""
+    """Two of each kind of link, legal holds and exchanges among them."""
     ledger = recorded(path)
     for lifted in (False, True):
         hold = LegalHold("A000000001", ledger.runs()[-1].as_of, "Wang Fang", "court order")
         record_legal_hold(ledger.workspace, hold, lifted=lifted)
+    for number in (1, 2):
+        at = ledger.runs()[-1].as_of
+        step = Exchange(f"exchange {number}", "lender-b", "received", at, "Chen Wei", 100, 20, number, "a digest")
+        record_exchange(ledger.workspace, step)
     return ledger
 
 
@@ -162,6 +167,7 @@ def kept_twice(path: Path) -> Ledger:
         "records",
         "signers",
         "legal_holds",
+        "exchanges",
     ],
 )
 def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leaves_it_out(
@@ -184,11 +190,11 @@ def test_each_forged_cell_is_seen_by_the_chain_and_would_not_be_by_one_that_leav
         if column == "links_before":  # the order gives it away as well
             continue
         with monkeypatch.context() as mutant:
-            for room in ("chain", "erasing", "ledger", "records", "signers"):
+            for room in ("chain", "erasing", "exchanges", "ledger", "records", "signers"):
                 mutant.setattr(f"limitlens.limits.{room}.next_head", leaving_it_out)
             unchained = kept_twice(tmp_path / f"without {column}")
             forge(unchained, table, column)
-            assert unchained.verify() == 24
+            assert unchained.verify() == 26
 
 
 def test_a_chain_cut_off_at_its_end_is_known_by_the_head_that_mlflow_keeps(behind: Workspace) -> None:

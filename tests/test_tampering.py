@@ -17,6 +17,7 @@ from limitlens.data.storage import file_sha256
 from limitlens.limits.anchor import Anchor
 from limitlens.limits.chain import links, next_head
 from limitlens.limits.erasing import LegalHold, record_legal_hold
+from limitlens.limits.exchanges import Exchange, record_exchange
 from limitlens.limits.hold import Hold
 from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Override, Restoration
@@ -62,6 +63,7 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     record_letters(root, [a_letter(line, at)], at)
     record_sending(root, Sending(1, (), "sent", at, "Chen Wei", "app"))
     record_legal_hold(root, LegalHold(line, at, "Li Na", "a lawsuit"), lifted=False)
+    record_exchange(root, Exchange("e1", "lender-b", "received", at, "Chen Wei", 1_000, 20, 3, "a digest"))
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
     record_stress_test(root, stress_test(NOW, run.as_of, run.run_id, {"events": "00"}, results="{}", summary=[1]))
@@ -130,8 +132,8 @@ def other(value: object) -> object:
 
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
-    "notices", "sendings", "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
-    "stress_tests",
+    "notices", "sendings", "exchanges", "records", "signers", "policies", "models", "promotions", "promotion_reasons",
+    "withdrawals", "stress_tests",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.

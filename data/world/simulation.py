@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.data.calendar import DAY, add_months
-from limitlens.data.contracts import EVENT_SOURCES, SOURCES
+from limitlens.data.contracts import FEEDS, SOURCES
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.faults import TOUCHED, Fault, apply_faults
@@ -154,7 +154,7 @@ def simulate(
 
 def _expect_no_other(out: Path, months: int) -> None:
     """Refuse a folder with files that this run would leave beside its own, and a check would read with them."""
-    expected = {"accounts.parquet", *(_file(source, month) for source in EVENT_SOURCES for month in range(months))}
+    expected = {"accounts.parquet", *(_file(source, month) for source in FEEDS for month in range(months))}
     for source in SOURCES:
         for path in sorted((out / source).glob("*")):
             if path.name not in expected and not path.name.startswith("."):
@@ -176,16 +176,16 @@ def _write_months(
 ) -> tuple[pd.DataFrame, list[truth.Standing]]:
     """Let the months pass and write their events; count the rows; return the episodes and the standings."""
     faults = planned_faults(setting.world, seed=setting.chance.seed, start=setting.start, months=setting.months)
-    counts |= dict.fromkeys(EVENT_SOURCES, 0)
+    counts |= dict.fromkeys(FEEDS, 0)
     episodes: list[pd.DataFrame] = []
     standings: list[truth.Standing] = []
     with ExitStack() as truths:
         touch = _streams(
-            truths, {source: (TOUCHED, out / "truth" / "faults" / f"{source}.parquet") for source in EVENT_SOURCES}
+            truths, {source: (TOUCHED, out / "truth" / "faults" / f"{source}.parquet") for source in FEEDS}
         )
         for month in range(setting.months):
             with ExitStack() as files:
-                write = _streams(files, {s: (_schema(s), out / s / _file(s, month)) for s in EVENT_SOURCES})
+                write = _streams(files, {s: (_schema(s), out / s / _file(s, month)) for s in FEEDS})
                 for chunk in chunks:
                     if futures:
                         standings.append(_standing(setting, chunk, month, futures))
@@ -286,7 +286,7 @@ def _delivered(
 ) -> Iterator[tuple[str, pa.Table, pa.Table]]:
     """Rows of each source as the lender receives them, and what the feed did to them."""
     end = pa.scalar(setting.start + DAY * setting.month_days[setting.months], pa.timestamp("us", tz="UTC"))
-    for source in EVENT_SOURCES:
+    for source in FEEDS:
         table = to_table(setting.scene(people, month), source, past.rows[source], setting.start)
         struck = apply_faults(faults, source, table)
         yield source, struck.table.filter(pc.less(struck.table["known_time"], end)), struck.touched

@@ -28,6 +28,7 @@ RETOLD = {
     "docs/reviews": "docs/zh/reviews",
     "docs/how-to/work-through-a-data-incident": "docs/zh/data-incident",
     "docs/stress": "docs/zh/stress",
+    "docs/sharing": "docs/zh/sharing",
     "docs/mapping": "docs/zh/your-data",
     "docs/reference/words": "docs/zh/words",
 }

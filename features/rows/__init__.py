@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from limitlens.features.rows import instalments, network, sign_ins, spending
+from limitlens.features.rows import instalments, listings, network, sign_ins, spending
 from limitlens.features.rows.clock import Clock, Scope
 from limitlens.features.rows.seen import seen
 
@@ -81,6 +81,7 @@ ROW_SETS: dict[str, RowSet] = {
     "shared_device": RowSet(
         "device", "a device of the account, with all accounts seen on it", "network", made_of=("device_id",)
     ),
+    "shared_risk": RowSet("shared_risk", "a day on which the customer stood on another lender's risk list"),
 }
 
 
@@ -112,6 +113,8 @@ TABLES: dict[str, _Table] = {
     "new_city": _Table(sign_ins.new_city, ("city_used",)),
     "new_device": _Table(sign_ins.new_device, ("device_used", "new_city")),
     "shared_device": _Table(network.shared_device, ("device",)),
+    "shared_risk_seen": _Table(lambda scope: seen("shared_risk", scope.clock)),
+    "shared_risk": _Table(listings.shared_risk, ("shared_risk_seen",)),
 }
 
 

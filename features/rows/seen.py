@@ -37,6 +37,12 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "latitude_udeg": "latitude_udeg",
         "longitude_udeg": "longitude_udeg",
     },
+    "shared_risk": {
+        "event_time": "event_time",
+        "event_order": "event_no",
+        "kind": "kind",
+        "lender": "lender",
+    },
 }
 
 #: SQL that keeps the rows of some accounts, listed in ``numbers (account_id, account_no)``, and numbers them.

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from limitlens.data.calendar import format_time
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
@@ -229,13 +229,17 @@ def _model(workspace: Workspace) -> dict[str, Any]:
 def _data(workspace: Workspace) -> dict[str, Any]:
     names = ("rows_in", "accepted", "quarantined", "deduplicated")
     loads, present = workspace.events.loads(), workspace.events.present()
+    none = dict.fromkeys(names, 0)  # loads of an earlier version know fewer sources
     return {
         "loads": len(loads),
         "sources": [
-            {"source": source, **{name: sum(load["sources"][source][name] for load in loads) for name in names}}
+            {
+                "source": source,
+                **{name: sum(load["sources"].get(source, none)[name] for load in loads) for name in names},
+            }
             for source in present
         ],
-        "absent": [source for source in EVENT_SOURCES if source not in present],
+        "absent": [source for source in FEEDS if source not in present],
         "quarantine": workspace.events.quarantine_counts(),
         "holds": list_holds(workspace, released=True),
     }

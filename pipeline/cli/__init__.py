@@ -41,7 +41,9 @@ from limitlens.pipeline.cli import stress  # isort: split
 
 from limitlens.pipeline.cli import ledger  # isort: split
 
-from limitlens.pipeline.cli import privacy
+from limitlens.pipeline.cli import privacy  # isort: split
+
+from limitlens.pipeline.cli import share
 
 __all__ = [
     "app",
@@ -60,6 +62,7 @@ __all__ = [
     "review",
     "serve",
     "stress",
+    "share",
     "watch",
     "withdraw",
 ]

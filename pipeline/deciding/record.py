@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from limitlens.data.calendar import format_time
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.html_table import html_table
 from limitlens.data.storage import write_text
 from limitlens.features.line import line_column_names
@@ -125,7 +125,7 @@ def _counted(workspace: Workspace, iteration: Iteration, runs: Sequence[Run]) ->
         first_decisions=tuple(first_decisions(workspace, [run.run_id for run in runs])),
         backtest=any(run.backtest for run in runs),
         inactive_rules=tuple(inactive_rules(iteration.policy, columns)),
-        absent=tuple(source for source in EVENT_SOURCES if source not in features.sources),
+        absent=tuple(source for source in FEEDS if source not in features.sources),
         knows_balances="balance_cents" in columns,
         holds=_holds(workspace, iteration, runs[-1].as_of) if runs else (),
         model_version=iteration.model_version,

@@ -14,7 +14,9 @@ from limitlens.data.arrays import FloatArray, IntArray
 from limitlens.models.calibration import to_pd
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.inputs import account_numbers
-from limitlens.models.scorer import AccountArray, Scorer, mean_scores
+from limitlens.models.member import AccountArray
+from limitlens.models.scorer import Scorer
+from limitlens.models.together import mean_scores
 
 
 def drawn_pds(

@@ -61,8 +61,8 @@ __all__ = [
     "queue",
     "review",
     "serve",
-    "stress",
     "share",
+    "stress",
     "watch",
     "withdraw",
 ]

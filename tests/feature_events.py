@@ -99,7 +99,7 @@ def login(age: float | timedelta, device: str | None = None, city: str | None = 
 
 def events_of(*rows: Row) -> Events:
     """Rows by source, accepted in the order given; each an event of its own unless it names one."""
-    events: Events = {"consumption": [], "payment": [], "device": []}
+    events: Events = {"consumption": [], "payment": [], "device": [], "shared_risk": []}
     for number, row in enumerate(rows):
         events[row["source"]].append({"event_id": f"e{number}"} | row)
     return {source: accepted(found) for source, found in events.items()}

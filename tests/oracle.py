@@ -283,11 +283,15 @@ def _first_uses(events: list[Row], column: str) -> list[Row]:
     return rows
 
 
+def shared_risk(past: Past) -> list[Row]:
+    return past.own("shared_risk")
+
+
 ROWS: dict[str, Callable[[Past], list[Row]]] = {
     found.__name__: found
     for found in (
         *(consumption, flow, payment, instalment, passed_on, shared_payee, device, step),
-        *(device_used, city_used, new_device, new_city, shared_device),
+        *(device_used, city_used, new_device, new_city, shared_device, shared_risk),
     )
 }
 

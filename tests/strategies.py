@@ -45,6 +45,7 @@ _KINDS = {
     "consumption": ("purchase", "purchase", "draw", "draw", "refund", "fee", "statement_balance"),
     "payment": ("due", "due", "repayment", "repayment", "transfer_in", "transfer_out", "transfer_out", "status"),
     "device": ("login", "login", "login_failed", "device_change", "password_change"),
+    "shared_risk": ("listed",),
 }
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -73,6 +74,8 @@ def _content(random: Random, source: str) -> Row:
         latitude, longitude = random.choice(_PLACES)
         place = {"latitude_udeg": latitude, "longitude_udeg": longitude}
         return {"kind": kind, "device_id": random.choice(_WORDS), "city": random.choice(_WORDS)} | place
+    if source == "shared_risk":
+        return {"kind": kind, "lender": random.choice(["x", "y", "z"])}
     if source == "consumption":
         sign = random.choice([1, -1]) if kind == "statement_balance" else 1
         words = {"category": random.choice(_WORDS), "channel": random.choice(_WORDS)}
@@ -107,7 +110,7 @@ def _versions(random: Random, source: str, number: int, times: Sequence[datetime
 
 @st.composite
 def event_tables(draw: st.DrawFn) -> Events:
-    """Rows of the three sources, accepted in any order; some came after a decision and are known from it on."""
+    """Rows of every source, accepted in any order; some came after a decision and are known from it on."""
     random = draw(st.randoms(use_true_random=True))
     delivered = _delivered(random, draw(st.integers(10, 60)))
     return {source: accepted(rows) for source, rows in delivered.items()}

@@ -87,6 +87,7 @@ HELD = {
     "new_device": ("", "device_id", "with_new_city"),
     "new_city": ("", "city", ""),
     "shared_device": ("members", "", ""),
+    "shared_risk": ("", "lender", ""),
 }
 
 
@@ -120,7 +121,9 @@ def test_every_aggregation_of_every_set_of_rows_equals_the_oracle(rows: str) -> 
     assert_worlds_equal_oracle(every_aggregation(rows), seed=rows)
 
 
-@pytest.mark.parametrize("present", [("consumption",), ("payment",), ("device",), ("consumption", "device")])
+@pytest.mark.parametrize(
+    "present", [("consumption",), ("payment",), ("device",), ("shared_risk",), ("consumption", "device")]
+)
 def test_an_absent_source_leaves_its_features_out_and_counts_as_empty(present: tuple[str, ...]) -> None:
     chosen = SHANGHAI.for_sources(present)
     assert chosen.sources == tuple(sorted(present))

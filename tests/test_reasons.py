@@ -27,10 +27,14 @@ RELEASED = {
     },
     2: {"failed_sign_ins", "shared_device", "shared_payee"},
     3: {"data_incident"},
+    4: {"shared_risk"},
 }  # fmt: skip
 
 #: What the words of each version hash to; other words need another version.
-DIGESTS = {3: "042f03103e4d7ee5033e5b549a3cf300d1591b5427a1386931c9fe8ba0aa76bf"}
+DIGESTS = {
+    3: "042f03103e4d7ee5033e5b549a3cf300d1591b5427a1386931c9fe8ba0aa76bf",
+    4: "f73dedb1e78c5a3408b40d1d38d6fc125b21b372325570c0cba5201687f578f8",
+}
 
 MODEL = DefaultRiskModel(
     features=replace(CATALOGUE, attributes=(("age", "number"), ("occupation", "text"))),

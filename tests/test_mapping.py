@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -68,6 +68,19 @@ def test_amounts_become_cents_and_local_times_utc(tmp_path: Path) -> None:
     assert (first["limit_cents"], last["limit_cents"]) == (10_50, 0)
     assert first["opened_at"] == datetime(2026, 1, 1, 16, tzinfo=UTC)
     assert last["opened_at"] == datetime(2026, 1, 4, tzinfo=UTC), "a time with a zone of its own keeps it"
+
+
+def test_a_file_with_windows_line_ends_reads_as_one_without(tmp_path: Path) -> None:
+    imported(tmp_path)
+    rows = written(tmp_path)
+    imported(tmp_path, ROWS.replace("\n", "\r\n"))
+    assert written(tmp_path) == rows
+
+
+@pytest.mark.parametrize(("end", "other"), [(",x\n", ",x\r\n"), ("\n", "\r")])
+def test_a_file_whose_lines_do_not_end_alike_is_refused(tmp_path: Path, end: str, other: str) -> None:
+    with pytest.raises(InputError, match=r"rows.csv: .*end all its lines alike"):
+        imported(tmp_path, ROWS.replace(end, other))
 
 
 def test_what_when_does_not_hold_for_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -130,17 +143,19 @@ def test_every_operation_is_in_the_reference() -> None:
 CELLS = st.sampled_from(["", "1", "2.50", "-3", "x", "0.001", '"a,b"', "1e2", "é", "nan"])
 
 
-@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=12), st.booleans())
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=12), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+@example([["1", "x", ""]], False, "\n")  # an empty field too many
 def test_every_row_is_written_left_out_or_held_back(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], packed: bool
+    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], packed: bool, end: str
 ) -> None:
     """A second reading, row by row."""
     folder = tmp_path_factory.mktemp("rows")
     lines = [*lines, ["1", "good"]]  # one that can be read: else nothing is written
     text = "id,at,limit,kind\n" + "".join(",".join(["i", "2026-01-02", *line]) + "\n" for line in lines)
+    text = text.replace("\n", end)
     name, body = ("rows.csv.gz", gzip.compress(text.encode())) if packed else ("rows.csv", text.encode())
     report = imported(folder, body, MAPPING.replace("zone", "max_held_back_share = 0.999999\nzone"), name)
-    outcome = Counter(map(_fate, list(csv.reader(io.StringIO(text)))[1:]))
+    outcome = Counter(map(_fate, list(csv.reader(io.StringIO(text, newline="")))[1:]))
     [read], [wrote] = report.read, report.written
     assert (read.rows, read.held_back) == (len(lines), outcome["held"])
     assert (wrote.written, wrote.left_out, wrote.held_back) == (outcome["written"], outcome["left out"], 0)

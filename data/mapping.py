@@ -7,12 +7,23 @@ docs/mapping.md is its reference.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import alike
-from limitlens.data.mapping_cells import ISO, KINDS, UNIX_MILLISECONDS, UNIX_SECONDS, Cell, Kind, Unit, is_time_format
+from limitlens.data.mapping_cells import (
+    ISO,
+    KINDS,
+    UNIX_MILLISECONDS,
+    UNIX_SECONDS,
+    Cell,
+    Decimal,
+    Kind,
+    Thousands,
+    Unit,
+    is_time_format,
+)
 from limitlens.data.mapping_operations import Scope, UnfitError, Value
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml
@@ -30,7 +41,7 @@ _ATTRIBUTE: tuple[Kind, ...] = ("text", "whole", "number", "amount", "yesno")
 
 _TOP = ("name", "currency", "unit", "zone", "notes", "max_held_back_share", "tables", "write")
 _TABLE = ("read", "from", "delimiter", "nothing", "columns", "join", "stack", "repeat", "derived")
-_CELL = ("type", "header", "optional", "unit", "format", "zone", "nothing", "true", "false", "decimal")
+_CELL = ("type", "header", "optional", "unit", "format", "zone", "nothing", "true", "false", "decimal", "thousands")
 
 
 @dataclass(frozen=True)
@@ -246,10 +257,10 @@ def _cell(reader: Reader, path: KeyPath, given: Any, usual: _Usual) -> Cell:
     if kind not in KINDS:
         raise reader.error(path, f"column {name!r} is of type {written!r}; expected one of {', '.join(KINDS)}.")
     further: dict[str, Any] = {"optional": written.endswith("?"), **asdict(usual)}
-    for key, expected in (("header", str), ("optional", bool), ("unit", Unit), ("decimal", (".", ","))):
-        if key in body:
-            allowed = expected if isinstance(expected, tuple) else get_args(expected)
-            further[key] = body[key] if body[key] in allowed else reader.value(body, path, key, expected)
+    expected = {"header": str, "optional": bool, "unit": Unit, "decimal": Decimal, "thousands": Thousands}
+    further |= {key: reader.value(body, path, key, what) for key, what in expected.items() if key in body}
+    if further.get("thousands") == further.get("decimal", "."):
+        raise reader.error((*path, "thousands"), f"{body['thousands']!r} stands before the decimals already.")
     further["zone"] = _zone(reader, body, path) if "zone" in body else usual.zone
     further |= {key: _texts(reader, body, path, key) for key in ("nothing", "true", "false") if key in body}
     if "format" in body:

@@ -23,6 +23,7 @@ from limitlens.data.import_report import ImportReport
 from limitlens.data.importing import import_files
 from limitlens.data.mapping import parse_mapping
 from limitlens.data.mapping_operations import OPERATIONS, Scope
+from limitlens.data.quoting import quoted_text
 from limitlens.pipeline.cli import app
 
 MAPPING = """\
@@ -86,6 +87,50 @@ def test_a_file_whose_lines_do_not_end_alike_is_refused(tmp_path: Path, end: str
 def test_what_when_does_not_hold_for_is_left_out_and_counted(tmp_path: Path) -> None:
     [read], [wrote] = imported(tmp_path).read, imported(tmp_path).written
     assert (read.rows, wrote.rows, wrote.written, wrote.left_out, wrote.held_back) == (3, 3, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "expected"),
+    [
+        ({"type": "time"}, "2026-01-03 08:00:00 UTC", "2026-01-03 08:00"),  # its own zone, not that of the mapping
+        ({"type": "time"}, "2026-01-03 08:00+0800", "2026-01-03 00:00"),
+        ({"type": "time"}, "2026-01-03 08:00", "2026-01-03 00:00"),
+        ({"type": "time"}, "2026-01", "2025-12-31 16:00"),
+        ({"type": "time"}, "2026-01-03 08:00:00 PM", None),
+        ({"type": "time"}, "2026-01-03 08:00 Europe/Paris", None),
+        ({"type": "time"}, "epoch", None),
+        ({"type": "time"}, "9999-12-31", None),
+        ({"type": "time", "format": "%Y年%m月%d日"}, "2026年3月5日", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%Y%m%d"}, "20260305", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%Y%m%d"}, "2026111", None),  # 11 January or 1 November
+        ({"type": "time", "format": "%d/%m/%Y"}, "5/3/2026", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%d/%m/%Y"}, "5/3/26", None),
+        ({"type": "time", "format": "unix"}, "1700000000000", None),
+        ({"type": "amount"}, "1,234.50", None),
+        ({"type": "amount"}, "1_000", None),
+        ({"type": "amount"}, "1e27", None),
+        ({"type": "amount", "thousands": ","}, "1,234.50", 1234_50),
+        ({"type": "amount", "thousands": ","}, "1234.50", 1234_50),
+        ({"type": "amount", "thousands": ","}, "12,34,567", 1234567_00),
+        ({"type": "amount", "thousands": ","}, "12,34", None),
+        ({"type": "whole", "thousands": " "}, "1\u202f234", 1234),
+        ({"type": "number", "thousands": "'"}, "-1'234.5", -1234.5),
+        ({"type": "amount", "decimal": ","}, "1.234,50", 1234_50),
+        ({"type": "amount", "decimal": ","}, "12.34", None),
+        ({"type": "number", "decimal": ",", "thousands": " "}, "1 234,5", 1234.5),
+        ({"type": "amount", "unit": "ten_thousand"}, "1.25", 12_500_00),
+        ({"type": "amount", "unit": "ten_thousand"}, "0.0000001", None),
+        ({"type": "amount", "unit": "thousand"}, "0.125", 125_00),
+    ],
+    ids=str,
+)
+def test_a_cell_reads_as_declared_or_not_at_all(cell: dict[str, str], text: str, expected: object) -> None:
+    keys = ", ".join(f'{key} = "{value}"' for key, value in cell.items())
+    mapping = MAPPING.replace('kind = "text?"', f'kind = "text?"\nread = {{{keys}}}')
+    read = parse_mapping(mapping, "m.toml").tables["rows"].cells[-1]
+    sql = read.value("t", is_time=False)
+    [value] = run_sql(f"SELECT {sql} AS v FROM (SELECT {quoted_text(text)} AS t)")["v"].to_pylist()
+    assert (f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else value) == expected
 
 
 @pytest.mark.parametrize(
@@ -238,6 +283,12 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
             'segment = {text = "{at:%Q}"}',
             r"m.toml:21: segment: {at:%Q}: expected a format of a time",
         ),
+        (
+            '"amount"',
+            '{type = "amount", unit = "万"}',
+            r"m.toml:9: unit in .* is '万'; expected one of .*'ten_thousand'",
+        ),
+        ('"amount"', '{type = "amount", thousands = "."}', r"m.toml:9: '.' stands before the decimals already"),
         ('"time"', '{type = "time", format = "dd.mm"}', r"m.toml:8: format 'dd.mm'; expected iso, unix"),
     ],
 )

@@ -147,7 +147,8 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def csv_header(path: Path, delimiter: str) -> tuple[str, ...]:
-    """Names of the columns of a CSV; of the file no more than its first lines is read."""
+    """Names of the columns of a CSV, ``unnamed_1`` for a first one without; no more than its first lines is read."""
     with pa.input_stream(path, compression="detect") as stream:
         lines = (line.decode("utf-8-sig") for line in io.BufferedReader(stream))
-        return tuple(next((record for record in csv.reader(lines, delimiter=delimiter) if record), ()))
+        names = next((record for record in csv.reader(lines, delimiter=delimiter) if record), ())
+    return tuple(name or f"unnamed_{number}" for number, name in enumerate(names, 1))

@@ -23,6 +23,8 @@ from limitlens.data.import_report import ImportReport
 from limitlens.data.importing import import_files
 from limitlens.data.mapping import parse_mapping
 from limitlens.data.mapping_operations import OPERATIONS, Scope
+from limitlens.data.meanings import meanings
+from limitlens.data.meanings import written as written_by
 from limitlens.data.quoting import quoted_text
 from limitlens.pipeline.cli import app
 
@@ -245,6 +247,17 @@ def test_a_value_that_no_calendar_has_is_one_line(tmp_path: Path) -> None:
     far = MAPPING.replace('opened_at = "at"', 'opened_at = {later = "at", months = 99_999_999}')
     with pytest.raises(InputError, match=r"m.toml:12: a value is out of range"):
         imported(tmp_path, mapping=far)
+
+
+def test_the_sample_tells_of_a_time_that_is_later_than_any_of_python(tmp_path: Path) -> None:
+    imported(tmp_path, mapping=MAPPING.replace('opened_at = "at"', 'opened_at = {later = "at", months = 99_999}'))
+    assert "opened 10359-" in meanings(written_by(tmp_path / "out", "bank"))[0]
+
+
+def test_a_column_without_a_name_has_one_by_its_place(tmp_path: Path) -> None:
+    report = imported(tmp_path, ",id,at,limit,kind,\n0,a,2026-01-02,1,x,\n")
+    assert report.unused == {"rows.csv": ("unnamed_1", "unnamed_6")}
+    assert [row["account_id"] for row in written(tmp_path)] == ["a"]
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,12 @@ from limitlens.data.quoting import quoted, quoted_text
 #: Where the rows of a CSV go that have more or fewer fields than its header.
 REJECTS, REJECT_SCANS = "rejected_rows", "rejected_scans"
 
+#: Where an empty text is null, DuckDB lets pass a row of one empty field too many, whose fields may be shifted.
+_NO_TEXT = "chr(0)"
+
+#: Words of a reader that meets the end of a line where it looks for another one.
+_OTHER_END = ("new-line character", "state machine")
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -51,7 +57,7 @@ class SourceFile:
         columns = ", ".join(f"{quoted_text(name)}: 'VARCHAR'" for name in self.columns)
         return (
             f"read_csv([{path}], auto_detect = FALSE, header = TRUE, columns = {{{columns}}}, "
-            f"delim = {quoted_text(self.delimiter)}, quote = '\"', escape = '\"', new_line = '\\n', nullstr = '', "
+            f"delim = {quoted_text(self.delimiter)}, quote = '\"', escape = '\"', nullstr = {_NO_TEXT}, "
             f"hive_partitioning = FALSE, store_rejects = TRUE, rejects_table = '{REJECTS}', "
             f"rejects_scan = '{REJECT_SCANS}')"
         )
@@ -117,8 +123,7 @@ def open_file(path: Path, folder: Path, delimiter: str) -> SourceFile:
         else:
             columns = csv_header(path, delimiter)
     except (OSError, pa.ArrowException, csv.Error) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: cannot be read ({reason}); deliver the whole file again.") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, line 1: not UTF-8; save the file as UTF-8.") from error
     lowered = [column.lower() for column in columns]
@@ -131,8 +136,19 @@ def open_file(path: Path, folder: Path, delimiter: str) -> SourceFile:
     return SourceFile(name, path, columns, times, delimiter)
 
 
+def unreadable(path: Path, error: Exception) -> InputError:
+    """What is said of a file that its reader gave up on."""
+    reason = str(error).partition("\n")[0]
+    if any(words in reason for words in _OTHER_END):
+        return InputError(
+            f"{path}: its lines end in more than one way, or in CR; end all its lines alike, in LF or CRLF."
+        )
+    return InputError(f"{path}: cannot be read ({reason}); deliver the whole file again.")
+
+
 def csv_header(path: Path, delimiter: str) -> tuple[str, ...]:
-    """Names of the columns of a CSV; of the file no more than its first lines is read."""
+    """Names of the columns of a CSV, ``unnamed_1`` for a first one without; no more than its first lines is read."""
     with pa.input_stream(path, compression="detect") as stream:
         lines = (line.decode("utf-8-sig") for line in io.BufferedReader(stream))
-        return tuple(next((record for record in csv.reader(lines, delimiter=delimiter) if record), ()))
+        names = next((record for record in csv.reader(lines, delimiter=delimiter) if record), ())
+    return tuple(name or f"unnamed_{number}" for number, name in enumerate(names, 1))

@@ -16,7 +16,7 @@ from limitlens.data.engine import OUT_OF_RANGE, UNREADABLE, RunSql, prepared
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.import_report import ImportReport, TableRows, WrittenRows
-from limitlens.data.imported_files import REJECT_SCANS, REJECTS, SourceFile, find_files, open_file
+from limitlens.data.imported_files import REJECT_SCANS, REJECTS, SourceFile, find_files, open_file, unreadable
 from limitlens.data.mapping import Imports, Table, Write
 from limitlens.data.mapping_cells import Cell, Kind
 from limitlens.data.progress import Progress, silent
@@ -134,8 +134,7 @@ def _read_table(run: RunSql, mapping: Imports, table: Table, files: list[SourceF
         try:
             run(f"{into.format(quoted(f'read_{table.name}'))} {_typed(file, cells)}", {})
         except UNREADABLE as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{file.path}: not a readable file ({reason}); deliver it again.") from error
+            raise unreadable(file.path, error) from error
         _hold_ragged(run, table, file)
     return _hold_unreadable(run, mapping, table, len(files))
 

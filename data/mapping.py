@@ -5,14 +5,25 @@ docs/mapping.md is its reference.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import alike
-from limitlens.data.mapping_cells import ISO, KINDS, UNIX_MILLISECONDS, UNIX_SECONDS, Cell, Kind, Unit, is_time_format
+from limitlens.data.mapping_cells import (
+    ISO,
+    KINDS,
+    UNIX_MILLISECONDS,
+    UNIX_SECONDS,
+    Cell,
+    Decimal,
+    Kind,
+    Thousands,
+    Unit,
+    is_time_format,
+)
 from limitlens.data.mapping_operations import Scope, UnfitError, Value
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml
@@ -30,7 +41,7 @@ _ATTRIBUTE: tuple[Kind, ...] = ("text", "whole", "number", "amount", "yesno")
 
 _TOP = ("name", "currency", "unit", "zone", "notes", "max_held_back_share", "tables", "write")
 _TABLE = ("read", "from", "delimiter", "nothing", "columns", "join", "stack", "repeat", "derived")
-_CELL = ("type", "header", "optional", "unit", "format", "zone", "nothing", "true", "false", "decimal")
+_CELL = ("type", "header", "optional", "unit", "format", "zone", "nothing", "true", "false", "decimal", "thousands")
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,15 @@ class _Usual:
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+#: Names of files; ``**`` stands alone between two slashes.
+_PATTERN = re.compile(r"(?!\.?$)(?:(?!\*\*)[^\0]|(?<![^/])\*\*(?=/))+")
+
+#: Beginnings of the names of tables that an import makes.
+_OURS = ("read_", "out_", "held_back", "rejected_")
+
+#: Operations inside operations; some write what is in them more than once.
+_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -163,7 +183,7 @@ def parse_mapping(text: str, source: str) -> Imports:
     if not 0 <= share < 1:
         raise reader.error(("max_held_back_share",), f"max_held_back_share is {share}; expected 0 to below 1.")
     tables = dict[str, Table]()
-    for key, table in reader.table(body["tables"], ("tables",), list(body["tables"])).items():
+    for key, table in _free(reader, body, ("tables",)).items():
         tables[key] = _table(reader, ("tables", key), table, tables, _Usual(unit, zone))
     writes = [_write(reader, ("write", k), one, tables, zone) for k, one in enumerate(reader.array(body, ("write",)))]
     if not writes:
@@ -190,11 +210,28 @@ def _texts(reader: Reader, body: Mapping[str, Any], path: KeyPath, key: str) -> 
     return tuple(values)
 
 
+def _free(reader: Reader, body: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
+    """A table whose keys are names that the mapping chooses; empty where it is left out."""
+    chosen = body.get(str(path[-1]), {})
+    return reader.table(chosen, path, list(chosen) if isinstance(chosen, dict) else ())
+
+
+def _expect_new(reader: Reader, path: KeyPath, taken: Iterable[str], name: str) -> None:
+    """Refuse a name of a column that stands for two; SQL does not tell small letters from large ones."""
+    if name.startswith("_") or not name:
+        raise reader.error(path, f"column {name!r}: expected a name that does not begin with _.")
+    if other := next((other for other in taken if other.lower() == name.lower()), None):
+        likeness = "" if other == name else f" (as {other!r})"
+        raise reader.error(path, f"{name!r} is a column already{likeness}; choose another name.")
+
+
 def _table(reader: Reader, path: KeyPath, given: Any, earlier: Mapping[str, Table], usual: _Usual) -> Table:
     body = reader.table(given, path, _TABLE)
     name = str(path[-1])
     if not _NAME.fullmatch(name):
         raise reader.error(path, f"table {name!r}: expected small letters, digits and _.")
+    if name.startswith(_OURS):
+        raise reader.error(path, f"table {name!r}: a name that the import uses itself; choose another one.")
     if ("read" in body) == ("from" in body):
         raise reader.error(path, f"table {name!r}: expected either read, the files, or from, another table.")
     nothing = _texts(reader, body, path, "nothing")
@@ -212,17 +249,20 @@ def _table(reader: Reader, path: KeyPath, given: Any, earlier: Mapping[str, Tabl
     stack = _stack(reader, path, body, columns)
     repeat = _repeat(reader, path, body, columns)
     derived = dict[str, Value]()
-    for key, value in reader.table(body.get("derived", {}), (*path, "derived"), list(body.get("derived", {}))).items():
-        if key in columns:
-            raise reader.error((*path, "derived", key), f"{key!r} is a column already; choose another name.")
+    for key, value in _free(reader, body, (*path, "derived")).items():
+        _expect_new(reader, (*path, "derived", key), columns, key)
         derived[key] = _value(reader, (*path, "derived", key), value, Scope(columns, usual.zone))
         columns[key] = derived[key].kind
     read = _texts(reader, body, path, "read")
+    if "read" in body and not (read and all(map(_PATTERN.fullmatch, read))):
+        raise reader.error(
+            (*path, "read"), f"read is {body['read']!r}; expected names or patterns such as loans-*.csv."
+        )
     return Table(name, read, body.get("from", ""), cells, delimiter, join, stack, repeat, derived, columns)
 
 
 def _other(reader: Reader, path: KeyPath, name: Any, earlier: Mapping[str, Table]) -> Table:
-    if name not in earlier:
+    if not isinstance(name, str) or name not in earlier:
         listed = ", ".join(earlier) or "none before it"
         raise reader.error(path, f"no table {name!r} stands before it; there are {listed}.")
     return earlier[name]
@@ -230,7 +270,9 @@ def _other(reader: Reader, path: KeyPath, name: Any, earlier: Mapping[str, Table
 
 def _cells(reader: Reader, path: KeyPath, body: Mapping[str, Any], usual: _Usual) -> tuple[Cell, ...]:
     inside = (*path, "columns")
-    listed = reader.table(body.get("columns", {}), inside, list(body.get("columns", {})))
+    listed = _free(reader, body, inside)
+    for number, name in enumerate(listed):
+        _expect_new(reader, (*inside, name), list(listed)[:number], name)
     return tuple(_cell(reader, (*inside, name), given, usual) for name, given in listed.items())
 
 
@@ -246,10 +288,10 @@ def _cell(reader: Reader, path: KeyPath, given: Any, usual: _Usual) -> Cell:
     if kind not in KINDS:
         raise reader.error(path, f"column {name!r} is of type {written!r}; expected one of {', '.join(KINDS)}.")
     further: dict[str, Any] = {"optional": written.endswith("?"), **asdict(usual)}
-    for key, expected in (("header", str), ("optional", bool), ("unit", Unit), ("decimal", (".", ","))):
-        if key in body:
-            allowed = expected if isinstance(expected, tuple) else get_args(expected)
-            further[key] = body[key] if body[key] in allowed else reader.value(body, path, key, expected)
+    expected = {"header": str, "optional": bool, "unit": Unit, "decimal": Decimal, "thousands": Thousands}
+    further |= {key: reader.value(body, path, key, what) for key, what in expected.items() if key in body}
+    if further.get("thousands") == further.get("decimal", "."):
+        raise reader.error((*path, "thousands"), f"{body['thousands']!r} stands before the decimals already.")
     further["zone"] = _zone(reader, body, path) if "zone" in body else usual.zone
     further |= {key: _texts(reader, body, path, key) for key in ("nothing", "true", "false") if key in body}
     if "format" in body:
@@ -270,10 +312,11 @@ def _formats(reader: Reader, path: KeyPath, body: Mapping[str, Any]) -> tuple[st
 def _joins(
     reader: Reader, path: KeyPath, body: Mapping[str, Any], earlier: Mapping[str, Table], columns: dict[str, Kind]
 ) -> tuple[tuple[str, str], ...]:
-    joins = reader.table(body.get("join", {}), (*path, "join"), list(body.get("join", {})))
+    joins = _free(reader, body, (*path, "join"))
     own = dict(columns)
-    for name, key in joins.items():
+    for name in joins:
         other = _other(reader, (*path, "join", name), name, earlier)
+        key = reader.value(joins, (*path, "join"), name, str)
         for side, there in (("this table", own), (f"table {name!r}", other.columns)):
             if key not in there:
                 raise reader.error(
@@ -302,7 +345,12 @@ def _stack(
             inside, f"stack counts from {first} to {last}; expected first before last, at most 1,000 apart."
         )
     stacked = dict[str, tuple[str, ...]]()
-    for name, pattern in given["columns"].items():
+    listed = _free(reader, given, (*inside, "columns"))
+    number = reader.value(given, inside, "number", str)
+    _expect_new(reader, inside, (*columns, *listed), number)
+    for name in listed:
+        _expect_new(reader, inside, columns, name)
+    for name, pattern in listed.items():
         names = tuple(str(pattern).replace("{}", str(number)) for number in range(first, last + 1))
         for one in names:
             if one not in columns:
@@ -312,7 +360,7 @@ def _stack(
         stacked[name] = names
     for name, names in stacked.items():
         columns[name] = columns[names[0]]
-    columns[number := reader.value(given, inside, "number", str)] = "whole"
+    columns[number] = "whole"
     return number, first, last, stacked
 
 
@@ -324,13 +372,20 @@ def _repeat(reader: Reader, path: KeyPath, body: Mapping[str, Any], columns: dic
     times, number = (reader.value(given, inside, key, str) for key in ("times", "number"))
     if columns.get(times) != "whole":
         raise reader.error(inside, f"repeat: times is {times!r}; expected a column of whole numbers.")
-    if number in columns:
-        raise reader.error(inside, f"repeat: {number!r} is a column already; choose another name.")
+    _expect_new(reader, inside, columns, number)
     columns[number] = "whole"
     return times, number
 
 
+def _depth(body: Any) -> int:
+    inside = body.values() if isinstance(body, dict) else body if isinstance(body, list) else ()
+    return isinstance(body, dict) + max(map(_depth, inside), default=0)
+
+
 def _value(reader: Reader, path: KeyPath, body: Any, scope: Scope) -> Value:
+    if (depth := _depth(body)) > _MAX_DEPTH:
+        mend = f"expected at most {_MAX_DEPTH}; make columns under derived of some."
+        raise reader.error(path, f"{path[-1]}: {depth} operations inside one another, {mend}")
     try:
         return scope.value(body)
     except UnfitError as unfit:
@@ -340,7 +395,7 @@ def _value(reader: Reader, path: KeyPath, body: Any, scope: Scope) -> Value:
 def _write(reader: Reader, path: KeyPath, given: Any, tables: Mapping[str, Table], zone: str) -> Write:
     keys = ("source", "from", "when", "columns")
     body = reader.table(given, path, keys, ("source", "from", "columns"))
-    if body["source"] not in SOURCES:
+    if reader.value(body, path, "source", str) not in SOURCES:
         raise reader.error((*path, "source"), f"source is {body['source']!r}; expected one of {', '.join(SOURCES)}.")
     source = SOURCES[body["source"]]
     scope = Scope(_other(reader, (*path, "from"), body["from"], tables).columns, zone)
@@ -349,7 +404,7 @@ def _write(reader: Reader, path: KeyPath, given: Any, tables: Mapping[str, Table
         raise reader.error((*path, "when"), f'when is {when.kind}; expected yes or no, such as {{given = "column"}}.')
     columns = dict[str, Value]()
     declared = {column.name: column for column in source.columns}
-    for name, value in reader.table(body["columns"], (*path, "columns"), list(body["columns"])).items():
+    for name, value in _free(reader, body, (*path, "columns")).items():
         where = (*path, "columns", name)
         if name not in declared and not source.open_columns:
             raise reader.error(where, f"{source.name} has no column {name!r}; it has {', '.join(declared)}.")

@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from limitlens.data.contracts import MAX_CENTS
 from limitlens.data.mapping_cells import Kind, is_time_format
 from limitlens.data.quoting import quoted, quoted_text
+from limitlens.data.toml_reader import LARGEST
 
 _PIECE = re.compile(r"\{([^{}:]+)(?::([^{}]+))?\}")
 
@@ -68,6 +70,8 @@ class Scope:
         if isinstance(body, bool):
             return Value(str(body).upper(), "yesno")
         if isinstance(body, int | float):
+            if not abs(body) <= LARGEST:
+                raise UnfitError(f"{body!r:.40}; expected a number of at most {LARGEST:,} either way.")
             return Value(f"({body!r})" if body < 0 else repr(body), "whole" if isinstance(body, int) else "number")
         if isinstance(body, datetime | date):
             moment = quoted_text(body.isoformat())
@@ -158,7 +162,7 @@ def _written(scope: Scope, column: str, form: str | None, key: str) -> str:
     written = f"CAST({value.sql} AS VARCHAR)"
     if form is None:
         return written
-    if not form.isdecimal() or int(form) > 100:
+    if not form.isdecimal() or len(form) > 3 or int(form) > 100:
         raise UnfitError(
             f"{{{column}:{form}}}: expected a width such as 5, or for a time a format such as %Y-%m.", (key,)
         )
@@ -181,6 +185,8 @@ def _codes(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
 def _is(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
     of, among = scope.of(body, "of", "text", "whole", "yesno"), body[name]
     wanted = among if isinstance(among, list) else [among]
+    if not wanted or not all(isinstance(one, str | int) for one in wanted):
+        raise UnfitError(f"is lists {among!r}; expected texts, whole numbers, true or false.", (name,))
     listed = ", ".join(quoted_text(str(one).lower() if isinstance(one, bool) else str(one)) for one in wanted)
     return Value(f"COALESCE(CAST({of.sql} AS VARCHAR) IN ({listed}), FALSE)", "yesno")
 
@@ -254,8 +260,9 @@ def _extreme(function: str) -> Callable[[Scope, str, Mapping[str, Any]], Value]:
 
 def _amount(scope: Scope, name: str, body: Mapping[str, Any]) -> Value:
     units = body[name]
-    if isinstance(units, bool) or not isinstance(units, int | float) or round(units * 100, 6) % 1:
-        raise UnfitError(f"amount is {units!r}; expected a number of at most two decimals.", (name,))
+    is_number = isinstance(units, int | float) and not isinstance(units, bool)
+    if not is_number or not abs(units) * 100 <= MAX_CENTS or round(units * 100, 6) % 1:
+        raise UnfitError(f"amount is {units!r:.40}; expected a number of at most two decimals, no larger.", (name,))
     return Value(f"CAST({round(units * 100)} AS BIGINT)", "amount")
 
 

@@ -51,18 +51,14 @@ def written(out: Path, name: str) -> dict[str, str]:
 def _accounts(run: RunSql, unit: str) -> Iterator[str]:
     columns = run("DESCRIBE accounts", {}).to_pylist()
     [row] = run(
-        "SELECT COUNT(*) AS n, COUNT(DISTINCT account_id) AS accounts, MIN(opened_at) AS first, MAX(opened_at) AS last "
-        "FROM accounts",
+        f"SELECT COUNT(*) AS n, COUNT(DISTINCT account_id) AS accounts, {_span('opened_at')} FROM accounts",
         {},
     ).to_pylist()
     if not row["n"]:
         yield "accounts: none"
         return
     versions = row["n"] / row["accounts"]
-    yield (
-        f"accounts: {row['accounts']:,}, opened {row['first']:%Y-%m-%d} to {row['last']:%Y-%m-%d}, "
-        f"{versions:.1f} versions each"
-    )
+    yield f"accounts: {row['accounts']:,}, opened {row['first']} to {row['last']}, {versions:.1f} versions each"
     declared = set(ACCOUNTS.column_names())
     for column in columns:
         name, kind = str(column["column_name"]), str(column["column_type"])
@@ -74,6 +70,12 @@ def _accounts(run: RunSql, unit: str) -> Iterator[str]:
         elif name not in declared:
             yield f"attribute {name}: {_shares(run, name)}"
     yield f"segment: {_shares(run, 'segment')}"
+
+
+def _span(column: str) -> str:
+    """SQL of the first and the last day, as texts: a mistaken time may be later than any that Python has."""
+    days = (f"strftime(timezone('UTC', {of}({column})), '%Y-%m-%d')" for of in ("MIN", "MAX"))
+    return "{} AS first, {} AS last".format(*days)
 
 
 def _amounts(run: RunSql, relation: str, column: str, unit: str, where: str = "TRUE") -> str:
@@ -118,8 +120,8 @@ def _events(run: RunSql, source: str, unit: str) -> Iterator[str]:
     lag = f"(epoch_us(known_time) - epoch_us(event_time)) / {_DAY_MICROS}"
     days = f"(epoch_us(MAX(event_time)) - epoch_us(MIN(event_time))) / {_DAY_MICROS}"
     rows = run(
-        f"SELECT kind, COUNT(*) AS n, COUNT(DISTINCT account_id) AS accounts, MIN(event_time) AS first, "
-        f"MAX(event_time) AS last, {days} AS days, median({lag}) AS lag FROM {source} GROUP BY kind ORDER BY kind",
+        f"SELECT kind, COUNT(*) AS n, COUNT(DISTINCT account_id) AS accounts, {_span('event_time')}, "
+        f"{days} AS days, median({lag}) AS lag FROM {source} GROUP BY kind ORDER BY kind",
         {},
     ).to_pylist()
     for row in rows:
@@ -132,7 +134,7 @@ def _events(run: RunSql, source: str, unit: str) -> Iterator[str]:
             worth = f"{_past_due(run)}; "
         yield (
             f"{row['kind']}: {worth}{rate:.1f} a month of {row['accounts']:,} accounts, "
-            f"{row['first']:%Y-%m-%d} to {row['last']:%Y-%m-%d}, {_known(row['lag'])}"
+            f"{row['first']} to {row['last']}, {_known(row['lag'])}"
         )
 
 
@@ -154,14 +156,13 @@ def _past_due(run: RunSql) -> str:
 def _outcomes(run: RunSql) -> Iterator[str]:
     later = f"(epoch_us(known_time) - epoch_us(as_of)) / {_DAY_MICROS}"
     [row] = run(
-        "SELECT COUNT(*) AS n, COUNT(*) FILTER (WHERE bad) / COUNT(*) AS share, MIN(as_of) AS first, "
-        f"MAX(as_of) AS last, median({later}) AS lag FROM outcomes",
+        f"SELECT COUNT(*) AS n, COUNT(*) FILTER (WHERE bad) / COUNT(*) AS share, {_span('as_of')}, "
+        f"median({later}) AS lag FROM outcomes",
         {},
     ).to_pylist()
     if not row["n"]:
         yield "outcomes: none"
         return
     yield (
-        f"outcomes: {row['share']:.1%} of {row['n']:,} bad, as of {row['first']:%Y-%m-%d} to {row['last']:%Y-%m-%d}, "
-        f"{_known(row['lag'])}"
+        f"outcomes: {row['share']:.1%} of {row['n']:,} bad, as of {row['first']} to {row['last']}, {_known(row['lag'])}"
     )

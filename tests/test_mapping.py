@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -23,6 +23,9 @@ from limitlens.data.import_report import ImportReport
 from limitlens.data.importing import import_files
 from limitlens.data.mapping import parse_mapping
 from limitlens.data.mapping_operations import OPERATIONS, Scope
+from limitlens.data.meanings import meanings
+from limitlens.data.meanings import written as written_by
+from limitlens.data.quoting import quoted_text
 from limitlens.pipeline.cli import app
 
 MAPPING = """\
@@ -70,9 +73,66 @@ def test_amounts_become_cents_and_local_times_utc(tmp_path: Path) -> None:
     assert last["opened_at"] == datetime(2026, 1, 4, tzinfo=UTC), "a time with a zone of its own keeps it"
 
 
+def test_a_file_with_windows_line_ends_reads_as_one_without(tmp_path: Path) -> None:
+    imported(tmp_path)
+    rows = written(tmp_path)
+    imported(tmp_path, ROWS.replace("\n", "\r\n"))
+    assert written(tmp_path) == rows
+
+
+@pytest.mark.parametrize(("end", "other"), [(",x\n", ",x\r\n"), ("\n", "\r")])
+def test_a_file_whose_lines_do_not_end_alike_is_refused(tmp_path: Path, end: str, other: str) -> None:
+    with pytest.raises(InputError, match=r"rows.csv: .*end all its lines alike"):
+        imported(tmp_path, ROWS.replace(end, other))
+
+
 def test_what_when_does_not_hold_for_is_left_out_and_counted(tmp_path: Path) -> None:
     [read], [wrote] = imported(tmp_path).read, imported(tmp_path).written
     assert (read.rows, wrote.rows, wrote.written, wrote.left_out, wrote.held_back) == (3, 3, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "expected"),
+    [
+        ({"type": "time"}, "2026-01-03 08:00:00 UTC", "2026-01-03 08:00"),  # its own zone, not that of the mapping
+        ({"type": "time"}, "2026-01-03 08:00+0800", "2026-01-03 00:00"),
+        ({"type": "time"}, "2026-01-03 08:00", "2026-01-03 00:00"),
+        ({"type": "time"}, "2026-01", "2025-12-31 16:00"),
+        ({"type": "time"}, "2026-01-03 08:00:00 PM", None),
+        ({"type": "time"}, "2026-01-03 08:00 Europe/Paris", None),
+        ({"type": "time"}, "epoch", None),
+        ({"type": "time"}, "9999-12-31", None),
+        ({"type": "time", "format": "%Y年%m月%d日"}, "2026年3月5日", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%Y%m%d"}, "20260305", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%Y%m%d"}, "2026111", None),  # 11 January or 1 November
+        ({"type": "time", "format": "%d/%m/%Y"}, "5/3/2026", "2026-03-04 16:00"),
+        ({"type": "time", "format": "%d/%m/%Y"}, "5/3/26", None),
+        ({"type": "time", "format": "unix"}, "1700000000000", None),
+        ({"type": "amount"}, "1,234.50", None),
+        ({"type": "amount"}, "1_000", None),
+        ({"type": "amount"}, "1e27", None),
+        ({"type": "amount", "thousands": ","}, "1,234.50", 1234_50),
+        ({"type": "amount", "thousands": ","}, "1234.50", 1234_50),
+        ({"type": "amount", "thousands": ","}, "12,34,567", 1234567_00),
+        ({"type": "amount", "thousands": ","}, "12,34", None),
+        ({"type": "whole", "thousands": " "}, "1\u202f234", 1234),
+        ({"type": "number", "thousands": "'"}, "-1'234.5", -1234.5),
+        ({"type": "amount", "decimal": ","}, "1.234,50", 1234_50),
+        ({"type": "amount", "decimal": ","}, "12.34", None),
+        ({"type": "number", "decimal": ",", "thousands": " "}, "1 234,5", 1234.5),
+        ({"type": "amount", "unit": "ten_thousand"}, "1.25", 12_500_00),
+        ({"type": "amount", "unit": "ten_thousand"}, "0.0000001", None),
+        ({"type": "amount", "unit": "thousand"}, "0.125", 125_00),
+    ],
+    ids=str,
+)
+def test_a_cell_reads_as_declared_or_not_at_all(cell: dict[str, str], text: str, expected: object) -> None:
+    keys = ", ".join(f'{key} = "{value}"' for key, value in cell.items())
+    mapping = MAPPING.replace('kind = "text?"', f'kind = "text?"\nread = {{{keys}}}')
+    read = parse_mapping(mapping, "m.toml").tables["rows"].cells[-1]
+    sql = read.value("t", is_time=False)
+    [value] = run_sql(f"SELECT {sql} AS v FROM (SELECT {quoted_text(text)} AS t)")["v"].to_pylist()
+    assert (f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else value) == expected
 
 
 @pytest.mark.parametrize(
@@ -130,17 +190,19 @@ def test_every_operation_is_in_the_reference() -> None:
 CELLS = st.sampled_from(["", "1", "2.50", "-3", "x", "0.001", '"a,b"', "1e2", "é", "nan"])
 
 
-@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=12), st.booleans())
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=12), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+@example([["1", "x", ""]], False, "\n")  # an empty field too many
 def test_every_row_is_written_left_out_or_held_back(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], packed: bool
+    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], packed: bool, end: str
 ) -> None:
     """A second reading, row by row."""
     folder = tmp_path_factory.mktemp("rows")
     lines = [*lines, ["1", "good"]]  # one that can be read: else nothing is written
     text = "id,at,limit,kind\n" + "".join(",".join(["i", "2026-01-02", *line]) + "\n" for line in lines)
+    text = text.replace("\n", end)
     name, body = ("rows.csv.gz", gzip.compress(text.encode())) if packed else ("rows.csv", text.encode())
     report = imported(folder, body, MAPPING.replace("zone", "max_held_back_share = 0.999999\nzone"), name)
-    outcome = Counter(map(_fate, list(csv.reader(io.StringIO(text)))[1:]))
+    outcome = Counter(map(_fate, list(csv.reader(io.StringIO(text, newline="")))[1:]))
     [read], [wrote] = report.read, report.written
     assert (read.rows, read.held_back) == (len(lines), outcome["held"])
     assert (wrote.written, wrote.left_out, wrote.held_back) == (outcome["written"], outcome["left out"], 0)
@@ -187,6 +249,17 @@ def test_a_value_that_no_calendar_has_is_one_line(tmp_path: Path) -> None:
         imported(tmp_path, mapping=far)
 
 
+def test_the_sample_tells_of_a_time_that_is_later_than_any_of_python(tmp_path: Path) -> None:
+    imported(tmp_path, mapping=MAPPING.replace('opened_at = "at"', 'opened_at = {later = "at", months = 99_999}'))
+    assert "opened 10359-" in meanings(written_by(tmp_path / "out", "bank"))[0]
+
+
+def test_a_column_without_a_name_has_one_by_its_place(tmp_path: Path) -> None:
+    report = imported(tmp_path, ",id,at,limit,kind,\n0,a,2026-01-02,1,x,\n")
+    assert report.unused == {"rows.csv": ("unnamed_1", "unnamed_6")}
+    assert [row["account_id"] for row in written(tmp_path)] == ["a"]
+
+
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2: not UTF-8"):
         imported(tmp_path, ROWS.replace(",x", ",é").encode("latin-1"))
@@ -223,6 +296,12 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
             'segment = {text = "{at:%Q}"}',
             r"m.toml:21: segment: {at:%Q}: expected a format of a time",
         ),
+        (
+            '"amount"',
+            '{type = "amount", unit = "万"}',
+            r"m.toml:9: unit in .* is '万'; expected one of .*'ten_thousand'",
+        ),
+        ('"amount"', '{type = "amount", thousands = "."}', r"m.toml:9: '.' stands before the decimals already"),
         ('"time"', '{type = "time", format = "dd.mm"}', r"m.toml:8: format 'dd.mm'; expected iso, unix"),
     ],
 )

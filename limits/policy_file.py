@@ -23,6 +23,7 @@ from limitlens.limits.policy import (
     Desk,
     Disqualifier,
     Holds,
+    Monitoring,
     Opening,
     Policy,
     Rule,
@@ -123,6 +124,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         daily=_daily(body, reader) if "daily" in body else None,
         watch=_watch(body, reader) if "watch" in body else None,
         desk=reader.section(body, ("desk",), Desk) if "desk" in body else None,
+        monitoring=reader.section(body, ("monitoring",), Monitoring) if "monitoring" in body else None,
         text=text,
     )
     check_policy(policy, reader)

@@ -35,6 +35,8 @@ from limitlens.pipeline.cli import holds  # isort: split
 
 from limitlens.pipeline.cli import false_positives  # isort: split
 
+from limitlens.pipeline.cli import monitor  # isort: split
+
 from limitlens.pipeline.cli import ledger  # isort: split
 
 from limitlens.pipeline.cli import privacy
@@ -48,6 +50,7 @@ __all__ = [
     "limits",
     "main",
     "models",
+    "monitor",
     "policy",
     "privacy",
     "quarantine",

@@ -56,6 +56,9 @@ COMPLAINT_DAYS = 92
 #: Matured books that the PDs are brought to: one alone says too little, old ones are of another economy.
 _LEARNED_BOOKS = 3
 
+#: Books before one that it is held against; a fixed number, so that a month is the same whenever it is asked for.
+_LOOK_BACK = 12
+
 #: Months that are shown where nothing else is asked for.
 SHOWN_MONTHS = 12
 
@@ -271,54 +274,70 @@ def monitor(
     WorkspaceError
         No book has been decided by then.
     """
-    runs = book_runs(workspace, until)
-    if not runs:
+    every = book_runs(workspace, until)
+    if not every:
         raise WorkspaceError(
             f"no book has been decided{f' by {format_time(until)}' if until else ''}; run limitlens decide first."
         )
-    policy = workspace.policy(runs[-1].policy_digest)
+    policy = workspace.policy(every[-1].policy_digest)
     settings = settings or policy.alarms
-    model = workspace.iteration(runs[-1].model_version).model
-    runs = runs[-(max(months, model.settings.horizon_months + 1) + 1) :]
-    models = {version: workspace.iteration(version).model for version in {run.model_version for run in runs}}
-    trainings = {version: training_of(workspace, models[version], progress) for version in sorted(models)}
+    runs = every[-(months + _LOOK_BACK) :]
+    models = {version: workspace.iteration(version).model for version in sorted({run.model_version for run in runs})}
+    first = {version: next(run.as_of for run in every if run.model_version == version) for version in models}
+    trainings = {
+        version: training_of(workspace, version, model, first[version], progress) for version, model in models.items()
+    }
     books = books_of(workspace, runs, models, trainings, progress)
+    between = [book for training in trainings.values() if training for book in training.between]
     past = add_months(month_start(runs[0].as_of), -settings.past_months - 1)
+    model = models[runs[-1].model_version]
     seen = _Seen(
         workspace,
         settings,
         books,
-        models,
+        between,
         {version: training.bins if training else None for version, training in trainings.items()},
         {version: workspace.validation(version) for version in models},
-        _matured(workspace, books, models),
+        _matured(workspace, [*between, *books], [run.as_of for run in every], models),
         rolls_until(workspace, model, past, month_start(runs[-1].as_of), progress),
     )
     shown = tuple(_month(seen, place) for place in range(max(0, len(books) - months), len(books)))
     return Monitored(shown, model.settings.horizon_months, policy.name, settings)
 
 
+#: A book as months are told apart: version and date.
+_Key = tuple[str, datetime]
+
+
+def _key(book: Book) -> _Key:
+    return book.model_version, book.as_of
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """Everything the months are made of; ``matured``: by book, the first later book that knew it, and what became."""
+    """Everything the months are made of.
+
+    ``between``: books scored on paper, between training and first decision. ``matured``: by book, the first decided
+    date at which it was known what became of it, and what did.
+    """
 
     workspace: Workspace
     settings: Monitoring
     books: Sequence[Book]
-    models: Mapping[str, DefaultRiskModel]
+    between: Sequence[Book]
     trainings: Mapping[str, Bins | None]
     validations: Mapping[str, dict[str, Any]]
-    matured: Mapping[datetime, tuple[datetime, pd.Series]]
+    matured: Mapping[_Key, tuple[datetime, pd.Series]]
     rolls: pd.DataFrame
 
-    def matured_by(self, as_of: datetime) -> list[Book]:
-        """Books that had matured at a time, in order."""
-        by_then = {of for of, (known_by, _) in self.matured.items() if known_by <= as_of}
-        return [book for book in self.books if book.run.as_of in by_then]
+    def matured_by(self, as_of: datetime, books: Sequence[Book]) -> list[Book]:
+        """Those of some books that had matured at a time, in order."""
+        by_then = {key for key, (known_by, _) in self.matured.items() if known_by <= as_of}
+        return [book for book in books if _key(book) in by_then]
 
     def outcome(self, book: Book) -> pd.DataFrame:
         """Rows of a matured book that are known, with ``bad``."""
-        bad = self.matured[book.run.as_of][1]
+        bad = self.matured[_key(book)][1]
         return book.rows.assign(bad=bad).dropna(subset="bad").astype({"bad": bool}).reset_index(drop=True)
 
     def expected(self, book: Book) -> Estimate:
@@ -326,43 +345,44 @@ class _Seen:
         return estimate(book.rows["pd"].to_numpy(np.float64), self._learned(book))
 
     def _learned(self, book: Book) -> Recalibration:
-        """What the last matured books of the same version said of the PDs."""
-        same = [one for one in self.matured_by(book.run.as_of) if one.run.model_version == book.run.model_version]
-        if not same:
+        """What the books that matured last said of the PDs of the version."""
+        of_version = [one for one in [*self.between, *self.books] if one.model_version == book.model_version]
+        last = self.matured_by(book.as_of, of_version)[-_LEARNED_BOOKS:]
+        if not last:
             return AS_THEY_ARE
-        rows = pd.concat([self.outcome(one) for one in same[-_LEARNED_BOOKS:]], ignore_index=True)
+        rows = pd.concat([self.outcome(one) for one in last], ignore_index=True)
         return recalibrate_on(rows["bad"].to_numpy(bool), rows["pd"].to_numpy(np.float64))
 
 
 def _matured(
-    workspace: Workspace, books: Sequence[Book], models: Mapping[str, DefaultRiskModel]
-) -> dict[datetime, tuple[datetime, pd.Series]]:
-    matured: dict[datetime, tuple[datetime, pd.Series]] = {}
-    for place, book in enumerate(books):
-        model = models[book.run.model_version]
-        for later in books[place + 1 :]:
-            bad = became(workspace, book, model, later.run.as_of)
+    workspace: Workspace, books: Sequence[Book], decided: Sequence[datetime], models: Mapping[str, DefaultRiskModel]
+) -> dict[_Key, tuple[datetime, pd.Series]]:
+    matured: dict[_Key, tuple[datetime, pd.Series]] = {}
+    for book in books:
+        for later in (as_of for as_of in decided if as_of > book.as_of):
+            bad = became(workspace, book, models[book.model_version], later)
             if bad is not None:
-                matured[book.run.as_of] = (later.run.as_of, bad)
+                matured[_key(book)] = (later, bad)
                 break
     return matured
 
 
 def _month(seen: _Seen, place: int) -> Month:
     book = seen.books[place]
-    as_of, version = book.run.as_of, book.run.model_version
-    since = seen.books[place - 1].run.as_of if place else as_of
+    as_of, version = book.as_of, book.model_version
+    since = seen.books[place - 1].as_of if place else as_of
     pd_, validation = book.rows["pd"].to_numpy(np.float64), seen.validations[version]
     learned = validation["train"]
     share = learned["bads"] / learned["rows"] if learned["rows"] else float("nan")
     of_training = _stabilities(seen.trainings[version], book.bins, seen.settings.chance)
-    psi = of_training.pop("PD", None)
+    psi = of_training.pop("pd", None)
     csi = _nearest([_stabilities(one, book.bins, seen.settings.chance) for one in book.earlier])
-    csi.pop("PD", None)
+    csi.pop("pd", None)
     month = month_number(as_of)
-    expected, realised, matured = seen.expected(book), None, seen.matured_by(as_of)
-    if as_of in seen.matured:
-        realised = _realised(seen.outcome(book), seen.matured[as_of][0])
+    expected, realised = seen.expected(book), None
+    matured = seen.matured_by(as_of, seen.books[max(0, place - _LOOK_BACK) : place])
+    if _key(book) in seen.matured:
+        realised = _realised(seen.outcome(book), seen.matured[_key(book)][0])
     judged, tail, of_judged = (matured[-1], *_tail(seen, matured[-1])) if matured else (None, pd.DataFrame(), [])
     alarms = (
         *mean_pd_alarms(pd_, share, seen.settings),
@@ -387,7 +407,7 @@ def _month(seen: _Seen, place: int) -> Month:
         csi=csi,
         expected=expected,
         realised=realised,
-        matured=judged.run.as_of if judged else None,
+        matured=judged.as_of if judged else None,
         tail=tail,
         rolls=rolls,
         overrides=Rate(overrides["account_id"].nunique(), len(book.rows)),
@@ -413,7 +433,7 @@ def _stabilities(before: Bins | None, after: Bins, chance: float) -> dict[str, S
             before.counts[name],
             after.counts[name],
             lines=(before.lines, after.lines),
-            level=1 - (chance if name == "PD" else shared),
+            level=1 - (chance if name == "pd" else shared),
         )
         for name in names
     }
@@ -447,7 +467,7 @@ def _realised(rows: pd.DataFrame, known_by: datetime) -> Realised:
 
 def _ranked(seen: _Seen, book: Book | None) -> tuple[Estimate, float] | None:
     """What was expected of a matured book, and how its lines ranked."""
-    return (seen.expected(book), _realised(seen.outcome(book), book.run.as_of).auc) if book else None
+    return (seen.expected(book), _realised(seen.outcome(book), book.as_of).auc) if book else None
 
 
 _OF_PERIOD = """

@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.arrays import FloatArray
-from limitlens.data.calendar import add_months, data_end, matured_months, month_start, month_starts
+from limitlens.data.calendar import DAY, add_months, data_end, matured_months, month_start, month_starts
 from limitlens.data.engine import run_sql
+from limitlens.data.frames import is_among
 from limitlens.data.progress import Progress
 from limitlens.features.line import limit_and_age
 from limitlens.features.spine import book, lines_at
@@ -26,12 +27,14 @@ from limitlens.pipeline.training.training_table import first_payment
 from limitlens.pipeline.workspace import Workspace
 
 _KEYS = ["account_id", "as_of", "known_by"]
+_FACTS = ["account_id", "as_of", "pd", "line_age_days", "segment", "dpd_days"]
 
 #: A run that decided less than this share of the lines of the last book is no book: new lines, or paused ones.
 _BOOK_SHARE = 0.5
 
-#: Latest training months, and lines of them, that the training's distributions are made of.
-_REFERENCE_MONTHS, _REFERENCE_LINES = 6, 50_000
+#: Latest training months that the training's distributions are made of, most months between them and the first book,
+#: and lines of all of these.
+_TRAINING_MONTHS, _GAP_MONTHS, _SAMPLE_LINES = 6, 12, 20_000
 
 
 @dataclass(frozen=True)
@@ -44,30 +47,45 @@ class Bins:
 
 @dataclass(frozen=True)
 class Training:
-    """Distributions a version was trained on: the edges of their bins, what they hold, and hold month by month."""
+    """Distributions a version was trained on.
+
+    Parameters
+    ----------
+    edges : mapping of str to float64 array
+        Of the bins of each column.
+    bins : Bins
+        All training months together.
+    months : sequence of Bins
+        The training months, and those between them and the first book.
+    between : sequence of Book
+        The latter, scored on paper: no decision knew their labels, nor did the training.
+    """
 
     edges: Mapping[str, FloatArray]
     bins: Bins
     months: Sequence[Bins]
+    between: "Sequence[Book]"
 
 
 @dataclass(frozen=True)
 class Book:
-    """One book as it was decided.
+    """One book as it was decided, or scored on paper.
 
     Parameters
     ----------
-    run : Run
+    as_of : datetime
+    model_version : str
     rows : DataFrame
         ``account_id, as_of, pd, line_age_days, segment, dpd_days`` of lines that were open and not in default; days
         past due are missing where nobody knows them.
     bins : Bins
         By the edges of its version's training.
     earlier : sequence of Bins
-        The months of the training and the books before, by the same edges.
+        The months of the training, those until the first book of the version, and its last books before this one.
     """
 
-    run: Run
+    as_of: datetime
+    model_version: str
     rows: pd.DataFrame
     bins: Bins
     earlier: Sequence[Bins]
@@ -92,32 +110,58 @@ def book_runs(workspace: Workspace, until: datetime | None) -> list[Run]:
     return chosen
 
 
-def training_of(workspace: Workspace, model: DefaultRiskModel, progress: Progress) -> Training | None:
-    """Distributions of the latest training months, with the PDs of the members that never saw the account."""
+def training_of(
+    workspace: Workspace, version: str, model: DefaultRiskModel, first_book: datetime, progress: Progress
+) -> Training | None:
+    """Distributions of the latest training months, with the PDs of the members that never saw the account.
+
+    None where no row of them is left.
+    """
     relations = workspace.relations(model.features)
-    points = _training_points(workspace, model, relations)
+    learned = _training_points(workspace, model, relations)
+    if learned.empty:
+        return None
+    starts = month_starts(learned["as_of"].max().to_pydatetime() + DAY, first_book - DAY)[-_GAP_MONTHS:]
+    gap = book(starts, relations)[_KEYS] if starts else learned.head(0)
+    points = pd.concat([learned, gap], ignore_index=True)
     accounts = np.sort(points["account_id"].unique())
-    accounts = accounts[:: -(-len(accounts) // _REFERENCE_LINES) or 1]
-    points = points[points["account_id"].isin(accounts)].reset_index(drop=True)
-    if points.empty:
+    accounts = accounts[:: -(-len(accounts) // _SAMPLE_LINES)]
+    points = points[is_among(points["account_id"], pd.Index(accounts))].reset_index(drop=True)
+    progress(f"distributions of the training of version {version}: {len(points):,} rows")
+    rows = _scored(workspace, model, points)
+    of_training = rows["as_of"] <= learned["as_of"].max()
+    if not of_training.any():
         return None
-    progress(f"distributions of the training: {len(points):,} rows")
-    rows = _built(workspace, model, points)
-    lines = lines_at(points, relations)
-    facts = first_state(lines, np.zeros(len(lines), bool))[["limit_cents", "line_age_days"]]
-    rows = rows.merge(pd.concat([lines[["account_id", "as_of"]], facts], axis=1), on=["account_id", "as_of"])
-    rows = rows[~_in_default(rows, model)].reset_index(drop=True)
-    if rows.empty:
-        return None
-    values = {name: rows[name].to_numpy(np.float64) for name in _numeric(model)}
-    values["PD"] = predict_pd(model, rows, *limit_and_age(rows))
-    edges = {name: bin_edges(one) for name, one in values.items()}
-    months = []
+    names = [*_numeric(model), "pd"]
+    edges = {name: bin_edges(rows.loc[of_training, name].to_numpy(np.float64)) for name in names}
+    months, whole, between = [], [], []
     for _, at in rows.groupby(rows["as_of"].dt.strftime("%Y-%m")).indices.items():
-        counts = {name: bin_counts(one[at], edges[name]) for name, one in values.items()}
-        months.append(Bins(len(at), counts))
-    whole = {name: np.sum([month.counts[name] for month in months], axis=0) for name in values}
-    return Training(edges, Bins(rows["account_id"].nunique(), whole), months)
+        mine = rows.iloc[at].reset_index(drop=True)
+        months.append(_bins(mine, edges))
+        if of_training.iloc[at[0]]:
+            whole.append(months[-1])
+        else:
+            as_of = mine["as_of"].iloc[0].to_pydatetime()
+            between.append(Book(as_of, version, mine.reindex(columns=_FACTS), months[-1], ()))
+    counts = {name: np.sum([month.counts[name] for month in whole], axis=0) for name in names}
+    return Training(edges, Bins(rows.loc[of_training, "account_id"].nunique(), counts), months, between)
+
+
+def _bins(rows: pd.DataFrame, edges: Mapping[str, FloatArray]) -> Bins:
+    counts = {name: bin_counts(rows[name].to_numpy(np.float64), one) for name, one in edges.items()}
+    return Bins(len(rows), counts)
+
+
+def _scored(workspace: Workspace, model: DefaultRiskModel, points: pd.DataFrame) -> pd.DataFrame:
+    """Features of points with ``pd``, as if nobody had changed the limits that were delivered."""
+    parts = table_parts(model.features, points, workspace.relations(model.features))
+    rows = pd.concat([part.to_pandas() for part in parts], ignore_index=True)
+    lines = lines_at(points, workspace.relations(model.features))
+    state = first_state(lines, np.zeros(len(lines), bool))[["limit_cents", "line_age_days"]]
+    rows = rows.merge(pd.concat([lines[["account_id", "as_of"]], state], axis=1), on=["account_id", "as_of"])
+    rows = rows[~_in_default(rows, model)].reset_index(drop=True)
+    scored: pd.DataFrame = rows.assign(pd=predict_pd(model, rows, *limit_and_age(rows))) if len(rows) else rows
+    return scored
 
 
 def _training_points(workspace: Workspace, model: DefaultRiskModel, relations: Mapping[str, str]) -> pd.DataFrame:
@@ -126,17 +170,11 @@ def _training_points(workspace: Workspace, model: DefaultRiskModel, relations: M
     if "outcomes" in workspace.events.present():
         labels = delivered_labels(dict(relations))
         labels = labels[labels["known_time"] <= end]
-        latest = np.sort(labels["as_of"].dt.strftime("%Y-%m").unique())[-_REFERENCE_MONTHS:]
+        latest = np.sort(labels["as_of"].dt.strftime("%Y-%m").unique())[-_TRAINING_MONTHS:]
         points = labels.loc[labels["as_of"].dt.strftime("%Y-%m").isin(latest), ["account_id", "as_of"]]
         return lines_at(points.assign(known_by=points["as_of"]), relations)[_KEYS]
     starts = matured_months(first_payment(dict(relations)), end, model.settings.horizon_months)
-    return book(starts[-_REFERENCE_MONTHS:], relations)[_KEYS] if starts else pd.DataFrame(columns=_KEYS)
-
-
-def _built(workspace: Workspace, model: DefaultRiskModel, points: pd.DataFrame) -> pd.DataFrame:
-    parts = table_parts(model.features, points, workspace.relations(model.features))
-    rows: pd.DataFrame = pd.concat([part.to_pandas() for part in parts], ignore_index=True)
-    return rows
+    return book(starts[-_TRAINING_MONTHS:], relations)[_KEYS] if starts else pd.DataFrame(columns=_KEYS)
 
 
 def _numeric(model: DefaultRiskModel) -> list[str]:
@@ -159,12 +197,13 @@ def books_of(
     books: dict[datetime, Book] = {}
     for version in dict.fromkeys(run.model_version for run in runs):
         mine = [run for run in runs if run.model_version == version]
-        dates = [run.as_of for run in runs if run.as_of <= mine[-1].as_of]
+        dates = [run.as_of for run in mine]
         training = trainings[version]
         binned = _binned(workspace, dates, models[version], training, progress)
         for run in mine:
-            earlier = [binned[as_of][1] for as_of in dates if as_of < run.as_of]
-            books[run.as_of] = Book(run, *binned[run.as_of], [*(training.months if training else []), *earlier])
+            earlier = [binned[as_of][1] for as_of in dates if as_of < run.as_of][-_GAP_MONTHS:]
+            known = [*(training.months if training else []), *earlier]
+            books[run.as_of] = Book(run.as_of, version, *binned[run.as_of], known)
     return [books[run.as_of] for run in runs]
 
 
@@ -203,7 +242,7 @@ def _binned(
     for as_of in dates:
         lines = rows[rows["as_of"] == as_of].reset_index(drop=True)
         if training:
-            counts[as_of]["PD"] = bin_counts(lines["pd"].to_numpy(np.float64), edges["PD"])
+            counts[as_of]["pd"] = bin_counts(lines["pd"].to_numpy(np.float64), edges["pd"])
         books[as_of] = (lines, Bins(len(lines), counts[as_of]))
     return books
 
@@ -251,7 +290,7 @@ def became(workspace: Workspace, book_: Book, model: DefaultRiskModel, known_by:
     if not delivered:
         relations = {name: sql for name, sql in relations.items() if name != "outcomes"}
         reach = _reach(relations, known_by)
-        if reach is None or add_horizon(book_.run.as_of, model) > min(known_by, reach):
+        if reach is None or add_horizon(book_.as_of, model) > min(known_by, reach):
             return None
     known = outcomes(book_.rows, relations, model.settings, known_by=known_by)
     bad = known.map({"bad": 1.0, "good": 0.0, "indeterminate": 0.0}).astype(float)

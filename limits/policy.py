@@ -181,6 +181,27 @@ class Stress:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    """When a figure of `limitlens monitor` is an alarm.
+
+    ``chance``: how often chance alone may raise one kind of alarm at one date. ``psi``: least PSI of the PD since the
+    training. ``csi``: least PSI of a feature since the earlier month that it is nearest to. ``mean_pd_ratio``: mean PD
+    by the share of bads of the training, or the other way round. ``roll_ratio``: share of a bucket that rolls on by
+    that of its past. ``observed_ratio``: bads that came by those expected, or the other way round. ``auc_drop``: by how
+    much an AUC is below the validated or the expected one. ``past_months``: months that are the past of a roll rate.
+    """
+
+    chance: float = 0.001
+    psi: float = 0.25
+    csi: float = 0.10
+    mean_pd_ratio: float = 2.0
+    roll_ratio: float = 1.25
+    observed_ratio: float = 1.25
+    auc_drop: float = 0.05
+    past_months: int = 12
+
+
+@dataclass(frozen=True)
 class Condition:
     """One comparison of a column with a value; a missing value never holds."""
 
@@ -289,13 +310,15 @@ class Policy:
     watch: Watch | None
     desk: Desk | None
     stress: Stress | None
+    monitoring: Monitoring | None
     text: str
 
     @cached_property
     def digest(self) -> str:
         """Sha256 over the values; comments and layout do not count."""
         plain = {name: value for name, value in asdict(self).items() if name != "text"}
-        for name in ("holds", "second_look", "daily", "watch", "desk", "stress"):  # left out: as before there was one
+        # Without the section: as before there was one.
+        for name in ("holds", "second_look", "daily", "watch", "desk", "stress", "monitoring"):
             if plain[name] is None:
                 del plain[name]
         if not self.currency:  # as before there was the key
@@ -324,6 +347,11 @@ class Policy:
     def stressing(self) -> Stress:
         """How often the book is stressed; without a section of its own by the default."""
         return self.stress or Stress()
+
+    @property
+    def alarms(self) -> Monitoring:
+        """When monitoring raises an alarm; without a section of its own by the defaults."""
+        return self.monitoring or Monitoring()
 
     @property
     def decided_daily(self) -> tuple[Condition, ...]:

@@ -42,6 +42,7 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     _check_delinquency(policy, reader)
     _check_holds(policy, reader)
     _check_desk(policy, reader)
+    _check_monitoring(policy, reader)
     _check_second_look(policy, reader)
     _check_daily(policy, reader)
     _check_watch(policy, reader)
@@ -110,6 +111,20 @@ def _check_desk(policy: Policy, reader: Reader) -> None:
             raise reader.error(("desk", key), f"{key} is {days}; expected 0 to 366.")
     if desk.second_above_cents < 0:
         raise reader.error(("desk", "second_above_cents"), "second_above_cents must be at least 0.")
+
+
+def _check_monitoring(policy: Policy, reader: Reader) -> None:
+    alarms = policy.alarms
+    if not 0 < alarms.chance <= 0.05:
+        raise reader.error(("monitoring", "chance"), f"chance is {alarms.chance}; expected above 0, up to 0.05.")
+    for key in ("psi", "csi", "auc_drop"):
+        if getattr(alarms, key) <= 0:
+            raise reader.error(("monitoring", key), f"{key} is {getattr(alarms, key)}; expected above 0.")
+    for key in ("mean_pd_ratio", "roll_ratio", "observed_ratio"):
+        if getattr(alarms, key) <= 1:
+            raise reader.error(("monitoring", key), f"{key} is {getattr(alarms, key)}; expected above 1.")
+    if not 3 <= alarms.past_months <= 60:
+        raise reader.error(("monitoring", "past_months"), f"past_months is {alarms.past_months}; expected 3 to 60.")
 
 
 def _check_ranges(policy: Policy, reader: Reader) -> None:

@@ -23,6 +23,7 @@ from limitlens.limits.policy import (
     Desk,
     Disqualifier,
     Holds,
+    Monitoring,
     Opening,
     Policy,
     Rule,
@@ -126,6 +127,7 @@ def policy_of(body: Mapping[str, Any], text: str, source: str = "policy") -> Pol
         watch=_watch(body, reader) if "watch" in body else None,
         desk=reader.section(body, ("desk",), Desk) if "desk" in body else None,
         stress=reader.section(body, ("stress",), Stress) if "stress" in body else None,
+        monitoring=reader.section(body, ("monitoring",), Monitoring) if "monitoring" in body else None,
         text=text,
     )
     check_policy(policy, reader)

@@ -49,6 +49,44 @@ def roll_rates(dpd: pd.DataFrame, months: int = 3) -> pd.DataFrame:
     return shares.assign(lines=lines)
 
 
+def monthly_rolls(dpd: pd.DataFrame) -> pd.DataFrame:
+    """How many lines of each bucket are in a worse one a month later.
+
+    Parameters
+    ----------
+    dpd : DataFrame with ``account_id, month`` (int64, consecutive), ``dpd_days``
+        Days past due of every line at every month start; a line of which they are not known is left out.
+
+    Returns
+    -------
+    DataFrame with ``month, bucket, lines, worse``
+        ``month``: the later of the two. Every bucket but the last, in every month with one before it.
+
+    Examples
+    --------
+    >>> dpd = pd.DataFrame({"account_id": ["a", "b"] * 2, "month": [1, 1, 2, 2], "dpd_days": [0, 0, 0, 31]})
+    >>> monthly_rolls(dpd).to_dict("records")[0]
+    {'month': 2, 'bucket': 'current', 'lines': 2, 'worse': 1}
+    """
+    known = dpd.dropna(subset="dpd_days")
+    places = known[["account_id", "month"]].assign(place=bucket_of(known["dpd_days"]).cat.codes)
+    later = places.rename(columns={"place": "place_later"}).assign(month=places["month"] - 1)
+    both = places.merge(later, on=["account_id", "month"])
+    both = both.assign(month=both["month"] + 1, worse=both["place_later"] > both["place"])
+    counts = both.groupby(["month", "place"])["worse"].agg(["size", "sum"])
+    buckets = list(BUCKETS.values())[:-1]
+    every = pd.MultiIndex.from_product([sorted(both["month"].unique()), range(len(buckets))], names=["month", "place"])
+    counts = counts.reindex(every, fill_value=0).reset_index()
+    return pd.DataFrame(
+        {
+            "month": counts["month"],
+            "bucket": counts["place"].map(dict(enumerate(buckets))),
+            "lines": counts["size"].astype("int64"),
+            "worse": counts["sum"].astype("int64"),
+        }
+    )
+
+
 def vintage_curve(dpd: pd.DataFrame, bad_dpd_days: int) -> pd.DataFrame:
     """Share of the lines of each vintage that was ever so far past due by their age.
 

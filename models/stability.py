@@ -15,7 +15,7 @@ from limitlens.data.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Stability:
-    """A PSI, and the value that chance exceeds in one case of a thousand."""
+    """A PSI, and the value that chance exceeds in one case of a thousand, or as often as was asked for."""
 
     psi: float
     critical: float
@@ -45,17 +45,42 @@ def stability(before: FloatArray, after: FloatArray, bins: int = 10, level: floa
     >>> stability(rng.normal(size=500), rng.normal(0.5, size=500)).moved
     True
     """
-    known = before[~np.isnan(before)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.empty(0)
-    counts = [_counts(values, edges) for values in (before, after)]
-    used = counts[0] + counts[1] > 0
-    # Half a row is added to every bin, so that an empty one is not infinitely far away.
-    p, q = ((count[used] + 0.5) / (count[used] + 0.5).sum() for count in counts)
-    scale = 1 / max(len(before), 1) + 1 / max(len(after), 1)
-    critical = float(chi2.ppf(level, max(int(used.sum()) - 1, 1))) * scale
-    return Stability(float(((q - p) * np.log(q / p)).sum()), critical)
+    edges = bin_edges(before, bins)
+    counts = [bin_counts(values, edges) for values in (before, after)]
+    return stability_of(*counts, lines=(len(before), len(after)), level=level)
 
 
-def _counts(values: FloatArray, edges: FloatArray) -> FloatArray:
+def bin_edges(values: FloatArray, bins: int = 10) -> FloatArray:
+    """Edges of bins that hold equal shares of some values; a value that is on several of them is one edge."""
+    known = values[~np.isnan(values)]
+    return np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.empty(0)
+
+
+def bin_counts(values: FloatArray, edges: FloatArray) -> FloatArray:
+    """How many values each bin holds, those that are missing last; an edge belongs to the bin below it."""
     place = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="left"))
     return np.bincount(place, minlength=len(edges) + 2).astype(np.float64)
+
+
+def stability_of(before: FloatArray, after: FloatArray, *, lines: tuple[int, int], level: float = 0.999) -> Stability:
+    """PSI of two counts over the same bins.
+
+    Parameters
+    ----------
+    before, after : float64 arrays of shape (bins,)
+    lines : (int, int)
+        How many lines each is of, for the critical value: rows of one line at several times are no further lines.
+    level : float
+
+    Examples
+    --------
+    >>> stability_of(np.array([50.0, 50.0]), np.array([50.0, 50.0]), lines=(100, 100)).psi
+    0.0
+    """
+    used = before + after > 0
+    if not (used.any() and all(lines)):
+        return Stability(0.0, float("inf"))
+    # Half a row is added to every bin, so that an empty one is not infinitely far away.
+    p, q = ((count[used] + 0.5) / (count[used] + 0.5).sum() for count in (before, after))
+    critical = float(chi2.ppf(level, max(int(used.sum()) - 1, 1))) * (1 / lines[0] + 1 / lines[1])
+    return Stability(float(((q - p) * np.log(q / p)).sum()), critical)

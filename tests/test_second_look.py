@@ -291,7 +291,7 @@ def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
     shipped = default_policy()
     plain = replace(at_once(shipped), watch=None)
     # And no limit of the holdout: the values there were before these sections.
-    later = ("text", "second_look", "daily", "watch", "desk", "stress")
+    later = ("text", "second_look", "daily", "watch", "desk", "stress", "monitoring")
     values = {name: value for name, value in asdict(plain).items() if name not in later}
     del values["currency"], values["holdout"]["max_limit_cents"]
     for name in ("approver_key", "other_os_user", "reasons_share"):

@@ -39,6 +39,8 @@ from limitlens.pipeline.cli import false_positives  # isort: split
 
 from limitlens.pipeline.cli import stress  # isort: split
 
+from limitlens.pipeline.cli import monitor  # isort: split
+
 from limitlens.pipeline.cli import ledger  # isort: split
 
 from limitlens.pipeline.cli import privacy  # isort: split
@@ -54,6 +56,7 @@ __all__ = [
     "limits",
     "main",
     "models",
+    "monitor",
     "notices",
     "policy",
     "privacy",

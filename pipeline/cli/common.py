@@ -38,7 +38,7 @@ app = typer.Typer(
     help="Credit limits whose every change is split, to the cent, into behaviour, data, model, policy and time.",
     epilog="Exit codes: 0 done, 1 a step is missing, 2 wrong options, 3 a release was refused, 4 input was refused, "
     "5 another run is in progress, 6 a record is damaged, 7 nothing to do, "
-    "8 what came is unusual.",
+    "8 what came is unusual, 9 a figure of the monitoring is an alarm.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -49,6 +49,9 @@ NOTHING_TO_DO = 7
 
 #: With which ``check`` ends when what came is unusual enough to hold decisions.
 INCIDENT = 8
+
+#: With which ``monitor`` ends when a figure of the last month is an alarm.
+ALARM = 9
 
 
 #: Variable with the permissions that files and folders do not get.

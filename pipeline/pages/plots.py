@@ -424,3 +424,45 @@ def stress_moves(severities: Sequence[float], counts: Mapping[str, Sequence[int]
         axes.yaxis.set_major_formatter(_amount)
         figure.legend(ncols=len(counts), frameon=False, loc="outside upper left", fontsize=9)
         return _svg(figure, name)
+
+
+def by_month(
+    labels: Sequence[str],
+    curves: Mapping[str, Sequence[float]],
+    name: str,
+    *,
+    interval: tuple[Sequence[float], Sequence[float]] | None = None,
+    levels: Mapping[str, float] | None = None,
+    shares: bool = False,
+) -> str:
+    """Figures month by month, narrow enough for a phone; what is not known is a gap.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        One a month.
+    curves : mapping of name to values
+    name : str
+        Begins the ids inside the plot; unique on its page.
+    interval : (sequence of float, sequence of float), optional
+        Around the first curve.
+    levels : mapping of name to value, optional
+        Horizontal lines.
+    shares : bool
+        Values are shown in percent.
+    """
+    places, palette = range(len(labels)), (COLOURS["behaviour"], _GOOD, COLOURS["policy"], COLOURS["model"])
+    with _drawing(4.9, 3.1) as (figure, axes):
+        if interval:
+            axes.fill_between(places, *interval, color=COLOURS["behaviour"], alpha=0.15, linewidth=0, step="mid")
+        for (label, values), colour in zip(curves.items(), palette, strict=False):
+            axes.plot(places, values, "o-", color=colour, linewidth=1.4, markersize=4, label=label)
+        for (label, level), style in zip((levels or {}).items(), ("--", ":", "-."), strict=False):
+            axes.axhline(level, color=_SOFT, linewidth=1, linestyle=style, label=label)
+        step = -(-len(labels) // 4)
+        axes.set_xticks(list(places)[::step], list(labels)[::step])
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        if shares:
+            axes.yaxis.set_major_formatter("{x:.1%}")
+        figure.legend(ncols=2, frameon=False, loc="outside upper left", fontsize=8)
+        return _svg(figure, name)

@@ -81,7 +81,7 @@ def review_stats(workspace: Workspace) -> ReviewStats:
             str(actor): Rate(int(rows.isin(IN_FAVOUR).sum()), len(rows))
             for actor, rows in settled.groupby("actor")["verdict"]
         },
-        double=_double(verdicts, settled),
+        double=judged_twice(verdicts),
     )
 
 
@@ -98,7 +98,14 @@ def _by_rule(workspace: Workspace, settled: pd.DataFrame) -> dict[str, Rate]:
     }
 
 
-def _double(verdicts: pd.DataFrame, settled: pd.DataFrame) -> Agreement:
+def judged_twice(verdicts: pd.DataFrame) -> Agreement:
+    """How far reviewers agree on cases that another has judged, too.
+
+    Parameters
+    ----------
+    verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`
+    """
+    settled = verdicts[verdicts["settles"]]
     case = ["account_id", "since"]
     blind = verdicts.loc[verdicts["blind"], [*case, "verdict"]]
     pairs = settled[[*case, "verdict"]].merge(blind, on=case, suffixes=("_first", "_second"))

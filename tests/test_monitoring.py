@@ -1,0 +1,257 @@
+"""Monitoring: bounds that know chance, no look-ahead, and alarms that ring when something moved and not otherwise."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.limits.monitoring import (
+    feature_shift_alarms,
+    level_alarms,
+    mean_pd_alarms,
+    pd_shift_alarms,
+    ranking_alarms,
+    roll_alarms,
+)
+from limitlens.limits.policy import Monitoring
+from limitlens.limits.policy_file import parse_policy
+from limitlens.models.confidence import AS_THEY_ARE, estimate, expected_auc, recalibrate_on
+from limitlens.models.label_choice import bucket_of, monthly_rolls
+from limitlens.models.stability import bin_counts, bin_edges, stability_of
+from limitlens.pipeline import check
+from limitlens.pipeline.answers.monitor import monitor
+from limitlens.pipeline.cli import app
+from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.test_status import contents
+
+SHIPPED = Monitoring()
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 60), (2_000, 300), (20_000, 5_000)])
+def test_the_bound_of_a_psi_is_what_chance_exceeds_as_often_as_asked(before: int, after: int) -> None:
+    rng, p, bins = np.random.default_rng(before), np.full(10, 0.1), np.arange(10)
+    exceeded = [
+        stability_of(
+            np.bincount(rng.choice(bins, before, p=p), minlength=10).astype(float),
+            np.bincount(rng.choice(bins, after, p=p), minlength=10).astype(float),
+            lines=(before, after),
+            level=0.95,
+        ).moved
+        for _ in range(1_000)
+    ]
+    assert 0.02 < np.mean(exceeded) < 0.075
+
+
+def test_counts_of_parts_sum_to_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(500) < 0.1, np.nan, rng.normal(size=500))
+    edges = bin_edges(values)
+    assert (bin_counts(values[:120], edges) + bin_counts(values[120:], edges) == bin_counts(values, edges)).all()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 4), st.integers(0, 120)), max_size=24))
+def test_rolls_are_those_a_person_counts(seen: list[tuple[str, int, int]]) -> None:
+    dpd = {(account, month): days for account, month, days in seen}
+    order = ["current", "1-29", "30-59", "60-89", "90+"]
+    lines, worse = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
+    for (account, month), days in dpd.items():
+        if (account, month + 1) in dpd:
+            now, then = (bucket_of(pd.Series([d]))[0] for d in (days, dpd[account, month + 1]))
+            lines[month + 1, now] += 1
+            worse[month + 1, now] += order.index(then) > order.index(now)
+    table = pd.DataFrame([(a, m, d) for (a, m), d in dpd.items()], columns=["account_id", "month", "dpd_days"])
+    rolls = monthly_rolls(table.astype({"month": "int64", "dpd_days": "float64"}))
+    counted = {(row.month, row.bucket): (row.lines, row.worse) for row in rolls.itertuples() if row.lines}
+    assert counted == {key: (n, worse[key]) for key, n in lines.items() if key[1] != "90+"}
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), min_size=2, max_size=7))
+def test_the_expected_auc_is_that_over_every_pair(pd_: list[float]) -> None:
+    pairs = [(p, q) for i, p in enumerate(pd_) for j, q in enumerate(pd_) if i != j]
+    weight = sum(p * (1 - q) for p, q in pairs)
+    ranked = sum(p * (1 - q) * ((p > q) + 0.5 * (p == q)) for p, q in pairs)
+    assert expected_auc(np.array(pd_)) == pytest.approx(ranked / weight if weight else np.nan, nan_ok=True)
+
+
+def test_intervals_hold_the_realised_auc_and_bad_share_in_95_cases_of_100() -> None:
+    rng = np.random.default_rng(5)
+    pd_ = expit(rng.normal(-2.5, 1.2, 1_500))
+    expected = estimate(pd_)
+    held = []
+    for _ in range(200):
+        bad = rng.random(len(pd_)) < pd_
+        auc = roc_auc_score(bad, pd_)
+        held.append(
+            (
+                expected.auc_interval[0] <= auc <= expected.auc_interval[1],
+                expected.bad_interval[0] <= bad.mean() <= expected.bad_interval[1],
+            )
+        )
+    assert (np.mean(held, axis=0) > 0.9).all()
+
+
+def test_matured_lines_bring_pds_that_are_off_to_the_truth() -> None:
+    rng = np.random.default_rng(6)
+    odds = rng.normal(-2.5, 1.0, 20_000)
+    true, off = expit(odds), expit(0.4 + 0.7 * odds)
+    how = recalibrate_on(rng.random(20_000) < true, off)
+    assert estimate(off, how).auc == pytest.approx(expected_auc(true), abs=0.01)
+    assert abs(estimate(off).auc - expected_auc(true)) > 0.03
+
+
+def test_ten_lines_no_bads_and_all_bads_are_looked_at_without_an_alarm_that_knows_nothing() -> None:
+    pd_ = np.full(10, 0.1)
+    assert estimate(pd_).auc_interval[0] <= 0.5 <= estimate(pd_).auc_interval[1]
+    assert recalibrate_on(np.zeros(10, bool), pd_) == recalibrate_on(np.ones(10, bool), pd_) == AS_THEY_ARE
+    assert np.isnan(estimate(np.empty(0)).auc)
+    assert np.isnan(expected_auc(np.ones(10)))
+    assert np.isnan(expected_auc(np.zeros(10)))
+    assert not level_alarms(np.zeros(10, bool), pd_, SHIPPED)
+    assert level_alarms(np.ones(10, bool), pd_, SHIPPED)
+    assert not pd_shift_alarms(stability_of(np.ones(3), np.ones(3), lines=(3, 3)), SHIPPED)
+    assert not pd_shift_alarms(None, SHIPPED)
+
+
+def test_a_book_at_57_percent_beside_9_shouts_and_one_at_10_does_not() -> None:
+    rng = np.random.default_rng(1)
+    [alarm] = mean_pd_alarms(np.clip(rng.normal(0.57, 0.2, 1_000), 0, 1), 0.09, SHIPPED)
+    assert re.match(r"mean PD 5\d\.\d\d% beside 9.00% in training: 6\.\d\d times", alarm.words)
+    assert "limitlens" in alarm.next_step
+    assert "limitlens" in alarm.next_step_zh
+    assert not mean_pd_alarms(np.clip(rng.normal(0.10, 0.05, 1_000), 0, 1), 0.09, SHIPPED)
+
+
+def rolls_of(rates: list[float], lines: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    worse = rng.binomial(lines, rates)
+    return pd.DataFrame({"month": range(len(rates)), "bucket": "1-29", "lines": lines, "worse": worse})
+
+
+def test_a_roll_rate_that_doubles_is_an_alarm_that_month_and_chance_alone_hardly_ever_is() -> None:
+    alarms = [bool(roll_alarms(rolls_of([0.2] * 12 + [0.4], 300, seed), 12, SHIPPED)) for seed in range(50)]
+    assert np.mean(alarms) > 0.95
+    rng = np.random.default_rng(0)
+    moving = [list(np.clip(rng.normal(0.2, 0.03, 13), 0, 1)) for _ in range(300)]  # the economy moves, too
+    assert sum(bool(roll_alarms(rolls_of(rates, 300, 7), 12, SHIPPED)) for rates in moving) <= 1
+
+
+def test_a_feature_is_held_against_the_chance_and_the_policy_both() -> None:
+    halves, shifted = np.array([5.0, 5.0]), np.array([4.0, 6.0])
+    few, many = (stability_of(n * halves, n * shifted, lines=(10 * n, 10 * n)) for n in (1, 900))
+    assert not feature_shift_alarms({"x": few}, replace(SHIPPED, csi=0.01))
+    assert not feature_shift_alarms({"x": many}, SHIPPED)  # beyond chance, and small
+    [alarm] = feature_shift_alarms({"x": many, "y": few}, replace(SHIPPED, csi=0.01))
+    assert "x 0.04" in alarm.words
+    assert "y" not in alarm.words.split(": ")[1]
+
+
+def test_a_model_that_ranks_worse_than_expected_is_an_alarm() -> None:
+    expected = estimate(expit(np.random.default_rng(2).normal(-2, 2, 5_000)))
+    assert not ranking_alarms(expected.auc, expected, (expected, expected.auc - 0.001), SHIPPED)
+    assert len(ranking_alarms(expected.auc + 0.2, expected, (expected, 0.6), SHIPPED)) == 2
+
+
+SECTION = "[monitoring]\npsi = 0.2\nroll_ratio = 1.5\n\n[reviews]"
+
+
+def test_the_policy_knows_the_section_and_without_it_has_the_digest_it_had() -> None:
+    shipped = default_policy()
+    with_section = parse_policy(shipped.text.replace("[reviews]", SECTION, 1))
+    assert shipped.alarms == SHIPPED
+    assert with_section.alarms == replace(SHIPPED, psi=0.2, roll_ratio=1.5)
+    assert replace(with_section, monitoring=None).digest == shipped.digest != with_section.digest
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("psi = 0.0", "expected above 0"),
+        ("chance = 0.5", "up to 0.05"),
+        ("mean_pd_ratio = 1.0", "expected above 1"),
+        ("past_months = 1", "expected 3 to 60"),
+        ("csii = 0.1", "csii"),
+    ],
+)
+def test_a_section_that_says_nonsense_is_refused(line: str, message: str) -> None:
+    text = default_policy().text.replace("[reviews]", f"[monitoring]\n{line}\n\n[reviews]", 1)
+    with pytest.raises(ConfigError, match=message):
+        parse_policy(text)
+
+
+@pytest.mark.slow
+def test_a_decided_workspace_is_looked_at_and_nothing_is_written(small_workspace: Workspace) -> None:
+    before = contents(small_workspace.root)
+    monitored = monitor(small_workspace)
+    assert contents(small_workspace.root) == before
+    month = monitored.last
+    decided = small_workspace.ledger.query("SELECT * FROM decisions WHERE as_of = $t", {"t": month.as_of})
+    assert 0 < month.lines <= len(decided)
+    assert [one.as_of for one in monitored.months] == sorted(one.as_of for one in monitored.months)
+    json.dumps(monitored.to_dict(), allow_nan=False)
+
+
+@pytest.mark.slow
+def test_an_earlier_month_asked_for_later_is_what_it_was(small_workspace: Workspace) -> None:
+    whole = monitor(small_workspace)
+    first = whole.months[0]
+    alone = monitor(small_workspace, until=first.as_of)
+    assert alone.last.to_dict() | {"realised": None} == first.to_dict() | {"realised": None}
+    with pytest.raises(WorkspaceError, match="no book has been decided by"):
+        monitor(small_workspace, until=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.slow
+def test_what_comes_later_changes_no_month(small_workspace: Workspace, tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "work")
+    shutil.copytree(small_workspace.root, space.root)
+    month = monitor(space).last
+    late = space.ledger.query("SELECT account_id FROM decisions WHERE as_of = $t LIMIT 400", {"t": month.as_of})
+    rows = pd.DataFrame(
+        {
+            "event_id": [f"late-{n}" for n in range(len(late))],
+            "account_id": late["account_id"],
+            "event_time": pd.Timestamp(month.as_of - timedelta(days=40)),
+            "known_time": pd.Timestamp(month.as_of - timedelta(days=1)),  # says so, but came after the decision
+            "kind": "transfer_in",
+            "amount_cents": 9_999_999,
+            "instalment_id": pd.Series([None] * len(late), dtype=str),
+        }
+    )
+    folder = tmp_path / "late" / "payment"
+    folder.mkdir(parents=True)
+    shutil.copytree(small_workspace.root.parent / "events" / "accounts", tmp_path / "late" / "accounts")
+    rows.to_parquet(folder / "late.parquet")
+    check(space, tmp_path / "late")
+    assert space.events.loads()[-1]["sources"]["payment"]["accepted"] == len(late)
+    assert monitor(Workspace(space.root)).last.to_dict() == month.to_dict()
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_9_on_an_alarm_and_writes_a_page(small_workspace: Workspace, tmp_path: Path) -> None:
+    page, quiet = tmp_path / "monitoring.html", tmp_path / "quiet.toml"
+    words = ["monitor", "--workspace", str(small_workspace.root), "--out", str(page), "--months", "2"]
+    loud = CliRunner().invoke(app, words)
+    assert (loud.exit_code, "ALARM" in loud.output, "next  " in loud.output) == (9, True, True)
+    text = page.read_text(encoding="utf-8")
+    assert "Warning:" in text
+    assert "上线后监控" in text
+    assert "<script" not in text
+    assert "http:" not in re.sub(r'xmlns(:\w+)?="[^"]+"|<(rdf|cc|dc):?[^>]+>', "", text)
+    lines = "[monitoring]\npsi = 9.0\ncsi = 99.0\nmean_pd_ratio = 99.0\nroll_ratio = 99.0\n\n[reviews]"
+    quiet.write_text(default_policy().text.replace("[reviews]", lines, 1), encoding="utf-8")
+    calm = CliRunner().invoke(app, [*words, "--policy", str(quiet), "--json"])
+    assert calm.exit_code == 0
+    assert json.loads(calm.stdout)["alarm"] is False

@@ -156,7 +156,7 @@ def test_the_steps_run_one_after_the_other_from_the_command_line(tmp_path: Path)
         assert shown.exit_code == 0, f"{step}: {shown.output} {shown.exception}"
         outputs.append(shown.output)
     assert "means   purchase: median " in outputs[1]
-    assert "), amounts in EUR" in (tmp_path / "work" / "report.html").read_text(encoding="utf-8")
+    assert "amounts in EUR" in (tmp_path / "work" / "report.html").read_text(encoding="utf-8")
     assert "), amounts in EUR" in outputs[-1]
     registry = Workspace(tmp_path / "work").registry
     assert registry.model("2").policy_digest == registry.model("1").policy_digest == read_policy(policy).digest

@@ -19,8 +19,8 @@ from limitlens.models.forest import THRESHOLDS, Bytes, Cuts, Splits
 from limitlens.models.paths import Factors, Paths
 from limitlens.models.trees import ZERO
 
-#: Rows that are looked up, scored and explained at a time.
-_LOOKED_UP, _SCORED, _EXPLAINED = 64, 512, 128
+#: Rows that are looked up, scored and explained at a time, and whose shares are handed over.
+_LOOKED_UP, _SCORED, _EXPLAINED, _HANDED_OVER = 64, 512, 64, 8
 
 _MISSING = np.uint8(255)
 
@@ -262,6 +262,16 @@ def _up(paths: Paths, factors: Factors, s: int, room: _Room, width: int) -> None
         share[player, j] += on[before, j] * part[0, j] + of_sides
 
 
+@inlined
+def _hand_over(share: FloatArray, feature: IntArray, weight: float, rows: IntArray, values: FloatArray) -> None:
+    """Add the shares of features to their columns, few rows at a time, which stay near the processor."""
+    for start in range(0, len(rows), _HANDED_OVER):
+        end = min(start + _HANDED_OVER, len(rows))
+        for f in range(len(feature)):
+            for j in range(start, end):
+                values[rows[j], feature[f]] += weight * share[f, j]
+
+
 @compiled
 def add_contributions(splits: Splits, paths: Paths, factors: Factors, batch: Batch, contributions: FloatArray) -> None:
     """Path-dependent SHAP values of a member, its base value in the last column.
@@ -293,9 +303,8 @@ def add_contributions(splits: Splits, paths: Paths, factors: Factors, batch: Bat
                     _down(paths, factors, first + split, room, width)
                 else:
                     _up(paths, factors, first + ~split, room, width)
+        _hand_over(room.share, feature, batch.weight, rows[start : start + count], contributions)
         for j in range(count):
-            for f in range(len(feature)):
-                contributions[rows[start + j], feature[f]] += batch.weight * room.share[f, j]
             contributions[rows[start + j], -1] += batch.weight * factors.base[member]
 
 
@@ -383,6 +392,4 @@ def add_changes(splits: Splits, paths: Paths, batch: Batch, old_cells: Bytes, ch
                     _down_both(paths, first + split, room, width)
                 else:
                     _up_both(paths, first + ~split, room, width)
-        for j in range(count):
-            for f in range(len(feature)):
-                changes[rows[start + j], feature[f]] += batch.weight * room.share[f, j]
+        _hand_over(room.share, feature, batch.weight, rows[start : start + count], changes)

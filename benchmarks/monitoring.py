@@ -37,7 +37,7 @@ from limitlens.models.confidence import estimate, recalibrate_on
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.models.label_choice import monthly_rolls
 from limitlens.models.outcomes import outcomes
-from limitlens.models.stability import bin_counts, bin_edges, stability_of
+from limitlens.models.stability import bin_counts, bin_edges, stability_of, usual_movement
 from limitlens.pipeline import Workspace, check, default_settings
 from limitlens.pipeline.training.train import fit_iteration
 
@@ -178,16 +178,16 @@ def alarms(one: World, months: Mapping[int, pd.DataFrame], month: int) -> list[A
     rows = rows[rows["dpd_days"] < one.model.settings.default_dpd_days]
     before = [part for _, part in one.train.groupby("as_of")]
     before += [months[m][months[m]["dpd_days"] < one.model.settings.default_dpd_days] for m in months if m < month]
-    csi = {}
+    csi, usual = {}, {}
     for name in names:
         edges = bin_edges(one.train[name].to_numpy(np.float64))
         now, level = bin_counts(rows[name].to_numpy(np.float64), edges), 1 - SETTINGS.chance / len(names)
+        counts = [bin_counts(part[name].to_numpy(np.float64), edges) for part in before]
         of_each = [
-            stability_of(
-                bin_counts(part[name].to_numpy(np.float64), edges), now, lines=(len(part), len(rows)), level=level
-            )
-            for part in before
+            stability_of(counted, now, lines=(len(part), len(rows)), level=level)
+            for counted, part in zip(counts, before, strict=True)
         ]
+        usual[name] = usual_movement(counts)
         csi[name] = min(of_each, key=lambda stable: stable.psi / stable.critical)
     pd_, edges = rows["pd"].to_numpy(np.float64), bin_edges(one.train["pd"].to_numpy(np.float64))
     psi = stability_of(
@@ -199,7 +199,7 @@ def alarms(one: World, months: Mapping[int, pd.DataFrame], month: int) -> list[A
     return [
         *mean_pd_alarms(pd_, float(one.train["bad"].mean()), SETTINGS),
         *pd_shift_alarms(psi, SETTINGS),
-        *feature_shift_alarms(csi, SETTINGS),
+        *feature_shift_alarms(csi, usual, SETTINGS),
         *roll_alarms(monthly_rolls(one.dpd), month, SETTINGS),
     ]
 

@@ -137,7 +137,7 @@ def pd_shift_alarms(psi: Stability | None, settings: Monitoring) -> list[Alarm]:
     ]
 
 
-def feature_shift_alarms(csi: Mapping[str, Stability], settings: Monitoring) -> list[Alarm]:
+def feature_shift_alarms(csi: Mapping[str, Stability], usual: Mapping[str, float], settings: Monitoring) -> list[Alarm]:
     """Whether features look as in no month before.
 
     Days since a salary depend on how long the month was, so a month is held against that one before it which it is
@@ -148,9 +148,11 @@ def feature_shift_alarms(csi: Mapping[str, Stability], settings: Monitoring) -> 
     csi : mapping of column to Stability
         Since the month it is nearest to; their critical values leave the chance of the settings to all columns
         together.
+    usual : mapping of column to float
+        How far each was from its nearest month before (:func:`limitlens.models.stability.usual_movement`).
     settings : Monitoring
     """
-    moved = {name: one for name, one in csi.items() if one.psi > max(settings.csi, one.critical)}
+    moved = {name: one for name, one in csi.items() if one.psi > max(settings.csi, one.critical, usual.get(name, 0.0))}
     if not moved:
         return []
     worst = sorted(moved, key=lambda name: -moved[name].psi)

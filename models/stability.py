@@ -5,6 +5,7 @@ freedom (Yurdakul & Naranjo, Statistical properties of the population stability 
 0.1 or 0.25 cries wolf on few rows and sleeps on many.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,3 +85,29 @@ def stability_of(before: FloatArray, after: FloatArray, *, lines: tuple[int, int
     p, q = ((count[used] + 0.5) / (count[used] + 0.5).sum() for count in (before, after))
     critical = float(chi2.ppf(level, max(int(used.sum()) - 1, 1))) * (1 / lines[0] + 1 / lines[1])
     return Stability(float(((q - p) * np.log(q / p)).sum()), critical)
+
+
+def usual_movement(months: Sequence[FloatArray]) -> float:
+    """How far a column is from its nearest other month in a month that is unusual: the second farthest of them.
+
+    The farthest is left out, so that one month with a fault does not hide the next one.
+
+    Parameters
+    ----------
+    months : sequence of float64 arrays of shape (bins,)
+        Counts over the same bins.
+
+    Examples
+    --------
+    >>> calm, odd = np.array([50.0, 50.0]), np.array([10.0, 90.0])
+    >>> usual_movement([calm, calm, odd, calm]), usual_movement([calm])
+    (0.0, 0.0)
+    """
+    if len(months) < 3:
+        return 0.0
+    share = np.array(months) + 0.5
+    share /= share.sum(axis=1, keepdims=True)
+    log = np.log(share)
+    psi = ((share[:, None] - share[None]) * (log[:, None] - log[None])).sum(axis=-1)
+    np.fill_diagonal(psi, np.inf)
+    return float(np.sort(psi.min(axis=1))[-2])

@@ -151,11 +151,12 @@ def test_a_roll_rate_that_doubles_is_an_alarm_that_month_and_chance_alone_hardly
 def test_a_feature_is_held_against_the_chance_and_the_policy_both() -> None:
     halves, shifted = np.array([5.0, 5.0]), np.array([4.0, 6.0])
     few, many = (stability_of(n * halves, n * shifted, lines=(10 * n, 10 * n)) for n in (1, 900))
-    assert not feature_shift_alarms({"x": few}, replace(SHIPPED, csi=0.01))
-    assert not feature_shift_alarms({"x": many}, SHIPPED)  # beyond chance, and small
-    [alarm] = feature_shift_alarms({"x": many, "y": few}, replace(SHIPPED, csi=0.01))
+    assert not feature_shift_alarms({"x": few}, {}, replace(SHIPPED, csi=0.01))
+    assert not feature_shift_alarms({"x": many}, {}, SHIPPED)  # beyond chance, and small
+    [alarm] = feature_shift_alarms({"x": many, "y": few}, {}, replace(SHIPPED, csi=0.01))
     assert "x 0.04" in alarm.words
     assert "y" not in alarm.words.split(": ")[1]
+    assert not feature_shift_alarms({"x": many}, {"x": 1.0}, replace(SHIPPED, csi=0.01))  # it always moves so
 
 
 def test_a_model_that_ranks_worse_than_expected_is_an_alarm() -> None:

@@ -35,7 +35,7 @@ from limitlens.limits.verdict import IN_FAVOUR
 from limitlens.models.confidence import AS_THEY_ARE, Estimate, Recalibration, estimate, recalibrate_on
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.label_choice import bucket_of
-from limitlens.models.stability import Stability, stability_of
+from limitlens.models.stability import Stability, stability_of, usual_movement
 from limitlens.pipeline.answers.monitor_tables import (
     Bins,
     Book,
@@ -387,7 +387,7 @@ def _month(seen: _Seen, place: int) -> Month:
     alarms = (
         *mean_pd_alarms(pd_, share, seen.settings),
         *pd_shift_alarms(psi, seen.settings),
-        *feature_shift_alarms(csi, seen.settings),
+        *feature_shift_alarms(csi, _usual(csi, book), seen.settings),
         *roll_alarms(seen.rolls, month, seen.settings),
         *of_judged,
         *ranking_alarms(validation["metrics"]["auc"], expected, _ranked(seen, judged), seen.settings),
@@ -445,6 +445,15 @@ def _nearest(earlier: Sequence[Mapping[str, Stability]]) -> dict[str, Stability]
     return {
         name: min((month[name] for month in earlier if name in month), key=lambda one: one.psi / one.critical)
         for name in sorted(names)
+    }
+
+
+def _usual(csi: Mapping[str, Stability], book: Book) -> dict[str, float]:
+    """How far the columns whose shift would be one were from their nearest month before."""
+    return {
+        name: usual_movement([month.counts[name] for month in book.earlier if name in month.counts])
+        for name, one in csi.items()
+        if one.moved
     }
 
 

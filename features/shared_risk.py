@@ -7,6 +7,6 @@ _S = "shared_risk"
 SHARED_RISK: tuple[Aggregate, ...] = (
     Aggregate("risk_list_lender_distinct", _S, "distinct", (30, 90, 365), (), "lender", unit="lenders",
               why="other lenders that have had trouble with the customer", reason="shared_risk", monotone=1),
-    Aggregate("risk_list_days_since", _S, "days_since_last", (0,), unit="days",
+    Aggregate("risk_list_days_since", _S, "days_since_last", (365,), unit="days",
               why="how fresh the last listing is", reason="shared_risk"),
 )  # fmt: skip

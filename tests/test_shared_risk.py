@@ -87,7 +87,7 @@ def listed(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 
 def test_a_hit_counts_from_the_exchange_on_and_for_its_window(listed: Workspace) -> None:
-    features, relations = CATALOGUE.only([LISTED, "risk_list_days_since_ever"]), listed.events.relations()
+    features, relations = CATALOGUE.only([LISTED, "risk_list_days_since_365d"]), listed.events.relations()
     moments = {EXCHANGED: 0, EXCHANGED + timedelta(seconds=1): 1, EXCHANGED + timedelta(days=91): 0}
     for at, count in moments.items():
         table = build_table(features, book([at], relations)[["account_id", "as_of", "known_by"]], relations)

@@ -2,8 +2,13 @@
 
 import csv
 import io
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,9 +16,19 @@ import pyarrow.parquet as pq
 from limitlens.data.delivery import ENDINGS, MAX_COLUMNS
 from limitlens.data.errors import InputError
 from limitlens.data.quoting import quoted, quoted_text
+from limitlens.data.unfinished import held_folder
 
 #: Where the rows of a CSV go that have more or fewer fields than its header.
 REJECTS, REJECT_SCANS = "rejected_rows", "rejected_scans"
+
+#: How a CSV may write its text.
+Encoding = Literal["utf-8", "utf-16", "gb18030", "big5", "windows-1252"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+
+#: What is said of text that is not UTF-8.
+NOT_UTF_8 = (
+    'not UTF-8; save the file as UTF-8, or say encoding = "gb18030", or another one, in its table of the mapping.'
+)
 
 #: Where an empty text is null, DuckDB lets pass a row of one empty field too many, whose fields may be shifted.
 _NO_TEXT = "chr(0)"
@@ -36,6 +51,8 @@ class SourceFile:
         Columns of a Parquet file that are times, and whether they have a zone.
     delimiter : str
         Of a CSV.
+    copy : Path, optional
+        The same in UTF-8, where the file is not.
     """
 
     name: str
@@ -43,6 +60,7 @@ class SourceFile:
     columns: tuple[str, ...]
     times: dict[str, bool]
     delimiter: str
+    copy: Path | None = None
 
     @property
     def is_text(self) -> bool:
@@ -51,7 +69,7 @@ class SourceFile:
 
     def relation(self) -> str:
         """SQL of its rows, as they stand."""
-        path = quoted_text(str(self.path))
+        path = quoted_text(str(self.copy or self.path))
         if not self.is_text:
             return f"read_parquet([{path}], hive_partitioning = FALSE)"
         columns = ", ".join(f"{quoted_text(name)}: 'VARCHAR'" for name in self.columns)
@@ -104,6 +122,34 @@ def find_files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
     return paths
 
 
+@contextmanager
+def room_for_copies() -> Iterator[Path]:
+    """A private folder for files that are copied into UTF-8; it goes with them."""
+    with TemporaryDirectory(dir=held_folder("limitlens-import-") or None) as folder:
+        yield Path(folder)
+
+
+def open_in(encoding: Encoding, path: Path, folder: Path, delimiter: str, room: Path) -> SourceFile:
+    """:func:`open_file` of a CSV of any encoding; what is not UTF-8 is copied.
+
+    Raises
+    ------
+    InputError
+        As there, or the file is not of that encoding.
+    """
+    if encoding == "utf-8" or path.suffix == ".parquet":
+        return open_file(path, folder, delimiter)
+    copy = room / f"{len(list(room.iterdir()))}.csv"
+    try:
+        with pa.input_stream(path, compression="detect") as stream, copy.open("w", encoding="utf-8", newline="") as out:
+            shutil.copyfileobj(io.TextIOWrapper(io.BufferedReader(stream), encoding=encoding, newline=""), out)
+    except UnicodeError as error:
+        raise InputError(f"{path}: not {encoding}; name its encoding, one of {', '.join(ENCODINGS)}.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return replace(open_file(copy, room, delimiter), name=path.relative_to(folder).as_posix(), path=path, copy=copy)
+
+
 def open_file(path: Path, folder: Path, delimiter: str) -> SourceFile:
     """Look at the columns of a file.
 
@@ -125,7 +171,7 @@ def open_file(path: Path, folder: Path, delimiter: str) -> SourceFile:
     except (OSError, pa.ArrowException, csv.Error) as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line 1: not UTF-8; save the file as UTF-8.") from error
+        raise InputError(f"{path}, line 1: {NOT_UTF_8}") from error
     lowered = [column.lower() for column in columns]
     if not columns:
         raise InputError(f"{path}: empty; expected a header and rows.")

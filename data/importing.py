@@ -16,7 +16,16 @@ from limitlens.data.engine import OUT_OF_RANGE, UNREADABLE, RunSql, prepared
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
 from limitlens.data.import_report import ImportReport, TableRows, WrittenRows
-from limitlens.data.imported_files import REJECT_SCANS, REJECTS, SourceFile, find_files, open_file, unreadable
+from limitlens.data.imported_files import (
+    NOT_UTF_8,
+    REJECT_SCANS,
+    REJECTS,
+    SourceFile,
+    find_files,
+    open_in,
+    room_for_copies,
+    unreadable,
+)
 from limitlens.data.mapping import Imports, Table, Write
 from limitlens.data.mapping_cells import Cell, Kind
 from limitlens.data.progress import Progress, silent
@@ -75,13 +84,15 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
     ConfigError
         A table that is joined has two rows for one key.
     """
-    with prepared({}) as run:
+    with prepared({}) as run, room_for_copies() as room:
         run(f"CREATE TEMP TABLE {HELD_BACK} ({', '.join(_held_columns())})", {})
         read, opened = list[TableRows](), list[tuple[SourceFile, Table]]()
         for table in mapping.tables.values():
             progress(f"table {table.name} …")
             if table.read:
-                files = [open_file(path, src, table.delimiter) for path in find_files(src, table.read)]
+                files = [
+                    open_in(table.encoding, path, src, table.delimiter, room) for path in find_files(src, table.read)
+                ]
                 read.append(_read_table(run, mapping, table, files))
                 opened += [(file, table) for file in files]
             with _naming_a_value_out_of_range(mapping.line("tables", table.name)):
@@ -173,7 +184,7 @@ def _hold_ragged(run: RunSql, table: Table, file: SourceFile) -> None:
     run(f"DROP TABLE {REJECT_SCANS}", {})
     for row in rejected.to_pylist():
         if str(row["kind"]) in {"INVALID ENCODING", "INVALID UNICODE"}:
-            raise InputError(f"{file.path}, line {row['line']}: not UTF-8; save the file as UTF-8.")
+            raise InputError(f"{file.path}, line {row['line']}: {NOT_UTF_8}")
         if str(row["kind"]) not in {"MISSING COLUMNS", "TOO MANY COLUMNS"}:
             reason = "a quote that is not closed" if "QUOTE" in str(row["kind"]) else str(row["kind"]).lower()
             raise InputError(f"{file.path}, line {row['line']}: cannot be read ({reason}); mend the line.")

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from limitlens.data.contracts import SOURCES
 from limitlens.data.delivery import alike
+from limitlens.data.imported_files import Encoding
 from limitlens.data.mapping_cells import (
     ISO,
     KINDS,
@@ -40,7 +41,7 @@ _TAKES: dict[str, tuple[Kind, ...]] = {
 _ATTRIBUTE: tuple[Kind, ...] = ("text", "whole", "number", "amount", "yesno")
 
 _TOP = ("name", "currency", "unit", "zone", "notes", "max_held_back_share", "tables", "write")
-_TABLE = ("read", "from", "delimiter", "nothing", "columns", "join", "stack", "repeat", "derived")
+_TABLE = ("read", "from", "delimiter", "encoding", "nothing", "columns", "join", "stack", "repeat", "derived")
 _CELL = ("type", "header", "optional", "unit", "format", "zone", "nothing", "true", "false", "decimal", "thousands")
 
 
@@ -78,8 +79,8 @@ class Table:
         The other table, where no files are read.
     cells : tuple of Cell
         Columns of the files.
-    delimiter : str
-        Between the fields of a CSV.
+    delimiter, encoding : str
+        Between the fields of a CSV, and how it writes its text.
     join : tuple of (str, str)
         Other tables, and the column that is equal there; it has one row for each of its values.
     stack : tuple of (str, int, int, dict of str to tuple of str), optional
@@ -96,6 +97,7 @@ class Table:
     base: str
     cells: tuple[Cell, ...]
     delimiter: str
+    encoding: Encoding
     join: tuple[tuple[str, str], ...]
     stack: tuple[str, int, int, dict[str, tuple[str, ...]]] | None
     repeat: tuple[str, str] | None
@@ -245,6 +247,7 @@ def _table(reader: Reader, path: KeyPath, given: Any, earlier: Mapping[str, Tabl
     delimiter = reader.value(body, path, "delimiter", str) if "delimiter" in body else ","
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise reader.error((*path, "delimiter"), f"delimiter is {delimiter!r}; expected one character.")
+    encoding: Encoding = reader.value(body, path, "encoding", Encoding) if "encoding" in body else "utf-8"
     join = _joins(reader, path, body, earlier, columns)
     stack = _stack(reader, path, body, columns)
     repeat = _repeat(reader, path, body, columns)
@@ -258,7 +261,7 @@ def _table(reader: Reader, path: KeyPath, given: Any, earlier: Mapping[str, Tabl
         raise reader.error(
             (*path, "read"), f"read is {body['read']!r}; expected names or patterns such as loans-*.csv."
         )
-    return Table(name, read, body.get("from", ""), cells, delimiter, join, stack, repeat, derived, columns)
+    return Table(name, read, body.get("from", ""), cells, delimiter, encoding, join, stack, repeat, derived, columns)
 
 
 def _other(reader: Reader, path: KeyPath, name: Any, earlier: Mapping[str, Table]) -> Table:

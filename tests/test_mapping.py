@@ -379,6 +379,52 @@ def test_a_draft_marks_its_guesses_and_runs_as_it_is(tmp_path: Path) -> None:
     assert report.rows == {"accounts": 60, "consumption": 90, "outcomes": 60}
 
 
+def test_a_draft_of_a_chinese_export_keeps_its_names_units_and_digits(tmp_path: Path) -> None:
+    (tmp_path / "客户.csv").write_bytes(
+        "订单,客户编号,开户日期,额度(万元),性别,金额,是否逾期\r\n"
+        '20260305000000001,00000001,2026年3月5日,1.25,男,"1,234.50",是\r\n'
+        "20260305000000002,00000002,2026年3月15日,0.5,女,65.25,否\r\n".encode("gbk")
+    )
+    draft = draft_mapping(tmp_path)
+    assert 'encoding = "gb18030"' in draft
+    assert '"订单" = "text"' in draft, "a number would lose digits"
+    assert '"性别" = "text"' in draft, "what is protected is known by its name"
+    import_files(parse_mapping(draft, "draft.toml"), tmp_path, tmp_path / "out")
+    [account, _] = pq.read_table(next((tmp_path / "out" / "accounts").iterdir())).to_pylist()
+    assert (account["account_id"], account["limit_cents"], account["金额_cents"]) == ("00000001", 12_500_00, 1_234_50)
+    assert account["opened_at"] == datetime(2026, 3, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("cells", "declared"),
+    [
+        (["1,234.50", "65.25", "7"], 'decimal = ".", thousands = ","'),
+        (["1.234,50", "65,25", "7"], 'decimal = ",", thousands = "."'),
+        (["1 234,50", "65,25", "7"], 'decimal = ",", thousands = " "'),
+        (["1.234", "65.250", "7"], 'x = "number"'),
+        (["5/3/2026 10:00", "6/3/2026 09:30"], "a day before its month; check"),
+        (["TRUE", "FALSE"], 'true = "TRUE", false = "FALSE"'),
+        (["1" * 100_000 + "x"], 'x = "text"'),  # in no more than a moment
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_draft_sees_how_a_column_is_written(tmp_path: Path, cells: list[str], declared: str) -> None:
+    (tmp_path / "rows.csv").write_text("id;x\n" + "".join(f"{cell};{cell}\n" for cell in cells), encoding="utf-8")
+    assert declared in draft_mapping(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030", "big5", "windows-1252"])
+def test_a_file_of_another_encoding_reads_as_in_utf_8(tmp_path: Path, encoding: str) -> None:
+    word = "é" if encoding == "windows-1252" else "文件"
+    declared = MAPPING.replace('"rows*"', f'"rows*"\nencoding = "{encoding}"')
+    imported(tmp_path, ROWS.replace(",x", f",{word}").encode(encoding), declared)
+    assert [row["segment"] for row in written(tmp_path)] == [word, "y"]
+    with pytest.raises(
+        InputError, match=r"rows.csv.*: not .*name its encoding|not UTF-8; save the file as UTF-8, or say"
+    ):
+        imported(tmp_path, ROWS.replace(",x", ",\xff\xff").encode("latin-1"), declared.replace("windows-1252", "utf-8"))
+
+
 def test_the_command_drafts_into_a_file_and_imports_with_it(tmp_path: Path) -> None:
     raw, mapping, out = tmp_path / "raw", tmp_path / "mapping.toml", tmp_path / "out"
     raw.mkdir()

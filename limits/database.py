@@ -71,6 +71,9 @@ CREATE TABLE IF NOT EXISTS promotion_reasons (
     promotion INTEGER PRIMARY KEY REFERENCES promotions (id), approver TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS withdrawals (
     model_version TEXT PRIMARY KEY, actor TEXT NOT NULL, reason TEXT NOT NULL, withdrawn_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sign_offs (
+    id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, sha256 TEXT NOT NULL, verdict TEXT NOT NULL,
+    actor TEXT NOT NULL, reason TEXT NOT NULL, signed_at TEXT NOT NULL);
 """
 
 #: The disk is full; a quota or a limit on the size of files is reached.

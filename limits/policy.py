@@ -99,7 +99,7 @@ class Budget:
     ``segment_min_lines``: good lines a segment needs to be judged by itself. ``approver_key``: the public key, in
     hexadecimal, with which the approver signs; empty: the name is enough. ``other_os_user``: who reviews must be
     another user of the operating system than who trained. ``review_months``: months after a review within which a live
-    version is reviewed again.
+    version is reviewed again. ``sign_off``: a version is promoted only once a reviewer signed what is recorded of it.
     """
 
     moved_share: float
@@ -111,6 +111,7 @@ class Budget:
     approver_key: str = ""
     other_os_user: bool = False
     review_months: int = 12
+    sign_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ class Policy:
         if not self.holdout.max_limit_cents:  # the same
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
-            idle = {"approver_key": "", "other_os_user": False, "review_months": 12}  # the same
+            idle = {"approver_key": "", "other_os_user": False, "review_months": 12, "sign_off": False}  # the same
             plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same

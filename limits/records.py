@@ -1,7 +1,7 @@
 """Records: what the chain holds beside decisions and orders.
 
-Loads of events, policies, models, promotions, withdrawals, and tables of features that later jobs believe: each is a
-link with the sha256 of what it was when it was made.
+Loads of events, policies, models, promotions, withdrawals, sign-offs, and tables of features that later jobs believe:
+each is a link with the sha256 of what it was when it was made.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ _ROWS = {
     "promotion": """SELECT id, id, model_version, reviewer, kind, promoted_at, approver, reason
         FROM promotions LEFT JOIN promotion_reasons ON promotion = id ORDER BY id""",
     "withdrawal": "SELECT model_version, model_version, actor, reason, withdrawn_at FROM withdrawals ORDER BY rowid",
+    "sign-off": "SELECT id, id, model_version, sha256, verdict, actor, reason, signed_at FROM sign_offs ORDER BY id",
 }
 
 #: A thing that is recorded: its kind and its name.
@@ -35,7 +36,7 @@ def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence
     ----------
     connection : Connection
     workspace : Path
-    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal"}
+    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal", "sign-off"}
     names : sequence of str, optional
         Default: all of these kinds that are no links yet.
     """

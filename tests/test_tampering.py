@@ -20,6 +20,7 @@ from limitlens.limits.erasing import LegalHold, record_legal_hold
 from limitlens.limits.hold import Hold
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
+from limitlens.limits.registry import SignOff
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
 from limitlens.pipeline.deciding.score import score
@@ -59,6 +60,7 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     record_legal_hold(root, LegalHold(line, at, "Li Na", "a lawsuit"), lifted=False)
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
+    space.registry.record_sign_off(SignOff("2", "ab", "reject", "Li Na", "the tail", NOW.isoformat()))
     verify(space)
     return root, anchor(space, NOW)
 
@@ -125,6 +127,7 @@ def other(value: object) -> object:
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
     "records", "signers", "policies", "models", "promotions", "promotion_reasons", "withdrawals",
+    "sign_offs",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.
@@ -258,11 +261,12 @@ STRIKES = {
     "a verdict": cell("verdicts", "words"),
     "a promotion": cell("promotions", "reviewer"),
     "a withdrawal": cell("withdrawals", "reason"),
+    "a sign-off": cell("sign_offs", "verdict"),
     "a developer": cell("models", "developer"),
 }
 
 
-RECORDED_SINCE = {"an override", "a hold", "a verdict", "a promotion", "a withdrawal"}
+RECORDED_SINCE = {"an override", "a hold", "a verdict", "a promotion", "a withdrawal", "a sign-off"}
 
 
 @pytest.mark.parametrize("what", STRIKES)

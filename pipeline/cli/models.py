@@ -400,40 +400,6 @@ def repeat_iteration(
 
 
 @app.command()
-def inventory(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """List every version with its policy, developer, reviewer and state, and when it is to be reviewed next.
-
-    The exit code is 3 when the review of the live version is overdue.
-
-    Example: limitlens inventory --json
-    """
-    from rich.table import Table
-
-    from limitlens.pipeline.release.inventory import inventory as versions_of
-    from limitlens.pipeline.workspace import Workspace
-
-    rows = versions_of(Workspace(workspace), datetime.now(UTC))
-    overdue = [row for row in rows if row.overdue]
-    if as_json:
-        print_json([asdict(row) for row in rows])
-    elif not rows:
-        typer.echo("no version yet\nnext: limitlens train")
-    else:
-        shown = Table("version", "state", "policy", "developer", "promoted", "reviewer", "next review", box=None)
-        for row in rows:
-            promoted = f"{row.promoted} by {row.promoted_by}" if row.promoted else ""
-            reviewer = f"{row.reviewer}, {row.reviewed}" if row.reviewer else "nobody"
-            due = f"{row.review_due}{', OVERDUE' if row.overdue else ''}"
-            policy = f"{row.policy} {row.policy_digest[:8]}"
-            shown.add_row(row.model_version, row.state, policy, row.developer, promoted, reviewer, due)
-        print_table(shown, "promoted", "reviewer")
-        for row in overdue:
-            typer.echo(f"the review of version {row.model_version} was due by {row.review_due}")
-    if overdue:
-        raise typer.Exit(3)
-
-
-@app.command()
 def score(
     as_of: Annotated[datetime, typer.Option(parser=moment, help="Moment at which the book is scored.")],
     out: Annotated[Path, typer.Option(help="Parquet file for the scores.")] = Path("scores.parquet"),

@@ -8,6 +8,7 @@ from typing import Literal
 from limitlens.data.calendar import DAY, format_time, months_later
 from limitlens.limits.names import as_read
 from limitlens.limits.registry import Promotion, RegisteredModel
+from limitlens.pipeline.release.sign_off import standing
 from limitlens.pipeline.workspace import Workspace
 
 State = Literal["test", "live", "replaced", "withdrawn"]
@@ -24,9 +25,11 @@ class InventoryRow:
     promoted_by, promoted : str
         Who stands behind the last promotion, and its day; empty before one.
     reviewer, reviewed : str
-        Who looked at it last and is not the developer, and the day; empty: nobody did.
+        Who promoted it or approved what is there last and is not the developer, and the day; empty: nobody did.
     review_due : str
         Day by which a live version is to be reviewed again; empty for any other.
+    sign_offs : tuple of str
+        When, how, by whom and why, in order.
     overdue : bool
         That day is past.
     """
@@ -41,6 +44,7 @@ class InventoryRow:
     reviewer: str
     reviewed: str
     review_due: str
+    sign_offs: tuple[str, ...]
     overdue: bool
 
 
@@ -92,7 +96,8 @@ def _row(
     workspace: Workspace, model: RegisteredModel, own: Sequence[Promotion], state: State, at: datetime
 ) -> InventoryRow:
     policy = workspace.policy(model.policy_digest)
-    reviews = _reviews(model, own)
+    signed = workspace.registry.sign_offs(model.model_version).values()
+    reviews = _reviews(workspace, model, own)
     reviewed, reviewer = max(reviews, default=(None, ""))
     begun = [datetime.fromisoformat(one.promoted_at) for one in own if one.kind != "rollback"]
     begun += [when for when, _ in reviews]
@@ -108,14 +113,17 @@ def _row(
         reviewer=reviewer,
         reviewed=f"{reviewed:%Y-%m-%d}" if reviewed else "",
         review_due=format_time(due) if due else "",
+        sign_offs=tuple(f"{one.signed_at[:10]} {one.verdict} by {one.actor}: {one.reason}" for one in signed),
         overdue=due is not None and at >= due + DAY,
     )
 
 
-def _reviews(model: RegisteredModel, own: Sequence[Promotion]) -> list[tuple[datetime, str]]:
+def _reviews(workspace: Workspace, model: RegisteredModel, own: Sequence[Promotion]) -> list[tuple[datetime, str]]:
     """When somebody other than the developer looked at a version, and who; going back to it is no look at it."""
+    promoted = [(one.promoted_at, one.reviewer) for one in own if one.kind != "rollback"]
+    signed = [(one.signed_at, one.actor) for one in standing(workspace, model)]
     return [
-        (datetime.fromisoformat(one.promoted_at), one.reviewer)
-        for one in own
-        if one.kind != "rollback" and as_read(one.reviewer) != as_read(model.developer)
+        (datetime.fromisoformat(when), who)
+        for when, who in (*promoted, *signed)
+        if as_read(who) != as_read(model.developer)
     ]

@@ -67,6 +67,20 @@ def add_months(time: datetime, months: int) -> datetime:
     return time.replace(year=index // 12, month=index % 12 + 1)
 
 
+def months_later(time: datetime, months: int) -> datetime:
+    """The midnight of the same day so many months later, or of the last day where that month is shorter.
+
+    Examples
+    --------
+    >>> format_time(months_later(parse_time("2026-01-31T10:30"), 1))
+    '2026-02-28'
+    >>> format_time(months_later(parse_time("2026-03-05"), 12))
+    '2027-03-05'
+    """
+    first = add_months(month_start(time), months)
+    return first + min(midnight(time) - month_start(time), add_months(first, 1) - first - DAY)
+
+
 def month_starts(first: datetime, last: datetime) -> list[datetime]:
     """Every month start in ``[first, last]``."""
     current = month_start(first)

@@ -85,6 +85,9 @@ CREATE TABLE IF NOT EXISTS withdrawals (
 CREATE TABLE IF NOT EXISTS stress_tests (
     made_at TEXT PRIMARY KEY, as_of TEXT NOT NULL, run_id TEXT NOT NULL, inputs TEXT NOT NULL,
     inputs_sha256 TEXT NOT NULL, results_sha256 TEXT NOT NULL, summary TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sign_offs (
+    id INTEGER PRIMARY KEY, model_version TEXT NOT NULL, sha256 TEXT NOT NULL, verdict TEXT NOT NULL,
+    actor TEXT NOT NULL, reason TEXT NOT NULL, signed_at TEXT NOT NULL);
 """
 
 #: The disk is full; a quota or a limit on the size of files is reached.

@@ -100,6 +100,8 @@ class Budget:
     hexadecimal, with which the approver signs; empty: the name is enough. ``other_os_user``: who reviews must be
     another user of the operating system than who trained.
     ``reasons_share``: of the lines acted on, how many at least must be decided more mildly without the reasons told.
+    ``review_months``: months after a review within which a live version is reviewed again. ``sign_off``: a version is
+    promoted only once a reviewer signed what is recorded of it.
     """
 
     moved_share: float
@@ -111,6 +113,8 @@ class Budget:
     approver_key: str = ""
     other_os_user: bool = False
     reasons_share: float = 0.5
+    review_months: int = 12
+    sign_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -326,7 +330,8 @@ class Policy:
         if not self.holdout.max_limit_cents:  # the same
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
-            idle = {"approver_key": "", "other_os_user": False, "reasons_share": 0.5}  # the same
+            # The same.
+            idle = dict(approver_key="", other_os_user=False, reasons_share=0.5, review_months=12, sign_off=False)
             plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same

@@ -154,6 +154,10 @@ def _check_ranges(policy: Policy, reader: Reader) -> None:
         if value < bound:
             why = ", or one day could step a line twice" if path[-1] == "dwell_days" else ""
             raise reader.error(path, f"{path[-1]} must be at least {bound}{why}; got {value}.")
+    if not 1 <= policy.release.review_months <= 120:
+        raise reader.error(
+            ("release", "review_months"), f"review_months is {policy.release.review_months}; expected 1 to 120."
+        )
     if policy.timers.cool_off_days < policy.timers.dwell_days:
         raise reader.error(
             ("timers", "cool_off_days"),

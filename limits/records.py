@@ -1,7 +1,7 @@
 """Records: what the chain holds beside decisions and orders.
 
-Loads of events, policies, models, promotions, withdrawals, stress tests, and tables of features that later jobs
-believe: each is a link with the sha256 of what it was when it was made.
+Loads of events, policies, models, promotions, withdrawals, sign-offs, stress tests, and tables of features that later
+jobs believe: each is a link with the sha256 of what it was when it was made.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ _ROWS = {
     "withdrawal": "SELECT model_version, model_version, actor, reason, withdrawn_at FROM withdrawals ORDER BY rowid",
     "stress test": """SELECT made_at, made_at, as_of, run_id, inputs, inputs_sha256, results_sha256, summary
         FROM stress_tests ORDER BY rowid""",
+    "sign-off": "SELECT id, id, model_version, sha256, verdict, actor, reason, signed_at FROM sign_offs ORDER BY id",
 }
 
 #: A thing that is recorded: its kind and its name.
@@ -37,7 +38,7 @@ def record(connection: Connection, workspace: Path, *kinds: str, names: Sequence
     ----------
     connection : Connection
     workspace : Path
-    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal", "stress test"}
+    *kinds : {"load", "policy", "model", "files of model", "promotion", "withdrawal", "stress test", "sign-off"}
     names : sequence of str, optional
         Default: all of these kinds that are no links yet.
     """

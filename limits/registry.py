@@ -1,4 +1,4 @@
-"""The registry: which models and policies there are, who promoted or withdrew a version, and why; it only grows."""
+"""The registry: models and policies, who signed, promoted or withdrew a version, and why; it only grows."""
 
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -32,6 +32,18 @@ class Promotion:
     promoted_at: str
     approver: str
     reason: str
+
+
+@dataclass(frozen=True)
+class SignOff:
+    """What a reviewer signed of a version: the sha256 of what was there, the verdict, by whom, why, and when."""
+
+    model_version: str
+    sha256: str
+    verdict: str
+    actor: str
+    reason: str
+    signed_at: str
 
 
 @dataclass(frozen=True)
@@ -142,3 +154,31 @@ class Registry:
         """Reason of every withdrawn version."""
         with reading(self.workspace) as connection:
             return dict(connection.execute("SELECT model_version, reason FROM withdrawals").fetchall())
+
+    def record_sign_off(self, signed: SignOff, key: bytes | None = None) -> None:
+        """Note what a reviewer signed.
+
+        Parameters
+        ----------
+        signed : SignOff
+        key : bytes, optional
+            Private key of the reviewer, as PEM.
+        """
+        with connect(self.workspace) as connection:
+            cursor = connection.execute(
+                "INSERT INTO sign_offs (model_version, sha256, verdict, actor, reason, signed_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                list(astuple(signed)),
+            )
+            name = str(cursor.lastrowid)
+            record(connection, self.workspace, "sign-off", names=[name])
+            sign(connection, signed.actor, ("sign-off", name), key)
+
+    def sign_offs(self, version: str) -> dict[int, SignOff]:
+        """Everything that was signed of a version, by number, in order."""
+        sql = """
+        SELECT id, model_version, sha256, verdict, actor, reason, signed_at
+        FROM sign_offs WHERE model_version = ? ORDER BY id
+        """
+        with reading(self.workspace) as connection:
+            return {number: SignOff(*row) for number, *row in connection.execute(sql, [version])}

@@ -86,6 +86,6 @@ def _about(link: Link) -> tuple[str, str] | None:
     kind, first, *rest = map(str, link.content)
     if kind in {"override", "verdict"}:
         return kind, first
-    if kind == "record" and rest[0] in {"model", "promotion", "withdrawal"}:
+    if kind == "record" and rest[0] in {"model", "promotion", "withdrawal", "sign-off"}:
         return rest[0], rest[1]
     return None

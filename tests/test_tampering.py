@@ -22,6 +22,7 @@ from limitlens.limits.hold import Hold
 from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
+from limitlens.limits.registry import SignOff
 from limitlens.limits.stress_tests import record_stress_test, stress_test
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
@@ -66,6 +67,7 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     record_exchange(root, Exchange("e1", "lender-b", "received", at, "Chen Wei", 1_000, 20, 3, "a digest"))
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
+    space.registry.record_sign_off(SignOff("2", "ab", "reject", "Li Na", "the tail", NOW.isoformat()))
     record_stress_test(root, stress_test(NOW, run.as_of, run.run_id, {"events": "00"}, results="{}", summary=[1]))
     verify(space)
     return root, anchor(space, NOW)
@@ -133,7 +135,7 @@ def other(value: object) -> object:
 TABLES = [
     "runs", "overrides", "revisions", "holds", "releases", "restorations", "ticks", "verdicts", "legal_holds",
     "notices", "sendings", "exchanges", "records", "signers", "policies", "models", "promotions", "promotion_reasons",
-    "withdrawals", "stress_tests",
+    "withdrawals", "stress_tests", "sign_offs",
 ]  # fmt: skip
 
 #: Cells that may be changed: they are no part of what was recorded, and what they lead to is checked by itself.
@@ -267,11 +269,12 @@ STRIKES = {
     "a verdict": cell("verdicts", "words"),
     "a promotion": cell("promotions", "reviewer"),
     "a withdrawal": cell("withdrawals", "reason"),
+    "a sign-off": cell("sign_offs", "verdict"),
     "a developer": cell("models", "developer"),
 }
 
 
-RECORDED_SINCE = {"an override", "a hold", "a verdict", "a promotion", "a withdrawal"}
+RECORDED_SINCE = {"an override", "a hold", "a verdict", "a promotion", "a withdrawal", "a sign-off"}
 
 
 @pytest.mark.parametrize("what", STRIKES)

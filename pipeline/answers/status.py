@@ -14,6 +14,7 @@ from limitlens.limits.stress_tests import overdue, stress_tests
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.plan import decision_dates
 from limitlens.pipeline.deciding.reconcile import due
+from limitlens.pipeline.release.inventory import inventory
 from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.workspace import Workspace
 
@@ -41,6 +42,11 @@ class Status:
         By whom and when the champion was.
     policy : str
         Name of the policy in force; empty before a champion.
+    states : dict of str to int
+        How many versions are in each state of the inventory that has any.
+    review_due : str
+        Day by which the live version is to be reviewed; empty: none is live.
+    review_overdue : bool
     decided_until : str
         Empty: nothing was.
     lines_decided : int
@@ -78,6 +84,9 @@ class Status:
     champion: str
     promoted: str
     policy: str
+    states: dict[str, int]
+    review_due: str
+    review_overdue: bool
     decided_until: str
     lines_decided: int
     dates_due: int
@@ -106,6 +115,10 @@ class Status:
             yield f"data       {source:<12} {count:>12,} rows{held}{until}"
         promoted = f" ({self.promoted}), policy {self.policy}" if self.champion else ""
         yield f"models     {len(self.versions)} trained, champion {self.champion or 'none'}{promoted}"
+        if self.states:
+            counts = ", ".join(f"{count:,} {state}" for state, count in self.states.items())
+            due = f"; next review {'OVERDUE since' if self.review_overdue else 'by'} {self.review_due}"
+            yield f"inventory  {counts}{due if self.review_due else ''}"
         last = f"until {self.decided_until}, {self.lines_decided:,} lines at the last run"
         yield f"decided    {last if self.decided_until else 'nothing'}"
         yield f"waits      {', '.join(self._waiting()) or 'nothing'}"
@@ -155,6 +168,8 @@ def status(workspace: Workspace, at: datetime) -> Status:
     promotion = registry.promotions()[-1] if champion else None
     dates, reason = _due_dates(workspace, reach, champion)
     open_cases = cases(workspace, at).lines if runs else None
+    versions = inventory(workspace, at)
+    states = [row.state for row in versions]
     seen = Status(
         workspace=str(workspace.root),
         loads=len(loads),
@@ -165,6 +180,9 @@ def status(workspace: Workspace, at: datetime) -> Status:
         champion=champion,
         promoted=f"{promotion.reviewer}, {promotion.promoted_at[:10]}" if promotion else "",
         policy=workspace.policy_in_force().name if champion else "",
+        states={state: states.count(state) for state in dict.fromkeys(states)},
+        review_due="".join(row.review_due for row in versions),
+        review_overdue=any(row.overdue for row in versions),
         decided_until=format_time(until) if (until := ledger.decided_until()) else "",
         lines_decided=_lines_of(workspace, max(runs, key=lambda run: run.as_of).run_id) if runs else 0,
         dates_due=dates,

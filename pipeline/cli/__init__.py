@@ -19,6 +19,8 @@ from limitlens.pipeline.cli import withdraw  # isort: split
 
 from limitlens.pipeline.cli import models  # isort: split
 
+from limitlens.pipeline.cli import inventory  # isort: split
+
 from limitlens.pipeline.cli import policy  # isort: split
 
 from limitlens.pipeline.cli import limits  # isort: split
@@ -52,6 +54,7 @@ __all__ = [
     "data",
     "false_positives",
     "holds",
+    "inventory",
     "ledger",
     "limits",
     "main",

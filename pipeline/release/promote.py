@@ -10,12 +10,11 @@ from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.features.spine import has_limits
 from limitlens.limits.keys import public_of
-from limitlens.limits.names import as_read
 from limitlens.limits.policy import Budget
 from limitlens.limits.registry import Promotion, RegisteredModel
-from limitlens.limits.signers import os_user, signed_by
 from limitlens.pipeline import tracking
 from limitlens.pipeline.release.compare import Compared, compare
+from limitlens.pipeline.release.sign_off import expect_other_person, expect_sign_off, judging
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -84,8 +83,9 @@ def promote(
     Raises
     ------
     GateError
-        The version is the champion already, no reviewer is named, the developer is the reviewer, the budget is
-        exceeded, or there are doubts about the version (:func:`limitlens.models.validation.doubts`).
+        The version is the champion already, no reviewer is named, the developer is the reviewer, the policy asks for
+        a sign-off and there is none of what is there, the budget is exceeded, or there are doubts about the version
+        (:func:`limitlens.models.validation.doubts`).
     WorkspaceError
         Nothing was trained, or the version does not exist or was withdrawn.
     """
@@ -103,8 +103,10 @@ def promote(
                 f"{last.promoted_at[:10]}; train another version, or name one."
             )
         kind = "review" if champion else "bootstrap"
+        if judging(workspace, chosen.model_version).sign_off:
+            expect_sign_off(workspace, chosen)
         if champion:
-            _check_reviewer(workspace, champion, reviewer, chosen)
+            _check_reviewer(workspace, reviewer, chosen)
             if has_limits(workspace.events.relations()):
                 compared = compare(workspace, champion, chosen.model_version, until=until, progress=progress)
                 kind = _judged(workspace, compared, chosen, override)
@@ -209,15 +211,8 @@ def withdraw(workspace: Workspace, version: str, actor: str, reason: str, withdr
         workspace.registry.record_withdrawal(version, actor, reason, withdrawn_at)
 
 
-def _check_reviewer(workspace: Workspace, champion: str, reviewer: str | None, chosen: RegisteredModel) -> None:
-    """Four eyes: whoever trained a version does not review it, however the name is spelled."""
+def _check_reviewer(workspace: Workspace, reviewer: str | None, chosen: RegisteredModel) -> None:
+    """Four eyes: a champion is replaced by somebody with a name, who did not train the next."""
     if reviewer is None or not reviewer.strip():
         raise GateError("this promotion replaces a champion and needs a review; give --reviewer NAME.")
-    if as_read(reviewer) == as_read(chosen.developer):
-        raise GateError(f"{reviewer} trained this version; somebody else has to review it.")
-    trained_by = {user for _, user, _ in signed_by(workspace.root, ("model", chosen.model_version))}
-    if workspace.iteration(champion).policy.release.other_os_user and os_user() in trained_by:
-        raise GateError(
-            f"user {os_user()} of this machine trained version {chosen.model_version}; the policy wants "
-            "another user to review it."
-        )
+    expect_other_person(workspace, reviewer, chosen, judging(workspace, chosen.model_version))

@@ -330,8 +330,8 @@ class Policy:
         if not self.holdout.max_limit_cents:  # the same
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
-            # The same.
-            idle = dict(approver_key="", other_os_user=False, reasons_share=0.5, review_months=12, sign_off=False)
+            idle = {"approver_key": "", "other_os_user": False, "reasons_share": 0.5}  # the same
+            idle |= {"review_months": 12, "sign_off": False}
             plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same

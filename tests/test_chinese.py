@@ -182,6 +182,13 @@ def test_words_of_a_person_however_long_and_odd_are_kept(piece: str, times: int)
     assert [one for one in chinese(words) if one.isalnum()] == [one for one in words if one.isalnum()]
 
 
+def test_what_a_group_of_flagged_lines_has_in_common_is_said_in_chinese() -> None:
+    assert (
+        chinese("draws_2d ≥ 3 and < 7 or not known and segment is not X")
+        == "draws_2d ≥ 3 且 < 7 或未知 且 segment 不是 X"
+    )
+
+
 def test_the_chinese_of_a_text_has_its_holes_once_and_its_figures() -> None:
     for english, said in catalogue().items():
         holes = re.findall(r"\{(\d*)\}", said)

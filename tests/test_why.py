@@ -209,7 +209,7 @@ def test_the_command_writes_the_page_and_speaks_one_language_if_asked(
     words = ["why", answer.line.account_id, "--as-of", answer.decision.as_of, "--workspace", str(small_workspace.root)]
     shown = runner.invoke(app, [*words, "--html", str(out), "--lang", "zh", "--timeline"])
     assert shown.exit_code == 0
-    assert out.read_text(encoding="utf-8") == card(answer)
+    assert out.read_text(encoding="utf-8") == card(answer, "zh")
     assert "告知客户" in shown.output
     assert "Told to the customer" not in shown.output
     assert answer.line.account_id in json.loads(runner.invoke(app, [*words, "--json"]).output)["account_id"]

@@ -28,7 +28,7 @@ _LONGEST, _DEEPEST = 1_000, 4
 
 _SENTENCE = re.compile(r"(?<=[.?])(?<! al\.)\s+(?=[A-Z“\d])")
 _NAME = re.compile(r"[\w.+−-]+|(?:" + _NUMBER + ")")
-_LISTS = ((" · ", " · "), ("; ", "；"), (", ", "、"))
+_LISTS = ((" · ", " · "), ("; ", "；"), (", ", "、"), (" and ", " 且 "))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Kernels beside LightGBM: `python -m benchmarks.kernels WORKSPACE [--rows 200000]`.
+"""Kernels beside LightGBM: `python -m benchmarks.kernels WORKSPACE [--rows 50000]`.
 
 The members of the workspace's champion for lines with history, and rows drawn from its last table of features. Each way
 scores or explains all rows, side by side in one process on one thread, five times in turn; printed are the median rows
@@ -60,8 +60,8 @@ class Ways:
         drawn = table["account_id"].iloc[rng.integers(0, len(table), rows)].reset_index(drop=True)
         self.account = account_numbers(drawn + drawn.index.astype(str))
 
-    def ways(self) -> dict[str, tuple[str, int, Callable[[Rows], FloatArray]]]:
-        """Name, unit of comparison, divisor of the rows, what is done."""
+    def ways(self) -> dict[str, tuple[int, Callable[[Rows], FloatArray]]]:
+        """Name, divisor of the rows, what is done."""
         members = self.members
         trees = [read_trees(member.text) for member in members]
         able = together(members, self.new, 1)
@@ -87,19 +87,24 @@ class Ways:
             return lambda rows: way((rows[0], rows[1], None))
 
         return {
-            "scores, LightGBM": ("scores", 1, lightgbm),
-            "scores, kernel": ("scores", 1, lambda rows: mean_scores(members, *rows[1:])),
-            "scores by all members, LightGBM": ("all", 1, alone(lightgbm)),
-            "scores by all members, kernel": ("all", 1, alone(lambda rows: mean_scores(members, *rows[1:]))),
-            "SHAP values, LightGBM": ("shap", FEWER, lambda rows: lightgbm_contributions(members, *rows[1:])),
-            "SHAP values, kernel": ("shap", 1, lambda rows: mean_contributions(members, *rows[1:])),
-            "changes, walked row by row": ("changes", FEWEST, walked),
-            "changes, kernel": ("changes", 1, changed),
+            "scores, LightGBM": (1, lightgbm),
+            "scores, kernel": (1, lambda rows: mean_scores(members, *rows[1:])),
+            "scores by all members, LightGBM": (1, alone(lightgbm)),
+            "scores by all members, kernel": (1, alone(lambda rows: mean_scores(members, *rows[1:]))),
+            "SHAP values, LightGBM": (FEWER, lambda rows: lightgbm_contributions(members, *rows[1:])),
+            "SHAP values, kernel": (1, lambda rows: mean_contributions(members, *rows[1:])),
+            "SHAP values by all members, LightGBM": (
+                FEWER,
+                alone(lambda rows: lightgbm_contributions(members, *rows[1:])),
+            ),
+            "SHAP values by all members, kernel": (1, alone(lambda rows: mean_contributions(members, *rows[1:]))),
+            "changes, walked row by row": (FEWEST, walked),
+            "changes, kernel": (1, changed),
         }
 
     def once(self, name: str) -> tuple[float, int, FloatArray]:
         """CPU-seconds, rows, and what came of it."""
-        _, divisor, way = self.ways()[name]
+        divisor, way = self.ways()[name]
         count = len(self.new) // divisor
         begun = time.process_time()
         values = way((self.old[:count], self.new[:count], self.account[:count]))
@@ -135,7 +140,7 @@ def peak(measured: Ways, name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:

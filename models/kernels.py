@@ -20,7 +20,7 @@ from limitlens.models.paths import Factors, Paths
 from limitlens.models.trees import ZERO
 
 #: Rows that are looked up, scored and explained at a time, and whose shares are handed over.
-_LOOKED_UP, _SCORED, _EXPLAINED, _HANDED_OVER = 64, 512, 64, 8
+_LOOKED_UP, _SCORED, _EXPLAINED, _HANDED_OVER = 64, 512, 128, 8
 
 _MISSING = np.uint8(255)
 
@@ -175,7 +175,7 @@ class _Room(NamedTuple):
         1 where a row is below an edge, as far as its feature says.
     old_on : float64 array of shape (slots + 1, rows)
         The same of the old row.
-    part : float64 array of shape (6, rows)
+    part : float64 array of shape (4, rows)
         Of one split.
     share : float64 array of shape (features, rows)
     """
@@ -196,7 +196,7 @@ def _room(splits: Splits, paths: Paths, member: int) -> _Room:
     features = paths.first_feature[member + 1] - paths.first_feature[member]
     product = np.ones((slots + 2, points, _EXPLAINED))
     on, old_on = np.ones((slots + 1, _EXPLAINED)), np.ones((slots + 1, _EXPLAINED))
-    return _Room(product, on, old_on, np.empty((6, _EXPLAINED)), np.empty((features, _EXPLAINED)))
+    return _Room(product, on, old_on, np.empty((4, _EXPLAINED)), np.empty((features, _EXPLAINED)))
 
 
 @inlined
@@ -240,26 +240,26 @@ def _down(paths: Paths, factors: Factors, s: int, room: _Room, width: int) -> No
 @inlined
 def _up(paths: Paths, factors: Factors, s: int, room: _Room, width: int) -> None:
     """Sum what the leaves below a split hold, and give its feature its share."""
-    product, on, part, share = room.product, room.on, room.part, room.share
+    product, on, share = room.product, room.on, room.share
     left, right, above, before = paths.slot[s], paths.slot[s] + 1, paths.above_slot[s], paths.before_slot[s]
     above = above if above >= 0 else len(product) - 1
-    before = before if before >= 0 else len(on) - 1
-    player = paths.player[s]
-    part[:3] = 0.0
-    points = paths.points[s]
+    player, points = paths.player[s], paths.points[s]
     for q in range(points):
         to_left, to_right = factors.first[s] + q, factors.first[s] + points + q
         w_left, w_right = factors.share_was[to_left], factors.share_was[to_right]
         o_left, o_right = factors.share_on[to_left], factors.share_on[to_right]
-        for j in range(width):
-            below_left, below_right = product[left, q, j], product[right, q, j]
-            product[above, q, j] = below_left + below_right
-            part[0, j] += below_left * w_left + below_right * w_right
-            part[1, j] += below_left * o_left
-            part[2, j] += below_right * o_right
-    for j in range(width):
-        of_sides = on[left, j] * part[1, j] + on[right, j] * part[2, j]
-        share[player, j] += on[before, j] * part[0, j] + of_sides
+        if before < 0:
+            for j in range(width):
+                below_left, below_right = product[left, q, j], product[right, q, j]
+                product[above, q, j] = below_left + below_right
+                of_left = below_left * (w_left + on[left, j] * o_left)
+                share[player, j] += of_left + below_right * (w_right + on[right, j] * o_right)
+        else:
+            for j in range(width):
+                below_left, below_right, was = product[left, q, j], product[right, q, j], on[before, j]
+                product[above, q, j] = below_left + below_right
+                of_left = below_left * (was * w_left + on[left, j] * o_left)
+                share[player, j] += of_left + below_right * (was * w_right + on[right, j] * o_right)
 
 
 @inlined

@@ -42,6 +42,8 @@ class ImportReport:
         One for each ``[[write]]``.
     unused : dict of str to tuple of str
         Columns of each file that the mapping does not name.
+    beside : tuple of str
+        Files of the folder that other mappings wrote, or this one under another name.
     """
 
     data_set: str
@@ -50,6 +52,7 @@ class ImportReport:
     read: tuple[TableRows, ...]
     written: tuple[WrittenRows, ...]
     unused: dict[str, tuple[str, ...]]
+    beside: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """The report as text."""
@@ -64,4 +67,5 @@ class ImportReport:
             beside = f" ({', '.join(rest)})" if rest else ""
             lines.append(f"wrote   {one.source:<14} {one.written:>12,} of {one.rows:,} rows of {one.table}{beside}")
         lines += [f"unused  {file}: {', '.join(names)}" for file, names in self.unused.items()]
+        lines += [f"beside  {path}: of another mapping; limitlens check reads it too" for path in self.beside]
         return [*lines, *(f"note: {note}" for note in self.notes)]

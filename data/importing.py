@@ -3,7 +3,7 @@
 DuckDB reads, joins and orders what it cannot keep in memory on disk; the same files give the same bytes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from limitlens.data.contracts import SOURCES
-from limitlens.data.delivery import RAGGED
+from limitlens.data.delivery import ENDINGS, RAGGED
 from limitlens.data.engine import OUT_OF_RANGE, UNREADABLE, RunSql, prepared
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
@@ -104,9 +104,27 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
             rows[source] = _store(
                 run, f"out_{source}", out / source / f"{mapping.name}.parquet", _schema(mapping, source)
             )
-        if any(one.held_back for one in read) or any(one.held_back for one in written):
+        if any(one.held_back for one in (*read, *written)):
             _store(run, HELD_BACK, out / HELD_BACK / f"{mapping.name}.parquet", _HELD_SCHEMA)
-    return ImportReport(mapping.name, rows, mapping.notes, tuple(read), tuple(written), _unused(opened))
+            kept = {*rows, HELD_BACK}
+        else:
+            kept = set(rows)
+    beside = _remove_earlier(out, mapping.name, kept)
+    return ImportReport(mapping.name, rows, mapping.notes, tuple(read), tuple(written), _unused(opened), beside)
+
+
+def _remove_earlier(out: Path, name: str, written: Collection[str]) -> tuple[str, ...]:
+    """Remove what an earlier import of a name wrote and this one did not; files of other names are left, and told."""
+    others = list[str]()
+    for folder in (*SOURCES, HELD_BACK):
+        for path in sorted((out / folder).glob("*")):
+            if path.name != f"{name}.parquet":
+                others += (
+                    [path.relative_to(out).as_posix()] if path.name.endswith(ENDINGS) and folder in SOURCES else []
+                )
+            elif folder not in written:
+                path.unlink()
+    return tuple(others)
 
 
 @contextmanager

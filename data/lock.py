@@ -111,6 +111,21 @@ def nobody_building(root: Path) -> Iterator[None]:
         yield
 
 
+def expect_erased(root: Path) -> None:
+    """Refuse a workspace while files of it are those of an erasure that is under way or was killed.
+
+    Raises
+    ------
+    BusyError
+        It is under way.
+    WorkspaceError
+        It was killed.
+    """
+    if (root / UNFINISHED_ERASURE).exists():
+        with undisturbed(root):
+            return
+
+
 def _expect_erased(root: Path) -> None:
     if (root / UNFINISHED_ERASURE).exists():
         raise WorkspaceError(f"{root}: an erasure is not finished; run limitlens erase --resume.")

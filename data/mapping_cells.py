@@ -106,7 +106,7 @@ class Cell:
             }[self.unit]
         if self.kind == "yesno":
             return f"one of {', '.join((*self.true, *self.false))}"
-        return {"whole": "a whole number", "number": "a number", "text": "a text"}[self.kind]
+        return {"whole": "a whole number of at most 13 digits", "number": "a number", "text": "a text"}[self.kind]
 
     def text(self, *, is_time: bool) -> str:
         """SQL of the cell as delivered, null where it stands for nothing; times of Parquet stay times."""

@@ -254,6 +254,29 @@ def test_the_sample_tells_of_a_time_that_is_later_than_any_of_python(tmp_path: P
     assert "opened 10359-" in meanings(written_by(tmp_path / "out", "bank"))[0]
 
 
+OUTCOMES = """[[write]]
+source = "outcomes"
+from = "rows"
+[write.columns]
+account_id = "id"
+as_of = "at"
+known_time = "at"
+bad = false
+"""
+
+
+def test_what_a_mapping_writes_no_more_goes_and_what_another_wrote_is_named(tmp_path: Path) -> None:
+    imported(
+        tmp_path, mapping=MAPPING.replace("zone", "max_held_back_share = 0.5\nzone") + OUTCOMES, rows=ROWS + "d,,,\n"
+    )
+    assert imported(tmp_path).beside == ()
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.parquet")] == [
+        "accounts/bank.parquet"
+    ]
+    [line] = [one for one in imported(tmp_path, mapping=MAPPING.replace("bank", "shop")).lines() if "beside" in one]
+    assert line == "beside  accounts/bank.parquet: of another mapping; limitlens check reads it too"
+
+
 def test_a_column_without_a_name_has_one_by_its_place(tmp_path: Path) -> None:
     report = imported(tmp_path, ",id,at,limit,kind,\n0,a,2026-01-02,1,x,\n")
     assert report.unused == {"rows.csv": ("unnamed_1", "unnamed_6")}

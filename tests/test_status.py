@@ -5,9 +5,11 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
-from limitlens.data.lock import exclusive
+from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import UNFINISHED_ERASURE, exclusive
 from limitlens.pipeline import tracking
 from limitlens.pipeline.answers.status import status
 from limitlens.pipeline.cli import app
@@ -57,6 +59,16 @@ def test_what_failed_and_what_is_busy_is_named(small_workspace: Workspace, tmp_p
         seen = status(space, NOW)
     assert seen.failed[0].startswith("train nightly failed 20")
     assert "a run is in progress (decide since" in seen.busy
+
+
+def test_an_erasure_that_was_killed_comes_first(small_workspace: Workspace, tmp_path: Path) -> None:
+    """Its half-written files look damaged, and a backup would bring back who was erased."""
+    space = Workspace(tmp_path / "work")
+    shutil.copytree(small_workspace.root, space.root)
+    (space.root / UNFINISHED_ERASURE).write_text("{}", encoding="utf-8")
+    next(iter((space.root / "events" / "accounts").iterdir())).write_bytes(b"half")
+    with pytest.raises(WorkspaceError, match="an erasure is not finished; run limitlens erase --resume"):
+        status(space, NOW)
 
 
 def test_it_only_reads(small_workspace: Workspace, tmp_path: Path) -> None:

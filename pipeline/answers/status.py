@@ -8,7 +8,7 @@ from typing import Any
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import BusyError, WorkspaceError
 from limitlens.data.incident import scope_text
-from limitlens.data.lock import undisturbed
+from limitlens.data.lock import expect_erased, undisturbed
 from limitlens.features.spine import has_limits
 from limitlens.limits.stress_tests import overdue, stress_tests
 from limitlens.pipeline import tracking
@@ -154,7 +154,13 @@ def status(workspace: Workspace, at: datetime) -> Status:
         It need not exist.
     at : datetime
         Now.
+
+    Raises
+    ------
+    BusyError, WorkspaceError
+        An erasure is under way, or was killed: files of it are neither as before nor as afterwards.
     """
+    expect_erased(workspace.root)
     events, ledger, registry = workspace.events, workspace.ledger, workspace.registry
     loads, runs, models = events.loads(), ledger.runs(), registry.models()
     standing = set(events.standing_loads())

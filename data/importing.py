@@ -104,7 +104,7 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
             rows[source] = _store(
                 run, f"out_{source}", out / source / f"{mapping.name}.parquet", _schema(mapping, source)
             )
-        if any(one.held_back for one in (*read, *written)):
+        if any(one.held_back for one in read) or any(one.held_back for one in written):
             _store(run, HELD_BACK, out / HELD_BACK / f"{mapping.name}.parquet", _HELD_SCHEMA)
             kept = {*rows, HELD_BACK}
         else:

@@ -2,16 +2,19 @@
 
 The members of the workspace's champion for lines with history, and rows drawn from its last table of features. Each way
 scores or explains all rows, side by side in one process on one thread, five times in turn; printed are the median rows
-a CPU-second, how that compares with LightGBM's, and the peak memory of a process that does nothing else. SHAP values
+a CPU-second, how that compares with LightGBM's, and the peak memory of a process that does nothing else; and first how
+long it takes until the kernels are there. SHAP values
 by LightGBM are taken of a fiftieth of the rows, changes row by row of a thousandth. An account is scored by the member
 of each turn that never saw it, so by a third of the members; "all members" scores every row by every one.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,22 +140,45 @@ def peak(measured: Ways, name: str) -> dict[str, Any]:
     return {"before": peaks[0], "after": peaks[1]}
 
 
+def ready(workspace: Path) -> dict[str, Any]:
+    """CPU-seconds until kernels have scored and explained a few rows, numba's import in them."""
+    measured = Ways(workspace, 64)
+    begun = time.process_time()
+    able = together(measured.members, measured.new, 1)
+    assert able is not None
+    able.scores(0, able.cells(measured.new), np.arange(64))
+    able.add_contributions(measured.new, None, np.zeros((64, able.forest.columns + 1)))
+    able.add_changes(measured.old, measured.new, None, np.zeros(measured.new.shape))
+    return {"seconds": time.process_time() - begun}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.way == "ready":
+        print(json.dumps(ready(given.workspace)))
+        return
     if given.way:
         measured = Ways(given.workspace, given.rows)
         print(json.dumps(speed(measured) if given.way == "speed" else peak(measured, given.way)))
         return
 
-    def child(way: str) -> dict[str, Any]:
+    def child(way: str, **environment: str) -> dict[str, Any]:
         # Whatever is started inherits the peak memory of who starts it, so this process stays small.
         command = [sys.executable, "-m", "benchmarks.kernels", *sys.argv[1:], "--way", way]
-        printed: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | environment)
+        printed: dict[str, Any] = json.loads(done.stdout)
         return printed
+
+    with tempfile.TemporaryDirectory() as kept:
+        first, second = (child("ready", NUMBA_CACHE_DIR=kept)["seconds"] for _ in range(2))
+    print(
+        f"ready after {first:.1f} CPU-seconds where all is compiled first, {second:.2f} in the next process\n",
+        flush=True,
+    )
 
     timed = child("speed")
     print(f"{timed['head']}, {given.rows:,} rows\n")

@@ -14,6 +14,16 @@ class TableRows:
 
 
 @dataclass(frozen=True)
+class RowsAlone:
+    """Rows of a table, and those whose key the joined table lacks: its columns are empty there."""
+
+    table: str
+    other: str
+    rows: int
+    alone: int
+
+
+@dataclass(frozen=True)
 class WrittenRows:
     """What became of the rows of a table: ``rows`` = ``written`` + ``left_out`` + ``held_back``."""
 
@@ -38,6 +48,8 @@ class ImportReport:
     notes : tuple of str
         What stands in for what was not delivered.
     read : tuple of TableRows
+    alone : tuple of RowsAlone
+        One for each join that some rows have no partner in.
     written : tuple of WrittenRows
         One for each ``[[write]]``.
     unused : dict of str to tuple of str
@@ -50,6 +62,7 @@ class ImportReport:
     rows: dict[str, int]
     notes: tuple[str, ...]
     read: tuple[TableRows, ...]
+    alone: tuple[RowsAlone, ...]
     written: tuple[WrittenRows, ...]
     unused: dict[str, tuple[str, ...]]
     beside: tuple[str, ...]
@@ -61,6 +74,9 @@ class ImportReport:
             + (f", {one.held_back:,} held back" if one.held_back else "")
             for one in self.read
         ]
+        for join in self.alone:
+            rows = f"{join.alone:>12,} of {join.rows:,} rows without one of {join.other}"
+            lines.append(f"joined  {join.table:<14} {rows}")
         for one in self.written:
             rest = [f"{one.left_out:,} left out by when"] if one.left_out else []
             rest += [f"{one.held_back:,} held back"] if one.held_back else []

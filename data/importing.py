@@ -15,7 +15,7 @@ from limitlens.data.delivery import ENDINGS, RAGGED
 from limitlens.data.engine import OUT_OF_RANGE, UNREADABLE, RunSql, prepared
 from limitlens.data.errors import ConfigError, InputError
 from limitlens.data.events import ARROW_TYPES
-from limitlens.data.import_report import ImportReport, TableRows, WrittenRows
+from limitlens.data.import_report import ImportReport, RowsAlone, TableRows, WrittenRows
 from limitlens.data.imported_files import (
     NOT_UTF_8,
     REJECT_SCANS,
@@ -86,7 +86,7 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
     """
     with prepared({}) as run, room_for_copies() as room:
         run(f"CREATE TEMP TABLE {HELD_BACK} ({', '.join(_held_columns())})", {})
-        read, opened = list[TableRows](), list[tuple[SourceFile, Table]]()
+        read, alone, opened = list[TableRows](), list[RowsAlone](), list[tuple[SourceFile, Table]]()
         for table in mapping.tables.values():
             progress(f"table {table.name} …")
             if table.read:
@@ -96,7 +96,7 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
                 read.append(_read_table(run, mapping, table, files))
                 opened += [(file, table) for file in files]
             with _naming_a_value_out_of_range(mapping.line("tables", table.name)):
-                read += _shape(run, mapping, table)
+                read += _shape(run, mapping, table, alone)
         with _naming_a_value_out_of_range(mapping.line("write")):
             written = [counts for source in SOURCES for counts in _collect(run, mapping, source)]
         rows = dict[str, int]()
@@ -104,13 +104,13 @@ def import_files(mapping: Imports, src: Path, out: Path, progress: Progress = si
             rows[source] = _store(
                 run, f"out_{source}", out / source / f"{mapping.name}.parquet", _schema(mapping, source)
             )
-        if any(one.held_back for one in read) or any(one.held_back for one in written):
+        held = any(one.held_back for one in read) or any(one.held_back for one in written)
+        if held:
             _store(run, HELD_BACK, out / HELD_BACK / f"{mapping.name}.parquet", _HELD_SCHEMA)
-            kept = {*rows, HELD_BACK}
-        else:
-            kept = set(rows)
-    beside = _remove_earlier(out, mapping.name, kept)
-    return ImportReport(mapping.name, rows, mapping.notes, tuple(read), tuple(written), _unused(opened), beside)
+    beside = _remove_earlier(out, mapping.name, {*rows, HELD_BACK} if held else rows.keys())
+    return ImportReport(
+        mapping.name, rows, mapping.notes, tuple(read), tuple(alone), tuple(written), _unused(opened), beside
+    )
 
 
 def _remove_earlier(out: Path, name: str, written: Collection[str]) -> tuple[str, ...]:
@@ -118,12 +118,11 @@ def _remove_earlier(out: Path, name: str, written: Collection[str]) -> tuple[str
     others = list[str]()
     for folder in (*SOURCES, HELD_BACK):
         for path in sorted((out / folder).glob("*")):
-            if path.name != f"{name}.parquet":
-                others += (
-                    [path.relative_to(out).as_posix()] if path.name.endswith(ENDINGS) and folder in SOURCES else []
-                )
-            elif folder not in written:
-                path.unlink()
+            if path.name == f"{name}.parquet":
+                if folder not in written:
+                    path.unlink()
+            elif path.name.endswith(ENDINGS) and folder != HELD_BACK:
+                others.append(path.relative_to(out).as_posix())
     return tuple(others)
 
 
@@ -249,14 +248,18 @@ def _refusal(mapping: Imports, table: Table, first: dict[str, Any], held: int, t
     )
 
 
-def _shape(run: RunSql, mapping: Imports, table: Table) -> list[TableRows]:
-    """The table as others name it: joined, stacked, repeated, with derived columns; rows that cannot be repeated."""
+def _shape(run: RunSql, mapping: Imports, table: Table, alone: list[RowsAlone]) -> list[TableRows]:
+    """The table as others name it: joined, stacked, repeated, with derived columns; rows that cannot be repeated.
+
+    Joins that some rows have no partner in are added to ``alone``.
+    """
     held = list[TableRows]()
     if table.read:
         sql = f"SELECT * EXCLUDE (_fault) FROM {quoted(f'read_{table.name}')} WHERE _fault IS NULL"
     else:
         sql = f"SELECT * FROM {quoted(table.base)}"
     for join in table.join:
+        alone += _alone(run, table, sql, join)
         sql = _joined(run, mapping, table, sql, join)
     if table.stack:
         sql = _stacked(table.stack, sql)
@@ -300,6 +303,16 @@ def _refuse_held(run: RunSql, mapping: Imports, name: str, path: KeyPath, rows: 
         f"({held:,} of {total:,} rows; {mapping.line(*path, first['column'])}); "
         "mend the mapping, leave such rows out by when, or raise max_held_back_share."
     )
+
+
+def _alone(run: RunSql, table: Table, sql: str, join: tuple[str, str]) -> Iterator[RowsAlone]:
+    """How many rows have a key that the other table lacks."""
+    other, key = join
+    keys = f"SELECT DISTINCT {quoted(key)} AS known FROM {quoted(other)}"
+    counts = f"SELECT COUNT(*) AS every, COUNT(*) FILTER (WHERE known IS NULL) AS n FROM ({sql}) LEFT JOIN ({keys})"
+    [row] = run(f"{counts} ON known = {quoted(key)}", {}).to_pylist()
+    if row["n"]:
+        yield RowsAlone(table.name, other, int(row["every"]), int(row["n"]))
 
 
 def _joined(run: RunSql, mapping: Imports, table: Table, sql: str, join: tuple[str, str]) -> str:

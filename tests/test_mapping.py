@@ -254,6 +254,14 @@ def test_the_sample_tells_of_a_time_that_is_later_than_any_of_python(tmp_path: P
     assert "opened 10359-" in meanings(written_by(tmp_path / "out", "bank"))[0]
 
 
+def test_rows_without_a_partner_in_a_join_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("id,job\na,x\n0b,y\n", encoding="utf-8")
+    jobs = '[tables.jobs]\nread = "jobs.csv"\n[tables.jobs.columns]\nid = "text"\njob = "text"\n'
+    mapping = MAPPING.replace("[tables.rows]\n", f'{jobs}[tables.rows]\njoin = {{jobs = "id"}}\n')
+    report = imported(tmp_path, mapping=mapping)
+    assert "joined  rows                      2 of 3 rows without one of jobs" in report.lines()
+
+
 OUTCOMES = """[[write]]
 source = "outcomes"
 from = "rows"

@@ -24,6 +24,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks.lean import DAY, NEXT, run, split
+from benchmarks.watch_scale import IDS
 from limitlens.data.contracts import FEEDS
 from limitlens.data.engine import run_sql
 from limitlens.data.quoting import quoted_text
@@ -31,9 +32,6 @@ from limitlens.data.world import simulate
 
 #: Lines of the portfolio that is copied, events a line in its copies, and copies in a file.
 LINES, EVENTS, AT_ONCE = 2_000, 20, 25
-
-#: What is another one in each copy.
-IDS = ("account_id", "event_id", "device_id", "counterparty", "instalment_id")
 
 #: The book is decided twice, so that changes are split.
 WEEK_BEFORE = DAY - timedelta(days=7)

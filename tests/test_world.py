@@ -126,6 +126,7 @@ def test_every_row_passes_the_contract(portfolio: Path, tmp_path: Path) -> None:
     report = check_events(portfolio, EventStore(tmp_path / "work"), progress=quiet)
     nothing = {"outcomes", "shared_risk"}  # no lender shares what it knows of these
     assert not report.quarantine
+    assert not report.sources["shared_risk"].rows_in
     assert all(count.accepted == count.rows_in > 0 for name, count in report.sources.items() if name not in nothing)
 
 

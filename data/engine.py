@@ -284,6 +284,12 @@ def limit_memory(limit: str) -> None:
         raise ConfigError(f"memory {limit!r} is not an amount such as 500MB or 2GB.") from error
 
 
+def memory_limit() -> int:
+    """Bytes above which queries of this process spill to disk."""
+    [row] = _database().execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))").fetchall()
+    return int(row[0])
+
+
 def _expect_reading(sql: str) -> None:
     """Refuse what is not one query, before anything of it runs."""
     statements = duckdb.extract_statements(sql)

@@ -37,11 +37,12 @@ from pathlib import Path
 from limitlens.data import engine
 from limitlens.features import table
 from limitlens.pipeline.deciding import decide as deciding
+from limitlens.pipeline.deciding import parts
 from limitlens.pipeline.deciding import reconcile as reconciling
 from limitlens.pipeline.workspace import Workspace
 engine.limit_memory("1GB")
 table.LITERAL_ROWS, table.PART_EVENTS, reconciling.BATCH_SPLITS = 1_000, 20_000, 500
-deciding.LINES_TOGETHER = 300
+parts.LINES_TOGETHER = 300
 deciding.decide(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 reconciling.reconcile(Workspace(Path(sys.argv[1])), progress=lambda _: None)
 """
@@ -51,6 +52,28 @@ def test_threads_memory_and_batches_leave_no_trace_in_the_ledger(behind: Workspa
     """Each of them unlike those the demo was made with: one thread, all memory, one part, one batch."""
     done = python("-c", _DECIDE, str(behind.root), OMP_NUM_THREADS="2", LIMITLENS_THREADS="2")
     assert done.returncode == 0, done.stderr
+    assert ledger_of(behind) == ledger_of(small_workspace)
+
+
+_APART = """
+import sys
+from pathlib import Path
+from limitlens.pipeline.deciding import parts
+from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.reconcile import reconcile
+from limitlens.pipeline.workspace import Workspace
+if __name__ == "__main__":
+    parts.LINES_APART = 500
+    decide(Workspace(Path(sys.argv[1])), processes=2, progress=print)
+    reconcile(Workspace(Path(sys.argv[1])), processes=2, progress=print)
+"""
+
+
+def test_processes_that_share_the_lines_leave_no_trace_in_the_ledger(
+    behind: Workspace, small_workspace: Workspace
+) -> None:
+    done = python("-c", _APART, str(behind.root))
+    assert "by 2 processes" in done.stdout, done.stderr
     assert ledger_of(behind) == ledger_of(small_workspace)
 
 

@@ -22,6 +22,7 @@ from limitlens.pipeline.cli.common import (
     ConfigOption,
     IdKeyOption,
     JsonOption,
+    MemoryOption,
     QualityOption,
     ThreadsOption,
     UntilOption,
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from limitlens.features.table import Engine
     from limitlens.models.settings import TrainSettings
     from limitlens.pipeline.workspace import Workspace
-
-
-MemoryOption = Annotated[str, typer.Option(help="DuckDB spills to disk above it.")]
 
 
 @app.command()

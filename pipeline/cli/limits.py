@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
     IdKeyOption,
     JsonOption,
     LangOption,
+    MemoryOption,
     PolicyOption,
+    ProcessesOption,
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
@@ -65,8 +68,10 @@ def decide(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
+    processes: ProcessesOption = 1,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
+    memory: MemoryOption = MEMORY_LIMIT,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,12 +84,20 @@ def decide(
     """
     given = policy_in(policy)
     predict_only()
+    from limitlens.data.engine import limit_memory
     from limitlens.pipeline.deciding.decide import decide as decide_limits
     from limitlens.pipeline.workspace import Workspace
 
+    limit_memory(memory)
     with patient(wait):
         decided = decide_limits(
-            Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=given, progress=progress
+            Workspace(workspace),
+            as_of=as_of,
+            until=until,
+            model_version=model,
+            policy=given,
+            processes=processes,
+            progress=progress,
         )
     if as_json:
         print_json(vars(decided))
@@ -141,8 +154,10 @@ def decision_lines(decided: "Decided") -> list[str]:
 
 @app.command()
 def reconcile(
+    processes: ProcessesOption = 1,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
+    memory: MemoryOption = MEMORY_LIMIT,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,11 +168,13 @@ def reconcile(
     Example: limitlens reconcile
     """
     predict_only()
+    from limitlens.data.engine import limit_memory
     from limitlens.pipeline.deciding.reconcile import reconcile as reconcile_splits
     from limitlens.pipeline.workspace import Workspace
 
+    limit_memory(memory)
     with patient(wait):
-        done = reconcile_splits(Workspace(workspace), progress)
+        done = reconcile_splits(Workspace(workspace), progress, processes=processes)
     if as_json:
         print_json(vars(done))
     else:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limitlens.data.errors import LimitlensError
+from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     ConfigOption,
     JsonOption,
     LangOption,
+    MemoryOption,
     PolicyOption,
     ReasonOption,
     SignKeyOption,
@@ -412,6 +414,7 @@ def score(
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
+    memory: MemoryOption = MEMORY_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Write the PD of every line of the book, from file to file in bounded memory; nothing is decided.
@@ -419,9 +422,11 @@ def score(
     Example: limitlens score --as-of 2026-07-01 --out scores.parquet
     """
     predict_only()
+    from limitlens.data.engine import limit_memory
     from limitlens.pipeline.deciding.score import score as score_book
     from limitlens.pipeline.workspace import Workspace
 
+    limit_memory(memory)
     scored = score_book(Workspace(workspace), as_of, out, model_version=model, progress=progress)
     if as_json:
         print_json(asdict(scored))

@@ -1,10 +1,12 @@
 """Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -13,7 +15,8 @@ from limitlens.data.engine import Relations
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.frames import is_among
 from limitlens.data.lock import exclusive
-from limitlens.data.progress import Progress, silent
+from limitlens.data.processes import in_processes
+from limitlens.data.progress import Part, Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
@@ -24,6 +27,7 @@ from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
+from limitlens.pipeline.deciding.parts import lines_together, parts_of
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
     feature_moments,
@@ -37,9 +41,6 @@ from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.workspace import Workspace
 
-#: Lines that are decided together, so that memory does not grow with the book.
-LINES_TOGETHER = 50_000
-
 #: Run of decisions that are made and not recorded yet.
 _NOT_YET = ""
 
@@ -51,6 +52,7 @@ def decide(
     until: datetime | None = None,
     model_version: str | None = None,
     policy: Policy | None = None,
+    processes: int = 1,
     progress: Progress = silent,
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
@@ -70,6 +72,8 @@ def decide(
         Default: the champion.
     policy : Policy, optional
         Default: the policy the model was released with.
+    processes : int
+        Processes that share the lines; what is decided is the same to the last bit.
     progress : callable
 
     Raises
@@ -78,7 +82,7 @@ def decide(
         A rule of the policy names a column that does not exist.
     WorkspaceError
         No champion, a date that is already decided, one the data do not reach, a jump of more than two months that
-        nobody asked for, or no room on the disk.
+        nobody asked for, no room on the disk, or a process was killed.
     IntegrityError
         A file that was accepted or recorded is damaged, or a recorded limit cannot be reproduced; nothing of that date
         is recorded.
@@ -104,7 +108,8 @@ def decide(
                 planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
                 for chunk in _until_the_whole_book(dates):
                     take_in_ticks(workspace, chunk[-1])
-                    _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
+                    mine = planned[planned["date"].isin(chunk)]
+                    _decide_dates(workspace, new, chunk, mine, processes=processes, progress=progress)
         return record_decisions(workspace, new, began)
 
 
@@ -132,14 +137,34 @@ def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
     return chunks
 
 
+#: Decisions and attributions of each date, without the run they are of.
+_ByDate = dict[datetime, tuple[pa.Table, pa.Table]]
+
+
 def _decide_dates(
-    workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
+    workspace: Workspace,
+    new: Iteration,
+    dates: Sequence[datetime],
+    planned: pd.DataFrame,
+    *,
+    processes: int,
+    progress: Progress,
 ) -> None:
-    """Decide, split and record some dates, the lines of the book one part after the other."""
-    parts = [
-        _decided(workspace, new, dates, lines, unpacked(last), progress=progress)
-        for lines, last in _parts(planned, workspace.ledger.last_decisions(), LINES_TOGETHER)
-    ]
+    """Decide, split and record some dates, the lines of the book in parts."""
+    size = lines_together(len(planned), processes)
+    cut = list(parts_of(planned, workspace.ledger.last_decisions(), size))
+    apart = min(processes, len(cut))
+    if apart > 1:
+        progress(f"{len(planned):,} decisions in {len(cut)} parts, by {apart} processes")
+        one = (workspace.root, len(workspace.events.loads()), new.model_version, new.policy.digest, tuple(dates))
+        tasks = (_Apart(*one, lines, last) for lines, last in cut)
+        made: Iterable[_ByDate] = in_processes(_decided_apart, tasks, apart)
+    else:
+        made = (_decided(workspace, new, dates, lines, unpacked(last), progress=progress) for lines, last in cut)
+    parts = []
+    for place, part in enumerate(made):
+        parts.append(part)
+        progress(Part(f"part {place + 1} of {len(cut)}", place + 1, len(cut)))
     for date in dates:
         decisions = pa.concat_tables([DECISIONS.empty_table(), *(part[date][0] for part in parts if date in part)])
         if len(decisions):
@@ -148,16 +173,28 @@ def _decide_dates(
             _record(workspace, new, date, decisions, attributions)
 
 
-def _parts(planned: pd.DataFrame, last: pa.Table, size: int) -> Iterator[tuple[pd.DataFrame, pa.Table]]:
-    """Planned lines and last decisions, both ordered by account, of so many accounts at a time."""
-    planned = planned.sort_values("account_id", kind="stable", ignore_index=True)
-    accounts, decided = planned["account_id"].to_numpy(str), last["account_id"].to_numpy().astype(str)
-    begins = np.union1d(accounts, decided)[size::size]
-    ends = [[*np.searchsorted(one, begins), len(one)] for one in (accounts, decided)]
-    first = row = 0
-    for line, decision in zip(*ends, strict=True):
-        yield planned.iloc[first:line], last.slice(row, decision - row)
-        first, row = line, decision
+@dataclass(frozen=True)
+class _Apart:
+    """Lines that another process decides, and where: a workspace with so many loads."""
+
+    root: Path
+    loads: int
+    model_version: str
+    policy_digest: str
+    dates: tuple[datetime, ...]
+    planned: pd.DataFrame
+    last: pa.Table
+
+
+def _decided_apart(part: _Apart) -> _ByDate:
+    workspace, new = _opened(part.root, part.loads, part.model_version, part.policy_digest)
+    return _decided(workspace, new, part.dates, part.planned, unpacked(part.last), progress=silent)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: Path, loads: int, model_version: str, policy_digest: str) -> tuple[Workspace, Iteration]:
+    workspace = Workspace(root, loads)
+    return workspace, workspace.scoring(model_version, policy_digest)
 
 
 def _decided(
@@ -168,7 +205,7 @@ def _decided(
     latest: pd.DataFrame,
     *,
     progress: Progress,
-) -> dict[datetime, tuple[pa.Table, pa.Table]]:
+) -> _ByDate:
     """Decisions and attributions of each date at which one of some lines is due, without the run they are of."""
     latest, planned = _without_later(latest, planned, dates[-1])
     if planned.empty and paused_lines(latest).empty:

@@ -2,21 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from limitlens.data.arrivals import count_arrivals
 from limitlens.data.calendar import DAY, format_time
 from limitlens.data.html_table import html_table
 from limitlens.data.lock import exclusive
-from limitlens.data.progress import Progress, silent
+from limitlens.data.processes import in_processes
+from limitlens.data.progress import Part, Progress, silent
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.state import unpacked
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
+from limitlens.pipeline.deciding.parts import lines_together
 from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
 from limitlens.pipeline.deciding.replay import iterations
 from limitlens.pipeline.deciding.verify import expect_intact
@@ -91,7 +96,7 @@ class Reconciled:
         ]
 
 
-def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
+def reconcile(workspace: Workspace, progress: Progress = silent, *, processes: int = 1) -> Reconciled:
     """Make every split final whose 30 days have passed, and keep the counts as one MLflow run.
 
     The passing of time is that of the ledger: k* = t1 + 30 days must not be after the latest decided date, because what
@@ -101,6 +106,8 @@ def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
     ----------
     workspace : Workspace
     progress : callable
+    processes : int
+        Processes that share the splits; what is recorded is the same to the last bit.
 
     Raises
     ------
@@ -108,14 +115,14 @@ def reconcile(workspace: Workspace, progress: Progress = silent) -> Reconciled:
         A file that was accepted or recorded is damaged, or a recorded limit cannot be reproduced; nothing of the dates
         rebuilt with it is made final.
     WorkspaceError
-        A run is in progress, or the disk is full.
+        A run is in progress, the disk is full, or a process was killed.
     """
     ledger, began = workspace.ledger, perf_counter()
     with exclusive(workspace.root, "reconcile"):
         ledger.sweep()
         expect_intact(workspace)
         for runs in _batches(due(ledger), ledger):
-            _reconcile_batch(workspace, runs, progress)
+            _reconcile_batch(workspace, runs, processes, progress)
         return _record(workspace, began)
 
 
@@ -146,34 +153,85 @@ def _batches(runs: list[Run], ledger: Ledger) -> Iterator[list[Run]]:
         yield batch
 
 
-def _reconcile_batch(workspace: Workspace, runs: list[Run], progress: Progress) -> None:
-    changes, previous = (_decisions(workspace.ledger, runs, at) for at in ("as_of", "previous_as_of"))
-    changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
-    made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})
-    moments = change_moments(previous, changes)
-    progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
-    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
-    final = attribute_all(previous, changes, made_by, tables)
-    arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
+def _reconcile_batch(workspace: Workspace, runs: list[Run], processes: int, progress: Progress) -> None:
+    """Make the splits of some runs final, those of some accounts after the others."""
+    run_ids = tuple(run.run_id for run in runs)
+    cut = list(_ranges(workspace.ledger, run_ids, processes))
+    tasks = (_Accounts(workspace.root, len(workspace.events.loads()), run_ids, *ends) for ends in cut)
+    parts = []
+    for part in in_processes(_reconciled, tasks, min(processes, len(cut))):
+        parts.append(part)
+        progress(Part(f"part {len(parts)} of {len(cut)}", len(parts), len(cut)))
     for run in runs:
-        rows = changes["run_id"] == run.run_id
-        known_rows, late_rows = (int(arrived.loc[rows, name].sum()) for name in ("known_rows", "late_rows"))
-        splits = attribution_table(final[rows])
+        mine = [part[run.run_id] for part in parts if run.run_id in part]
+        splits = pa.concat_tables([one.splits for one in mine])
         workspace.ledger.append_revision(
-            run, run.as_of + RECONCILED_AFTER, splits, known_rows=known_rows, late_rows=late_rows
+            run,
+            run.as_of + RECONCILED_AFTER,
+            splits,
+            known_rows=sum(one.known_rows for one in mine),
+            late_rows=sum(one.late_rows for one in mine),
         )
         progress(f"{format_time(run.as_of)}: {len(splits):,} splits as known {RECONCILED_AFTER.days} days later")
 
 
-def _decisions(ledger: Ledger, runs: list[Run], at: str) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Accounts:
+    """Accounts whose splits are rebuilt together, and where: a workspace with so many loads."""
+
+    root: Path
+    loads: int
+    run_ids: tuple[str, ...]
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class _Final:
+    """Final splits of one run, and the records about their accounts."""
+
+    splits: pa.Table
+    known_rows: int
+    late_rows: int
+
+
+def _ranges(ledger: Ledger, run_ids: tuple[str, ...], processes: int) -> Iterator[tuple[str, str]]:
+    """The first and the last account of each part of the splits of some runs."""
+    sql = """
+    SELECT account_id FROM decisions JOIN attributions USING (account_id, as_of)
+    WHERE run_id = ANY($runs) AND revision = 0 ORDER BY account_id
+    """
+    accounts = ledger.table(sql, {"runs": list(run_ids)})["account_id"]
+    begins = list(dict.fromkeys(accounts[:: lines_together(len(accounts), processes)].to_pylist()))
+    places = pc.index_in(pa.array(begins), accounts.combine_chunks()).to_pylist()
+    for place, following in zip(places, [*places[1:], len(accounts)], strict=True):
+        yield accounts[place].as_py(), accounts[following - 1].as_py()
+
+
+def _reconciled(these: _Accounts) -> dict[str, _Final]:
+    workspace = Workspace(these.root, these.loads)
+    changes, previous = (_decisions(workspace.ledger, these, at) for at in ("as_of", "previous_as_of"))
+    changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
+    made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})
+    moments = change_moments(previous, changes)
+    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
+    final = attribute_all(previous, changes, made_by, tables)
+    arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
+    return {
+        str(run_id): _Final(attribution_table(final.iloc[rows]), *map(int, arrived.iloc[rows].sum()))
+        for run_id, rows in changes.groupby("run_id").indices.items()
+    }
+
+
+def _decisions(ledger: Ledger, these: _Accounts, at: str) -> pd.DataFrame:
     """The decisions of some runs that have a split, or (``previous_as_of``) those before them, row by row."""
     sql = f"""
     SELECT decided.* FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
         JOIN decisions AS decided ON decided.account_id = split.account_id AND decided.as_of = split.{at}
-    WHERE change.run_id = ANY($runs) AND split.revision = 0
+    WHERE change.run_id = ANY($runs) AND split.revision = 0 AND change.account_id BETWEEN $first AND $last
     ORDER BY split.account_id, split.as_of
     """
-    return unpacked(ledger.table(sql, {"runs": [run.run_id for run in runs]}))
+    return unpacked(ledger.table(sql, {"runs": list(these.run_ids), "first": these.first, "last": these.last}))
 
 
 def _record(workspace: Workspace, began: float) -> Reconciled:

@@ -70,19 +70,25 @@ def _at(clock: Clock, query: str) -> str:
 
 
 @cache
-def compile_successions(features: FeatureSet, dialect: Dialect = "duckdb") -> Mapping[str, str]:
+def compile_successions(
+    features: FeatureSet, dialect: Dialect = "duckdb"
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Queries that come first: which versions were superseded, and when.
-
-    They read the event sources of the set or, for what links accounts, those of all accounts: ``every_<source>``.
 
     Returns
     -------
-    mapping of str to str
-        SQL by the relation it gives.
+    (mapping of str to str, mapping of str to str)
+        SQL by the relation it gives: over the events of all accounts, ``every_<source>``, where they link accounts; and
+        over those of some accounts, ``<source>``.
     """
     linked = {LINKS[a.rows].source for a in features.aggregates if a.rows in LINKS}
-    rows = {source: f"every_{source}" if source in linked else source for source in features.sources}
-    return {f"{source}_successions": _spoken(successions(name), dialect) for source, name in rows.items()}
+    queries = {
+        source: _spoken(successions(f"every_{source}" if source in linked else source), dialect)
+        for source in features.sources
+    }
+    of_all = {f"{source}_successions": sql for source, sql in queries.items() if source in linked}
+    others = {f"{source}_successions": sql for source, sql in queries.items() if source not in linked}
+    return of_all, others
 
 
 @cache

@@ -45,7 +45,8 @@ def sql_script(
     given = {name: relations[name] for name in sources} if relations else {}
     links = compile_links(features, clock)
     linked = [name for name in features.sources if any(f"every_{name}" in sql for sql in links.values())]
-    once = {**compile_successions(features), **compile_versions(features)}
+    of_all, others = compile_successions(features)
+    once = {**of_all, **others, **compile_versions(features)}
     every = {f"every_{name}": f"SELECT * FROM {name}" for name in linked}
     lines = {"numbers": _NUMBERS, "spine": "SELECT account_no FROM numbers"}
     read_once = "TABLE" if dialect == "duckdb" else "VIEW"

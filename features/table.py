@@ -1,8 +1,8 @@
 """The point-in-time feature table: a spine of (account, as-of, known-by) in, one row of features each out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from limitlens.data.engine import Prepare, Relations, RunPlanned, RunSql, planned, prepared
 from limitlens.data.frames import to_arrow
+from limitlens.data.quoting import between
 from limitlens.features.compiler import Dialect, compile_links, compile_sql, compile_successions, compile_versions
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.rows import Clock
@@ -45,9 +46,18 @@ class Engine:
 
 DUCKDB = Engine("duckdb", prepared)
 
+#: What is computed over the events of all accounts, by digest of the feature set and moment (None: whatever the
+#: moment): the parts of a book ask for it again and again.
+Shared = dict[tuple[str, Clock | None], Mapping[str, pa.Table]]
+
 
 def build_table(
-    features: FeatureSet, spine: pd.DataFrame, events: Relations, *, engine: Engine = DUCKDB
+    features: FeatureSet,
+    spine: pd.DataFrame,
+    events: Relations,
+    *,
+    engine: Engine = DUCKDB,
+    shared: Shared | None = None,
 ) -> pd.DataFrame:
     """Build the features of every row of a spine.
 
@@ -60,6 +70,8 @@ def build_table(
         Accepted events of all accounts: ``accounts`` and every source the set reads.
     engine : Engine
         Default: DuckDB.
+    shared : dict, optional
+        Kept for the next part of the same book, whose events must be the same; empty at first.
 
     Returns
     -------
@@ -67,7 +79,8 @@ def build_table(
         Indexed like ``spine`` and in its order: ``account_id, as_of, known_by, segment``, ``features.columns``
         and the attributes. Counts, sums and cents are int64, all else float64 or str.
     """
-    built = pd.concat([part.to_pandas() for part in table_parts(features, spine, events, engine=engine)])
+    parts = table_parts(features, spine, events, engine=engine, shared=shared)
+    built = pd.concat([part.to_pandas() for part in parts])
     return _aligned(built, spine)
 
 
@@ -98,7 +111,8 @@ def build_few(features: FeatureSet, spine: pd.DataFrame, events: Mapping[str, pa
 def _planned(features: FeatureSet, schemas: tuple[tuple[str, pa.Schema], ...]) -> RunPlanned:
     """The query of a feature set over events of these columns; an attribute that is new makes another one."""
     own = {name: f"SELECT * FROM every_{name}" for name in ("accounts", *features.sources)}
-    views = {**own, **compile_successions(features), **compile_versions(features)}
+    of_all, others = compile_successions(features)
+    views = {**own, **of_all, **others, **compile_versions(features)}
     relations = {**dict(schemas), "numbers": _NUMBERS, "spine": _SPINE}
     return planned(compile_sql(features, Clock()), relations, views)
 
@@ -116,7 +130,12 @@ def _numbered(spine: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
 
 
 def table_parts(
-    features: FeatureSet, spine: pd.DataFrame, events: Relations, *, engine: Engine = DUCKDB
+    features: FeatureSet,
+    spine: pd.DataFrame,
+    events: Relations,
+    *,
+    engine: Engine = DUCKDB,
+    shared: Shared | None = None,
 ) -> Iterator[pa.Table]:
     """The table of :func:`build_table` in parts; at least one, if empty.
 
@@ -127,9 +146,19 @@ def table_parts(
     numbered, accounts = _numbered(spine)
     moments = list(_moments(numbered))
     around = _near(relations, account_numbers(accounts))
+    shared = {} if shared is None else shared
     with engine.prepare({**relations, **around}, {}) as run:
-        successions = {name: run(sql, {}) for name, sql in compile_successions(features, engine.dialect).items()}
-        links = {clock: _links(features, clock, engine, run, successions) for clock, _ in moments}
+        linked, others = compile_successions(features, engine.dialect)
+        of_all = _once(shared, (features.digest, None), partial(_computed, linked, run, {}))
+        successions = {**of_all, **_computed(others, run, {})}
+        links = {
+            clock: _once(
+                shared,
+                (features.digest, clock),
+                partial(_computed, compile_links(features, clock, engine.dialect), run, of_all),
+            )
+            for clock, _ in moments
+        }
         size = _accounts_per_part(features, run)
     versions = compile_versions(features, engine.dialect)
     viewed, held = ({}, versions) if len(moments) > 1 else (versions, {})  # materialising what is read once is slower
@@ -147,12 +176,7 @@ def table_parts(
 def _near(relations: Relations, numbers: pa.Table) -> dict[str, str]:
     """Rows of the accounts between the first and the last: files skip most others before any is looked up."""
     first, last = (numbers["account_id"][end].as_py() for end in (0, -1)) if len(numbers) else ("", "")
-    between = f"account_id BETWEEN {_quoted(first)} AND {_quoted(last)}"
-    return {name.removeprefix("every_"): f"SELECT * FROM {name} WHERE {between}" for name in relations}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return {name.removeprefix("every_"): between(name, first, last) for name in relations}
 
 
 def account_numbers(accounts: Iterable[str], start: int = 0) -> pa.Table:
@@ -178,10 +202,16 @@ def _moments(spine: pd.DataFrame) -> Iterator[tuple[Clock, pd.DataFrame]]:
         yield Clock(), rest
 
 
-def _links(
-    features: FeatureSet, clock: Clock, engine: Engine, run: RunSql, successions: Relations
-) -> dict[str, pa.Table]:
-    return {name: run(sql, successions) for name, sql in compile_links(features, clock, engine.dialect).items()}
+def _once(
+    shared: Shared, key: tuple[str, Clock | None], compute: Callable[[], Mapping[str, pa.Table]]
+) -> Mapping[str, pa.Table]:
+    if key not in shared:
+        shared[key] = compute()
+    return shared[key]
+
+
+def _computed(queries: Mapping[str, str], run: RunSql, given: Relations) -> dict[str, pa.Table]:
+    return {name: run(sql, given) for name, sql in queries.items()}
 
 
 def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:

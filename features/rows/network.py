@@ -94,7 +94,9 @@ def _linked(name: str, clock: Clock) -> str:
 def _members_of_peers(name: str, clock: Clock) -> str:
     """A moment of its own for each row of the spine: the accounts that ever shared a link are looked at as of it."""
     column, source, where = LINKS[name].column, LINKS[name].source, LINKS[name].where(clock)
-    return f"""{name}_pairs AS (SELECT DISTINCT account_id, {column} FROM every_{source} WHERE NOT {column} IS NULL),
+    return f"""{name}_pairs AS (
+        SELECT DISTINCT account_id, {column} FROM every_{source} SEMI JOIN {name}_own USING ({column})
+    ),
     {name}_peers AS (
         SELECT DISTINCT own.line, own.as_of, own.known_by, pair.account_id
         FROM {name}_own AS own JOIN {name}_pairs AS pair ON pair.{column} = own.{column}

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
@@ -17,6 +16,7 @@ from limitlens.data.frames import is_among
 from limitlens.data.lock import exclusive
 from limitlens.data.processes import in_processes
 from limitlens.data.progress import Part, Progress, silent
+from limitlens.features.table import Shared
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
@@ -27,7 +27,7 @@ from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
-from limitlens.pipeline.deciding.parts import lines_together, parts_of
+from limitlens.pipeline.deciding.parts import Book, book_of, lines_together, parts_of
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
     feature_moments,
@@ -156,11 +156,15 @@ def _decide_dates(
     apart = min(processes, len(cut))
     if apart > 1:
         progress(f"{len(planned):,} decisions in {len(cut)} parts, by {apart} processes")
-        one = (workspace.root, len(workspace.events.loads()), new.model_version, new.policy.digest, tuple(dates))
+        one = (book_of(workspace), new.model_version, new.policy.digest, tuple(dates))
         tasks = (_Apart(*one, lines, last) for lines, last in cut)
         made: Iterable[_ByDate] = in_processes(_decided_apart, tasks, apart)
     else:
-        made = (_decided(workspace, new, dates, lines, unpacked(last), progress=progress) for lines, last in cut)
+        of_all: Shared = {}
+        made = (
+            _decided(workspace, new, dates, lines, unpacked(last), of_all=of_all, progress=progress)
+            for lines, last in cut
+        )
     parts = []
     for place, part in enumerate(made):
         parts.append(part)
@@ -175,10 +179,9 @@ def _decide_dates(
 
 @dataclass(frozen=True)
 class _Apart:
-    """Lines that another process decides, and where: a workspace with so many loads."""
+    """Lines that another process decides."""
 
-    root: Path
-    loads: int
+    book: Book
     model_version: str
     policy_digest: str
     dates: tuple[datetime, ...]
@@ -187,14 +190,14 @@ class _Apart:
 
 
 def _decided_apart(part: _Apart) -> _ByDate:
-    workspace, new = _opened(part.root, part.loads, part.model_version, part.policy_digest)
-    return _decided(workspace, new, part.dates, part.planned, unpacked(part.last), progress=silent)
+    workspace, new, of_all = _opened(part.book, part.model_version, part.policy_digest)
+    return _decided(workspace, new, part.dates, part.planned, unpacked(part.last), of_all=of_all, progress=silent)
 
 
 @lru_cache(maxsize=1)
-def _opened(root: Path, loads: int, model_version: str, policy_digest: str) -> tuple[Workspace, Iteration]:
-    workspace = Workspace(root, loads)
-    return workspace, workspace.scoring(model_version, policy_digest)
+def _opened(book: Book, model_version: str, policy_digest: str) -> tuple[Workspace, Iteration, Shared]:
+    workspace = book.opened()
+    return workspace, workspace.scoring(model_version, policy_digest), {}
 
 
 def _decided(
@@ -204,6 +207,7 @@ def _decided(
     planned: pd.DataFrame,
     latest: pd.DataFrame,
     *,
+    of_all: Shared,
     progress: Progress,
 ) -> _ByDate:
     """Decisions and attributions of each date at which one of some lines is due, without the run they are of."""
@@ -218,11 +222,11 @@ def _decided(
         held = held_lines(lines, workspace)
         moments = with_moments(feature_moments(lines, last), held)
         progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
-        return Known(tables_at(moments, sets, workspace), held)
+        return Known(tables_at(moments, sets, workspace, of_all), held)
 
     decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
     decided = decided.assign(reasons=reasons_of(new, known.tables, decided), run_id=_NOT_YET)
-    changes, attributions = split(workspace, before, decided, sides, known.tables)
+    changes, attributions = split(workspace, before, decided, sides, known.tables, of_all=of_all)
     made_by = {"model_version": new.model_version, "policy_digest": new.policy.digest}
     return {
         date: (

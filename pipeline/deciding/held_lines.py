@@ -12,6 +12,7 @@ from limitlens.data.contracts import ACCOUNTS
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.frames import is_among
 from limitlens.data.incidents import QUARANTINED, accounts_of
+from limitlens.data.quoting import between
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.customer_actions import all_paid
@@ -61,7 +62,7 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace, relations: Relations |
     for number, hold in holds.items():
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
         if hold.slice_column:
-            after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
+            after = after[is_among(after["account_id"], slice_accounts(hold, workspace, after["account_id"]))]
         pairs.append(after.assign(hold=number))
     known = workspace.events.relations() if relations is None else relations
     pairs.append(silent_lines(lines, known).assign(hold=SILENT))
@@ -201,8 +202,10 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
     return pd.DataFrame({"account_id": pairs["account_id"], "as_of": since, "known_by": since})
 
 
-def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
-    """Accounts that belong to the slice of a hold."""
+def slice_accounts(hold: Hold, workspace: Workspace, of: pd.Series | None = None) -> pd.Series:
+    """Accounts that belong to the slice of a hold; ``of`` some accounts, those between the first and the last."""
     sql, values = accounts_of(hold.scope, hold.since, None, workspace.events)
+    if of is not None:
+        sql = between(f"({sql})", min(of, default=""), max(of, default=""))
     accounts: pd.Series = run_sql(sql, values=values).to_pandas()["account_id"]
     return accounts

@@ -1,15 +1,36 @@
 """Parts of a book: lines that are worked on together, so that memory does not grow with the book."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from limitlens.data.engine import memory_limit
+from limitlens.pipeline.workspace import Workspace
 
 #: Lines of a part, at most; at least, where processes share them; bytes that a line takes, about.
 LINES_TOGETHER, LINES_APART, LINE_BYTES = 25_000, 5_000, 40_000
+
+
+@dataclass(frozen=True)
+class Book:
+    """A workspace as another process opens it: with so many loads, of which this is the digest."""
+
+    root: Path
+    loads: int
+    digest: str
+
+    def opened(self) -> Workspace:
+        """The workspace, whatever came in since."""
+        return Workspace(self.root, self.loads)
+
+
+def book_of(workspace: Workspace) -> Book:
+    """A workspace as it is now."""
+    return Book(workspace.root, len(workspace.events.loads()), workspace.events.digest())
 
 
 def lines_together(lines: int, processes: int) -> int:

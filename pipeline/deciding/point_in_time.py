@@ -8,7 +8,7 @@ from limitlens.data.arrays import BoolArray
 from limitlens.data.engine import Relations
 from limitlens.data.frames import is_among
 from limitlens.features.declarations import FeatureSet
-from limitlens.features.table import build_table
+from limitlens.features.table import Shared, build_table
 from limitlens.pipeline.workspace import Workspace
 
 _KEYS = ["account_id", "as_of", "known_by"]
@@ -55,14 +55,18 @@ def change_moments(previous: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFram
     return pd.concat([*own, *later], ignore_index=True).drop_duplicates(ignore_index=True)
 
 
-def tables_at(moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace) -> Tables:
-    """Build the feature rows of every moment for each feature set."""
-    return {features.digest: table_at(features, moments, workspace.relations(features)) for features in sets}
+def tables_at(
+    moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace, shared: Shared | None = None
+) -> Tables:
+    """Build the feature rows of every moment for each feature set; ``shared`` as :func:`build_table` takes it."""
+    return {one.digest: table_at(one, moments, workspace.relations(one), shared) for one in sets}
 
 
-def table_at(features: FeatureSet, moments: pd.DataFrame, relations: Relations) -> pd.DataFrame:
+def table_at(
+    features: FeatureSet, moments: pd.DataFrame, relations: Relations, shared: Shared | None = None
+) -> pd.DataFrame:
     """Build the feature rows of every moment, indexed by account, as-of and known-by."""
-    return by_moment(build_table(features, moments, relations))
+    return by_moment(build_table(features, moments, relations, shared=shared))
 
 
 def by_moment(table: pd.DataFrame) -> pd.DataFrame:

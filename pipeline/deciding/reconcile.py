@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from time import perf_counter
 
 import pandas as pd
@@ -15,13 +15,15 @@ from limitlens.data.html_table import html_table
 from limitlens.data.lock import exclusive
 from limitlens.data.processes import in_processes
 from limitlens.data.progress import Part, Progress, silent
+from limitlens.features.table import Shared
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Ledger, Run
 from limitlens.limits.policy import ADVERSE
 from limitlens.limits.state import unpacked
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.attribute import attribute_all, attribution_table
-from limitlens.pipeline.deciding.parts import lines_together
+from limitlens.pipeline.deciding.parts import Book, book_of, lines_together
 from limitlens.pipeline.deciding.point_in_time import change_moments, tables_at
 from limitlens.pipeline.deciding.replay import iterations
 from limitlens.pipeline.deciding.verify import expect_intact
@@ -157,7 +159,8 @@ def _reconcile_batch(workspace: Workspace, runs: list[Run], processes: int, prog
     """Make the splits of some runs final, those of some accounts after the others."""
     run_ids = tuple(run.run_id for run in runs)
     cut = list(_ranges(workspace.ledger, run_ids, processes))
-    tasks = (_Accounts(workspace.root, len(workspace.events.loads()), run_ids, *ends) for ends in cut)
+    book = book_of(workspace)
+    tasks = (_Accounts(book, run_ids, *ends) for ends in cut)
     parts = []
     for part in in_processes(_reconciled, tasks, min(processes, len(cut))):
         parts.append(part)
@@ -177,10 +180,9 @@ def _reconcile_batch(workspace: Workspace, runs: list[Run], processes: int, prog
 
 @dataclass(frozen=True)
 class _Accounts:
-    """Accounts whose splits are rebuilt together, and where: a workspace with so many loads."""
+    """Accounts whose splits are rebuilt together."""
 
-    root: Path
-    loads: int
+    book: Book
     run_ids: tuple[str, ...]
     first: str
     last: str
@@ -209,18 +211,30 @@ def _ranges(ledger: Ledger, run_ids: tuple[str, ...], processes: int) -> Iterato
 
 
 def _reconciled(these: _Accounts) -> dict[str, _Final]:
-    workspace = Workspace(these.root, these.loads)
+    workspace, made_by, of_all = _opened(these.book, these.run_ids)
     changes, previous = (_decisions(workspace.ledger, these, at) for at in ("as_of", "previous_as_of"))
     changes = changes.assign(known_by=changes["as_of"] + RECONCILED_AFTER)
-    made_by = iterations(workspace, {*previous["run_id"], *changes["run_id"]})
     moments = change_moments(previous, changes)
-    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace)
+    tables = tables_at(moments, {iteration.model.features for iteration in made_by.values()}, workspace, of_all)
     final = attribute_all(previous, changes, made_by, tables)
     arrived = count_arrivals(changes[["account_id", "as_of", "known_by"]], workspace.events.relations())
     return {
         str(run_id): _Final(attribution_table(final.iloc[rows]), *map(int, arrived.iloc[rows].sum()))
         for run_id, rows in changes.groupby("run_id").indices.items()
     }
+
+
+@lru_cache(maxsize=1)
+def _opened(book: Book, run_ids: tuple[str, ...]) -> tuple[Workspace, dict[str, Iteration], Shared]:
+    """A workspace with the iterations of some runs and of those before them, and what their parts share."""
+    workspace = book.opened()
+    sql = """
+    SELECT DISTINCT before.run_id FROM decisions AS change JOIN attributions AS split USING (account_id, as_of)
+        JOIN decisions AS before ON before.account_id = split.account_id AND before.as_of = split.previous_as_of
+    WHERE change.run_id = ANY($runs) AND split.revision = 0
+    """
+    before = workspace.ledger.table(sql, {"runs": list(run_ids)})["run_id"].to_pylist()
+    return workspace, iterations(workspace, {*run_ids, *before}), {}
 
 
 def _decisions(ledger: Ledger, these: _Accounts, at: str) -> pd.DataFrame:

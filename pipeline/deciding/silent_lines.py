@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.frames import to_arrow
+from limitlens.data.quoting import between
 
 #: Months in a row for which a status has come in time before its absence says something.
 MONTHS = 3
@@ -45,5 +46,7 @@ def silent_lines(lines: pd.DataFrame, relations: Relations) -> pd.DataFrame:
     DataFrame with ``account_id, as_of``, some of the rows of ``lines``
     """
     points = to_arrow(lines[_POINTS.names].drop_duplicates(), _POINTS)
-    silent: pd.DataFrame = run_sql(_SQL, {"points": points, "payment": relations["payment"]}).to_pandas()
+    ends = (min(lines["account_id"]), max(lines["account_id"])) if len(lines) else ("", "")
+    given = {"points": points, "every_payment": relations["payment"], "payment": between("every_payment", *ends)}
+    silent: pd.DataFrame = run_sql(_SQL, given).to_pandas()
     return silent.astype(lines[_POINTS.names].dtypes)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from limitlens.features.table import Shared
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.second_look import last_settled, split_against
 from limitlens.pipeline.deciding.attribute import attribute_all
@@ -26,6 +27,8 @@ def split(
     decided: pd.DataFrame,
     sides: Mapping[str, Iteration],
     tables: Tables,
+    *,
+    of_all: Shared | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split decisions that are not recorded yet.
 
@@ -40,6 +43,8 @@ def split(
         Of both.
     tables : mapping of feature set digest to feature table
         What is built already, or nothing; the rest is.
+    of_all : dict, optional
+        As :func:`limitlens.features.table.build_table` takes it.
 
     Returns
     -------
@@ -52,6 +57,6 @@ def split(
     late = moments[is_missing(moments, next(iter(tables.values())))] if tables else moments
     sets = {iteration.model.features for iteration in sides.values()}
     if len(late):
-        built = tables_at(late, sets, workspace)
+        built = tables_at(late, sets, workspace, of_all)
         tables = joined(tables, built) if tables else built
     return changes, attribute_all(previous, changes, sides, tables)

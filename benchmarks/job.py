@@ -2,11 +2,12 @@
 
 A portfolio of 2,000 lines is simulated and a model trained on it. Its delivery up to a day is copied until the book has
 as many lines as asked for, with 20 events a line, and so is what comes on the next day. Each command is a process of
-its own, as a scheduler runs them: the first load, three decisions of the whole book, the second a week after the first and
-the third a month later, so that the splits of the second are reconciled; then the day's increment: `check`, `decide`
-(new lines and paused ones), `score`, `report`; and `ledger verify` and the replay of one account. Printed are seconds, those of the processor, peak memory, what the workspace grew by, and how
-many times the seconds of the processor grew from one size of the book to the next. What is unusual holds nothing: noise
-of one line is copied with it.
+its own, as a scheduler runs them: the first load, three decisions of the whole book, the second a week after the first
+and the third a month later, so that the splits of the second are reconciled; then the day's increment: `check`,
+`decide` (new lines and paused ones), `score`, `report`; and `ledger verify` and the replay of one account. Printed are
+seconds, those of the processor, peak memory of one process, what the workspace grew by, and how many times the seconds
+of the processor grew from one size of the book to the next. What is unusual holds nothing: noise of one line is copied
+with it.
 """
 
 import argparse

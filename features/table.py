@@ -22,8 +22,8 @@ _SPINE = pa.schema([("line", pa.int64()), ("account_no", pa.int32()), ("as_of", 
 #: From this many accounts on, one (as_of, known_by) of a spine is worth a query of its own.
 LITERAL_ROWS = 2_000
 
-#: Events of the accounts that are taken together, about, so that memory does not grow with the book.
-PART_EVENTS = 4_500_000
+#: Events of the accounts that are taken together, about, and accounts, at most: memory does not grow with the book.
+PART_EVENTS, PART_LINES = 4_500_000, 50_000
 
 _KEY_SCHEMA = pa.schema([("account_id", pa.string()), ("as_of", _TIME), ("known_by", _TIME)])
 _KEYS = _KEY_SCHEMA.names
@@ -215,12 +215,12 @@ def _computed(queries: Mapping[str, str], run: RunSql, given: Relations) -> dict
 
 
 def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
-    """Accounts that have about :data:`PART_EVENTS` events together."""
+    """Accounts that have about :data:`PART_EVENTS` events together, and are not too many."""
     names = ("accounts", *features.sources)
     counts = ", ".join(f"(SELECT COUNT(*) FROM every_{name}) AS {name}" for name in names)
     row_counts = run(f"SELECT {counts}", {}).to_pylist()[0]
     accounts = row_counts.pop("accounts")
-    return max(LITERAL_ROWS, int(PART_EVENTS * accounts / max(sum(row_counts.values()), 1)))
+    return max(LITERAL_ROWS, min(PART_LINES, int(PART_EVENTS * accounts / max(sum(row_counts.values()), 1))))
 
 
 def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: RunSql) -> pa.Table:

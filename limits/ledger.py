@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from limitlens.data.calendar import format_time, parse_time
@@ -500,6 +501,17 @@ class Ledger:
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
         return run_sql(sql, self._every(accounts), None if accounts is None else {"accounts": list(accounts)})
+
+    def accounts_with(self, action: str) -> list[str]:
+        """Accounts for which an action was ever decided, be it in a tick that no run has taken in yet."""
+        sql = "SELECT DISTINCT account_id FROM every WHERE action = $action ORDER BY account_id"
+        accounts: list[str] = run_sql(sql, self._every(), {"action": action})["account_id"].to_pylist()
+        return accounts
+
+    def last_held(self) -> pa.Table:
+        """The latest decision of each account for which that is a hold."""
+        last = self.last_decisions(self.accounts_with("hold"))
+        return last.filter(pc.equal(last["action"], "hold"))
 
     def accounts_of(self, rules: Sequence[str]) -> list[str]:
         """Accounts for which one of some rules ever fired, be it in a tick that no run has taken in yet."""

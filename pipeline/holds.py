@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import pyarrow.compute as pc
 
 from limitlens.data.calendar import format_time
 from limitlens.data.contracts import SOURCES
@@ -84,8 +83,7 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
         _expect_releaser(workspace, actor)
         workspace.ledger.release_hold(number, verdict, at, actor, reason)
         with _recorded(workspace, "release", number):
-            last = workspace.ledger.last_decisions().select(["action", "holds"]).to_pylist()
-            return sum(row["action"] == "hold" and number in (row["holds"] or ()) for row in last)
+            return sum(number in holds for holds in workspace.ledger.last_held()["holds"].to_pylist())
 
 
 def note_hold(workspace: Workspace, number: int) -> None:
@@ -138,8 +136,7 @@ def list_holds(workspace: Workspace, *, released: bool = False) -> list[dict[str
     ledger = workspace.ledger
     if not (ledger.holds_in_force() or released):
         return []
-    last = ledger.last_decisions()
-    held = last.filter(pc.equal(last["action"], "hold"))["holds"].to_pylist()
+    held = ledger.last_held()["holds"].to_pylist()
     every = ledger.every_hold()
     rows: list[dict[str, Any]] = [
         {str(name): _plain(value) for name, value in row.items()}

@@ -18,7 +18,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.compiler import compile_sql
 from limitlens.features.declarations import Aggregate, FeatureSet
 from limitlens.features.rows import ROW_SETS, Clock
-from limitlens.features.table import build_table
+from limitlens.features.table import Shared, build_table
 from tests.feature_events import (
     DAY,
     DRAWN,
@@ -167,6 +167,21 @@ def test_a_book_taken_in_parts_equals_the_book_at_once() -> None:
         patch.setattr("limitlens.features.table.PART_EVENTS", 1)
         in_parts = build_table(SHANGHAI, spine(MOMENTS[0], accounts=accounts), arrow())
     pd.testing.assert_frame_equal(in_parts, at(whole(MOMENTS[0]), MOMENTS[0], accounts=accounts))
+
+
+def test_halves_of_a_book_that_share_what_links_accounts_equal_the_book_at_once() -> None:
+    accounts = accounts_of(["03"])
+    shared: Shared = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("limitlens.features.table.LITERAL_ROWS", 1)
+        halves = [
+            build_table(SHANGHAI, spine(MOMENTS[0], accounts=half), arrow(), shared=shared)
+            for half in (accounts[::2], accounts[1::2])
+        ]
+    assert any(len(table) for links in shared.values() for table in links.values())
+    whole_book = at(whole(MOMENTS[0]), MOMENTS[0], accounts=accounts)
+    together = pd.concat(halves).sort_values("account_id", ignore_index=True)
+    pd.testing.assert_frame_equal(together, whole_book.sort_values("account_id", ignore_index=True))
 
 
 def test_the_order_in_which_rows_lie_in_the_files_changes_nothing() -> None:

@@ -27,7 +27,7 @@ from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
 from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
 from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
-from limitlens.pipeline.deciding.parts import Book, book_of, lines_together, parts_of
+from limitlens.pipeline.deciding.parts import LINES_TOGETHER, Book, book_of, lines_together, parts_of
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.point_in_time import (
     feature_moments,
@@ -152,7 +152,7 @@ def _decide_dates(
 ) -> None:
     """Decide, split and record some dates, the lines of the book in parts."""
     size = lines_together(len(planned), processes)
-    cut = list(parts_of(planned, workspace.ledger.last_decisions(), size))
+    cut = list(parts_of(planned, _last_decisions(workspace, planned["account_id"]), size))
     apart = min(processes, len(cut))
     if apart > 1:
         progress(f"{len(planned):,} decisions in {len(cut)} parts, by {apart} processes")
@@ -175,6 +175,13 @@ def _decide_dates(
             attributions = pa.concat_tables([part[date][1] for part in parts if date in part])
             progress(f"{format_time(date)}: {len(decisions):,} decisions, {len(attributions):,} attributed")
             _record(workspace, new, date, decisions, attributions)
+
+
+def _last_decisions(workspace: Workspace, planned: pd.Series) -> pa.Table:
+    """The last decision of each planned line and of each that may be paused; of all where that is quicker."""
+    ledger = workspace.ledger
+    mine = {*planned, *ledger.accounts_with("pause")}
+    return ledger.last_decisions(sorted(mine) if len(mine) < LINES_TOGETHER else None)
 
 
 @dataclass(frozen=True)

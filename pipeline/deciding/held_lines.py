@@ -6,7 +6,6 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 
 from limitlens.data.contracts import ACCOUNTS
 from limitlens.data.engine import Relations, run_sql
@@ -71,8 +70,8 @@ def held_lines(lines: pd.DataFrame, workspace: Workspace, relations: Relations |
 
 def released_lines(workspace: Workspace, as_of: datetime) -> list[str]:
     """Accounts whose last decision was held and whom nothing holds any more: they wait for a decision at ``as_of``."""
-    last, in_force = workspace.ledger.last_decisions(), set(workspace.ledger.holds_in_force())
-    held = last.filter(pc.equal(last["action"], "hold")).select(["account_id", "holds"]).to_pylist()
+    in_force = set(workspace.ledger.holds_in_force())
+    held = workspace.ledger.last_held().select(["account_id", "holds"]).to_pylist()
     free = [row["account_id"] for row in held if not in_force & set(row["holds"])]
     lines = pd.DataFrame({"account_id": pd.Series(free, dtype=str)}).assign(as_of=pd.Timestamp(as_of).as_unit("us"))
     silent = silent_lines(lines, workspace.events.relations())["account_id"]

@@ -204,7 +204,7 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
 def slice_accounts(hold: Hold, workspace: Workspace, of: pd.Series | None = None) -> pd.Series:
     """Accounts that belong to the slice of a hold; ``of`` some accounts, those between the first and the last."""
     sql, values = accounts_of(hold.scope, hold.since, None, workspace.events)
-    if of is not None:
-        sql = between(f"({sql})", min(of, default=""), max(of, default=""))
+    if of is not None and len(of):
+        sql = between(f"({sql})", of.min(), of.max())
     accounts: pd.Series = run_sql(sql, values=values).to_pandas()["account_id"]
     return accounts

@@ -46,7 +46,8 @@ def silent_lines(lines: pd.DataFrame, relations: Relations) -> pd.DataFrame:
     DataFrame with ``account_id, as_of``, some of the rows of ``lines``
     """
     points = to_arrow(lines[_POINTS.names].drop_duplicates(), _POINTS)
-    ends = (min(lines["account_id"]), max(lines["account_id"])) if len(lines) else ("", "")
+    accounts = lines["account_id"]
+    ends = (accounts.min(), accounts.max()) if len(accounts) else ("", "")
     given = {"points": points, "every_payment": relations["payment"], "payment": between("every_payment", *ends)}
     silent: pd.DataFrame = run_sql(_SQL, given).to_pandas()
     return silent.astype(lines[_POINTS.names].dtypes)

@@ -1,6 +1,6 @@
 """Decide: new limits at each date of the plan, every change split among its causes, all of it in the ledger."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 
@@ -11,28 +11,19 @@ import pyarrow as pa
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.frames import is_among
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import Policy
-from limitlens.limits.state import unpacked
 from limitlens.pipeline.check_delivery import fold, take_over_journal
-from limitlens.pipeline.deciding.attribute import attribution_table
-from limitlens.pipeline.deciding.decide_batch import Known, decide_lines, paused_lines
-from limitlens.pipeline.deciding.decision_table import decision_table, reasons_of
-from limitlens.pipeline.deciding.held_lines import held_lines, released_lines, with_moments
+from limitlens.pipeline.deciding.decide_part import DecidedPart, StandsOn, decided_part, read_part
+from limitlens.pipeline.deciding.held_lines import in_force, released_lines
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
-from limitlens.pipeline.deciding.point_in_time import (
-    feature_moments,
-    tables_at,
-)
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import iterations
 from limitlens.pipeline.deciding.run_ids import run_id
-from limitlens.pipeline.deciding.split import split, with_stood_before
 from limitlens.pipeline.deciding.take_in_ticks import take_in_ticks
 from limitlens.pipeline.deciding.verify import expect_intact
 from limitlens.pipeline.workspace import Workspace
@@ -40,8 +31,8 @@ from limitlens.pipeline.workspace import Workspace
 #: Lines that are decided together, so that memory does not grow with the book.
 LINES_TOGETHER = 50_000
 
-#: Run of decisions that are made and not recorded yet.
-_NOT_YET = ""
+#: Decides planned lines at some dates: part by part, all accounts of one before those of the next.
+DecideParts = Callable[[Workspace, Iteration, Sequence[datetime], pd.DataFrame, Progress], Iterable[DecidedPart]]
 
 
 def decide(
@@ -51,6 +42,7 @@ def decide(
     until: datetime | None = None,
     model_version: str | None = None,
     policy: Policy | None = None,
+    decide_parts: DecideParts | None = None,
     progress: Progress = silent,
 ) -> Decided:
     """Decide the calendar, or the whole book at one date.
@@ -70,6 +62,8 @@ def decide(
         Default: the champion.
     policy : Policy, optional
         Default: the policy the model was released with.
+    decide_parts : callable, optional
+        Default: :func:`decided_here`.
     progress : callable
 
     Raises
@@ -104,7 +98,8 @@ def decide(
                 planned = _plan(workspace, new, dates, relations, whole_book=as_of is not None)
                 for chunk in _until_the_whole_book(dates):
                     take_in_ticks(workspace, chunk[-1])
-                    _decide_dates(workspace, new, chunk, planned[planned["date"].isin(chunk)], progress)
+                    due = planned[planned["date"].isin(chunk)]
+                    _decide_dates(workspace, new, chunk, due, decide_parts or decided_here, progress=progress)
         return record_decisions(workspace, new, began)
 
 
@@ -133,13 +128,16 @@ def _until_the_whole_book(dates: Sequence[datetime]) -> list[list[datetime]]:
 
 
 def _decide_dates(
-    workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
+    workspace: Workspace,
+    new: Iteration,
+    dates: Sequence[datetime],
+    planned: pd.DataFrame,
+    decide_parts: DecideParts,
+    *,
+    progress: Progress,
 ) -> None:
     """Decide, split and record some dates, the lines of the book one part after the other."""
-    parts = [
-        _decided(workspace, new, dates, lines, unpacked(last), progress=progress)
-        for lines, last in _parts(planned, workspace.ledger.last_decisions(), LINES_TOGETHER)
-    ]
+    parts = list(decide_parts(workspace, new, dates, planned, progress))
     for date in dates:
         decisions = pa.concat_tables([DECISIONS.empty_table(), *(part[date][0] for part in parts if date in part)])
         if len(decisions):
@@ -148,7 +146,18 @@ def _decide_dates(
             _record(workspace, new, date, decisions, attributions)
 
 
-def _parts(planned: pd.DataFrame, last: pa.Table, size: int) -> Iterator[tuple[pd.DataFrame, pa.Table]]:
+def decided_here(
+    workspace: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
+) -> Iterator[DecidedPart]:
+    """Decide the parts in this process, one after the other."""
+    for lines, last in parts_of(planned, workspace.ledger.last_decisions(), LINES_TOGETHER):
+        part = read_part(workspace, dates, lines, last)
+        sides = iterations(workspace, part.run_ids())
+        stands_on = StandsOn(new, sides, workspace.ledger.overrides(), in_force(workspace))
+        yield decided_part(part, stands_on, dates, workspace.relations, progress=progress)
+
+
+def parts_of(planned: pd.DataFrame, last: pa.Table, size: int) -> Iterator[tuple[pd.DataFrame, pa.Table]]:
     """Planned lines and last decisions, both ordered by account, of so many accounts at a time."""
     planned = planned.sort_values("account_id", kind="stable", ignore_index=True)
     accounts, decided = planned["account_id"].to_numpy(str), last["account_id"].to_numpy().astype(str)
@@ -158,51 +167,6 @@ def _parts(planned: pd.DataFrame, last: pa.Table, size: int) -> Iterator[tuple[p
     for line, decision in zip(*ends, strict=True):
         yield planned.iloc[first:line], last.slice(row, decision - row)
         first, row = line, decision
-
-
-def _decided(
-    workspace: Workspace,
-    new: Iteration,
-    dates: Sequence[datetime],
-    planned: pd.DataFrame,
-    latest: pd.DataFrame,
-    *,
-    progress: Progress,
-) -> dict[datetime, tuple[pa.Table, pa.Table]]:
-    """Decisions and attributions of each date at which one of some lines is due, without the run they are of."""
-    latest, planned = _without_later(latest, planned, dates[-1])
-    if planned.empty and paused_lines(latest).empty:
-        return {}
-    before = with_stood_before(workspace, latest)
-    sides = iterations(workspace, set(before["run_id"])) | {_NOT_YET: new}
-    sets = {iteration.model.features for iteration in sides.values()}
-
-    def known_of(lines: pd.DataFrame, last: pd.DataFrame) -> Known:
-        held = held_lines(lines, workspace)
-        moments = with_moments(feature_moments(lines, last), held)
-        progress(f"features of {len(moments):,} rows at {moments['as_of'].nunique():,} moments")
-        return Known(tables_at(moments, sets, workspace), held)
-
-    decided, known = decide_lines(planned, latest, workspace.ledger.overrides(), new, known_of, dates=dates)
-    decided = decided.assign(reasons=reasons_of(new, known.tables, decided), run_id=_NOT_YET)
-    changes, attributions = split(workspace, before, decided, sides, known.tables)
-    made_by = {"model_version": new.model_version, "policy_digest": new.policy.digest}
-    return {
-        date: (
-            decision_table(decided[decided["date"] == date].assign(**made_by)),
-            attribution_table(attributions[changes["date"] == date]),
-        )
-        for date in dates
-        if (decided["date"] == date).any()
-    }
-
-
-def _without_later(latest: pd.DataFrame, planned: pd.DataFrame, last: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What is decided after what the watch decided, which did not know it; its line waits for the next date."""
-    ahead = latest.loc[latest["as_of"] >= last, "account_id"]
-    latest, planned = (rows[~is_among(rows["account_id"], ahead)] for rows in (latest, planned))
-    decided = latest.set_index("account_id")["as_of"].reindex(planned["account_id"]).set_axis(planned.index)
-    return latest.reset_index(drop=True), planned[~(planned["as_of"] <= decided)]
 
 
 def _record(workspace: Workspace, new: Iteration, date: datetime, decisions: pa.Table, attributions: pa.Table) -> None:

@@ -46,26 +46,46 @@ class HeldLines:
     pairs: pd.DataFrame
 
 
-def held_lines(lines: pd.DataFrame, workspace: Workspace, relations: Relations | None = None) -> HeldLines:
+@dataclass(frozen=True)
+class InForce:
+    """Holds that nobody has released.
+
+    Parameters
+    ----------
+    holds : mapping of number to Hold
+    slices : mapping of number to Series of str
+        Accounts of each hold that touches a slice of them; the others touch every account.
+    """
+
+    holds: Mapping[int, Hold]
+    slices: Mapping[int, pd.Series]
+
+
+def in_force(workspace: Workspace) -> InForce:
+    """The holds in force of a workspace."""
+    holds = workspace.ledger.holds_in_force()
+    slices = {number: slice_accounts(hold, workspace) for number, hold in holds.items() if hold.slice_column}
+    return InForce(holds, slices)
+
+
+def held_lines(lines: pd.DataFrame, standing: InForce, relations: Relations) -> HeldLines:
     """Which of some decisions to come the holds in force touch.
 
     Parameters
     ----------
     lines : DataFrame with ``account_id, as_of``
-    workspace : Workspace
-    relations : mapping of source to pyarrow.Table or SQL text, optional
-        What is known of the lines; default: the events of the workspace.
+    standing : InForce
+    relations : mapping of source to pyarrow.Table or SQL text
+        What is known of the lines.
     """
-    holds = workspace.ledger.holds_in_force()
     pairs = [lines.loc[[], _KEYS].assign(hold=0)]
-    for number, hold in holds.items():
+    for number, hold in standing.holds.items():
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
-        if hold.slice_column:
-            after = after[is_among(after["account_id"], slice_accounts(hold, workspace))]
+        if number in standing.slices:
+            after = after[is_among(after["account_id"], standing.slices[number])]
         pairs.append(after.assign(hold=number))
-    known = workspace.events.relations() if relations is None else relations
-    pairs.append(silent_lines(lines, known).assign(hold=SILENT))
-    return HeldLines(holds, pd.concat(pairs, ignore_index=True))
+    pairs.append(silent_lines(lines, relations).assign(hold=SILENT))
+    return HeldLines(standing.holds, pd.concat(pairs, ignore_index=True))
 
 
 def released_lines(workspace: Workspace, as_of: datetime) -> list[str]:

@@ -1,5 +1,7 @@
 """Commands about decisions and why they came out as they did."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -29,7 +31,9 @@ from limitlens.pipeline.cli.common import (
 from limitlens.pipeline.pages.amounts import money
 
 if TYPE_CHECKING:
+    from limitlens.pipeline.deciding.decide import DecideParts
     from limitlens.pipeline.deciding.record import Decided
+    from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -65,6 +69,13 @@ def decide(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="What decides: duckdb on this machine, spark on its executors.")
+    ] = "duckdb",
+    lake: Annotated[
+        str | None,
+        typer.Option(help="Folder as Spark names it, for results on their way; default: staging in the workspace."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     wait: WaitOption = False,
@@ -77,14 +88,23 @@ def decide(
 
     Example: limitlens decide --as-of 2026-07-01
     """
+    if lake and engine != "spark":
+        raise typer.BadParameter("only Spark keeps results in a lake: add --engine spark, or leave out --lake.")
     given = policy_in(policy)
     predict_only()
     from limitlens.pipeline.deciding.decide import decide as decide_limits
     from limitlens.pipeline.workspace import Workspace
 
-    with patient(wait):
+    space = Workspace(workspace)
+    with patient(wait), _parts_decided(space, engine, lake) as decide_parts:
         decided = decide_limits(
-            Workspace(workspace), as_of=as_of, until=until, model_version=model, policy=given, progress=progress
+            space,
+            as_of=as_of,
+            until=until,
+            model_version=model,
+            policy=given,
+            decide_parts=decide_parts,
+            progress=progress,
         )
     if as_json:
         print_json(vars(decided))
@@ -95,6 +115,18 @@ def decide(
         raise typer.Exit(NOTHING_TO_DO)
     if not as_json:
         typer.echo("next: limitlens why ACCOUNT, limitlens report")
+
+
+@contextmanager
+def _parts_decided(space: "Workspace", engine: str, lake: str | None) -> "Iterator[DecideParts | None]":
+    """What decides the parts of the book, if it is not this process."""
+    if engine == "duckdb":
+        yield None
+        return
+    from limitlens.pipeline.deciding.decide_on_spark import decided_on_spark
+
+    with decided_on_spark(space, lake) as decide_parts:
+        yield decide_parts
 
 
 def decision_lines(decided: "Decided") -> list[str]:

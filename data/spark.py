@@ -8,6 +8,7 @@ machine, and closed again.
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -214,8 +215,7 @@ class SparkTasks:
 
     def finished(self, folder: str) -> bool:
         """Whether a result is there."""
-        files, path = self._files(f"{folder}/{_FINISHED}")
-        return bool(files.exists(path))
+        return self.size(f"{folder}/{_FINISHED}") is not None
 
     def rows(self, folder: str, first: int, end: int) -> pa.Table:
         """Rows of a result whose :data:`PART` lies in ``[first, end)``, in any order."""
@@ -224,19 +224,26 @@ class SparkTasks:
             return rows.where(f"{PART} >= {first} AND {PART} < {end}").toArrow()
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders in one, which need not be there."""
-        files, path = self._files(folder)
-        return [one.getPath().getName() for one in files.listStatus(path)] if files.exists(path) else []
+        """Names of what is in a folder, which need not be there."""
+        with self._files(folder) as (files, path):
+            return [one.getPath().getName() for one in files.listStatus(path)] if files.exists(path) else []
+
+    def size(self, file: str) -> int | None:
+        """Bytes of a file, if it is there."""
+        with self._files(file) as (files, path):
+            return int(files.getFileStatus(path).getLen()) if files.exists(path) else None
 
     def remove(self, folder: str) -> None:
         """Remove a folder, if it is there."""
-        files, path = self._files(folder)
-        files.delete(path, True)
+        with self._files(folder) as (files, path):
+            files.delete(path, True)
 
-    def _files(self, address: str) -> tuple[Any, Any]:
+    @contextmanager
+    def _files(self, address: str) -> Iterator[tuple[Any, Any]]:
         """The file system of an address as Spark reaches it, and the address in its terms."""
-        path = self.session._jvm.org.apache.hadoop.fs.Path(address)
-        return path.getFileSystem(self.session._jsc.hadoopConfiguration()), path
+        with _naming_errors():
+            path = self.session._jvm.org.apache.hadoop.fs.Path(address)
+            yield path.getFileSystem(self.session._jsc.hadoopConfiguration()), path
 
 
 @contextmanager
@@ -266,7 +273,7 @@ def _naming_errors() -> Iterator[None]:
         ours = getattr(errors, name, None)
         if isinstance(ours, type) and issubclass(ours, LimitlensError):
             raise ours(f"{message}.") from error
-        raise WorkspaceError(f"the job on Spark failed ({cause}); run the command again.") from error
+        raise WorkspaceError(f"Spark failed ({cause}); mend that and run the command again.") from error
 
 
 #: How a traceback ends.
@@ -297,6 +304,8 @@ def _session() -> tuple[Any, bool]:
         from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError("the engine spark needs pyspark; run pip install 'limitlens[spark]'.") from error
+    # Nothing of ours goes through pandas in Spark.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName("limitlens")
     elsewhere = "PYSPARK_GATEWAY_PORT" in os.environ or "--master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")

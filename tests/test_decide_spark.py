@@ -50,13 +50,20 @@ def test_on_spark_holds_pauses_and_changes_give_the_ledger_of_one_machine(
     policy.write_text(default_policy().text, encoding="utf-8")
     asked = ["decide", "--as-of", f"{LAST:%Y-%m-%d}", "--policy", str(policy), "--workspace", str(behind.root)]
     assert "add --engine spark" in CliRunner().invoke(app, [*asked, "--lake", lake]).output
+    shutil.copytree(behind.root / "events", tmp_path / "lake" / "events")
+    lost = (tmp_path / "lake" / "events" / "payment" / "0001.parquet").rename(tmp_path / "lost")
+    refused = CliRunner().invoke(app, [*asked, "--lake", lake, "--engine", "spark"])
+    assert "0001.parquet: not there" in str(refused.exception)
+    lost.rename(tmp_path / "lake" / "events" / "payment" / "0001.parquet")
     done = CliRunner().invoke(app, [*asked, "--lake", lake, "--engine", "spark"])
     assert done.exit_code == 0, done.output
     decided = behind.ledger.query(f"SELECT action, state.paused_at FROM decisions WHERE as_of = '{LAST}'")
     assert {"hold", "keep", "unfreeze"} <= set(decided["action"])
     assert decided["paused_at"].notna().any()
     assert ledgers.ledger_of(behind) == ledgers.ledger_of(one)
-    assert not list((tmp_path / "lake").glob("*"))
+    assert [path.name for path in (tmp_path / "lake").iterdir()] == ["events"]
+    read = decide_on_spark.relations_of(behind, {behind.scoring("2").model.features}, lake)
+    assert f"`{lake}/events/payment/0001.parquet`" in read["every_payment"]
 
 
 def failing(wrong_part: int, attempts: int) -> object:

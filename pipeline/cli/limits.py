@@ -74,7 +74,7 @@ def decide(
     ] = "duckdb",
     lake: Annotated[
         str | None,
-        typer.Option(help="Folder as Spark names it, for results on their way; default: staging in the workspace."),
+        typer.Option(help="Folder as Spark names it: copies of the events are read there, results wait there."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,

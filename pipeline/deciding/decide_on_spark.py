@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import limitlens
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES
 from limitlens.data.engine import Relations
-from limitlens.data.errors import IntegrityError
+from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.progress import Progress
 from limitlens.data.protected import is_protected
@@ -113,10 +113,10 @@ def decided_on_spark(
     Parameters
     ----------
     workspace : Workspace
-        Its events are where the driver and all executors see them.
     lake : str, optional
-        Address at which results wait for the ledger, as Spark names it; default: the folder ``staging`` of the
-        workspace.
+        Address of this workspace alone, as Spark names it, at which results wait for the ledger; default: its folder
+        ``staging``. If it has a copy of the folder ``events``, the executors read it there, and with it ``protected``
+        if features name such attributes. Otherwise they see the workspace, under the same path as the driver.
     lines_a_task : int, optional
         Default: :data:`LINES_A_TASK`.
 
@@ -128,23 +128,26 @@ def decided_on_spark(
     default = workspace.root / "staging"
     if lake is None:
         default.mkdir(parents=True, exist_ok=True)
-    folder = f"{lake.rstrip('/') if lake else default.resolve().as_uri()}/{STAGING}"
+    lake = lake.rstrip("/") if lake else None
+    folder = f"{lake or default.resolve().as_uri()}/{STAGING}"
     with spark_tasks() as spark:
+        events = lake if lake and "events" in spark.folders(lake) else None
 
         def decide_parts(
             space: Workspace, new: Iteration, dates: Sequence[datetime], planned: pd.DataFrame, progress: Progress
         ) -> Iterator[DecidedPart]:
-            last, size = space.ledger.last_decisions(), spark.slots() * TASKS_A_SLOT
+            last = _concerned(planned, space.ledger.last_decisions())
+            size = spark.slots() * TASKS_A_SLOT
             lines = lines_a_task or min(max(-(-max(len(last), len(planned)) // size), FEWEST), LINES_A_TASK)
             name = _name(space, new, dates, planned, (lines, size))
             for other in set(spark.folders(folder)) - {name}:
                 spark.remove(f"{folder}/{other}")
-            parts = list(parts_of(planned, last, lines))
+            parts = [part for part in parts_of(planned, last, lines) if any(map(len, part))]
             for first in range(0, len(parts), size):
                 wave, staged = parts[first : first + size], f"{folder}/{name}/{first:06d}"
                 if not spark.finished(staged):
                     progress(f"deciding parts {first + 1} to {first + len(wave)} of {len(parts)} on Spark")
-                    basis, queries, relations = _read_wave(space, new, dates, wave)
+                    basis, queries, relations = _read_wave(space, new, dates, wave, spark=spark, at=events)
                     spark.run(decide_rows, basis, queries, relations, schema=RESULT, parts=len(wave), folder=staged)
                 yield from decided_wave(spark, staged, len(wave))
 
@@ -164,15 +167,49 @@ def _name(
     return hashlib.sha256(json.dumps(basis).encode()).hexdigest()
 
 
+def _concerned(planned: pd.DataFrame, last: pa.Table) -> pa.Table:
+    """Those of the last decisions whose lines are due, or may be paused: on most days they are few."""
+    state = {field.name: column for field, column in zip(last["state"].type, last["state"].flatten(), strict=True)}
+    waits = pc.equal(last["action"], "pause")
+    if "paused_at" in state:
+        waits = pc.or_(waits, pc.is_valid(state["paused_at"]))
+    return last.filter(pc.or_(waits, pc.is_in(last["account_id"], pa.array(planned["account_id"], pa.string()))))
+
+
+def expect_copy(workspace: Workspace, spark: SparkTasks, at: str, folder: str) -> None:
+    """Refuse to read a folder at an address that has not all its files, with as many bytes.
+
+    Raises
+    ------
+    WorkspaceError
+        Names the first.
+    """
+    for name, size in workspace.events.sizes(folder).items():
+        found = spark.size(f"{at}/{name}")
+        if found != size:
+            raise WorkspaceError(
+                f"{at}/{name}: {'not there' if found is None else f'{found:,} bytes, expected {size:,}'}; copy "
+                f"{workspace.root / folder} there, or remove {at}/events."
+            )
+
+
 def _read_wave(
-    workspace: Workspace, new: Iteration, dates: Sequence[datetime], wave: Sequence[tuple[pd.DataFrame, pa.Table]]
+    workspace: Workspace,
+    new: Iteration,
+    dates: Sequence[datetime],
+    wave: Sequence[tuple[pd.DataFrame, pa.Table]],
+    *,
+    spark: SparkTasks,
+    at: str | None,
 ) -> tuple[Basis, list[str], Relations]:
     """What the tasks of a wave are given: the same for all, and by queries over relations."""
     parts = [read_part(workspace, dates, lines, last) for lines, last in wave]
     basis = _basis(workspace, new, parts, dates)
     sets = {new.model.features, *(iteration_of(side).model.features for side in basis.sides.values())}
+    for folder in ("events", *(["protected"] if _read_protected(sets) else [])) if at else ():
+        expect_copy(workspace, spark, str(at), folder)
     given = _given(parts)
-    return basis, queries_of(sets, given["mine"]["account_id"]), {**relations_of(workspace, sets), **given}
+    return basis, queries_of(sets, given["mine"]["account_id"]), {**relations_of(workspace, sets, at), **given}
 
 
 def _basis(workspace: Workspace, new: Iteration, parts: Sequence[Part], dates: Sequence[datetime]) -> Basis:
@@ -225,10 +262,13 @@ def _sources(sets: Collection[FeatureSet]) -> list[str]:
     return [name for name in (ACCOUNTS.name, *EVENT_SOURCES) if name in read]
 
 
-def relations_of(workspace: Workspace, sets: Collection[FeatureSet]) -> Relations:
-    """Events of all accounts, ``every_<source>``, in Spark SQL."""
-    switched_on = any(is_protected(name) for features in sets for name, _ in features.attributes)
-    relations = workspace.events.spark_versions() if switched_on else workspace.events.spark_relations()
+def _read_protected(sets: Collection[FeatureSet]) -> bool:
+    return any(is_protected(name) for features in sets for name, _ in features.attributes)
+
+
+def relations_of(workspace: Workspace, sets: Collection[FeatureSet], at: str | None = None) -> Relations:
+    """Events of all accounts, ``every_<source>``, in Spark SQL; of the workspace or of its copy at an address."""
+    relations = workspace.events.spark_versions(at) if _read_protected(sets) else workspace.events.spark_relations(at)
     return {f"every_{source}": relations[source] for source in _sources(sets)}
 
 

@@ -135,8 +135,14 @@ class EventStore:
         """:meth:`relation` of every source, by name."""
         return {source: self.relation(source) for source in SOURCES}
 
-    def spark_relations(self) -> dict[str, str]:
-        """:meth:`relations` in Spark SQL, which reads the same files; without protected attributes."""
+    def spark_relations(self, at: str | None = None) -> dict[str, str]:
+        """:meth:`relations` in Spark SQL, which reads the same files; without protected attributes.
+
+        Parameters
+        ----------
+        at : str, optional
+            Address of a copy of the workspace folder, as Spark names it; default: the folder itself.
+        """
         relations = {}
         for source in SOURCES:
             attributes = self.attributes() if source == ACCOUNTS.name else {}
@@ -144,8 +150,16 @@ class EventStore:
             paths = self._committed(f"events/{source}")
             if source == OUTCOMES.name:
                 paths = [path for path in paths if path.stem in self.standing_loads()]
-            relations[source] = _spark_select(paths, schema)
+            relations[source] = _spark_select(self._addressed(paths, at), schema)
         return relations
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each committed file in a folder, by its name below that of the workspace."""
+        names = (name for name in self._files() if name.startswith(f"{folder}/"))
+        return {name: (self.root / name).stat().st_size for name in names}
+
+    def _addressed(self, paths: Iterable[Path], at: str | None) -> list[tuple[Path, str]]:
+        return [(path, f"{at}/{path.relative_to(self.root)}" if at else str(path.resolve())) for path in paths]
 
     def present(self) -> tuple[str, ...]:
         """Sources of which at least one file was ever delivered, in the contract's order."""
@@ -258,11 +272,12 @@ class EventStore:
         return f"""SELECT accounts.*, {", ".join(map(quoted, protected))} FROM ({relation}) AS accounts
             LEFT JOIN ({self._protected()}) AS protected USING (account_id, known_time, delivered_known_time)"""
 
-    def spark_versions(self) -> dict[str, str]:
-        """:meth:`versions` of every source in Spark SQL, which reads the same files."""
-        relations, protected = self.spark_relations(), self.protected_attributes()
+    def spark_versions(self, at: str | None = None) -> dict[str, str]:
+        """:meth:`versions` of every source in Spark SQL; parameters as in :meth:`spark_relations`."""
+        relations, protected = self.spark_relations(at), self.protected_attributes()
         if protected:
-            apart = _spark_select(self._committed("protected"), _with_attributes(PROTECTED_KEYS, protected))
+            paths = self._addressed(self._committed("protected"), at)
+            apart = _spark_select(paths, _with_attributes(PROTECTED_KEYS, protected))
             relations[ACCOUNTS.name] = f"""SELECT accounts.*, {", ".join(f"protected.`{name}`" for name in protected)}
                 FROM ({relations[ACCOUNTS.name]}) AS accounts
                 LEFT JOIN ({apart}) AS protected USING (account_id, known_time, delivered_known_time)"""
@@ -428,18 +443,18 @@ def _select(paths: Sequence[Path], schema: pa.Schema, lacking: Collection[str] =
 _SPARK_TYPES = {**_SQL_TYPES, pa.string(): "STRING", UTC_TIME: "TIMESTAMP"}
 
 
-def _spark_select(paths: Sequence[Path], schema: pa.Schema) -> str:
+def _spark_select(paths: Sequence[tuple[Path, str]], schema: pa.Schema) -> str:
     """Every file by its own branch: one that lacks an optional column has nulls there."""
     if not paths:
         nulls = ", ".join(f"CAST(NULL AS {_SPARK_TYPES[field.type]}) AS `{field.name}`" for field in schema)
         return f"SELECT {nulls} WHERE FALSE"
-    return " UNION ALL ".join(_spark_branch(path.resolve(), schema) for path in paths)
+    return " UNION ALL ".join(_spark_branch(path, address, schema) for path, address in paths)
 
 
-def _spark_branch(path: Path, schema: pa.Schema) -> str:
+def _spark_branch(path: Path, address: str, schema: pa.Schema) -> str:
     there = set(_schema(path).names)
     columns = [
         f"CAST({f'`{field.name}`' if field.name in there else 'NULL'} AS {_SPARK_TYPES[field.type]}) AS `{field.name}`"
         for field in schema
     ]
-    return f"SELECT {', '.join(columns)} FROM parquet.`{str(path).replace('`', '``')}`"
+    return f"SELECT {', '.join(columns)} FROM parquet.`{address.replace('`', '``')}`"

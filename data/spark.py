@@ -1,4 +1,4 @@
-"""The one door to Spark: SQL in, Arrow tables out, for events that outgrew one machine; and files of a stream.
+"""The one door to Spark: SQL in, Arrow tables out, for events that outgrew one machine; files of a stream; and tasks.
 
 Needs ``pip install limitlens[spark]`` and Java 17. A session that is there already (on a cluster) is used and left
 open; otherwise one is opened on the cluster that ``spark-submit`` or ``PYSPARK_SUBMIT_ARGS`` names, or else on this
@@ -6,18 +6,28 @@ machine, and closed again.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from limitlens.data import errors
 from limitlens.data.engine import Prepare, Relations, RunSql
-from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.data.errors import ConfigError, LimitlensError, WorkspaceError
+from limitlens.data.resources import THREADS
+
+_Given = TypeVar("_Given")
 
 _LOCAL = {
-    "spark.master": "local[*]",
+    # A task that failed is tried once more.
+    "spark.master": "local[*, 2]",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "3g",
@@ -126,11 +136,156 @@ def streamed_files(
             query.stop()
 
 
+#: Column of the queries of :meth:`SparkTasks.run`: which task a row goes to, from 0.
+PART = "part"
+
+#: What Spark's writers leave in a folder when all tasks of a job have ended.
+_FINISHED = "_SUCCESS"
+
+
+@dataclass(frozen=True)
+class SparkTasks:
+    """Work of ours on the executors: each task takes the rows of one part, and its result lies in a folder.
+
+    The executors need limitlens and what it needs, in the versions of the driver.
+    """
+
+    session: Any
+
+    def slots(self) -> int:
+        """Tasks that run at once."""
+        return int(self.session.sparkContext.defaultParallelism)
+
+    def run(
+        self,
+        task: Callable[[_Given, pa.Table], pa.Table],
+        given: _Given,
+        queries: Sequence[str],
+        relations: Relations,
+        *,
+        schema: pa.Schema,
+        parts: int,
+        folder: str,
+    ) -> None:
+        """Let each task have the rows of its part, and write what it returns.
+
+        The result is there as a whole or not at all. A task that failed, or whose executor was lost, is run again by
+        Spark, and of several attempts the files of one count.
+
+        Parameters
+        ----------
+        task : callable
+            A function that executors can import; takes what is given and the rows, and returns a table of the schema.
+        given : object
+            Plain values, the same for every task.
+        queries : sequence of str
+            SELECTs with :data:`PART`; a column that one of them lacks is null in its rows.
+        relations : mapping of str to pyarrow.Table or SQL text
+            What the queries name.
+        schema : pyarrow.Schema
+        parts : int
+        folder : str
+            As Spark names it, such as ``s3a://lender/staging``; what is in it goes.
+
+        Raises
+        ------
+        LimitlensError
+            A task raised it.
+        WorkspaceError
+            The job failed for another reason.
+        """
+        from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415 - an extra, and slow to import
+
+        shared = self.session.sparkContext.broadcast(given)
+
+        def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            from pyspark import TaskContext  # noqa: PLC0415 - where the task runs
+
+            rows = list(batches)
+            if rows:
+                os.environ.setdefault(THREADS, str(TaskContext.get().cpus()))
+                yield from task(shared.value, pa.Table.from_batches(rows)).combine_chunks().to_batches()
+
+        with _named(self.session, relations), _naming_errors():
+            frames = [self.session.sql(query) for query in queries]
+            rows = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+            result = rows.repartitionById(parts, PART).mapInArrow(of_part, from_arrow_schema(schema))
+            result.write.mode("overwrite").parquet(folder)
+        shared.destroy()
+
+    def finished(self, folder: str) -> bool:
+        """Whether a result is there."""
+        return self.size(f"{folder}/{_FINISHED}") is not None
+
+    def rows(self, folder: str, first: int, end: int) -> pa.Table:
+        """Rows of a result whose :data:`PART` lies in ``[first, end)``, in any order."""
+        with _naming_errors():
+            rows = self.session.read.parquet(folder)
+            return rows.where(f"{PART} >= {first} AND {PART} < {end}").toArrow()
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of what is in a folder, which need not be there."""
+        with self._files(folder) as (files, path):
+            return [one.getPath().getName() for one in files.listStatus(path)] if files.exists(path) else []
+
+    def size(self, file: str) -> int | None:
+        """Bytes of a file, if it is there."""
+        with self._files(file) as (files, path):
+            return int(files.getFileStatus(path).getLen()) if files.exists(path) else None
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder, if it is there."""
+        with self._files(folder) as (files, path):
+            files.delete(path, True)
+
+    @contextmanager
+    def _files(self, address: str) -> Iterator[tuple[Any, Any]]:
+        """The file system of an address as Spark reaches it, and the address in its terms."""
+        with _naming_errors():
+            path = self.session._jvm.org.apache.hadoop.fs.Path(address)
+            yield path.getFileSystem(self.session._jsc.hadoopConfiguration()), path
+
+
+@contextmanager
+def spark_tasks() -> Iterator[SparkTasks]:
+    """Open Spark for tasks.
+
+    Raises
+    ------
+    ConfigError
+        pyspark or Java is not installed.
+    """
+    with _open_session() as session:
+        yield SparkTasks(session)
+
+
+@contextmanager
+def _naming_errors() -> Iterator[None]:
+    """What Spark raises, in one line: an error of ours as itself."""
+    from py4j.protocol import Py4JJavaError  # noqa: PLC0415 - an extra, and slow to import
+    from pyspark.errors import PySparkException  # noqa: PLC0415
+
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        cause = _cause(str(error))
+        name, _, message = cause.removeprefix(f"{errors.__name__}.").partition(": ")
+        ours = getattr(errors, name, None)
+        if isinstance(ours, type) and issubclass(ours, LimitlensError):
+            raise ours(f"{message}.") from error
+        raise WorkspaceError(f"Spark failed ({cause}); mend that and run the command again.") from error
+
+
+#: How a traceback ends.
+_RAISED = re.compile(r"[\w.]*(Error|Exception)\b(: |$)")
+
+
 def _cause(text: str) -> str:
-    """What Spark says of an error, in one line: that of ours which it wraps, if it is one."""
+    """What Spark says of an error, in one line: that of ours which it wraps, if it is one, or of Python."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("limitlens.")]
-    return (ours or lines)[0].rstrip(".")
+    of_python = [line for line in lines if _RAISED.match(line)]
+    return (ours or of_python or lines)[0].rstrip(".")
 
 
 @contextmanager
@@ -149,11 +304,15 @@ def _session() -> tuple[Any, bool]:
         from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError("the engine spark needs pyspark; run pip install 'limitlens[spark]'.") from error
+    # Nothing of ours goes through pandas in Spark.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName("limitlens")
     elsewhere = "PYSPARK_GATEWAY_PORT" in os.environ or "--master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")
-    for name, value in () if active or elsewhere else _LOCAL.items():
-        builder = builder.config(name, value)
+    if not (active or elsewhere):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        for name, value in _LOCAL.items():
+            builder = builder.config(name, value)
     try:
         session = active or builder.getOrCreate()
     except PySparkRuntimeError as error:

@@ -144,6 +144,13 @@ def is_parquet(path: Path) -> bool:
     return True
 
 
+def table_sha256(table: pa.Table) -> str:
+    """Sha256 of the rows of a table as Parquet has them, in hexadecimal; equal tables have equal ones."""
+    written = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), written, compression="none", row_group_size=ROW_GROUP_ROWS)
+    return hashlib.sha256(written.getvalue()).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Sha256 of a file, in hexadecimal."""
     with path.open("rb") as handle:

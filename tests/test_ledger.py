@@ -57,14 +57,16 @@ def test_threads_memory_and_batches_leave_no_trace_in_the_ledger(behind: Workspa
 
 _APART = """
 import sys
+from functools import partial
 from pathlib import Path
 from limitlens.pipeline.deciding import parts
-from limitlens.pipeline.deciding.decide import decide
+from limitlens.pipeline.deciding.decide import decide, decided_here
 from limitlens.pipeline.deciding.reconcile import reconcile
 from limitlens.pipeline.workspace import Workspace
 if __name__ == "__main__":
     parts.LINES_APART = 500
-    decide(Workspace(Path(sys.argv[1])), processes=2, progress=print)
+    two = partial(decided_here, processes=2)
+    decide(Workspace(Path(sys.argv[1])), decide_parts=two, progress=print)
     reconcile(Workspace(Path(sys.argv[1])), processes=2, progress=print)
 """
 

@@ -1,6 +1,9 @@
 """Commands about decisions and why they came out as they did."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,7 +35,9 @@ from limitlens.pipeline.cli.common import (
 from limitlens.pipeline.pages.amounts import money
 
 if TYPE_CHECKING:
+    from limitlens.pipeline.deciding.decide import DecideParts
     from limitlens.pipeline.deciding.record import Decided
+    from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -68,6 +73,13 @@ def decide(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="What decides: duckdb on this machine, spark on its executors.")
+    ] = "duckdb",
+    lake: Annotated[
+        str | None,
+        typer.Option(help="Folder as Spark names it: copies of the events are read there, results wait there."),
+    ] = None,
     processes: ProcessesOption = 1,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
@@ -82,6 +94,8 @@ def decide(
 
     Example: limitlens decide --as-of 2026-07-01
     """
+    if lake and engine != "spark":
+        raise typer.BadParameter("only Spark keeps results in a lake: add --engine spark, or leave out --lake.")
     given = policy_in(policy)
     predict_only()
     from limitlens.data.engine import limit_memory
@@ -89,14 +103,16 @@ def decide(
     from limitlens.pipeline.workspace import Workspace
 
     limit_memory(memory)
-    with patient(wait):
+
+    space = Workspace(workspace)
+    with patient(wait), _parts_decided(space, engine, lake, processes) as decide_parts:
         decided = decide_limits(
-            Workspace(workspace),
+            space,
             as_of=as_of,
             until=until,
             model_version=model,
             policy=given,
-            processes=processes,
+            decide_parts=decide_parts,
             progress=progress,
         )
     if as_json:
@@ -108,6 +124,20 @@ def decide(
         raise typer.Exit(NOTHING_TO_DO)
     if not as_json:
         typer.echo("next: limitlens why ACCOUNT, limitlens report")
+
+
+@contextmanager
+def _parts_decided(space: "Workspace", engine: str, lake: str | None, processes: int) -> "Iterator[DecideParts]":
+    """What decides the parts of the book."""
+    if engine == "duckdb":
+        from limitlens.pipeline.deciding.decide import decided_here
+
+        yield partial(decided_here, processes=processes)
+        return
+    from limitlens.pipeline.deciding.decide_on_spark import decided_on_spark
+
+    with decided_on_spark(space, lake) as decide_parts:
+        yield decide_parts
 
 
 def decision_lines(decided: "Decided") -> list[str]:

@@ -11,7 +11,6 @@ from limitlens.data.contracts import ACCOUNTS
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.frames import is_among
 from limitlens.data.incidents import QUARANTINED, accounts_of
-from limitlens.data.quoting import between
 from limitlens.features.declarations import FeatureSet
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.customer_actions import all_paid
@@ -46,26 +45,46 @@ class HeldLines:
     pairs: pd.DataFrame
 
 
-def held_lines(lines: pd.DataFrame, workspace: Workspace, relations: Relations | None = None) -> HeldLines:
+@dataclass(frozen=True)
+class InForce:
+    """Holds that nobody has released.
+
+    Parameters
+    ----------
+    holds : mapping of number to Hold
+    slices : mapping of number to Series of str
+        Accounts of each hold that touches a slice of them; the others touch every account.
+    """
+
+    holds: Mapping[int, Hold]
+    slices: Mapping[int, pd.Series]
+
+
+def in_force(workspace: Workspace) -> InForce:
+    """The holds in force of a workspace."""
+    holds = workspace.ledger.holds_in_force()
+    slices = {number: slice_accounts(hold, workspace) for number, hold in holds.items() if hold.slice_column}
+    return InForce(holds, slices)
+
+
+def held_lines(lines: pd.DataFrame, standing: InForce, relations: Relations) -> HeldLines:
     """Which of some decisions to come the holds in force touch.
 
     Parameters
     ----------
     lines : DataFrame with ``account_id, as_of``
-    workspace : Workspace
-    relations : mapping of source to pyarrow.Table or SQL text, optional
-        What is known of the lines; default: the events of the workspace.
+    standing : InForce
+    relations : mapping of source to pyarrow.Table or SQL text
+        What is known of the lines.
     """
-    holds = workspace.ledger.holds_in_force()
     pairs = [lines.loc[[], _KEYS].assign(hold=0)]
-    for number, hold in holds.items():
+    for number, hold in standing.holds.items():
         after = lines.loc[lines["as_of"] > hold.since, _KEYS]
-        if hold.slice_column:
-            after = after[is_among(after["account_id"], slice_accounts(hold, workspace, after["account_id"]))]
+        if number in standing.slices:
+            after = after[is_among(after["account_id"], standing.slices[number])]
         pairs.append(after.assign(hold=number))
-    known = workspace.events.relations() if relations is None else relations
-    pairs.append(silent_lines(lines, known).assign(hold=SILENT))
-    return HeldLines(holds, pd.concat(pairs, ignore_index=True))
+    pairs.append(silent_lines(lines, relations).assign(hold=SILENT))
+    return HeldLines(standing.holds, pd.concat(pairs, ignore_index=True))
 
 
 def released_lines(workspace: Workspace, as_of: datetime) -> list[str]:
@@ -201,10 +220,8 @@ def _moments_before(pairs: pd.DataFrame, holds: Mapping[int, Hold]) -> pd.DataFr
     return pd.DataFrame({"account_id": pairs["account_id"], "as_of": since, "known_by": since})
 
 
-def slice_accounts(hold: Hold, workspace: Workspace, of: pd.Series | None = None) -> pd.Series:
-    """Accounts that belong to the slice of a hold; ``of`` some accounts, those between the first and the last."""
+def slice_accounts(hold: Hold, workspace: Workspace) -> pd.Series:
+    """Accounts that belong to the slice of a hold."""
     sql, values = accounts_of(hold.scope, hold.since, None, workspace.events)
-    if of is not None and len(of):
-        sql = between(f"({sql})", of.min(), of.max())
     accounts: pd.Series = run_sql(sql, values=values).to_pandas()["account_id"]
     return accounts

@@ -1,6 +1,6 @@
 """Feature rows at the moments that decisions and attributions need, found by (account, as-of, known-by)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ _KEYS = ["account_id", "as_of", "known_by"]
 
 #: Feature tables by the digest of their set, indexed by account, as-of and known-by.
 Tables = Mapping[str, pd.DataFrame]
+
+#: Gives the events that a feature set reads: those of the book, or of at least the accounts that are asked about.
+RelationsOf = Callable[[FeatureSet], Relations]
 
 
 def feature_moments(planned: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +62,14 @@ def tables_at(
     moments: pd.DataFrame, sets: Iterable[FeatureSet], workspace: Workspace, shared: Shared | None = None
 ) -> Tables:
     """Build the feature rows of every moment for each feature set; ``shared`` as :func:`build_table` takes it."""
-    return {one.digest: table_at(one, moments, workspace.relations(one), shared) for one in sets}
+    return tables_from(moments, sets, workspace.relations, shared)
+
+
+def tables_from(
+    moments: pd.DataFrame, sets: Iterable[FeatureSet], relations_of: RelationsOf, shared: Shared | None = None
+) -> Tables:
+    """:func:`tables_at` from given events."""
+    return {one.digest: table_at(one, moments, relations_of(one), shared) for one in sets}
 
 
 def table_at(

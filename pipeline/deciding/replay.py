@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import IntegrityError
@@ -20,16 +21,24 @@ _COMPARED = ("action", "limit_cents", "can_draw", "pd", *_OF_OUTCOMES)
 
 def recorded_decisions(workspace: Workspace, accounts: Sequence[str] | None = None) -> pd.DataFrame:
     """Recorded decisions with their state unpacked, by account and time; of some accounts, or of all."""
+    return unpacked(recorded_table(workspace, accounts))
+
+
+def recorded_table(workspace: Workspace, accounts: Sequence[str] | None = None) -> pa.Table:
+    """:func:`recorded_decisions` as the ledger has them."""
     where = "" if accounts is None else "WHERE account_id = ANY($accounts)"
     values = None if accounts is None else {"accounts": list(accounts)}
     sql = f"SELECT * FROM decisions {where} ORDER BY account_id, as_of"
-    return unpacked(run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, values))
+    return run_sql(sql, {"decisions": workspace.ledger.relation("decisions")}, values)
 
 
-def iterations(workspace: Workspace, run_ids: set[str]) -> dict[str, Iteration]:
-    """The iteration behind each of some runs; runs of one iteration share one object."""
-    loaded: dict[tuple[str, str], Iteration] = {}
-    by_run = {}
+#: Iterations by model version and digest of the policy.
+Loaded = dict[tuple[str, str], Iteration]
+
+
+def iterations(workspace: Workspace, run_ids: set[str], loaded: Loaded | None = None) -> dict[str, Iteration]:
+    """The iteration behind each of some runs; runs of one iteration share one object, with those ``loaded`` before."""
+    loaded, by_run = {} if loaded is None else loaded, {}
     for run in workspace.ledger.runs():
         if run.run_id in run_ids:
             key = (run.model_version, run.policy_digest)

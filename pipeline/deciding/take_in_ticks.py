@@ -13,7 +13,7 @@ from limitlens.pipeline.deciding.attribute import attribution_table
 from limitlens.pipeline.deciding.decision_table import decision_table
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
 from limitlens.pipeline.deciding.run_ids import run_id_of_ticks
-from limitlens.pipeline.deciding.split import split, with_stood_before
+from limitlens.pipeline.deciding.split import split, stood_before, with_stood_before
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -47,10 +47,10 @@ def take_in_ticks(workspace: Workspace, before: datetime) -> None:
 def _split(workspace: Workspace, run: Run, decided: pd.DataFrame) -> pd.DataFrame:
     recorded = recorded_decisions(workspace, list(decided["account_id"].unique()))
     latest = recorded.drop_duplicates("account_id", keep="last").reset_index(drop=True)
-    before = with_stood_before(workspace, latest)
+    before = with_stood_before(latest, stood_before(workspace, latest))
     new = workspace.iteration(run.model_version, run.policy_digest)
     sides = iterations(workspace, set(before["run_id"])) | {run.run_id: new}
-    return split(workspace, before, decided, sides, {})[1]
+    return split(before, decided, sides, {}, workspace.relations)[1]
 
 
 def _run(workspace: Workspace, ticks: list[Tick], version: str, model: str, policy: str) -> Run:

@@ -31,7 +31,7 @@ from limitlens.pipeline.workspace import Workspace
 _LINKING = {"device": "TRUE", "payment": "kind = 'transfer_out'"}
 
 #: Folders of tables that are built again when they are needed.
-BUILT = ("features", "tables")
+BUILT = ("features", "staging", "tables")
 
 #: How names of files end in which an id can be read as text.
 _TEXTS = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".toml", ".txt"}

@@ -20,7 +20,7 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import Condition, Rule
 from limitlens.limits.state import unpacked
 from limitlens.pipeline.deciding.decide_batch import Known, decide_lines
-from limitlens.pipeline.deciding.held_lines import held_lines, with_moments
+from limitlens.pipeline.deciding.held_lines import held_lines, in_force, with_moments
 from limitlens.pipeline.deciding.plan import PLANNED
 from limitlens.pipeline.deciding.point_in_time import by_moment
 from limitlens.pipeline.journal import Journal
@@ -75,7 +75,7 @@ def look(
     planned = _with_openings(lines, latest, relations).assign(date=lines["as_of"].iloc[0])
 
     def known_of(some: pd.DataFrame, _: pd.DataFrame) -> Known:
-        held = held_lines(some, workspace, relations)
+        held = held_lines(some, in_force(workspace), relations)
         moments = some[["account_id", "as_of"]].assign(known_by=some["as_of"])
         return Known({features.digest: by_moment(build_few(features, with_moments(moments, held), relations))}, held)
 

@@ -31,7 +31,7 @@ from limitlens.data.engine import run_sql
 from limitlens.data.quoting import quoted_text
 from limitlens.data.world import simulate
 
-#: Lines of the portfolio that is copied, events a line in its copies, and copies in a file.
+#: Lines of the portfolio that is copied, events a line in its copies, and copies in a file of the first load.
 LINES, EVENTS, AT_ONCE = 2_000, 20, 25
 
 #: The book is decided before, so that changes are split and splits reconciled.
@@ -62,7 +62,7 @@ def champion(folder: Path) -> None:
 
 
 def widen(folder: Path, lines: int) -> None:
-    """Deliveries of so many lines: ``before`` and ``day``, a file for some copies."""
+    """Deliveries of so many lines: ``before``, a file for some copies, and ``day``, one file a source."""
     since = _since(folder / "before")
     for part in ("before", "day"):
         for source in ("accounts", *FEEDS):
@@ -72,8 +72,9 @@ def widen(folder: Path, lines: int) -> None:
             if part == "before" and source in FEEDS:
                 rows = run_sql("SELECT * FROM rows WHERE event_time >= $since", {"rows": rows}, {"since": since})
             others = [f"{name} || '-' || copy AS {name}" for name in IDS if name in rows.column_names]
-            for first in range(0, lines // LINES, AT_ONCE):
-                copies = f"range({first}, {min(first + AT_ONCE, lines // LINES)}) AS copies(copy)"
+            together = AT_ONCE if part == "before" else lines // LINES
+            for first in range(0, lines // LINES, together):
+                copies = f"range({first}, {min(first + together, lines // LINES)}) AS copies(copy)"
                 sql = f"SELECT one.* REPLACE ({', '.join(others)}) FROM one, {copies}"
                 pq.write_table(run_sql(sql, {"one": rows}), out / f"{first:06d}.parquet")
 

@@ -495,12 +495,12 @@ class Ledger:
         -------
         pyarrow.Table of schema :data:`limitlens.limits.ledger_tables.DECISIONS`
         """
-        where = "" if accounts is None else "WHERE account_id = ANY($accounts)"
+        asked = {} if accounts is None else {"asked": pa.table({"account_id": pa.array(accounts, pa.string())})}
         sql = f"""
-        SELECT * FROM every {where}
+        SELECT * FROM every {"SEMI JOIN asked USING (account_id)" if asked else ""}
         QUALIFY ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY as_of DESC) = 1 ORDER BY account_id
         """
-        return run_sql(sql, self._every(accounts), None if accounts is None else {"accounts": list(accounts)})
+        return run_sql(sql, {**self._every(accounts), **asked})
 
     def accounts_with(self, action: str) -> list[str]:
         """Accounts for which an action was ever decided, be it in a tick that no run has taken in yet."""

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from limitlens.data.calendar import format_time
 from limitlens.data.engine import Relations
@@ -21,10 +22,12 @@ from limitlens.limits.iteration import Iteration
 from limitlens.limits.ledger import Run
 from limitlens.limits.ledger_tables import DECISIONS
 from limitlens.limits.policy import Policy
+from limitlens.limits.state import unpacked
 from limitlens.pipeline.check_delivery import fold, take_over_journal
+from limitlens.pipeline.deciding.decide_batch import paused_lines
 from limitlens.pipeline.deciding.decide_part import DecidedPart, StandsOn, decided_part, read_part
 from limitlens.pipeline.deciding.held_lines import in_force, released_lines
-from limitlens.pipeline.deciding.parts import LINES_TOGETHER, Book, book_of, lines_together, parts_of
+from limitlens.pipeline.deciding.parts import Book, book_of, lines_together, parts_of
 from limitlens.pipeline.deciding.plan import decision_dates, plan_lines
 from limitlens.pipeline.deciding.record import Decided, decided_by, record_decisions
 from limitlens.pipeline.deciding.replay import Loaded, iterations
@@ -174,10 +177,13 @@ def decided_here(
 
 
 def last_decisions(workspace: Workspace, planned: pd.Series) -> pa.Table:
-    """The last decision of each planned line and of each that may be paused; of all where that is quicker."""
+    """The last decision of each planned line, and of each that waits for a second look."""
     ledger = workspace.ledger
-    mine = {*planned, *ledger.accounts_with("pause")}
-    return ledger.last_decisions(sorted(mine) if len(mine) < LINES_TOGETHER else None)
+    last = ledger.last_decisions([*planned, *ledger.accounts_with("pause")])
+    mine = pc.is_in(last["account_id"], pa.array(planned, pa.string()))
+    others = last.filter(pc.invert(mine))
+    waiting = paused_lines(unpacked(others))["account_id"]
+    return last.filter(pc.or_(mine, pc.is_in(last["account_id"], pa.array(waiting, pa.string()))))
 
 
 def _decider(

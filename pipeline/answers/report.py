@@ -13,7 +13,8 @@ from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.features.line import LINE_MEANING
-from limitlens.limits.complaints import complaints, of_ledger
+from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.complaints import complaints
 from limitlens.pipeline import tracking
 from limitlens.pipeline.answers import report_tables
 from limitlens.pipeline.answers.false_positives import false_positives
@@ -85,7 +86,7 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
         "causes": _causes(decisions),
         "first": first_decisions(workspace),
         "actions": report_tables.action_table(decisions),
-        "complaints": complaints(of_ledger(decisions)),
+        "complaints": complaints(decisions),
         "hit": _hit(workspace),
         "card": _card(workspace, *case, decisions) if case else None,
         "others": report_tables.worth_asking(decisions, case[0] if case else None),
@@ -94,13 +95,23 @@ def report_context(workspace: Workspace, decisions: pd.DataFrame) -> dict[str, A
     }
 
 
+#: What the page needs of each decision and its split; all of a large ledger would not fit into memory.
+_READ = (
+    *("account_id", "as_of", "action", "limit_before_cents", "limit_cents", "can_draw", "status", "phi_behaviour"),
+    *(f"{what}_{player}" for what in ("share_cents", "necessary", "sufficient") for player in PLAYERS),
+)
+
+
 def read_decisions(workspace: Workspace) -> pd.DataFrame:
     """Every decision with its split, the change in cents, the age of the line in days, and its segment."""
-    decisions = workspace.ledger.current()
-    opened = pd.to_datetime([state["opened_at"] for state in decisions["state"]], utc=True)
+    sql = f"""
+    SELECT {", ".join(_READ)}, state.opened_at AS opened_at, state.can_draw AS could_draw
+    FROM current ORDER BY account_id, as_of
+    """
+    decisions = workspace.ledger.query(sql)
     return decisions.assign(
         change_cents=decisions["limit_cents"] - decisions["limit_before_cents"],
-        age_days=(decisions["as_of"] - opened).dt.total_seconds() / 86_400,
+        age_days=(decisions["as_of"] - decisions["opened_at"]).dt.total_seconds() / 86_400,
         segment=decisions["account_id"].map(workspace.events.segments()),
     )
 

@@ -152,7 +152,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _until(holds: Callable[[], bool], otherwise: str, seconds: float = 120) -> None:
+def _until(holds: Callable[[], bool], otherwise: str, seconds: float = 1_800) -> None:
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:

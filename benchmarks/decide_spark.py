@@ -196,15 +196,19 @@ def on_the_cluster(work: Path, folder: Path, kill: str = "") -> Decided:
         }
         begun = time.perf_counter()
         driver = _driver(work, folder, env)
-        with watched(driver.pid, *workers) as used:
-            if kill:
-                executor = _at_work(workers)
-                os.kill(executor if kill == "executor" else driver.pid, SIGKILL)
-                _say(f"killed the {kill}")
-            if driver.wait() and kill == "driver":
-                driver = _driver(work, folder, env)
-                used.roots.append(driver.pid)
-                driver.wait()
+        try:
+            with watched(driver.pid, *workers) as used:
+                if kill:
+                    executor = _at_work(workers)
+                    os.kill(executor if kill == "executor" else driver.pid, SIGKILL)
+                    _say(f"killed the {kill}")
+                if driver.wait() and kill == "driver":
+                    driver = _driver(work, folder, env)
+                    used.roots.append(driver.pid)
+                    driver.wait()
+        finally:
+            driver.kill()
+            driver.wait()
         if driver.returncode:
             sys.exit(f"decide ended with {driver.returncode}: {_read(folder / 'said.txt')}")
         seconds = time.perf_counter() - begun

@@ -152,7 +152,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _until(holds: Callable[[], bool], otherwise: str, seconds: float = 120) -> None:
+def _until(holds: Callable[[], bool], otherwise: str, seconds: float = 1_800) -> None:
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:
@@ -196,15 +196,19 @@ def on_the_cluster(work: Path, folder: Path, kill: str = "") -> Decided:
         }
         begun = time.perf_counter()
         driver = _driver(work, folder, env)
-        with watched(driver.pid, *workers) as used:
-            if kill:
-                executor = _at_work(workers)
-                os.kill(executor if kill == "executor" else driver.pid, SIGKILL)
-                _say(f"killed the {kill}")
-            if driver.wait() and kill == "driver":
-                driver = _driver(work, folder, env)
-                used.roots.append(driver.pid)
-                driver.wait()
+        try:
+            with watched(driver.pid, *workers) as used:
+                if kill:
+                    executor = _at_work(workers)
+                    os.kill(executor if kill == "executor" else driver.pid, SIGKILL)
+                    _say(f"killed the {kill}")
+                if driver.wait() and kill == "driver":
+                    driver = _driver(work, folder, env)
+                    used.roots.append(driver.pid)
+                    driver.wait()
+        finally:
+            driver.kill()
+            driver.wait()
         if driver.returncode:
             sys.exit(f"decide ended with {driver.returncode}: {_read(folder / 'said.txt')}")
         seconds = time.perf_counter() - begun

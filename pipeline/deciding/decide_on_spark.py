@@ -177,10 +177,10 @@ def expect_copy(workspace: Workspace, spark: SparkTasks, at: str, folder: str) -
         Names the first.
     """
     for name, size in workspace.events.sizes(folder).items():
-        found = spark.size(f"{at}/{name}")
-        if found != size:
+        copied = spark.size(f"{at}/{name}")
+        if copied != size:
             raise WorkspaceError(
-                f"{at}/{name}: {'not there' if found is None else f'{found:,} bytes, expected {size:,}'}; copy "
+                f"{at}/{name}: {'not there' if copied is None else f'{copied:,} bytes, expected {size:,}'}; copy "
                 f"{workspace.root / folder} there, or remove {at}/events."
             )
 

@@ -43,7 +43,7 @@ ONLY = {
 }
 
 #: Terms that Chinese writes as they are, and names of methods and people.
-TERMS = {"PD", "AUC", "KS", "Gini", "Brier", "SHAP", "Owen", "PSI", "CSI", "Jeffreys", "limitlens", "p"}
+TERMS = {"PD", "AUC", "KS", "Gini", "Brier", "SHAP", "Owen", "PSI", "CSI", "ROC", "Jeffreys", "limitlens", "p"}
 TERMS |= {"platt", "beta", "isotonic", "level", "Kaufman", "Barocas", "Selbst", "et", "al"}
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")

@@ -1,8 +1,8 @@
 """Findings: what a validation holds against a version, for its reviewer to decide or blocking, and how to mend it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 #: Nothing; who reviews the version decides; nobody but the approver of the policy may promote it.
 Level = Literal["fine", "decision", "blocks"]
@@ -38,3 +38,22 @@ def level_of(findings: Iterable[Finding]) -> Level:
     """
     kinds = {one.blocks for one in findings}
     return "blocks" if True in kinds else "decision" if kinds else "fine"
+
+
+def recorded_findings(validation: Mapping[str, Any]) -> list[tuple[str, Finding]]:
+    """Every finding that was recorded with the validation of a version, with the section it stands in.
+
+    Parameters
+    ----------
+    validation : mapping
+        Its file; one that was written before there were verdicts has doubts alone, which block.
+
+    Examples
+    --------
+    >>> recorded_findings({"doubts": ["it ranks worse than a coin"]})
+    [('', Finding(text='it ranks worse than a coin', mend='', blocks=True))]
+    """
+    if "verdict" not in validation:
+        return [("", Finding(doubt, "", blocks=True)) for doubt in validation["doubts"]]
+    sections = validation["verdict"]["sections"]
+    return [(section["title"], Finding(**one)) for section in sections for one in section["findings"]]

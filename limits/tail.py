@@ -157,7 +157,8 @@ def named_groups(off: pd.DataFrame) -> str:
 def _named(row: dict[Any, Any]) -> str:
     group = f"{row['by']} {row['group']}".strip()
     tail = f"the riskiest {row['share']:.0%}"
-    of = group if row["share"] == 1 else tail if row["group"] == ALL else f"{group} in {tail}"
+    among = tail if row["group"] == ALL else f"{group} in the riskiest {row['share']:.0%}"
+    of = group if row["share"] == 1 else among
     return (
         f"of {of} {row['bads']:,} went bad, {row['expected']:,.1f} were expected "
         f"({row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}])"

@@ -53,6 +53,9 @@ _STYLE = {
     "ytick.color": _SOFT,
 }
 
+#: Shares that are marked on an axis of square roots.
+_SHARES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
 #: Points of a curve: as many as can be seen.
 _POINTS = 101
 
@@ -107,8 +110,16 @@ def _amount(number: float, _: object = None) -> str:
     return f"{number:,.0f}".replace("-", "−")
 
 
+def _root(shares_: FloatArray) -> FloatArray:
+    """Square roots; an axis asks below 0, too."""
+    return np.sqrt(np.maximum(shares_, 0.0))
+
+
 def calibration(validation: Mapping[str, Any]) -> str:
-    """Observed share of bads against mean PD, by tenth of the validation rows, with the exact 95% interval."""
+    """Observed share of bads against mean PD, by tenth of the validation rows, with the exact 95% interval.
+
+    On square roots: most lines have small PDs.
+    """
     table = validation["calibration"]
     intervals = [Rate(bads, rows).interval for bads, rows in zip(table["bads"], table["rows"], strict=True)]
     with _drawing(4.9, 3.7) as (figure, axes):
@@ -117,8 +128,13 @@ def calibration(validation: Mapping[str, Any]) -> str:
         axes.vlines(table["expected_share"], *zip(*intervals, strict=True), color=COLOURS["behaviour"], alpha=0.4)
         axes.plot(table["expected_share"], table["observed_share"], "o-", color=COLOURS["behaviour"], linewidth=1.5)
         axes.set(xlabel="PD, mean of each tenth", ylabel="share that went bad", xlim=(0, top), ylim=(0, top))
-        axes.xaxis.set_major_formatter("{x:.0%}")
-        axes.yaxis.set_major_formatter("{x:.0%}")
+        for scale, ticks, axis in (
+            (axes.set_xscale, axes.set_xticks, axes.xaxis),
+            (axes.set_yscale, axes.set_yticks, axes.yaxis),
+        ):
+            scale("function", functions=(_root, np.square))
+            ticks([share for share in _SHARES if share <= top])
+            axis.set_major_formatter("{x:.0%}")
         return _svg(figure, "calibration")
 
 
@@ -306,6 +322,7 @@ def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float], name: s
         axes.set_xticks([0.25, 0.5, 0.8, 1, 1.25, 2, 4], ["¼", "½", "0.8", "1", "1.25", "2", "4"], minor=False)
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         _rows(axes, [f"{row['name']} ({row['bads']:,} bad)" for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         return _svg(figure, f"ratios-{name}")
 
 

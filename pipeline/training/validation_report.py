@@ -5,6 +5,7 @@ exists, else out of fold.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -311,7 +312,9 @@ def _groups(title: str, name: str, group: pd.Series, judged: Judged, asked: pd.S
 def _ages(judged: Judged) -> Section:
     """By age of the line; new lines are judged in a section of their own."""
     ages = age_of(judged.rows)
-    return _groups("By age of the line", "age of the line", ages, judged, ages.where(~is_new(judged)))
+    section = _groups("By age of the line", "age of the line", ages, judged, ages.where(~is_new(judged)))
+    days = judged.model.settings.new_line_days
+    return replace(section, text=f"{section.text} Lines under {days} days old are judged in their own section.")
 
 
 def _p_value(p: float) -> str:

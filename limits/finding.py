@@ -46,14 +46,16 @@ def recorded_findings(validation: Mapping[str, Any]) -> list[tuple[str, Finding]
     Parameters
     ----------
     validation : mapping
-        Its file; one that was written before there were verdicts has doubts alone, which block.
+        Its file. What blocks are its doubts, which ``promote`` reads; what is to be decided stands in its verdict,
+        which a file of before there were verdicts has not.
 
     Examples
     --------
     >>> recorded_findings({"doubts": ["it ranks worse than a coin"]})
     [('', Finding(text='it ranks worse than a coin', mend='', blocks=True))]
     """
-    if "verdict" not in validation:
-        return [("", Finding(doubt, "", blocks=True)) for doubt in validation["doubts"]]
-    sections = validation["verdict"]["sections"]
-    return [(section["title"], Finding(**one)) for section in sections for one in section["findings"]]
+    sections = validation.get("verdict", {"sections": []})["sections"]
+    recorded = [(section["title"], Finding(**one)) for section in sections for one in section["findings"]]
+    known = {finding.text: (title, finding) for title, finding in recorded if finding.blocks}
+    blocking = [known.get(doubt, ("", Finding(doubt, "", blocks=True))) for doubt in validation["doubts"]]
+    return [*blocking, *((title, finding) for title, finding in recorded if not finding.blocks)]

@@ -21,6 +21,7 @@ from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
 from limitlens.limits.rates import Rate
 from limitlens.limits.registry import RegisteredModel
+from limitlens.limits.signed import CARD
 from limitlens.models.default_risk import DefaultRiskModel, save_model
 from limitlens.models.inputs import Categories, account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
@@ -30,6 +31,7 @@ from limitlens.pipeline import tracking
 from limitlens.pipeline.pages.page import Section, verdict_of
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
+from limitlens.pipeline.training.model_card import model_card
 from limitlens.pipeline.training.reasons_report import reasons_figures
 from limitlens.pipeline.training.recalibration import recalibrate
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
@@ -160,6 +162,7 @@ def validate_and_register(
     sections = validation_sections(judged, flags, reasons, policy, progress)
     report = render_validation(judged, sections, policy, developer)
     validation = _validate(judged, flags, reasons, sections)
+    report[CARD] = json.dumps(model_card(judged, validation, policy, developer, record), indent=1)
     with waiting(progress), exclusive(workspace.root, "train"):
         if record.champion in workspace.registry.withdrawn():
             raise WorkspaceError(
@@ -275,7 +278,7 @@ def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What MLflow keeps of a training beside the model: the rows it was judged on, the report, when it began."""
+    """What MLflow keeps of a training beside the model: the rows it was judged on, report and card, when it began."""
 
     judged: Judged
     report: Mapping[str, str]

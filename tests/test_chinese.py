@@ -108,8 +108,15 @@ def names(small_workspace: Workspace) -> set[str]:
     policies = [small_workspace.policy(run.policy_digest).name for run in small_workspace.ledger.runs()]
     protected = small_workspace.events.protected_at(read_decisions(small_workspace)[["account_id", "as_of"]])
     values = {str(value) for name in protected for value in protected[name].dropna().unique()}
-    developer = small_workspace.registry.model("2").developer.split()
-    return {*developer, *policies, *small_workspace.events.segments().values(), *protected.columns, *values, *columns}
+    people = [small_workspace.registry.model("2").developer, small_workspace.registry.promotions()[-1].reviewer]
+    return {
+        *" ".join(people).split(),
+        *policies,
+        *small_workspace.events.segments().values(),
+        *protected.columns,
+        *values,
+        *columns,
+    }
 
 
 @pytest.mark.parametrize("name", ["report", "why", "first", "labels", "card", "validation"])

@@ -68,6 +68,7 @@ COMMANDS = {
     "check a further delivery": ("check", "../../further", "--loaded-at", "2026-01-01"),
     "build again": ("build", "--config", "../../train.toml"),
     "train": ("train", "--config", "../../train.toml", "--developer", "developer"),
+    "sign-off": ("sign-off", "1", "--by", "Chen Wei", "--verdict", "approve", "--reason", "report and card read"),
     "promote": ("promote", *_APPROVED),
     "decide": ("decide", "--until", "2025-12-01"),
     "decide daily": ("decide", "--until", "2026-01-01"),

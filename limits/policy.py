@@ -101,7 +101,8 @@ class Budget:
     another user of the operating system than who trained.
     ``reasons_share``: of the lines acted on, how many at least must be decided more mildly without the reasons told.
     ``review_months``: months after a review within which a live version is reviewed again. ``sign_off``: a version is
-    promoted only once a reviewer signed what is recorded of it.
+    promoted only once a reviewer signed what is recorded of it. ``owner``: who answers for the versions in use; empty:
+    nobody is named. ``tier``: how much hangs on them, 1 most and 3 least; 0: nobody has said.
     """
 
     moved_share: float
@@ -115,6 +116,8 @@ class Budget:
     reasons_share: float = 0.5
     review_months: int = 12
     sign_off: bool = False
+    owner: str = ""
+    tier: int = 0
 
 
 @dataclass(frozen=True)
@@ -331,7 +334,7 @@ class Policy:
             del plain["holdout"]["max_limit_cents"]
         if isinstance(self.release, Budget):
             idle = {"approver_key": "", "other_os_user": False, "reasons_share": 0.5}  # the same
-            idle |= {"review_months": 12, "sign_off": False}
+            idle |= {"review_months": 12, "sign_off": False, "owner": "", "tier": 0}
             plain["release"] = {name: value for name, value in plain["release"].items() if idle.get(name) != value}
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same

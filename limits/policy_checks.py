@@ -158,6 +158,8 @@ def _check_ranges(policy: Policy, reader: Reader) -> None:
         raise reader.error(
             ("release", "review_months"), f"review_months is {policy.release.review_months}; expected 1 to 120."
         )
+    if not 0 <= policy.release.tier <= 3:
+        raise reader.error(("release", "tier"), f"tier is {policy.release.tier}; expected 1 to 3, or none.")
     if policy.timers.cool_off_days < policy.timers.dwell_days:
         raise reader.error(
             ("timers", "cool_off_days"),

@@ -1,4 +1,4 @@
-"""The tail a policy acts on: observed beside expected bads of the riskiest lines, and of the groups among them."""
+"""Observed beside expected bads: of the riskiest lines, on which a policy acts, of groups among them, of any group."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,8 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
     DataFrame
         ``by, group, share, rows, bads, expected, ratio, low, high``, ``p`` of the exact test; ``off``: outside of
         :data:`NEAR_ENOUGH`, of at least :data:`ENOUGH_BADS` bads, by more than chance: the interval excludes 1, and p,
-        corrected for as many groups of so many bads (Benjamini and Hochberg), is at most 5%.
+        corrected for as many groups of so many bads (Benjamini and Hochberg), is at most 5%; ``thin``: the same of a
+        group of fewer bads, corrected for as many of those.
 
     Examples
     --------
@@ -59,13 +60,57 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
             mine = pd.Categorical(values)[tail].remove_unused_categories()
             parts += [(by, str(name), tail[mine == name]) for name in mine.categories]
         records += [{"by": by, "group": name, "share": share, **_compared(bad[at], pd_[at])} for by, name, at in parts]
-    table = pd.DataFrame(records)
+    return _judged(pd.DataFrame(records))
+
+
+def whole_groups(bad: BoolArray, pd_: FloatArray, by: str, groups: pd.Series) -> pd.DataFrame:
+    """Observed by expected bads of groups, of all their lines; judged as the tail is.
+
+    Parameters
+    ----------
+    bad : bool array of shape (n,)
+    pd_ : float64 array of shape (n,)
+    by : str
+        What the lines are told apart by.
+    groups : Series of n values
+        A line that has none is in no group.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`tail_groups`, with a share of 1.
+
+    Examples
+    --------
+    >>> line = np.arange(1_000)
+    >>> one = whole_groups(line < 60, np.full(1_000, 0.03), "", pd.Series([ALL] * 1_000)).iloc[0]
+    >>> int(one["bads"]), round(float(one["ratio"]), 2), bool(one["off"])
+    (60, 2.0, True)
+    """
+    values = pd.Categorical(groups).remove_unused_categories()
+    records = [
+        {"by": by, "group": str(name), "share": 1.0, **_compared(bad[values == name], pd_[values == name])}
+        for name in values.categories
+    ]
+    return _judged(pd.DataFrame(records))
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what is too far off: one rule for every group."""
     enough = table[["bads", "expected"]].max(axis=1) >= ENOUGH_BADS
     far = ~table["ratio"].between(*NEAR_ENOUGH) & ~(table["low"].le(1) & table["high"].ge(1))
-    adjusted = table["p"].where(enough, 1.0)
-    if enough.any():
-        adjusted[enough] = false_discovery_control(table.loc[enough, "p"])
-    return table.assign(off=enough & far & adjusted.le(1 - CONFIDENCE))
+    return table.assign(
+        off=far & _beyond_chance(table["p"], enough),
+        thin=far & _beyond_chance(table["p"], ~enough),
+    )
+
+
+def _beyond_chance(p: pd.Series, asked: pd.Series) -> pd.Series:
+    """Of the groups that are asked, those that differ by more than chance among so many."""
+    adjusted = p.where(asked, 1.0)
+    if asked.any():
+        adjusted[asked] = false_discovery_control(p[asked])
+    return asked & adjusted.le(1 - CONFIDENCE)
 
 
 def _compared(bad: BoolArray, pd_: FloatArray) -> dict[str, Any]:
@@ -92,17 +137,29 @@ def tail_doubts(groups: pd.DataFrame) -> list[str]:
     ['its tail is off: of the riskiest 10% 60 went bad, 30.0 were expected (2.00 [1.66, 2.32])']
     """
     off = groups[groups["off"]]
-    if off.empty:
-        return []
+    return [f"its tail is off: {named_groups(off)}"] if len(off) else []
+
+
+def named_groups(off: pd.DataFrame) -> str:
+    """Groups in words, those furthest off first, and how many more there are.
+
+    Parameters
+    ----------
+    off : DataFrame
+        Rows of :func:`tail_groups` or :func:`whole_groups`; at least one.
+    """
     worst = off.iloc[np.argsort(-np.abs(np.log(np.maximum(off["ratio"], 1e-9))), kind="stable")]
     named = [_named(row) for row in worst.head(_NAMED).to_dict("records")]
     more = f"; and {len(off) - _NAMED} groups more" if len(off) > _NAMED else ""
-    return [f"its tail is off: {'; '.join(named)}{more}"]
+    return f"{'; '.join(named)}{more}"
 
 
 def _named(row: dict[Any, Any]) -> str:
-    of = "of the riskiest" if row["group"] == ALL else f"of {row['by']} {row['group']} in the riskiest"
+    group = f"{row['by']} {row['group']}".strip()
+    tail = f"the riskiest {row['share']:.0%}"
+    among = tail if row["group"] == ALL else f"{group} in the riskiest {row['share']:.0%}"
+    of = group if row["share"] == 1 else among
     return (
-        f"{of} {row['share']:.0%} {row['bads']:,} went bad, {row['expected']:,.1f} were expected "
+        f"of {of} {row['bads']:,} went bad, {row['expected']:,.1f} were expected "
         f"({row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}])"
     )

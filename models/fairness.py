@@ -22,6 +22,9 @@ from limitlens.data.arrays import BoolArray, FloatArray
 #: Smaller groups are taken together: their shares would be chance.
 MIN_ROWS = 100
 
+#: A smaller ratio of shares is taken for adverse impact ("four-fifths rule", 29 CFR 1607.4(D)).
+FOUR_FIFTHS = 0.8
+
 NOT_KNOWN = "not known"
 FEW = f"groups with under {MIN_ROWS} lines"
 
@@ -36,8 +39,7 @@ class Fairness:
         ``rows``, ``bad_share`` and ``mean_pd``, ``cut_share``, ``good_cut_share`` (of the good lines),
         ``bad_cut_share`` (of the bad ones).
     impact_ratio : float
-        Smallest share of lines that are not cut by the largest, small groups left out; below 0.8 is taken for adverse
-        impact ("four-fifths rule", 29 CFR 1607.4(D)).
+        Smallest share of lines that are not cut by the largest, small groups left out; see :data:`FOUR_FIFTHS`.
     odds_difference : float
         Largest difference between groups in the share of good lines cut, or of bad lines cut (equalized odds: Hardt,
         Price & Srebro 2016).

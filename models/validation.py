@@ -84,37 +84,70 @@ MIN_BADS = 20
 _CHANCE = 0.01
 
 
-def doubts(metrics: Metrics, learned_rows: int, learned_bads: int) -> list[str]:
-    """What speaks against using a model at all; nothing if nothing does.
-
-    Parameters
-    ----------
-    metrics : Metrics
-        On rows it has not seen.
-    learned_rows, learned_bads : int
-        Rows it learned from.
+def data_doubts(learned_rows: int, learned_bads: int) -> list[str]:
+    """What the rows a model learned from say against using it; nothing if nothing does.
 
     Examples
     --------
-    >>> doubts(measure(np.array([False, True]), np.array([0.2, 0.1])), 300, 8)  # doctest: +NORMALIZE_WHITESPACE
-    ['it learned from 8 bad and 292 good lines, fewer than 20 of a kind: calibrated by its level alone',
-     'it ranks worse than a coin: AUC 0.000']
+    >>> data_doubts(300, 8)
+    ['it learned from 8 bad and 292 good lines, fewer than 20 of a kind: calibrated by its level alone']
     """
-    reasons = []
-    if min(learned_bads, learned_rows - learned_bads) < MIN_BADS:
-        reasons.append(
-            f"it learned from {learned_bads:,} bad and {learned_rows - learned_bads:,} good lines, fewer than "
-            f"{MIN_BADS} of a kind: calibrated by its level alone"
-        )
-    if metrics.auc < 0.5:
-        reasons.append(f"it ranks worse than a coin: AUC {metrics.auc:.3f}")
+    if min(learned_bads, learned_rows - learned_bads) >= MIN_BADS:
+        return []
+    return [
+        f"it learned from {learned_bads:,} bad and {learned_rows - learned_bads:,} good lines, fewer than "
+        f"{MIN_BADS} of a kind: calibrated by its level alone"
+    ]
+
+
+def ranking_doubts(metrics: Metrics) -> list[str]:
+    """Whether a model ranks rows it has not seen worse than chance.
+
+    Examples
+    --------
+    >>> ranking_doubts(measure(np.array([False, True]), np.array([0.2, 0.1])))
+    ['it ranks worse than a coin: AUC 0.000']
+    """
+    return [f"it ranks worse than a coin: AUC {metrics.auc:.3f}"] if metrics.auc < 0.5 else []
+
+
+def level_doubts(metrics: Metrics) -> list[str]:
+    """Whether half or twice the bads came that were expected, or fewer or more, and not by chance.
+
+    Examples
+    --------
+    >>> level_doubts(Metrics(1_000, 50, 0.7, 0.4, 0.3, 0.1, 0.05, 0.024))
+    ['its PDs are off: 5.00% went bad, 2.40% were expected']
+    """
     ratio = metrics.observed_share / metrics.expected_share
     too_low = jeffreys_test(metrics.bads, metrics.rows, metrics.expected_share)
-    if not LEVEL_BOUNDS[0] <= ratio <= LEVEL_BOUNDS[1] and not _CHANCE <= too_low <= 1 - _CHANCE:
-        reasons.append(
-            f"its PDs are off: {metrics.observed_share:.2%} went bad, {metrics.expected_share:.2%} were expected"
-        )
-    return reasons
+    if LEVEL_BOUNDS[0] <= ratio <= LEVEL_BOUNDS[1] or _CHANCE <= too_low <= 1 - _CHANCE:
+        return []
+    return [f"its PDs are off: {metrics.observed_share:.2%} went bad, {metrics.expected_share:.2%} were expected"]
+
+
+def roc_of(bad: BoolArray, pd_: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Share of the good rows, and of the bad ones, with at least the PD of each cut-off; from (0, 0) to (1, 1).
+
+    Examples
+    --------
+    >>> [values.tolist() for values in roc_of(np.array([False, True]), np.array([0.1, 0.9]))]
+    [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]
+    """
+    false_share, true_share, _ = roc_curve(bad, pd_)
+    return false_share, true_share
+
+
+def gains_curve(bad: BoolArray, pd_: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Share of all rows, the riskiest first, and the share of the bads among them; from (0, 0) to (1, 1).
+
+    Examples
+    --------
+    >>> [values.tolist() for values in gains_curve(np.array([False, True]), np.array([0.1, 0.9]))]
+    [[0.0, 0.5, 1.0], [0.0, 1.0, 1.0]]
+    """
+    among = np.cumsum(bad[np.argsort(-pd_, kind="stable")]) / bad.sum()
+    return np.linspace(0, 1, len(bad) + 1), np.concatenate([[0.0], among])
 
 
 def calibration_table(bad: BoolArray, pd_: FloatArray, bins: int = 10) -> pd.DataFrame:
@@ -193,6 +226,19 @@ def calibration_by(group: pd.Series, bad: BoolArray, pd_: FloatArray) -> pd.Data
             }
         )
     return pd.DataFrame(rows)
+
+
+def auc_interval(bad: BoolArray, pd_: FloatArray) -> tuple[float, float]:
+    """The 95% interval of the AUC: of its gain on a coin, where that is the mean of its placements.
+
+    Examples
+    --------
+    >>> line = np.arange(200)
+    >>> [round(end, 3) for end in auc_interval(line % 2 == 0, line / 200)]
+    [0.415, 0.575]
+    """
+    _, low, high = paired_auc_gain(bad, pd_, np.zeros(len(pd_)))
+    return 0.5 + low, 0.5 + high
 
 
 def tail_table(

@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card
 from limitlens.pipeline.pages.chinese import _HOLE, _SENTENCE, catalogue, chinese, in_language
 from limitlens.pipeline.pages.page import render
+from limitlens.pipeline.release.model_card_page import model_card_of, rendered
 from limitlens.pipeline.training.label_report import write_label_report
 from limitlens.pipeline.workspace import Workspace, default_settings
 
@@ -34,6 +36,7 @@ TEMPLATES = ROOT / "pipeline" / "pages" / "templates"
 SPOKEN = [
     *sorted((ROOT / "pipeline" / "training").glob("*_report.py")),
     *(ROOT / "pipeline" / "pages").glob("flag_words.py"),
+    ROOT / "pipeline" / "release" / "model_card_page.py",
     *(ROOT / "pipeline" / "answers" / name for name in ("pauses.py", "report_tables.py", "why_text.py")),
 ]
 ONLY = {
@@ -43,7 +46,7 @@ ONLY = {
 }
 
 #: Terms that Chinese writes as they are, and names of methods and people.
-TERMS = {"PD", "AUC", "KS", "Gini", "Brier", "SHAP", "Owen", "PSI", "CSI", "Jeffreys", "limitlens", "p"}
+TERMS = {"PD", "AUC", "KS", "Gini", "Brier", "SHAP", "Owen", "PSI", "CSI", "ROC", "Jeffreys", "limitlens", "p"}
 TERMS |= {"platt", "beta", "isotonic", "level", "Kaufman", "Barocas", "Selbst", "et", "al"}
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -93,6 +96,7 @@ def pages(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) 
         "why": card(why(small_workspace, *case)),
         "first": card(why(small_workspace, first["account_id"], first["as_of"].to_pydatetime())),
         "labels": labels.read_text(encoding="utf-8"),
+        "card": rendered(model_card_of(small_workspace, "2", datetime(2026, 7, 3, tzinfo=UTC)), "html"),
         "validation": (folder / "validation.html").read_text(encoding="utf-8"),
     }
 
@@ -104,11 +108,18 @@ def names(small_workspace: Workspace) -> set[str]:
     policies = [small_workspace.policy(run.policy_digest).name for run in small_workspace.ledger.runs()]
     protected = small_workspace.events.protected_at(read_decisions(small_workspace)[["account_id", "as_of"]])
     values = {str(value) for name in protected for value in protected[name].dropna().unique()}
-    developer = small_workspace.registry.model("2").developer.split()
-    return {*developer, *policies, *small_workspace.events.segments().values(), *protected.columns, *values, *columns}
+    people = [small_workspace.registry.model("2").developer, small_workspace.registry.promotions()[-1].reviewer]
+    return {
+        *" ".join(people).split(),
+        *policies,
+        *small_workspace.events.segments().values(),
+        *protected.columns,
+        *values,
+        *columns,
+    }
 
 
-@pytest.mark.parametrize("name", ["report", "why", "first", "labels", "validation"])
+@pytest.mark.parametrize("name", ["report", "why", "first", "labels", "card", "validation"])
 def test_every_text_of_a_page_has_its_chinese_and_every_number_stays(
     name: str, pages: dict[str, str], names: set[str]
 ) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.errors import ConfigError
 from limitlens.limits.policy_file import parse_policy
-from limitlens.limits.registry import Promotion, RegisteredModel, Registry
+from limitlens.limits.registry import Promotion, RegisteredModel, Registry, SignOff
 from limitlens.pipeline.answers.status import status
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.release.inventory import inventory, state_of
@@ -30,18 +30,46 @@ def registered(space: Workspace, version: str, text: str = "", developer: str = 
     return space.registry
 
 
-@given(st.lists(st.tuples(st.sampled_from(["promote", "rollback", "withdraw"]), st.sampled_from("123")), max_size=9))
+ACTS = ["promote", "rollback", "withdraw", "sign"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(ACTS), st.sampled_from("123")), max_size=9))
 def test_the_state_derived_from_the_records_is_the_one_kept_step_by_step(history: list[tuple[str, str]]) -> None:
-    kept, promotions, withdrawn = dict.fromkeys("123", "test"), list[Promotion](), list[str]()
+    """The validation blocks version 1."""
+    kept = {"1": "develop", "2": "test", "3": "test"}
+    promotions, withdrawn, signed = list[Promotion](), list[str](), set[str]()
     for act, version in history:
-        if act == "withdraw":
+        if act == "sign":
+            signed.add(version)
+            kept[version] = "review" if kept[version] in {"develop", "test"} else kept[version]
+        elif act == "withdraw":
             withdrawn.append(version)
             kept[version] = "withdrawn"
         elif kept[version] != "withdrawn":
             promotions.append(Promotion(version, "Li Na", act, FIRST.isoformat(), "", ""))
             kept = {other: "replaced" if state == "live" else state for other, state in kept.items()}
             kept[version] = "live"
-    assert {version: state_of(version, promotions, withdrawn) for version in "123"} == kept
+    derived = {
+        version: state_of(version, promotions, withdrawn, signed=version in signed, blocked=version == "1")
+        for version in "123"
+    }
+    assert derived == kept
+
+
+def test_what_was_never_promoted_is_in_development_until_its_validation_passes_and_then_tested_until_reviewed(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(small_workspace.root, tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    folder = space.registry.model("2").folder
+    shutil.copytree(space.root / folder, space.root / "m3")
+    registered(space, "3")
+    for doubts, state in (([], "test"), (["it ranks worse than a coin"], "develop")):
+        path = space.root / "m3" / "validation.json"
+        path.write_text(json.dumps(space.validation("2") | {"doubts": doubts}), "utf-8")
+        assert inventory(space, DUE)[-1].state == state
+    space.registry.record_sign_off(SignOff("3", "ab", "reject", "Li Na", "a coin", FIRST.isoformat()))
+    assert inventory(space, DUE)[-1].state == "review"
 
 
 def test_a_version_is_due_so_many_months_after_its_promotion_and_overdue_from_the_day_after(tmp_path: Path) -> None:
@@ -89,6 +117,18 @@ def test_a_policy_that_says_the_default_has_the_digest_of_one_without_the_key() 
     assert parse_policy(with_months(12)).digest == default_policy().digest != parse_policy(with_months(6)).digest
     with pytest.raises(ConfigError, match="review_months is 0; expected 1 to 120"):
         parse_policy(with_months(0))
+
+
+def test_owner_and_tier_are_those_of_the_policy_and_a_tier_is_one_of_three(tmp_path: Path) -> None:
+    def said(keys: str) -> str:
+        return default_policy().text.replace("[release]", f"[release]\n{keys}", 1)
+
+    registered(Workspace(tmp_path), "1", said('owner = "Wang Fang"\ntier = 1'))
+    registered(Workspace(tmp_path), "2")
+    rows = inventory(Workspace(tmp_path), FIRST)
+    assert [(row.owner, row.tier) for row in rows] == [("Wang Fang", 1), ("", 0)]
+    with pytest.raises(ConfigError, match="tier is 4; expected 1 to 3"):
+        parse_policy(said("tier = 4"))
 
 
 def test_the_commands_name_what_is_overdue(small_workspace: Workspace, tmp_path: Path) -> None:

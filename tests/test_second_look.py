@@ -294,7 +294,7 @@ def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
     later = ("text", "second_look", "daily", "watch", "desk", "stress", "monitoring")
     values = {name: value for name, value in asdict(plain).items() if name not in later}
     del values["currency"], values["holdout"]["max_limit_cents"]
-    for name in ("approver_key", "other_os_user", "reasons_share", "review_months", "sign_off"):
+    for name in ("approver_key", "other_os_user", "reasons_share", "review_months", "sign_off", "owner", "tier"):
         del values["release"][name]
     assert plain.digest == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != shipped.digest
 

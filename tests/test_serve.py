@@ -1,13 +1,15 @@
 """The desk as a server: who sees and does what, and that nothing else gets in."""
 
+import html
 import json
 import re
+import shutil
 import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,16 @@ from limitlens.data.progress import Progress
 from limitlens.data.pseudonyms import IdKey
 from limitlens.limits.attribution import PLAYERS
 from limitlens.limits.complaints import complaints, of_ledger
+from limitlens.limits.finding import recorded_findings
+from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.registry import SignOff
+from limitlens.limits.signed import signable
 from limitlens.pipeline.answers.false_positives import false_positives, rate_words
 from limitlens.pipeline.answers.why import why
 from limitlens.pipeline.answers.why_card import card_body
 from limitlens.pipeline.cli import app as cli
 from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.pages.chinese import chinese
 from limitlens.pipeline.reviewing.cases import cases
 from limitlens.pipeline.serving import steps
 from limitlens.pipeline.serving.app import desk_app
@@ -269,6 +276,45 @@ def test_above_the_budget_the_policys_approver_promotes_only_by_saying_so(served
         assert approver.post("/gate", **form, anyway="yes").status_code == 303
     last = space.registry.promotions()[-1]
     assert (last.model_version, last.kind, last.approver) == (version, "override", "head of credit risk")
+
+
+def test_the_gate_shows_who_signed_what_and_what_is_missing(served: Served) -> None:
+    space, approver = served.workspace, served.browser("fang")
+    champion = space.registry.model(space.registry.champion() or "")
+    version = next(m.model_version for m in space.registry.models() if m.model_version != champion.model_version)
+    page = approver.get("/gate", version=version).text
+    assert "Nobody has signed." in page
+    assert "The policy asks for no sign-off." in page
+    text = space.registry.policy_text(champion.policy_digest).replace("[release]", "[release]\nsign_off = true", 1)
+    policy = parse_policy(text)
+    space.registry.record_policy(policy.digest, policy.text)
+    shutil.copytree(space.root / champion.folder, space.root / "asking")
+    asking = replace(champion, model_version="9", policy_digest=policy.digest, folder="asking")
+    space.registry.record_model(asking)
+    space.registry.record_promotion("9", "Li Na", "review", served.clock())
+    assert f"nobody signed version {version} off" in approver.get("/gate", version=version).text
+    rows = (("approve", signable(space.root, space.registry.model(version))), ("approve", "cd" * 32))
+    for verdict_, sha256 in rows:
+        space.registry.record_sign_off(
+            SignOff(version, sha256, verdict_, "Wang Fang", "read", served.clock().isoformat())
+        )
+        page = approver.get("/gate", version=version).text
+        assert f"<code>{sha256[:16]}</code>" in page
+        assert ("What the policy asks for is signed." in page) == (sha256 == rows[0][1])
+        assert ("(not what is there)" in page) == (sha256 == rows[1][1])
+    assert f"what Wang Fang signed of version {version} is not what is there" in html.unescape(page)
+
+
+def test_the_gate_shows_what_its_validation_found_in_the_readers_language(served: Served) -> None:
+    space, approver = served.workspace, served.browser("fang")
+    decided = [one.text for _, one in recorded_findings(space.validation("1")) if not one.blocks]
+    page = html.unescape(approver.get("/gate", version="1").text)
+    assert decided
+    assert all(f"{text}." in page for text in decided)
+    assert approver.post("/language", csrf=approver.token()).status_code == 303
+    page = html.unescape(approver.get("/gate", version="1").text)
+    assert all(chinese(f"{text}.") in page for text in decided)
+    assert not any(f"{text}." in page for text in decided)
 
 
 def test_a_long_answer_that_breaks_is_none_and_says_why() -> None:

@@ -1,9 +1,12 @@
 """Sign-off: what a reviewer signed is what is promoted, by another person than who trained it, and in the chain."""
 
+import hashlib
+import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,15 +14,19 @@ import pytest
 from typer.testing import CliRunner
 
 from limitlens.data.errors import GateError, IntegrityError, WorkspaceError
+from limitlens.data.storage import file_sha256
+from limitlens.limits.finding import recorded_findings
 from limitlens.limits.keys import new_key, public_of
 from limitlens.limits.policy_file import parse_policy
-from limitlens.limits.registry import RegisteredModel
+from limitlens.limits.registry import RegisteredModel, SignOff
+from limitlens.limits.signed import CARD
 from limitlens.limits.signers import os_user, signed_by
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.release.inventory import inventory
+from limitlens.pipeline.release.model_card_page import model_card_of
 from limitlens.pipeline.release.promote import Override, promote
-from limitlens.pipeline.release.sign_off import sign_off
+from limitlens.pipeline.release.sign_off import sign_off, standing
 from limitlens.pipeline.workspace import Workspace, default_policy
 
 pytestmark = pytest.mark.slow
@@ -130,6 +137,68 @@ def test_the_same_call_twice_records_once_and_another_key_reason_or_verdict_agai
     verify(space)
 
 
+def test_a_card_that_changed_since_it_was_signed_is_noticed_by_verify_and_by_promote(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its record, and with the record made anew by what was signed."""
+    sign_off(space, "1", "Wang Fang", "approve", "card read", at=NOW)
+    verify(space)
+    path = validation_of(space, "1").with_name(CARD)
+    path.write_text(path.read_text("utf-8").replace('"tier": 0', '"tier": 3'), "utf-8")
+    with pytest.raises(IntegrityError, match="files of model 1 was changed since"):
+        verify(space)
+    monkeypatch.setattr("limitlens.pipeline.deciding.verify.expect_recorded", lambda *_, **__: None)
+    monkeypatch.setattr("limitlens.pipeline.release.sign_off.expect_recorded", lambda *_, **__: None)
+    with pytest.raises(IntegrityError, match="sign-off 1: what Wang Fang signed of version 1 is not what is there"):
+        verify(space)
+    with pytest.raises(GateError, match="what Wang Fang signed of version 1 is not what is there"):
+        promoted(space)
+
+
+def test_what_was_signed_before_there_were_cards_stays_signed(small_workspace: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(small_workspace.root, tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    model = space.registry.model("1")
+    shutil.copytree(space.root / model.folder, space.root / "old", ignore=shutil.ignore_patterns(CARD))
+    space.registry.record_model(replace(model, model_version="7", folder="old"))
+    as_before = ["7", model.model_digest, model.policy_digest, file_sha256(space.root / "old" / "validation.json")]
+    sha256 = hashlib.sha256(json.dumps(as_before).encode()).hexdigest()
+    space.registry.record_sign_off(SignOff("7", sha256, "approve", "Wang Fang", "read", NOW.isoformat()))
+    verify(space)
+    assert [one.actor for one in standing(space, space.registry.model("7"))] == ["Wang Fang"]
+    with pytest.raises(WorkspaceError, match="trained before there were model cards"):
+        model_card_of(space, "7", NOW)
+
+
+def test_the_card_says_what_registry_validation_and_policy_say(space: Workspace) -> None:
+    sign_off(space, "1", "Wang Fang", "approve", "card read", at=NOW)
+    known, model, validation = model_card_of(space, "1", NOW), space.registry.model("1"), space.validation("1")
+    card, policy = known["card"], space.policy(model.policy_digest)
+    assert (card["model"]["digest"], card["policy"]["digest"]) == (model.model_digest, policy.digest)
+    assert card["verdict"] == validation["verdict"]
+    assert card["performance"].items() >= {**validation["metrics"], "intervals": validation["intervals"]}.items()
+    assert sorted(name for names in card["inputs"].values() for name in names) == sorted(
+        space.iteration("1").model.columns
+    )
+    used = {split["split"]: (split["rows"], split["bads"]) for split in card["data"]["splits"]}
+    assert used["train"] == (validation["train"]["rows"], validation["train"]["bads"])
+    assert card["answers"]["developer"] == model.developer
+    assert card["answers"]["approver"] == policy.release.approver
+    assert [(one["actor"], one["sha256"]) for one in known["sign_offs"]] == [("Wang Fang", known["signs"])]
+    assert known["inventory"]["state"] == "replaced"
+
+
+@pytest.mark.parametrize("name", ["card.html", "card.md", "card.json"])
+def test_a_card_is_written_as_its_file_is_called(name: str, space: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / name
+    asked = ["model-card", "1", "--out", str(path), "--workspace", str(space.root)]
+    assert CliRunner().invoke(app, asked).stdout.startswith(f"open {path}\nnext: limitlens sign-off 1 ")
+    begins = {"html": "<!DOCTYPE html>", "md": "# Model card", "json": '{\n "card"'}
+    assert path.read_text("utf-8").startswith(begins[path.suffix[1:]])
+    refused = CliRunner().invoke(app, [*asked[:3], str(tmp_path / "card.pdf"), *asked[4:]])
+    assert ".html, .md or .json" in str(refused.exception)
+
+
 def change(sql: str) -> Callable[[Workspace], None]:
     def changed(space: Workspace) -> None:
         with sqlite3.connect(space.root / "ledger.sqlite") as connection:
@@ -185,6 +254,10 @@ def test_on_the_command_line_a_version_is_signed_off_and_listed_so(space: Worksp
     where = ["--workspace", str(space.root)]
     words = ["sign-off", "1", "--by", "Wang Fang", "--verdict", "approve", "--reason", "report read"]
     shown = CliRunner().invoke(app, [*words, *where])
-    assert shown.stdout.startswith("version 1: approve by Wang Fang, of what has the sha256 ")
+    found = [finding for _, finding in recorded_findings(space.validation("1"))]
+    decided = [f"{'blocks' if one.blocks else 'decided by it'}: {one.text}" for one in found]
+    *lines, last, _ = shown.stdout.splitlines()
+    assert lines == decided != []
+    assert last.startswith("version 1: approve by Wang Fang, of what has the sha256 ")
     assert "approve by Wang Fang: report read" in CliRunner().invoke(app, ["inventory", *where]).stdout
     assert CliRunner().invoke(app, ["sign-off", "1", *words[2:5], "maybe", *words[6:], *where]).exit_code == 2

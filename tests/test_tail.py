@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from limitlens.data.arrays import BoolArray, FloatArray
-from limitlens.limits.tail import ENOUGH_BADS, tail_doubts, tail_groups
+from limitlens.limits.tail import ENOUGH_BADS, tail_doubts, tail_groups, whole_groups
 from limitlens.pipeline.training.tail_report import calibration_section
 
 
@@ -46,11 +46,35 @@ def test_few_bads_are_no_doubt_however_far_off() -> None:
     assert tail_doubts(tail_groups(np.arange(1_000) < bads + 1, pd_, {})) != []
 
 
+def test_whole_groups_are_judged_by_the_rule_of_the_tail() -> None:
+    """A book that is its own tail: all its lines are among the riskiest tenth of one ten times as large."""
+    bad, pd_, segment = book(3, 1.9, 2_000)
+    whole = whole_groups(bad, pd_, "segment", segment)
+    quiet = np.zeros(18_000)
+    tail = tail_groups(
+        np.concatenate([bad, quiet > 0]),
+        np.concatenate([pd_, quiet + 0.001]),
+        {"segment": pd.concat([segment, pd.Series(["none"] * 18_000)])},
+    ).query("share == 0.1 and by == 'segment'")
+    assert whole["off"].tolist() == tail["off"].tolist() == [True, True]
+    columns = ["group", "rows", "bads", "ratio", "low", "high", "p"]
+    pd.testing.assert_frame_equal(whole[columns], tail[columns].reset_index(drop=True))
+
+
+def test_few_bads_far_off_are_for_the_reviewer() -> None:
+    bads = ENOUGH_BADS - 1
+    bad, pd_ = np.arange(1_000) < bads, np.full(1_000, 0.01)
+    [one] = whole_groups(bad, pd_, "", pd.Series(["all"] * 1_000)).to_dict("records")
+    assert (one["off"], one["thin"]) == (False, True)
+    [near] = whole_groups(bad, pd_ * 2.5, "", pd.Series(["all"] * 1_000)).to_dict("records")
+    assert (near["off"], near["thin"]) == (False, False)
+
+
 def test_the_report_warns_of_a_tail_that_is_off_and_shows_every_group() -> None:
     bad, pd_, segment = book(2, 1.9)
     found = tail_groups(bad, pd_, {"segment": segment})
     section = calibration_section(found)
-    assert section.warnings == tail_doubts(found) != []
+    assert [one.text for one in section.findings or () if one.blocks] == tail_doubts(found) != []
     assert section.table is not None
     assert section.table["lines"].tolist() == ["all lines", "segment salaried", "segment student"]
     assert section.table.iloc[0, 3].endswith("too far off")

@@ -23,6 +23,7 @@ from limitlens.limits.notices import Sending, record_letters, record_sending
 from limitlens.limits.override import Override, Restoration
 from limitlens.limits.records import _things, record_loads, record_tables
 from limitlens.limits.registry import SignOff
+from limitlens.limits.signed import signable
 from limitlens.limits.stress_tests import record_stress_test, stress_test
 from limitlens.limits.verdict import Verdict
 from limitlens.pipeline.deciding.anchoring import anchor, expect_anchored
@@ -67,7 +68,9 @@ def full(small_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     record_exchange(root, Exchange("e1", "lender-b", "received", at, "Chen Wei", 1_000, 20, 3, "a digest"))
     space.registry.record_promotion("1", "Li Na", "override", NOW, approver="Chen Wei", reason="asked for")
     space.registry.record_withdrawal("1", "Li Na", "too old", NOW)
-    space.registry.record_sign_off(SignOff("2", "ab", "reject", "Li Na", "the tail", NOW.isoformat()))
+    space.registry.record_sign_off(
+        SignOff("2", signable(root, space.registry.model("2")), "reject", "Li Na", "the tail", NOW.isoformat())
+    )
     record_stress_test(root, stress_test(NOW, run.as_of, run.run_id, {"events": "00"}, results="{}", summary=[1]))
     verify(space)
     return root, anchor(space, NOW)

@@ -11,21 +11,33 @@ import pandas as pd
 import pytest
 
 from limitlens.data.errors import GateError
+from limitlens.limits.tail import ENOUGH_BADS
 from limitlens.models.default_risk import DefaultRiskModel, recalibrated
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.stability import stability
-from limitlens.models.validation import MIN_BADS, Metrics, calibration_by, doubts, tail_table
+from limitlens.models.validation import (
+    MIN_BADS,
+    Metrics,
+    calibration_by,
+    data_doubts,
+    gains_curve,
+    level_doubts,
+    ranking_doubts,
+    roc_of,
+    tail_table,
+)
 from limitlens.pipeline import promote
 from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.release.promote import Override
 from limitlens.pipeline.tracking import TrainingRecord
 from limitlens.pipeline.training.flagged import flagged
-from limitlens.pipeline.training.judged import judge
+from limitlens.pipeline.training.judged import Judged, judge
 from limitlens.pipeline.training.reasons_report import reasons_doubts, reasons_figures
+from limitlens.pipeline.training.tail_report import is_new, new_lines_section
 from limitlens.pipeline.training.train import fit_iteration, validate_and_register
 from limitlens.pipeline.training.training_table import build_training_table
-from limitlens.pipeline.training.validation_report import render_validation
+from limitlens.pipeline.training.validation_report import render_validation, validation_sections
 from limitlens.pipeline.workspace import Workspace, default_policy, default_settings
 
 
@@ -75,6 +87,11 @@ def test_a_model_that_breaks_a_declared_direction_is_found(small_workspace: Work
     assert monotonicity(turned(model), inputs)["worst_step"].max() > 0.001
 
 
+def sections_of(judged: Judged) -> list[Section]:
+    policy = default_policy()
+    return validation_sections(judged, flagged(judged), reasons_figures(judged, policy), policy, lambda _: None)
+
+
 def turned(model: DefaultRiskModel) -> DefaultRiskModel:
     """A model whose features declare the other direction."""
     aggregates = tuple(replace(a, monotone=-a.monotone) for a in model.features.aggregates)
@@ -85,14 +102,7 @@ def turned(model: DefaultRiskModel) -> DefaultRiskModel:
 def test_the_report_shows_the_features_that_break_their_declared_direction(small_workspace: Workspace) -> None:
     table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
     judged = judge(turned(small_workspace.iteration("2").model), default_policy(), table, small_workspace)
-    report = render_validation(
-        judged,
-        flagged(judged),
-        reasons_figures(judged, default_policy()),
-        default_policy(),
-        "developer",
-        progress=lambda _: None,
-    )
+    report = render_validation(judged, sections_of(judged), default_policy(), "developer")
     [section] = re.findall(r"## Monotonicity\n(.*?)\n## ", report["validation.md"], re.DOTALL)
     broken = re.findall(r"^\| (\w+) \| (?:raises|lowers) the PD \| 0\.\d{4} \|$", section, re.MULTILINE)
     assert f"{len(broken)} moved it the other way" in section
@@ -145,15 +155,59 @@ def figures(rows: int, bads: int, expected_share: float, auc: float = 0.7) -> Me
 
 
 def test_few_bads_a_coin_and_another_level_are_doubts() -> None:
-    assert doubts(figures(1_000, 50, 0.05), 1_000, MIN_BADS) == []
-    assert "19 bad and 981 good" in doubts(figures(1_000, 50, 0.05), 1_000, 19)[0]
-    assert "981 bad and 19 good" in doubts(figures(1_000, 50, 0.05), 1_000, 981)[0]
-    assert doubts(figures(1_000, 50, 0.05, 0.499), 1_000, 50) == ["it ranks worse than a coin: AUC 0.499"]
+    assert data_doubts(1_000, MIN_BADS) == data_doubts(1_000, 1_000 - MIN_BADS) == []
+    assert "19 bad and 981 good" in data_doubts(1_000, 19)[0]
+    assert "981 bad and 19 good" in data_doubts(1_000, 981)[0]
+    assert ranking_doubts(figures(1_000, 50, 0.05)) == level_doubts(figures(1_000, 50, 0.05)) == []
+    assert ranking_doubts(figures(1_000, 50, 0.05, 0.499)) == ["it ranks worse than a coin: AUC 0.499"]
     off = "its PDs are off: 5.00% went bad, "
-    assert doubts(figures(1_000, 50, 0.024), 1_000, 50) == [off + "2.40% were expected"]
-    assert doubts(figures(1_000, 50, 0.101), 1_000, 50) == [off + "10.10% were expected"]
-    assert doubts(figures(1_000, 50, 0.026), 1_000, 50) == doubts(figures(1_000, 50, 0.099), 1_000, 50) == []
-    assert doubts(figures(20, 1, 0.024), 1_000, 50) == []  # one bad line is chance
+    assert level_doubts(figures(1_000, 50, 0.024)) == [off + "2.40% were expected"]
+    assert level_doubts(figures(1_000, 50, 0.101)) == [off + "10.10% were expected"]
+    assert level_doubts(figures(1_000, 50, 0.026)) == level_doubts(figures(1_000, 50, 0.099)) == []
+    assert level_doubts(figures(20, 1, 0.024)) == []  # one bad line is chance
+
+
+def test_the_curves_count_bads_among_the_riskiest_and_beside_goods() -> None:
+    rng = np.random.default_rng(3)
+    pd_, bad = rng.random(300), rng.random(300) < 0.2
+    across, up = gains_curve(bad, pd_)
+    riskiest = sorted(zip(pd_, bad, strict=True), reverse=True)
+    for count in (0, 1, 60, 300):
+        assert across[count] == pytest.approx(count / 300)
+        assert up[count] == pytest.approx(sum(b for _, b in riskiest[:count]) / bad.sum())
+    pairs = [(b > g) for b in pd_[bad] for g in pd_[~bad]]
+    assert np.trapezoid(*roc_of(bad, pd_)[::-1]) == pytest.approx(np.mean(pairs))
+
+
+def test_new_lines_off_by_chance_are_fine_of_few_bads_a_decision_and_of_many_a_block(
+    small_workspace: Workspace,
+) -> None:
+    """The new lines of the demo with half as many bads expected as came, whatever their number."""
+    table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
+    judged = judge(small_workspace.iteration("2").model, default_policy(), table, small_workspace)
+    new = is_new(judged).to_numpy()
+    assert new.sum() > 60
+    for bads, level in ((0, "fine"), (20, "decision"), (ENOUGH_BADS, "blocks")):
+        bad, pd_ = judged.bad.copy(), judged.pd_.copy()
+        bad[new] = np.arange(new.sum()) < bads
+        pd_[new] = max(bads / 2 / new.sum(), 0.001)
+        section = new_lines_section(replace(judged, bad=bad, pd_=pd_))
+        assert section.level == level, bads
+        assert bool(section.findings) == (level != "fine")
+
+
+def test_the_verdict_of_a_version_is_what_promote_refuses_and_stands_in_its_report(small_workspace: Workspace) -> None:
+    for version in ("1", "2"):
+        validation = small_workspace.validation(version)
+        held = [finding for section in validation["verdict"]["sections"] for finding in section["findings"]]
+        assert [one["text"] for one in held if one["blocks"]] == validation["doubts"]
+        assert validation["verdict"]["level"] == ("blocks" if validation["doubts"] else "decision" if held else "fine")
+        folder = small_workspace.root / small_workspace.registry.model(version).folder
+        text = (folder / "validation.md").read_text(encoding="utf-8")
+        top, rest = text.split("\n## Data and label", 1)
+        for one in held:
+            assert f"| {one['text']} | {one['mend']} |" in top
+            assert f"{'Blocks' if one['blocks'] else 'Needs a decision'}:** {one['text']}. {one['mend']}" in rest
 
 
 def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_alone(
@@ -168,9 +222,11 @@ def test_a_tail_that_is_off_warns_in_the_report_and_is_promoted_by_the_approver_
     record = TrainingRecord(workspace.events.digest(), "", "")
     trained = validate_and_register(workspace, recalibrated(model, -1.5), table, policy, "developer", record=record)
     folder = workspace.root / workspace.registry.model(trained.model_version).folder
-    warned = re.findall(r"\*\*Warning:\*\* (its tail .*)", (folder / "validation.md").read_text(encoding="utf-8"))
-    assert len(warned) == 1
-    assert warned == [doubt for doubt in trained.validation["doubts"] if doubt.startswith("its tail")]
+    blocks = re.findall(
+        r"\*\*Blocks:\*\* (its tail .*?)\. Train", (folder / "validation.md").read_text(encoding="utf-8")
+    )
+    assert len(blocks) == 1
+    assert blocks == [doubt for doubt in trained.validation["doubts"] if doubt.startswith("its tail")]
     now = datetime(2026, 7, 2, tzinfo=UTC)
     with pytest.raises(GateError, match="its tail is off"):
         promote(workspace, "reviewer", now, trained.model_version)

@@ -189,17 +189,18 @@ def promote(
 
     Example: limitlens promote 2 --reviewer "Chen Wei"
     """
+    from limitlens.limits.finding import recorded_findings
     from limitlens.pipeline.release.promote import Override
     from limitlens.pipeline.release.promote import promote as promote_version
     from limitlens.pipeline.workspace import Workspace
 
     if override_by is not None and reason is None:
         raise LimitlensError("an override needs both --override-by NAME and --reason TEXT.")
-    key = pem(sign_key)
+    key, space = pem(sign_key), Workspace(workspace)
     override = Override(override_by, reason, key) if override_by and reason else None
     with patient(wait):
         chosen, kind = promote_version(
-            Workspace(workspace),
+            space,
             reviewer,
             datetime.now(UTC),
             version,
@@ -208,9 +209,12 @@ def promote(
             key=key,
             progress=progress,
         )
+    decided = [finding.text for _, finding in recorded_findings(space.validation(chosen)) if not finding.blocks]
     if as_json:
-        print_json({"model_version": chosen, "kind": kind})
+        print_json({"model_version": chosen, "kind": kind, "decided": decided})
         return
+    for text in decided:
+        typer.echo(f"the promotion decides: {text}")
     typer.echo(f"version {chosen} is @champion ({kind})\nnext: limitlens decide")
 
 

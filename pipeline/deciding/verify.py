@@ -4,6 +4,7 @@ from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import undisturbed
 from limitlens.limits.anchor import Anchor
 from limitlens.limits.records import expect_recorded
+from limitlens.limits.signed import expect_signed
 from limitlens.limits.signers import expect_signers
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.anchoring import expect_anchored
@@ -25,7 +26,7 @@ def expect_intact(workspace: Workspace) -> None:
 
 
 def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int]:
-    """Check every accepted file, model and policy, every link of the ledger and its files, and every head elsewhere.
+    """Check every accepted file, model, policy, sign-off, every link of the ledger and its files, every head elsewhere.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int
         links = workspace.ledger.verify()
         expect_recorded(workspace.root)
         expect_signers(workspace.root)
+        expect_signed(workspace.root)
         expect_run_ids(workspace)
         for model in workspace.registry.models():
             workspace.iteration(model.model_version)

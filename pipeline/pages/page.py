@@ -1,14 +1,16 @@
 """Pages from templates: what is filled in is escaped, except the plots."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 
 import jinja2
 import pandas as pd
 
+from limitlens.limits.finding import Finding, Level, level_of
 from limitlens.pipeline.pages.amounts import money, value, with_sign
 from limitlens.pipeline.pages.small_cells import published
 
@@ -17,16 +19,60 @@ from limitlens.pipeline.pages.small_cells import published
 class Section:
     """One section: a heading, what it says in words, a table whose cells are shown as they print, plots by caption.
 
-    ``warnings`` stand at the top of the page. ``names`` are columns of the table that hold names: they stay as they are
-    on the Chinese page, for which every other text needs its line in ``templates/chinese.toml``.
+    ``findings``: what is outside of its bounds; none: all is within, None: the section has no bound. ``names`` are
+    columns of the table that hold names: they stay as they are on the Chinese page, for which every other text needs
+    its line in ``templates/chinese.toml``.
     """
 
     title: str
     text: str
     table: pd.DataFrame | None = None
     plots: Sequence[tuple[str, str]] = ()
-    warnings: Sequence[str] = ()
+    findings: Sequence[Finding] | None = None
     names: Sequence[str] = ()
+
+    @property
+    def level(self) -> Level | None:
+        """The worst of its findings; None of a section without a bound."""
+        return None if self.findings is None else level_of(self.findings)
+
+
+def verdict_of(sections: Sequence[Section]) -> dict[str, Any]:
+    """The verdict of a report and of each of its sections, as plain data.
+
+    Parameters
+    ----------
+    sections : sequence of Section
+
+    Returns
+    -------
+    dict
+        ``level``, and ``sections``: of each its ``title``, ``level`` (null: it has no bound) and ``findings``.
+    """
+    return {
+        "level": level_of(finding for section in sections for finding in section.findings or ()),
+        "sections": [
+            {
+                "title": section.title,
+                "level": section.level,
+                "findings": [asdict(finding) for finding in section.findings or ()],
+            }
+            for section in sections
+        ],
+    }
+
+
+def titled(plot: str, title: str) -> str:
+    """A plot as a picture with a title, for whoever does not see it.
+
+    Examples
+    --------
+    >>> titled('<svg width="9"><g/></svg>', "PD < 5%")
+    '<svg role="img" width="9"><title>PD &lt; 5%</title><g/></svg>'
+    """
+    head, _, body = plot.partition(">")
+    picture = head.replace("<svg", '<svg role="img"', 1)
+    return f"{picture}><title>{escape(title)}</title>{body}"
 
 
 def render(template: str, context: dict[str, Any]) -> str:
@@ -66,5 +112,6 @@ def _environment(html: bool) -> jinja2.Environment:
         "clock": lambda time: time.replace("T", " ")[:16],
         "published": published,
         "percent": lambda share: f"{share:.2%}",
+        "titled": titled,
     }
     return environment

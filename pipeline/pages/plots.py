@@ -18,7 +18,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from limitlens.data.arrays import FloatArray
 from limitlens.limits.attribution import PLAYERS
+from limitlens.limits.rates import Rate
 
 #: One colour a cause, everywhere; chosen to be told apart by colour-blind readers (Okabe & Ito).
 COLOURS = {
@@ -50,6 +52,12 @@ _STYLE = {
     "xtick.color": _SOFT,
     "ytick.color": _SOFT,
 }
+
+#: Shares that are marked on an axis of square roots.
+_SHARES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+#: Points of a curve: as many as can be seen.
+_POINTS = 101
 
 #: Narrowest an inch is drawn on a narrow page, in pixels, before its figure scrolls: a third less than its own 96, so
 #: that letters stay at least 8 pixels high.
@@ -102,16 +110,31 @@ def _amount(number: float, _: object = None) -> str:
     return f"{number:,.0f}".replace("-", "−")
 
 
+def _root(shares_: FloatArray) -> FloatArray:
+    """Square roots; an axis asks below 0, too."""
+    return np.sqrt(np.maximum(shares_, 0.0))
+
+
 def calibration(validation: Mapping[str, Any]) -> str:
-    """Observed share of bads against mean PD, by tenth of the validation rows."""
+    """Observed share of bads against mean PD, by tenth of the validation rows, with the exact 95% interval.
+
+    On square roots: most lines have small PDs.
+    """
     table = validation["calibration"]
+    intervals = [Rate(bads, rows).interval for bads, rows in zip(table["bads"], table["rows"], strict=True)]
     with _drawing(4.9, 3.7) as (figure, axes):
-        top = max(*table["expected_share"], *table["observed_share"]) * 1.08
+        top = max(*table["expected_share"], *(high for _, high in intervals)) * 1.04
         axes.plot([0, top], [0, top], color=_LINE, linewidth=1, linestyle="--")
+        axes.vlines(table["expected_share"], *zip(*intervals, strict=True), color=COLOURS["behaviour"], alpha=0.4)
         axes.plot(table["expected_share"], table["observed_share"], "o-", color=COLOURS["behaviour"], linewidth=1.5)
         axes.set(xlabel="PD, mean of each tenth", ylabel="share that went bad", xlim=(0, top), ylim=(0, top))
-        axes.xaxis.set_major_formatter("{x:.0%}")
-        axes.yaxis.set_major_formatter("{x:.0%}")
+        for scale, ticks, axis in (
+            (axes.set_xscale, axes.set_xticks, axes.xaxis),
+            (axes.set_yscale, axes.set_yticks, axes.yaxis),
+        ):
+            scale("function", functions=(_root, np.square))
+            ticks([share for share in _SHARES if share <= top])
+            axis.set_major_formatter("{x:.0%}")
         return _svg(figure, "calibration")
 
 
@@ -251,8 +274,41 @@ def contrast(rows: Sequence[Mapping[str, Any]]) -> str:
         return _svg(figure, "contrast")
 
 
-def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float]) -> str:
-    """Observed by expected bads of some groups with their intervals, on a log scale; ``near`` is near enough."""
+def shares(curves: Mapping[str, tuple[FloatArray, FloatArray]], axes_names: tuple[str, str], name: str) -> str:
+    """Curves of one share against another, each from 0 to 1; the dashed line is chance.
+
+    Parameters
+    ----------
+    curves : mapping of name to (float64 array, float64 array)
+        Across and up.
+    axes_names : (str, str)
+    name : str
+        Begins the ids inside the plot; unique on its page.
+    """
+    across = np.linspace(0, 1, _POINTS)
+    with _drawing(4.9, 3.7) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=_LINE, linewidth=1, linestyle="--")
+        for (label, points), colour in zip(curves.items(), (COLOURS["behaviour"], _GOOD), strict=False):
+            axes.plot(across, np.interp(across, *points), color=colour, linewidth=1.6, label=label)
+        axes.set(xlabel=axes_names[0], ylabel=axes_names[1], xlim=(0, 1), ylim=(0, 1.01))
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        figure.legend(ncols=2, frameon=False, loc="outside upper left", fontsize=9)
+        return _svg(figure, name)
+
+
+def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float], name: str) -> str:
+    """Observed by expected bads of some groups with their intervals, on a log scale.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        With ``name, bads, ratio, low, high, off``; where ``off``, in red.
+    near : (float, float)
+        What is near enough.
+    name : str
+        Begins the ids inside the plot; unique on its page.
+    """
     with _drawing(8.6, 0.32 * len(rows) + 0.9) as (figure, axes):
         axes.axvspan(*near, color=_GRID, zorder=0)
         axes.axvline(1, color=_SOFT, linewidth=1)
@@ -266,7 +322,8 @@ def ratios(rows: Sequence[Mapping[Any, Any]], near: tuple[float, float]) -> str:
         axes.set_xticks([0.25, 0.5, 0.8, 1, 1.25, 2, 4], ["¼", "½", "0.8", "1", "1.25", "2", "4"], minor=False)
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         _rows(axes, [f"{row['name']} ({row['bads']:,} bad)" for row in rows])
-        return _svg(figure, "ratios")
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        return _svg(figure, f"ratios-{name}")
 
 
 def importance(weight: pd.Series) -> str:

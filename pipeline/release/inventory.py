@@ -11,7 +11,7 @@ from limitlens.limits.registry import Promotion, RegisteredModel
 from limitlens.pipeline.release.sign_off import standing
 from limitlens.pipeline.workspace import Workspace
 
-State = Literal["test", "live", "replaced", "withdrawn"]
+State = Literal["develop", "test", "review", "live", "replaced", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ class InventoryRow:
     Parameters
     ----------
     model_version, policy, policy_digest, developer : str
-    state : {"test", "live", "replaced", "withdrawn"}
+    owner : str
+        Who answers for it by its policy; empty: nobody is named.
+    tier : int
+        How much hangs on it by its policy, 1 most; 0: nobody has said.
+    state : {"develop", "test", "review", "live", "replaced", "withdrawn"}
     promoted_by, promoted : str
         Who stands behind the last promotion, and its day; empty before one.
     reviewer, reviewed : str
@@ -38,6 +42,8 @@ class InventoryRow:
     policy: str
     policy_digest: str
     developer: str
+    owner: str
+    tier: int
     state: State
     promoted_by: str
     promoted: str
@@ -63,11 +69,27 @@ def inventory(workspace: Workspace, at: datetime) -> list[InventoryRow]:
     return [
         _row(workspace, model, [one for one in promotions if one.model_version == model.model_version], state, at)
         for model in registry.models()
-        for state in [state_of(model.model_version, promotions, withdrawn)]
+        for state in [
+            state_of(
+                model.model_version,
+                promotions,
+                withdrawn,
+                signed=bool(registry.sign_offs(model.model_version)),
+                blocked=_blocked(workspace, model),
+            )
+        ]
     ]
 
 
-def state_of(version: str, promotions: Sequence[Promotion], withdrawn: Container[str]) -> State:
+def _blocked(workspace: Workspace, model: RegisteredModel) -> bool:
+    """Whether its validation blocks a version, or is not there."""
+    path = workspace.root / model.folder / "validation.json"
+    return not path.is_file() or bool(workspace.validation(model.model_version)["doubts"])
+
+
+def state_of(
+    version: str, promotions: Sequence[Promotion], withdrawn: Container[str], *, signed: bool, blocked: bool
+) -> State:
     """Where a version stands, by what is recorded of all.
 
     Parameters
@@ -77,18 +99,23 @@ def state_of(version: str, promotions: Sequence[Promotion], withdrawn: Container
         In order.
     withdrawn : container of str
         Withdrawn versions.
+    signed : bool
+        A reviewer approved or rejected it.
+    blocked : bool
+        Its validation blocks it.
 
     Returns
     -------
-    {"test", "live", "replaced", "withdrawn"}
-        ``test``: trained, and never promoted; ``replaced``: another one was promoted after it. What was withdrawn is
-        not live, even before another is promoted.
+    {"develop", "test", "review", "live", "replaced", "withdrawn"}
+        Of what was never promoted: ``develop``, what its validation blocks; ``test``, what it does not; ``review``,
+        what a reviewer signed. ``replaced``: another one was promoted after it. What was withdrawn is not live, even
+        before another is promoted.
     """
     if version in withdrawn:
         return "withdrawn"
     champions = [promotion.model_version for promotion in promotions]
     if version not in champions:
-        return "test"
+        return "review" if signed else "develop" if blocked else "test"
     return "live" if champions[-1] == version else "replaced"
 
 
@@ -107,6 +134,8 @@ def _row(
         policy=policy.name,
         policy_digest=model.policy_digest,
         developer=model.developer,
+        owner=policy.release.owner,
+        tier=policy.release.tier,
         state=state,
         promoted_by=own[-1].approver or own[-1].reviewer if own else "",
         promoted=own[-1].promoted_at[:10] if own else "",

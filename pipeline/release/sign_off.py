@@ -1,18 +1,16 @@
 """Sign-off: a reviewer, who is not the developer, signs what is recorded of a version; a promotion may ask for it."""
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Literal
 
-from limitlens.data.errors import GateError, IntegrityError, WorkspaceError
+from limitlens.data.errors import GateError, WorkspaceError
 from limitlens.data.lock import exclusive
-from limitlens.data.storage import file_sha256
 from limitlens.limits.keys import public_of
 from limitlens.limits.names import as_read
 from limitlens.limits.policy import Budget
 from limitlens.limits.records import expect_recorded
 from limitlens.limits.registry import RegisteredModel, SignOff
+from limitlens.limits.signed import signable
 from limitlens.limits.signers import expect_signers, os_user, signed_by
 from limitlens.pipeline.workspace import Workspace
 
@@ -29,7 +27,7 @@ def sign_off(
     at: datetime,
     key: bytes | None = None,
 ) -> SignOff:
-    """Sign what is recorded of a version: its model, its policy and its validation.
+    """Sign what is recorded of a version: its model, its policy, its validation and its card.
 
     Parameters
     ----------
@@ -62,7 +60,9 @@ def sign_off(
         workspace.scoring(version)
         expect_recorded(workspace.root, workspace.first_loads, running=True)
         expect_other_person(workspace, reviewer, model, judging(workspace, version))
-        signed = SignOff(version, signable(workspace, model), verdict, reviewer.strip(), reason.strip(), at.isoformat())
+        signed = SignOff(
+            version, signable(workspace.root, model), verdict, reviewer.strip(), reason.strip(), at.isoformat()
+        )
         earlier = _last_of_each(workspace, version).get(as_read(reviewer))
         if earlier and _same(workspace, earlier, signed, key):
             return earlier[1]
@@ -74,21 +74,6 @@ def judging(workspace: Workspace, version: str) -> Budget:
     """Section ``[release]`` that a version has to pass: of the champion's policy; before there is one, of its own."""
     judge = workspace.registry.model(workspace.registry.champion() or version)
     return workspace.policy(judge.policy_digest).release
-
-
-def signable(workspace: Workspace, model: RegisteredModel) -> str:
-    """Sha256 over what a reviewer signs: version, digest of the model and of the policy, sha256 of the validation.
-
-    Raises
-    ------
-    IntegrityError
-        The file of the validation is gone.
-    """
-    path = workspace.root / model.folder / "validation.json"
-    if not path.is_file():
-        raise IntegrityError(f"{path} is gone; restore it from a backup.")
-    content = [model.model_version, model.model_digest, model.policy_digest, file_sha256(path)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def expect_other_person(workspace: Workspace, reviewer: str, model: RegisteredModel, release: Budget) -> None:
@@ -119,29 +104,42 @@ def expect_sign_off(workspace: Workspace, model: RegisteredModel) -> None:
     """
     expect_recorded(workspace.root, workspace.first_loads, running=True)
     expect_signers(workspace.root)
+    if missing := missing_sign_off(workspace, model):
+        raise GateError(missing)
+
+
+def missing_sign_off(workspace: Workspace, model: RegisteredModel) -> str:
+    """What a version lacks of being signed off as it is now, and how to mend it; empty: nothing.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    model : RegisteredModel
+    """
     version = model.model_version
     signed = [one for _, one in _last_of_each(workspace, version).values()]
     if rejected := [one for one in signed if one.verdict == "reject"]:
-        raise GateError(
+        return (
             f"{rejected[0].actor} rejected version {version} on {rejected[0].signed_at[:10]}: {rejected[0].reason}; "
             "only who rejected a version may approve it after all."
         )
     if not signed:
-        raise GateError(
+        return (
             f"nobody signed version {version} off, and the policy asks for it: "
             f"limitlens sign-off {version} --by NAME --verdict approve --reason TEXT."
         )
     if not standing(workspace, model):
-        raise GateError(
-            f"what {signed[-1].actor} signed of version {version} is not what is there: its model, policy or "
-            "validation is another one; have it signed off again."
+        return (
+            f"what {signed[-1].actor} signed of version {version} is not what is there: its model, policy, "
+            "validation or card is another one; have it signed off again."
         )
+    return ""
 
 
 def standing(workspace: Workspace, model: RegisteredModel) -> list[SignOff]:
     """The last sign-off of each reviewer, where it approves what is there now; in the order of recording."""
     signed = [one for _, one in sorted(_last_of_each(workspace, model.model_version).values(), key=lambda one: one[0])]
-    return [one for one in signed if one.verdict == "approve" and one.sha256 == signable(workspace, model)]
+    return [one for one in signed if one.verdict == "approve" and one.sha256 == signable(workspace.root, model)]
 
 
 def _last_of_each(workspace: Workspace, version: str) -> dict[tuple[str, ...], tuple[int, SignOff]]:

@@ -24,7 +24,7 @@ from limitlens.pipeline.serving.day import Day, day
 from limitlens.pipeline.serving.line import minute
 from limitlens.pipeline.serving.people import Person, Role, may
 from limitlens.pipeline.serving.throttle import Throttle
-from limitlens.pipeline.serving.words import CODES_ZH, LANGUAGES, cause_words, complaint, rate_words, verb, word
+from limitlens.pipeline.serving.words import CODES_ZH, LANGUAGES, cause_words, complaint, known, rate_words, verb, word
 from limitlens.pipeline.workspace import Workspace
 
 #: A form is larger only if somebody wants it to be.
@@ -198,6 +198,7 @@ def framed(request: Request) -> dict[str, Any]:
         "complaint": lambda what: complaint(what, language),
         "rate": lambda rate: rate_words(rate, language),
         "share": lambda count, of: rate_words(Rate(count, of), language),
+        "known": lambda text: known(text, language),
         "address_of": line_address,
         "minute": minute,
         "lang": "zh-CN" if language == "zh" else "en",

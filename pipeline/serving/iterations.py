@@ -7,9 +7,12 @@ from starlette.responses import RedirectResponse, Response
 from limitlens.data.errors import LimitlensError
 from limitlens.data.lock import waiting
 from limitlens.data.progress import Progress, silent
+from limitlens.limits.finding import recorded_findings
+from limitlens.limits.signed import signable
 from limitlens.pipeline.release.compare import Compared, compare
 from limitlens.pipeline.release.iterations import iteration_named, iterations_of
 from limitlens.pipeline.release.promote import Override, promote
+from limitlens.pipeline.release.sign_off import judging, missing_sign_off
 from limitlens.pipeline.serving.desk import name_of, page, reading, writing
 from limitlens.pipeline.serving.people import may
 from limitlens.pipeline.serving.steps import shown_as_it_goes
@@ -36,6 +39,8 @@ def _gate_page(request: Request, version: str, problem: str = "", status: int = 
             return None
         return compare(desk.workspace, champion, row.model_version, progress=progress)
 
+    model = desk.workspace.registry.model(row.model_version)
+    asks = judging(desk.workspace, row.model_version).sign_off
     promotable = row.status not in ("champion", "withdrawn")
     return shown_as_it_goes(
         request,
@@ -44,7 +49,11 @@ def _gate_page(request: Request, version: str, problem: str = "", status: int = 
         status,
         iteration=row,
         champion=champion,
-        doubts=desk.workspace.validation(row.model_version)["doubts"],
+        findings=[one for _, one in recorded_findings(desk.workspace.validation(row.model_version))],
+        signs=signable(desk.workspace.root, model),
+        sign_offs=list(desk.workspace.registry.sign_offs(row.model_version).values()),
+        asks=asks,
+        missing=missing_sign_off(desk.workspace, model) if asks else "",
         writes=promotable and may(desk.people, name_of(request), "approver"),
         problem=problem,
         given=reason,

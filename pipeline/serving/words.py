@@ -49,7 +49,24 @@ _WORDS: dict[str, tuple[str, str]] = {
     "status_withdrawn": ("withdrawn", "已撤回"),
     "gate": ("Release gate", "上线闸门"),
     "gate_of": ("Release gate: version {}", "上线闸门：版本 {}"),
-    "doubt": ("Doubt", "疑点"),
+    "validation": ("What its validation found", "验证发现"),
+    "blocks": ("Blocks:", "阻断上线："),
+    "to_decide": ("Decided by promoting it:", "上线即作出决定："),
+    "all_fine": ("Nothing is outside of its bounds.", "各项均在界限之内。"),
+    "sign_offs": ("Sign-offs", "签字"),
+    "what_is_signed": (
+        "A reviewer signs the sha256 over model, policy, validation and model card:",
+        "评审人签署模型、策略、验证与模型卡的 sha256：",
+    ),
+    "who": ("Who", "签字人"),
+    "signed_what": ("Of what", "所签内容"),
+    "another": ("(not what is there)", "（与现有内容不同）"),
+    "approve": ("approves", "同意"),
+    "reject": ("rejects", "拒绝"),
+    "nobody_signed": ("Nobody has signed.", "尚无人签字。"),
+    "missing": ("Missing", "尚缺"),
+    "nothing_missing": ("What the policy asks for is signed.", "策略要求的签字已齐备。"),
+    "not_asked": ("The policy asks for no sign-off.", "策略不要求签字。"),
     "promote": ("Promote", "上线"),
     "anyway": ("all the same, as the policy's approver", "以策略规定的批准人身份，仍予上线"),
     "busy": ("Too many long answers are being made; come again in a minute.", "正在处理的请求过多；请稍后再试。"),
@@ -225,6 +242,11 @@ def verb(action: str, language: str) -> str:
 def complaint(what: str, language: str) -> str:
     """What customers complain of."""
     return what if language == "en" else chinese(what)
+
+
+def known(text: str, language: str) -> str:
+    """A text of the validation, in the language as far as the catalogue of the pages knows it."""
+    return text if language == "en" else chinese(text)
 
 
 def rate_words(rate: Rate, language: str) -> str:

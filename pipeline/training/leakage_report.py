@@ -5,6 +5,7 @@ import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.features.line import limit_and_age
+from limitlens.limits.finding import Finding
 from limitlens.models.fairness import groups_of
 from limitlens.models.inputs import account_numbers, fold_of, text_columns
 from limitlens.models.leakage import AUC_ALONE, GAIN_SHARE, category_shares, gain_shares, suspects
@@ -46,12 +47,15 @@ def leakage_section(judged: Judged) -> Section:
         f"that of the whole model by more than chance, or a share above {GAIN_SHARE:.0%} of the gain of the trees: "
         "such an input may know the outcome (Kaufman et al. 2012). See when it was known."
     )
-    warnings = [
-        f"target leakage? {row['feature']} alone has an AUC of {row['auc']:.3f} (whole model {whole:.3f}) and "
-        f"{row['gain_share']:.0%} of the gain: {row['suspicion']}; see when it was known, or leave it out."
+    findings = [
+        Finding(
+            f"target leakage? {row['feature']} alone has an AUC of {row['auc']:.3f} (whole model {whole:.3f}) and "
+            f"{row['gain_share']:.0%} of the gain: {row['suspicion']}",
+            "See when it was known, or leave it out.",
+        )
         for row in by_input[suspect].to_dict("records")
     ]
-    return Section("Target leakage", text, table, warnings=warnings, names=("input",))
+    return Section("Target leakage", text, table, findings=findings, names=("input",))
 
 
 def _of_both_kinds(bad: BoolArray, most: int) -> IntArray:
@@ -104,15 +108,18 @@ def proxy_section(judged: Judged) -> Section:
         f"Selbst 2016). How well a small model tells them from all other inputs, on at most {_PROXY_ROWS:,} validation "
         "rows, each by trees that never saw its account: the AUC of the group that is told best against all others, "
         "numbers in quarters, and the five inputs that tell it best. The correlation is the correlation ratio of the "
-        f"PD, 0 where the groups have one mean PD. From an AUC of {AUC_TOLD} on there is a warning."
+        f"PD, 0 where the groups have one mean PD. From an AUC of {AUC_TOLD} on a reviewer decides."
     )
-    warnings = [
-        f"proxy? the inputs tell {name} with an AUC of {proxy.auc:.3f} ({proxy.group} against the others), best by "
-        f"{', '.join(proxy.features)}; read the fairness of {name}, or leave them out."
+    findings = [
+        Finding(
+            f"proxy? the inputs tell {name} with an AUC of {proxy.auc:.3f} ({proxy.group} against the others), best by "
+            f"{', '.join(proxy.features)}",
+            f"Read the fairness of {name}, or leave them out.",
+        )
         for name, proxy in separable.items()
         if proxy.auc >= AUC_TOLD
     ]
-    return Section(title, text, table, warnings=warnings, names=("attribute", "by"))
+    return Section(title, text, table, findings=findings, names=("attribute", "by"))
 
 
 def _proxy(judged: Judged, name: str, chosen: IntArray, inputs: FloatArray) -> Proxy | None:

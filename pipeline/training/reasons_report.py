@@ -7,6 +7,7 @@ import pandas as pd
 
 from limitlens.features.line import LINE_FACTS, NO_LIMIT, limit_and_age
 from limitlens.features.reasons import MAX_REASONS
+from limitlens.limits.finding import Finding
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS, Policy
 from limitlens.limits.state import first_state
@@ -39,6 +40,9 @@ _WORDS = {
     "noise": f"of the reasons stay the same with every number off by {NOISE:.0%} at most",
     "halves": "of the reasons are the same by two halves of the members, each trained apart",
 }
+
+
+_MEND = "Train again with features whose reasons can be told, or have the rules name what counts."
 
 
 def reasons_figures(judged: Judged, policy: Policy) -> dict[str, Any]:
@@ -82,13 +86,14 @@ def reasons_figures(judged: Judged, policy: Policy) -> dict[str, Any]:
     return counts | {name: None if share is None or np.isnan(share) else share for name, share in shares.items()}
 
 
-def reasons_section(figures: dict[str, Any]) -> Section:
+def reasons_section(figures: dict[str, Any], policy: Policy) -> Section:
     """The figures, for the validation report.
 
     Parameters
     ----------
     figures : dict
         Of :func:`reasons_figures`.
+    policy : Policy
     """
     shown = {words: figures[name] for name, words in _WORDS.items() if figures.get(name) is not None}
     text = (
@@ -98,7 +103,15 @@ def reasons_section(figures: dict[str, Any]) -> Section:
         "peers; against the account's own past they need not, and a letter does not say that they are what changed."
     )
     table = pd.DataFrame({"share": [f"{share:.1%}" for share in shown.values()], "what": list(shown)})
-    return Section("Are the reasons told what counted", text, table if shown else None)
+    findings = [Finding(doubt, _MEND, blocks=True) for doubt in reasons_doubts(figures, policy)]
+    if (lines := figures["lines"] - figures["without_reason"]) < _LEAST:
+        findings.append(
+            Finding(
+                f"only {lines:,} lines with a reason would be acted on, {_LEAST} are needed to say whether it counted",
+                "Judge it again once the policy acts on more lines, or read some cases.",
+            )
+        )
+    return Section("Are the reasons told what counted", text, table if shown else None, findings=findings)
 
 
 def reasons_doubts(figures: dict[str, Any], policy: Policy) -> list[str]:

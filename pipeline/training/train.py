@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -19,22 +19,24 @@ from limitlens.data.lock import exclusive, waiting
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.limits.policy import Policy
+from limitlens.limits.rates import Rate
 from limitlens.limits.registry import RegisteredModel
-from limitlens.limits.tail import tail_doubts
+from limitlens.limits.signed import CARD
 from limitlens.models.default_risk import DefaultRiskModel, save_model
 from limitlens.models.inputs import Categories, account_numbers, fold_of, model_columns, model_inputs, text_columns
 from limitlens.models.settings import TrainSettings
 from limitlens.models.training import TrainingRows, carried_categories, fit_model, months_of
-from limitlens.models.validation import calibration_table, doubts, measure
+from limitlens.models.validation import auc_interval, calibration_table, measure
 from limitlens.pipeline import tracking
+from limitlens.pipeline.pages.page import Section, verdict_of
 from limitlens.pipeline.training.flagged import flagged
 from limitlens.pipeline.training.judged import Judged, judge
-from limitlens.pipeline.training.reasons_report import reasons_doubts, reasons_figures
+from limitlens.pipeline.training.model_card import model_card
+from limitlens.pipeline.training.reasons_report import reasons_figures
 from limitlens.pipeline.training.recalibration import recalibrate
-from limitlens.pipeline.training.tail_report import judged_tail
 from limitlens.pipeline.training.training_table import TrainingTable, build_training_table, check_labels
 from limitlens.pipeline.training.validation_curves import curves
-from limitlens.pipeline.training.validation_report import render_validation, verdict_words
+from limitlens.pipeline.training.validation_report import render_validation, validation_sections, verdict_words
 from limitlens.pipeline.training.verdict_rows import with_verdicts
 from limitlens.pipeline.workspace import Workspace
 
@@ -157,8 +159,10 @@ def validate_and_register(
     judged = judge(model, policy, table, workspace)
     flags = flagged(judged)
     reasons = reasons_figures(judged, policy)
-    report = render_validation(judged, flags, reasons, policy, developer, progress=progress)
-    validation = _validate(judged, flags, reasons, policy)
+    sections = validation_sections(judged, flags, reasons, policy, progress)
+    report = render_validation(judged, sections, policy, developer)
+    validation = _validate(judged, flags, reasons, sections)
+    report[CARD] = json.dumps(model_card(judged, validation, policy, developer, record), indent=1)
     with waiting(progress), exclusive(workspace.root, "train"):
         if record.champion in workspace.registry.withdrawn():
             raise WorkspaceError(
@@ -236,8 +240,10 @@ def _columns(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return rows["limit_cents"].to_numpy(np.int64), rows["line_age_days"].to_numpy(np.int64), rows["bad"].to_numpy(bool)
 
 
-def _validate(judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], policy: Policy) -> dict[str, Any]:
-    """Figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
+def _validate(
+    judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], sections: Sequence[Section]
+) -> dict[str, Any]:
+    """Verdict, and figures on rows the model has not seen: out of time where a later date exists, else out of fold."""
     model, train_rows = judged.model, judged.table.split("train")
     metrics, learned_bads = measure(judged.bad, judged.pd_), int(train_rows["bad"].sum())
     verdicts = judged.table.verdicts
@@ -246,11 +252,12 @@ def _validate(judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], po
         "kind": "cross-validated" if judged.out_of_fold else "out of time",
         "as_of": sorted({t.isoformat() for t in judged.rows["as_of"]})[-1],
         "metrics": metrics.to_dict(),
-        "doubts": [
-            *doubts(metrics, len(train_rows), learned_bads),
-            *tail_doubts(judged_tail(judged)),
-            *reasons_doubts(reasons, policy),
-        ],
+        "intervals": {
+            "auc": list(auc_interval(judged.bad, judged.pd_)),
+            "observed_share": list(Rate(metrics.bads, metrics.rows).interval),
+        },
+        "doubts": [one.text for section in sections for one in section.findings or () if one.blocks],
+        "verdict": verdict_of(sections),
         "folds": _fold_metrics(model, train_rows, judged.learned_pd),
         "train": {"rows": len(train_rows), "bads": learned_bads, "labels_end": model.labels_end, **on_verdicts},
         "calibration": calibration_table(judged.bad, judged.pd_).to_dict("list"),
@@ -271,7 +278,7 @@ def _fold_metrics(model: DefaultRiskModel, rows: pd.DataFrame, pd_: FloatArray) 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What MLflow keeps of a training beside the model: the rows it was judged on, the report, when it began."""
+    """What MLflow keeps of a training beside the model: the rows it was judged on, report and card, when it began."""
 
     judged: Judged
     report: Mapping[str, str]

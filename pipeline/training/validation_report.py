@@ -4,29 +4,38 @@ It is made from the training table and the model alone, on rows the model has no
 exists, else out of fold.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.arrays import BoolArray
 from limitlens.data.progress import Progress
 from limitlens.features.line import LINE_FACTS, LINE_MEANING, NO_LIMIT, limit_and_age
+from limitlens.limits.finding import Finding
+from limitlens.limits.monitoring import pd_shift_alarms
 from limitlens.limits.policy import Policy
+from limitlens.limits.rates import Rate
+from limitlens.limits.tail import ALL, named_groups, whole_groups
 from limitlens.models.default_risk import predict_pd
 from limitlens.models.explanation import additivity_error, shap_values
-from limitlens.models.fairness import Fairness, fairness
 from limitlens.models.monotonicity import monotonicity
 from limitlens.models.settings import TrainSettings
 from limitlens.models.stability import stability
 from limitlens.models.validation import (
+    auc_interval,
     calibration_by,
     calibration_line,
     calibration_table,
+    data_doubts,
+    gains_curve,
+    level_doubts,
     measure,
-    paired_auc_gain,
+    ranking_doubts,
+    roc_of,
 )
-from limitlens.pipeline.pages import plots, small_cells
+from limitlens.pipeline.pages import plots
 from limitlens.pipeline.pages.chinese import in_language
 from limitlens.pipeline.pages.flag_words import (
     archetype_table,
@@ -35,11 +44,20 @@ from limitlens.pipeline.pages.flag_words import (
     equal_pd_words,
     not_told_words,
 )
-from limitlens.pipeline.pages.page import Section, render
+from limitlens.pipeline.pages.page import Section, render, verdict_of
+from limitlens.pipeline.training.fairness_report import fairness_sections
 from limitlens.pipeline.training.judged import Judged
 from limitlens.pipeline.training.leakage_report import leakage_section, proxy_section
 from limitlens.pipeline.training.reasons_report import reasons_section
-from limitlens.pipeline.training.tail_report import age_of, tail_sections
+from limitlens.pipeline.training.tail_report import (
+    MEND_LEVEL,
+    age_of,
+    auc_words,
+    is_new,
+    new_lines_section,
+    ratio_plot,
+    tail_sections,
+)
 from limitlens.pipeline.training.training_table import TrainingTable
 
 #: Rows that are explained, swept and disturbed; the same every time.
@@ -47,6 +65,8 @@ _SAMPLE = 1_000
 _SWEPT = 60
 _COMPARED = 20
 _COLUMNS_AT_ONCE = 45
+
+_MEND_GROUPS = "Compare it with the champion on these lines, or train again on more history."
 
 #: What the rows of a split are used for, where its name does not say it.
 _USES = {
@@ -59,35 +79,20 @@ _USES = {
 _SHOWN = 15
 
 
-def render_validation(
-    judged: Judged,
-    flags: dict[str, Any],
-    reasons: dict[str, Any],
-    policy: Policy,
-    developer: str,
-    *,
-    progress: Progress,
-) -> dict[str, str]:
+def render_validation(judged: Judged, sections: Sequence[Section], policy: Policy, developer: str) -> dict[str, str]:
     """The report, by file name: ``validation.html``, in Chinese ``validation.zh-CN.html``, and ``validation.md``.
 
     Parameters
     ----------
     judged : Judged
-    flags : dict
-        Of :func:`limitlens.pipeline.training.flagged.flagged`.
-    reasons : dict
-        Of :func:`limitlens.pipeline.training.reasons_report.reasons_figures`.
+    sections : sequence of Section
+        Of :func:`validation_sections`.
     policy : Policy
         Released with the model.
     developer : str
         Who trained it.
-    progress : callable
     """
     model, metrics = judged.model, measure(judged.bad, judged.pd_)
-    sections = validation_sections(judged, flags, reasons, progress)
-    warnings = [warning for section in sections for warning in section.warnings]
-    for warning in warnings:
-        progress(f"warning: {warning}")
     how = "out of fold" if judged.out_of_fold else "out of time"
     context = {
         "title": "Validation of a default-risk model",
@@ -101,7 +106,8 @@ def render_validation(
             "Members": ", ".join(f"{name}: {len(scorer.members)}" for name, scorer in model.scorers.items()),
             "Labels until": model.labels_end[:10],
         },
-        "warnings": warnings,
+        "warnings": [],
+        "verdict": verdict_of(sections),
         "sections": sections,
         "signers": {"developer": developer, "reviewer, who is not the developer": ""},
     }
@@ -110,37 +116,45 @@ def render_validation(
 
 
 def validation_sections(
-    judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], progress: Progress
+    judged: Judged, flags: dict[str, Any], reasons: dict[str, Any], policy: Policy, progress: Progress
 ) -> list[Section]:
-    """Every section of the report, in order.
+    """Every section of the report, in order, each with what is outside of its bounds.
 
     Parameters
     ----------
     judged : Judged
-    flags, reasons : dict
-        As in :func:`render_validation`.
+    flags : dict
+        Of :func:`limitlens.pipeline.training.flagged.flagged`.
+    reasons : dict
+        Of :func:`limitlens.pipeline.training.reasons_report.reasons_figures`.
+    policy : Policy
+        Released with the model.
     progress : callable
     """
     progress("explaining the model for the validation report")
-    return [
+    sections = [
         _data(judged),
         _ranking(judged),
         *tail_sections(judged),
         _calibration(judged),
+        new_lines_section(judged),
         _groups("By segment", "segment", judged.rows["segment"], judged),
-        _groups("By age of the line", "age of the line", age_of(judged.rows), judged),
+        _ages(judged),
         _vintages(judged),
-        _stability(judged),
+        _stability(judged, policy),
         *_explained(judged),
         *_flags(judged, flags),
-        reasons_section(reasons),
+        reasons_section(reasons, policy),
         _monotone(judged),
         _sensitivity(judged),
         leakage_section(judged),
         proxy_section(judged),
-        *_fairness(judged),
+        *fairness_sections(judged),
         _limits_of_use(judged),
     ]
+    for finding in (finding for section in sections for finding in section.findings or ()):
+        progress(f"warning: {finding.text}")
+    return sections
 
 
 def _data(judged: Judged) -> Section:
@@ -165,7 +179,17 @@ def _data(judged: Judged) -> Section:
     )
     if len(judged.table.verdicts):
         text += f" {verdict_words(judged.table, settings)}. No figure counts them: all are on outcomes alone."
-    return Section("Data and label", text, table)
+    learned = judged.table.split("train")["bad"]
+    doubts = data_doubts(len(learned), int(learned.sum()))
+    findings = [Finding(doubt, "Deliver more history and train again.", blocks=True) for doubt in doubts]
+    if judged.out_of_fold:
+        findings.append(
+            Finding(
+                "no later date has labels: it is judged on accounts it has not seen, of the dates it learned from",
+                "Train again once a later date has its labels, or decide without knowing how it holds over time.",
+            )
+        )
+    return Section("Data and label", text, table, findings=findings)
 
 
 def verdict_words(table: TrainingTable, settings: TrainSettings) -> str:
@@ -186,19 +210,44 @@ def verdict_words(table: TrainingTable, settings: TrainSettings) -> str:
 
 def _ranking(judged: Judged) -> Section:
     metrics = measure(judged.bad, judged.pd_)
-    # Against a coin: the interval of the AUC itself.
-    _, low, high = paired_auc_gain(judged.bad, judged.pd_, np.zeros(len(judged.pd_)))
+    low, high = auc_interval(judged.bad, judged.pd_)
     figures = {
         "lines": f"{metrics.rows:,}",
         "bad": f"{metrics.bads:,}",
-        "AUC": f"{metrics.auc:.4f}, 95% [{0.5 + low:.4f}, {0.5 + high:.4f}]",
+        "AUC": f"{metrics.auc:.4f}, 95% [{low:.4f}, {high:.4f}]",
         "Gini": f"{metrics.gini:.4f}",
         "KS": f"{metrics.ks:.4f}",
         "Brier score": f"{metrics.brier:.4f}",
     }
     how = "out of fold" if judged.out_of_fold else "out of time"
     text = f"How well the PD tells lines that went bad from the others, {how}."
-    return Section("Ranking", text, pd.DataFrame({"figure": list(figures), "value": list(figures.values())}))
+    findings = [
+        Finding(doubt, "Deliver more history and train again.", blocks=True) for doubt in ranking_doubts(metrics)
+    ]
+    if not findings and low <= 0.5:
+        chance = f"it may rank no better than a coin: the interval of the AUC begins at {low:.3f}"
+        findings.append(Finding(chance, "Deliver more history and train again."))
+    table = pd.DataFrame({"figure": list(figures), "value": list(figures.values())})
+    return Section("Ranking", text, table, _ranking_curves(judged), findings)
+
+
+def _ranking_curves(judged: Judged) -> list[tuple[str, str]]:
+    """How many of the bad lines lie among the riskiest, and beside how many of the good ones, of each split."""
+    learned = judged.table.split("train")["bad"].to_numpy(bool)
+    splits = {"training, out of fold": (learned, judged.learned_pd)}
+    if not judged.out_of_fold:
+        splits["validation, out of time"] = (judged.bad, judged.pd_)
+    gains = {name: gains_curve(bad, pd_) for name, (bad, pd_) in splits.items()}
+    rocs = {name: roc_of(bad, pd_) for name, (bad, pd_) in splits.items()}
+    names = {
+        "Bad lines among the riskiest: the higher, the better; dashed is chance": (
+            plots.shares(gains, ("of all lines, the riskiest", "of the bad lines"), "gains")
+        ),
+        "ROC: bad lines against good ones at each cut-off; the area below is the AUC": (
+            plots.shares(rocs, ("of the good lines", "of the bad lines"), "roc")
+        ),
+    }
+    return list(names.items())
 
 
 def _calibration(judged: Judged) -> Section:
@@ -210,15 +259,32 @@ def _calibration(judged: Judged) -> Section:
         f"{slope:.3f} (true PDs: 0 and 1). Calibration of each scorer: {methods}. Moved to the level of early arrears: "
         f"{judged.model.recalibration_shift:+.3f} in log-odds (level_months = {judged.model.settings.level_months})."
     )
-    table = {"calibration": calibration_table(judged.bad, judged.pd_).to_dict("list")}
-    return Section(
-        "Calibration", text, None, [("Share that went bad against the PD, by tenth", plots.calibration(table))]
+    tenths = calibration_table(judged.bad, judged.pd_)
+    held = sum(
+        low <= pd_ <= high
+        for (low, high), pd_ in zip(
+            (Rate(bads, rows).interval for bads, rows in zip(tenths["bads"], tenths["rows"], strict=True)),
+            tenths["expected_share"],
+            strict=True,
+        )
     )
+    caption = (
+        f"Share that went bad against the PD, by tenth, with the 95% interval: it holds the PD in {held} of "
+        f"{len(tenths)}"
+    )
+    plot = plots.calibration({"calibration": tenths.to_dict("list")})
+    findings = [Finding(doubt, MEND_LEVEL, blocks=True) for doubt in level_doubts(measure(judged.bad, judged.pd_))]
+    every = whole_groups(judged.bad, judged.pd_, "", pd.Series([ALL] * len(judged.bad)))
+    if not findings and (every["off"] | every["thin"]).any():
+        findings.append(Finding(f"its PDs are not near enough: {named_groups(every)}", MEND_LEVEL))
+    return Section("Calibration", text, None, [(caption, plot)], findings)
 
 
-def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
+def _groups(title: str, name: str, group: pd.Series, judged: Judged, asked: pd.Series | None = None) -> Section:
+    """Observed beside expected of each group; ``asked``: the groups that are judged, where not all of them are."""
     calibration = calibration_by(group, judged.bad, judged.pd_)
-    aucs = [_auc((group == one).to_numpy(), judged) for one in calibration["group"]]
+    members = [(group == one).to_numpy() for one in calibration["group"]]
+    aucs = [auc_words(judged.bad[at], judged.pd_[at]) for at in members]
     table = pd.DataFrame(
         {
             name: calibration["group"],
@@ -236,25 +302,33 @@ def _groups(title: str, name: str, group: pd.Series, judged: Judged) -> Section:
         "A Jeffreys p below 0.05: more lines went bad than the PD said, by more than chance; above 0.95: fewer. "
         "In its riskiest 5%: observed / expected there, where a policy acts."
     )
-    return Section(title, text, table)
+    by = {"opened in": "lines opened in", "age of the line": "age"}.get(name, name)
+    groups = whole_groups(judged.bad, judged.pd_, by, group if asked is None else asked)
+    off = groups["off"] | groups["thin"]
+    findings = [Finding(f"its PDs are off in groups: {named_groups(groups[off])}", _MEND_GROUPS)] if off.any() else []
+    return Section(title, text, table, ratio_plot(groups, by), findings)
+
+
+def _ages(judged: Judged) -> Section:
+    """By age of the line; new lines are judged in a section of their own."""
+    ages = age_of(judged.rows)
+    section = _groups("By age of the line", "age of the line", ages, judged, ages.where(~is_new(judged)))
+    days = judged.model.settings.new_line_days
+    return replace(section, text=f"{section.text} Lines under {days} days old are judged in their own section.")
 
 
 def _p_value(p: float) -> str:
     return f"{p:.3f}{' (PD too low)' if p < 0.05 else ' (PD too high)' if p > 0.95 else ''}"
 
 
-def _auc(chosen: BoolArray, judged: Judged) -> str:
-    bad = judged.bad[chosen]
-    return f"{measure(bad, judged.pd_[chosen]).auc:.4f}" if 0 < bad.sum() < len(bad) else "–"
-
-
 def _vintages(judged: Judged) -> Section:
     quarter = judged.rows["opened_at"].dt.tz_localize(None).dt.to_period("Q").astype(str)
     few = quarter.map(quarter.value_counts()) < 100
-    return _groups("By vintage", "opened in", quarter.where(~few, "quarters with under 100 lines"), judged)
+    named = quarter.where(~few, "quarters with under 100 lines")
+    return _groups("By vintage", "opened in", named, judged, quarter.where(~few))
 
 
-def _stability(judged: Judged) -> Section:
+def _stability(judged: Judged, policy: Policy) -> Section:
     """Training rows against validation rows, for the score and the features that moved most."""
     train = judged.table.split("train")
     names = [name for name in judged.model.features.columns if name in judged.rows]
@@ -281,7 +355,23 @@ def _stability(judged: Judged) -> Section:
         "PD and the features that moved most. That a distribution holds does not mean that the lines in its tail are "
         "the same."
     )
-    return Section("Stability (PSI, CSI)", text, table, names=("column",))
+    alarms = pd_shift_alarms(by_column["PD"], policy.alarms)
+    mend = "See whether the book or the feed changed; the level of the PDs and the tail say what it did to them."
+    findings = [Finding(alarm.words, mend) for alarm in alarms]
+    return Section("Stability (PSI, CSI)", text, table, _pd_by_month(judged), names=("column",), findings=findings)
+
+
+def _pd_by_month(judged: Judged) -> list[tuple[str, str]]:
+    """How the PDs lie at each as-of date: of what was learned from out of fold, then of what it is judged on."""
+    learned = pd.DataFrame({"as_of": judged.table.split("train")["as_of"].to_numpy(), "pd": judged.learned_pd})
+    seen = pd.DataFrame({"as_of": judged.rows["as_of"].to_numpy(), "pd": judged.pd_})
+    rows = learned if judged.out_of_fold else pd.concat([learned, seen])
+    by_date = rows.groupby("as_of")["pd"]
+    names = {"half of the lines are below": 0.5, "9 of 10 are below": 0.9, "19 of 20 are below": 0.95}
+    curves = {name: by_date.quantile(share).to_list() for name, share in names.items()}
+    labels = [f"{date:%Y-%m-%d}" for date in by_date.groups]
+    caption = "PDs by as-of date: of the training out of fold, then of the validation"
+    return [(caption, plots.by_month(labels, curves, "pd-by-month", shares=True))] if len(labels) > 1 else []
 
 
 def _explained(judged: Judged) -> list[Section]:
@@ -353,7 +443,11 @@ def _monotone(judged: Judged) -> Section:
             "worst step against it, in log-odds": wrong["worst_step"].map("{:.4f}".format),
         }
     )
-    return Section("Monotonicity", text, table if len(wrong) else None, names=("feature",))
+    findings = []
+    if len(wrong):
+        words = f"{len(wrong)} features moved the PD against their declared direction"
+        findings = [Finding(words, "Mend the declarations, or leave the features out, and train again.")]
+    return Section("Monotonicity", text, table if len(wrong) else None, names=("feature",), findings=findings)
 
 
 def _sensitivity(judged: Judged) -> Section:
@@ -380,42 +474,6 @@ def _sensitivity(judged: Judged) -> Section:
         "source that is absent at training is left out of the model; one that stops later has to be held back upstream."
     )
     return Section("Sensitivity to a missing source", text, pd.DataFrame(lines))
-
-
-def _fairness(judged: Judged) -> list[Section]:
-    """One section for each protected attribute that was delivered."""
-    values = judged.protected
-    return [_fair(str(name), fairness(values[name], judged.bad, judged.pd_, judged.cut)) for name in values]
-
-
-def _fair(name: str, figures: Fairness) -> Section:
-    groups = figures.groups.reset_index()
-    bad = groups["bad_share"] * groups["rows"]
-    of = {"bad": groups["rows"], "cut": groups["rows"], "of the good": groups["rows"] - bad, "of the bad": bad}
-    shares = {"bad": "bad_share", "cut": "cut_share", "of the good": "good_cut_share", "of the bad": "bad_cut_share"}
-    words = {
-        title: [small_cells.share(part, n) for part, n in zip(groups[column] * of[title], of[title], strict=True)]
-        for title, column in shares.items()
-    }
-    table = pd.DataFrame(
-        {
-            name: groups["group"],
-            "lines": [small_cells.published([round(n)])[0] for n in groups["rows"]],
-            "bad": words["bad"],
-            "expected": groups["mean_pd"].map("{:.2%}".format),
-            "cut": words["cut"],
-            "of the good": words["of the good"],
-            "of the bad": words["of the bad"],
-        }
-    )
-    text = (
-        f"How the policy would treat these lines by {name}, which no model reads unless it is switched on. Share that "
-        f"is not cut, smallest group by largest: {figures.impact_ratio:.3f}; below 0.8 is taken for adverse impact "
-        "(four-fifths rule). Largest difference between groups in the share of good lines cut, or of bad lines cut: "
-        f"{figures.odds_difference:.3f}. Groups that default more often are cut more often under any true PD: look at "
-        "the good lines first. Shares of 1 to 9 people, or of all but so many, are not told."
-    )
-    return Section(f"Fairness: {name}", text, table)
 
 
 def _limits_of_use(judged: Judged) -> Section:

@@ -461,15 +461,15 @@ def test_the_commands_write_list_and_mark(copied: Workspace, tmp_path: Path) -> 
         return done.exit_code, done.stdout
 
     write = ("write", str(tmp_path / "out"), "--since", "2026-08-01", "--json")
-    assert run(*write) == (0, run_json(0, {"1": str(tmp_path / "out/batch-0001")}))
-    assert run(*write) == (7, run_json(0, {}))
+    assert run(*write) == (0, run_json(0, {"1": str(tmp_path / "out/batch-0001")}, 2))
+    assert run(*write) == (7, run_json(0, {}, 0))
     assert "'=A2" in (tmp_path / "out/batch-0001/letters.csv").read_text("utf-8")
     assert run("sent", "0001", "--by", "Chen Wei", "--note", "app") == (0, "2 letters sent, says Chen Wei\n")
     assert run("list", "--account", "A1")[1].splitlines()[-1] == "1 letters, 1 sent"
 
 
-def run_json(recorded: int, folders: dict[str, str]) -> str:
-    return json.dumps({"recorded": recorded, "folders": folders}, indent=1) + "\n"
+def run_json(recorded: int, folders: dict[str, str], unnamed: int) -> str:
+    return json.dumps({"recorded": recorded, "folders": folders, "unnamed": unnamed}, indent=1) + "\n"
 
 
 @pytest.mark.slow
@@ -486,6 +486,10 @@ def test_letters_name_a_delivered_id_only_by_the_key_and_outside_the_workspace(
     named = CliRunner().invoke(app, [*words, str(keyed_letters / "named"), "--ids", str(listed_ids), "--again", "1"])
     assert named.exit_code == 0
     assert [row["account"] for row in put_out(keyed_letters / "named")] == ["B-77"]
+    assert "not in" not in named.stdout
+    listed_ids.write_text("B-78\n", "utf-8")
+    other = CliRunner().invoke(app, [*words, str(keyed_letters / "named"), "--ids", str(listed_ids), "--again", "1"])
+    assert "1 of these letters name an account that is not in" in other.stdout
     assert not subprocess.run(["grep", "-rla", "B-77", str(work)], capture_output=True, check=False).stdout
 
 

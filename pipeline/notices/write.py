@@ -44,10 +44,11 @@ _OURSELVES = "limitlens"
 
 @dataclass(frozen=True)
 class Written:
-    """What a call did: letters recorded, and the folders that were put out, by batch."""
+    """What a call did: letters recorded, folders put out by batch, and letters whose account has no other name."""
 
     recorded: int
     folders: Mapping[int, Path]
+    unnamed: int
 
 
 def write_letters(
@@ -98,18 +99,23 @@ def write_letters(
                 raise WorkspaceError(f"there is no batch {again} of letters; expected one of {sorted(recorded)}.")
             folder = put_out(workspace, recorded[again], out, stationery, names, anew=True)
             record_sending(workspace.root, Sending(again, (), "written", at, _OURSELVES, "again"))
-            return Written(0, {again: folder})
+            return Written(0, {again: folder}, _unnamed(workspace, [recorded[again]], names))
         due = due_letters(workspace, since, progress=progress)
         if due:
             record_letters(workspace.root, due, at)
         done = {sending.batch for sending in sendings(workspace.root) if sending.status == "written"}
+        waiting = [batch for batch in batches(workspace.root) if batch.batch not in done]
         folders = {}
-        for batch in batches(workspace.root):
-            if batch.batch not in done:
-                progress(f"writing {batch.count:,} letters of batch {batch.batch}")
-                folders[batch.batch] = put_out(workspace, batch, out, stationery, names)
-                record_sending(workspace.root, Sending(batch.batch, (), "written", at, _OURSELVES, ""))
-    return Written(len(due), folders)
+        for batch in waiting:
+            progress(f"writing {batch.count:,} letters of batch {batch.batch}")
+            folders[batch.batch] = put_out(workspace, batch, out, stationery, names)
+            record_sending(workspace.root, Sending(batch.batch, (), "written", at, _OURSELVES, ""))
+        return Written(len(due), folders, _unnamed(workspace, waiting, names))
+
+
+def _unnamed(workspace: Workspace, put_out_: Sequence[Batch], names: Mapping[str, str]) -> int:
+    """Letters that call an account as the workspace does."""
+    return sum(row["account_id"] not in names for batch in put_out_ for row in letters_of(workspace.root, batch))
 
 
 def announce(

@@ -30,8 +30,11 @@ def no_room(path: Path, needed_bytes: int) -> NoRoomError:
     )
 
 
-#: A read-only disk, no right to write, no folder to write to.
+#: A read-only disk, no right to write.
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+#: A file where a folder should be, or a folder where a file should.
+_NO_SUCH_PLACE = frozenset({errno.ENOTDIR, errno.EISDIR})
 
 
 def not_writable(path: Path, reason: object) -> WorkspaceError:
@@ -53,11 +56,13 @@ def writable(path: Path) -> Iterator[None]:
     Raises
     ------
     WorkspaceError
-        The disk is read-only, or this user may not write there.
+        The disk is read-only, this user may not write there, or it is no place for a file.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in _NO_SUCH_PLACE:
+            raise WorkspaceError(f"{path}: cannot be written ({error.strerror}); name another place.") from error
         if error.errno not in _NOT_WRITABLE:
             raise
         raise not_writable(path, error.strerror) from error
@@ -81,3 +86,17 @@ def room_for(path: Path, needed_bytes: Callable[[], int]) -> Iterator[None]:
         if error.errno not in _NO_ROOM:
             raise
         raise no_room(path, needed_bytes()) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises
+    ------
+    WorkspaceError
+        A file has its name, or none can be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError) as error:
+        raise WorkspaceError(f"{folder}: no folder, and none can be made there; name another place.") from error

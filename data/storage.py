@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limitlens.data.damage import naming_damage
-from limitlens.data.disk import room_for
+from limitlens.data.disk import make_folder, room_for
 from limitlens.data.unfinished import ENDING, held, remove_left
 
 #: Rows to a Parquet row group; fixed, so that the bytes of a table do not depend on how it was produced.
@@ -103,7 +103,7 @@ def _published(path: Path, needed_bytes: Callable[[], int]) -> Iterator[Path]:
     """A temporary file to fill, which then gets its final name, or goes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{ENDING}")
     with room_for(path, needed_bytes):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for rest in path.parent.glob(f".*{ENDING}"):
             remove_left(rest)
         with held(temporary):

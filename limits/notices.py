@@ -169,14 +169,20 @@ def sendings(workspace: Path) -> list[Sending]:
 
 
 def letter_log(workspace: Path) -> list[dict[str, Any]]:
-    """Every letter with the ``status`` it has, since when (``status_at``), who said so and what (``actor, note``)."""
-    rows = []
+    """Every letter with the ``status`` it has, since when (``status_at``), who said so and what (``actor, note``).
+
+    Putting a letter out once more says nothing of what its channel did with it.
+    """
+    of_batch = dict[int, list[Sending]]()
+    for one in sendings(workspace):
+        of_batch.setdefault(one.batch, []).append(one)
+    rows = list[dict[str, Any]]()
     for batch in batches(workspace):
         start = {"status": STATUSES[0], "status_at": batch.at, "actor": "", "note": ""}
-        rows += [row | {"batch": batch.batch} | start for row in letters_of(workspace, batch)]
-    sent = sendings(workspace)
-    for row in rows:
-        for one in sent:
-            if one.batch == row["batch"] and (not one.references or row["reference"] in one.references):
-                row |= {"status": one.status, "status_at": one.at, "actor": one.actor, "note": one.note}
+        letters = {row["reference"]: row | {"batch": batch.batch} | start for row in letters_of(workspace, batch)}
+        for one in of_batch.get(batch.batch, ()):
+            for reference in one.references or letters:
+                if (row := letters.get(reference)) and (one.status != "written" or row["status"] == STATUSES[0]):
+                    row |= {"status": one.status, "status_at": one.at, "actor": one.actor, "note": one.note}
+        rows += letters.values()
     return rows

@@ -26,8 +26,9 @@ from limitlens.pipeline.answers.customer import recourse_text
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.notices.due import due_letters
-from limitlens.pipeline.notices.words import Stationery, read_senders
+from limitlens.pipeline.notices.words import Stationery, day, read_senders
 from limitlens.pipeline.notices.write import announce, listed, mark, write_letters
+from limitlens.pipeline.privacy.erase import erase
 from limitlens.pipeline.release.policy_diff import diff_policies
 from limitlens.pipeline.workspace import Workspace
 from tests.ledgers import a_letter, python, quiet
@@ -170,6 +171,35 @@ def test_every_letter_can_be_written_and_uses_no_word_that_is_none_of_the_custom
     assert not re.search(r"\n\n\n|  |[{}]", shown)
 
 
+def test_amounts_are_told_with_the_currency_of_the_policy() -> None:
+    move = FACTS["recourse"] | {
+        "action": "decrease",
+        "moves": [FACTS["recourse"]["moves"][0] | {"feature": "balance_cents", "unit": "cents"}],
+    }
+    shown = [text(language, currency="CNY", recourse=move) for language in ("en", "zh")]
+    assert "credit line of CNY 20,000.00." in shown[0]
+    assert "(CNY 0.93 → CNY 0.00), the limit would have been lowered to CNY 20,000.00 only." in shown[0]
+    assert "原额度20,000.00元" in shown[1]
+    assert "（0.93元 → 0.00元），额度本可仅下调至20,000.00元。" in shown[1]
+    assert "USD 20,000.00" in text("zh", currency="USD")
+
+
+def test_a_pause_that_is_over_is_not_told_as_if_it_went_on() -> None:
+    facts = {"action": "pause", "limit_cents": 20_000_00, "recourse": None}
+    during, after = (text("en", kind="pause", second_look=day, **facts) for day in ("2026-07-02", "2026-07-01"))
+    assert "we will look at your account again by 2 July 2026" in during
+    assert "we were to look at your account again by 1 July 2026" in after
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_letter_without_a_reason_offers_the_specific_ones(own: bool) -> None:
+    english, chinese = (text(language, own=own, reasons=[]) for language in ("en", "zh"))
+    assert "specific reasons within 60 days" in english
+    assert "60日内要求说明具体原因" in chinese
+    assert not re.search(r":\n\n(?!- )[A-Z]", english.partition("Why")[2])  # nothing is announced that does not come
+    assert not re.search("：\n\n(?!- )", chinese.partition("原因")[2])
+
+
 @pytest.mark.parametrize(
     "planted", ["<script>alert(1)</script>", "{{ 7 * 7 }}{% raw %}", "a\n# Why\n- nothing", '"&<b>']
 )
@@ -252,6 +282,62 @@ def test_letters_killed_before_their_link_are_recorded_anew(tmp_path: Path) -> N
     assert [row["account_id"] for row in letter_log(tmp_path)] == ["A1"]
 
 
+@pytest.mark.slow
+def test_a_letter_that_was_sent_stays_sent_when_it_is_put_out_once_more(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "work")
+    record_letters(space.root, [a_letter("A1", NOW), a_letter("A2", NOW)], NOW)
+    write_letters(space, tmp_path / "out", OURS, at=NOW)
+    mark(space, ("0001-000001",), "returned", at=NOW, actor="Li Na", note="moved")
+    write_letters(space, tmp_path / "out", OURS, at=NOW, again=1)
+    assert [(row["status"], row["note"]) for row in letter_log(space.root)] == [("returned", "moved"), ("written", "")]
+
+
+@pytest.mark.slow
+def test_letters_do_not_take_the_place_of_others_nor_pass_for_them(tmp_path: Path) -> None:
+    """Two workspaces have a batch 1 each."""
+    one, other, out = Workspace(tmp_path / "one"), Workspace(tmp_path / "other"), tmp_path / "out"
+    record_letters(one.root, [a_letter("A1", NOW)], NOW)
+    record_letters(other.root, [a_letter("B1", NOW - timedelta(days=1))], NOW)
+    write_letters(one, out, OURS, at=NOW)
+    before = files_in(out)
+    for again in (None, 1):
+        with pytest.raises(WorkspaceError, match="batch-0001: holds other letters"):
+            write_letters(other, out, OURS, at=NOW, again=again)
+    assert files_in(out) == before
+    assert [row["status"] for row in letter_log(other.root)] == ["recorded"]
+    write_letters(other, tmp_path / "elsewhere", OURS, at=NOW)
+    assert [row["status"] for row in letter_log(other.root)] == ["written"]
+
+
+@pytest.mark.slow
+def test_a_batch_whose_accounts_are_erased_is_put_out_without_them(copied: Workspace, tmp_path: Path) -> None:
+    lines = copied.ledger.query("SELECT DISTINCT account_id FROM decisions ORDER BY 1 LIMIT 2")["account_id"].tolist()
+    record_letters(copied.root, [a_letter(line, NOW) for line in lines], NOW)
+    for left, line in zip((lines[1:], []), lines, strict=True):
+        erase(copied, [line], at=NOW + timedelta(days=1), actor="Li Na", reason="asked for")
+        folder = write_letters(copied, tmp_path / "out", OURS, at=NOW, again=1).folders[1]
+        assert [row["account"] for row in json.loads((folder / "letters.json").read_text("utf-8"))] == left
+        assert len(list(folder.glob("*.html"))) == 2 * len(left)
+        assert line not in "".join(path.read_text("utf-8") for path in folder.iterdir())
+
+
+def test_a_workspace_without_decisions_is_named_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="mistyped: nothing has been decided"):
+        write_letters(Workspace(tmp_path / "mistyped"), tmp_path / "out", OURS, at=NOW)
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/below", "/proc/nowhere"])
+def test_a_place_that_is_no_folder_is_refused_in_a_line_and_the_next_call_goes_on(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    space = Workspace(tmp_path / "work")
+    record_letters(space.root, [a_letter("A1", NOW)], NOW)
+    with pytest.raises(WorkspaceError, match="name another place") as refused:
+        write_letters(space, tmp_path / place, OURS, at=NOW)
+    assert "\n" not in str(refused.value)
+    assert list(write_letters(space, tmp_path / "out", OURS, at=NOW).folders) == [1]
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -289,12 +375,54 @@ def test_what_persons_order_and_make_good_has_letters_of_its_own(copied: Workspa
     assert sorted(due) == ["order", "withdrawal"]  # the closing itself was made good before it had a letter
     assert due["withdrawal"]["facts"] == {
         "action": "close", "decided_at": closed.date().isoformat(), "can_draw": True, "limit_before_cents": 0,
-        "limit_cents": int(old),
+        "limit_cents": int(old), "currency": "", "later": [],
     }  # fmt: skip
     shown = OURS.letter(due["order"] | {"reference": "r"}, account, NOW, "en").text
     assert "from 9.00 to 5.00" in shown
     assert "secret" not in shown
     assert "taken back" in OURS.letter(due["withdrawal"] | {"reference": "r"}, account, NOW, "en").text
+
+
+@pytest.mark.slow
+def test_letters_about_something_else_of_the_same_moment_do_not_stand_in_for_that_about_a_decision(
+    copied: Workspace,
+) -> None:
+    [first, *_] = due_letters(copied)
+    others = [first | {"kind": kind, "about": "x"} for kind in ("conditions", "order", "withdrawal")]
+    record_letters(copied.root, others, NOW)
+    assert [letter for letter in due_letters(copied) if letter["account_id"] == first["account_id"]] == [first]
+
+
+@pytest.mark.slow
+def test_what_came_of_a_decision_that_is_made_good_is_taken_back_by_the_same_letter(copied: Workspace) -> None:
+    twice = (
+        "SELECT account_id, MIN(as_of) AS first, MAX(as_of) AS last, ARG_MIN(state.limit_cents, as_of) AS old, "
+        "ARG_MIN(action, as_of) AS did, ARG_MAX(action, as_of) AS then FROM decisions "
+        "WHERE action IN ('decrease', 'freeze', 'close') GROUP BY account_id HAVING COUNT(*) = 2 ORDER BY account_id"
+    )
+    line = copied.ledger.query(twice).iloc[0]
+    account, first, old = line["account_id"], line["first"].to_pydatetime(), int(line["old"])
+    copied.ledger.record_restoration(
+        Restoration(account, NOW, first, 1, 0, old, True, 0.02, None, None, "Chen Wei", "our file was late")
+    )
+    [letter] = [row for row in due_letters(copied) if row["account_id"] == account]
+    assert (letter["kind"], letter["facts"]["action"]) == ("withdrawal", line["did"])
+    assert letter["facts"]["later"] == [{"action": line["then"], "decided_at": line["last"].date().isoformat()}]
+    for language, words in (("en", "What we decided after it"), ("zh", "此后的下列决定一并撤销")):
+        shown = OURS.letter(letter | {"reference": "r"}, account, NOW, language).text
+        assert words in shown
+        assert day(line["last"], language) in shown
+
+
+@pytest.mark.slow
+def test_orders_about_erased_accounts_have_no_letter(copied: Workspace) -> None:
+    lines = copied.ledger.query("SELECT account_id, as_of, limit_before_cents FROM decisions WHERE action = 'close'")
+    (one, of, old), (other, *_) = lines.iloc[0], lines.iloc[-1]
+    restored = Restoration(one, NOW, of.to_pydatetime(), 1, 0, int(old), True, 0.02, None, None, "Chen Wei", "late")
+    copied.ledger.record_restoration(restored)
+    copied.ledger.record_override(Override(other, NOW, "close", 500, 0, "Li Na", "a secret"))
+    erase(copied, [one, other], at=NOW + timedelta(days=1), actor="Li Na", reason="asked for")
+    assert not [letter for letter in due_letters(copied, NOW) if letter["kind"] in ("order", "withdrawal")]
 
 
 @pytest.mark.slow
@@ -318,6 +446,8 @@ def test_changed_conditions_are_told_to_those_whom_policy_diff_counts(copied: Wo
     count = sum(together.moved.values()) + together.other_limit
     assert announce(copied, new, NOW, at=NOW, progress=quiet) == count > 0
     assert announce(copied, new, NOW, at=NOW, progress=quiet) == 0
+    with pytest.raises(WorkspaceError, match="2026-07-01 is past"):
+        announce(copied, new, NOW - timedelta(days=1), at=NOW, progress=quiet)
     facts = [row["facts"] for row in letter_log(copied.root)]
     assert all((one["action_before"], one["action_after"]) in together.moved for one in facts)
 
@@ -331,15 +461,15 @@ def test_the_commands_write_list_and_mark(copied: Workspace, tmp_path: Path) -> 
         return done.exit_code, done.stdout
 
     write = ("write", str(tmp_path / "out"), "--since", "2026-08-01", "--json")
-    assert run(*write) == (0, run_json(0, {"1": str(tmp_path / "out/batch-0001")}))
-    assert run(*write) == (7, run_json(0, {}))
+    assert run(*write) == (0, run_json(0, {"1": str(tmp_path / "out/batch-0001")}, 2))
+    assert run(*write) == (7, run_json(0, {}, 0))
     assert "'=A2" in (tmp_path / "out/batch-0001/letters.csv").read_text("utf-8")
     assert run("sent", "0001", "--by", "Chen Wei", "--note", "app") == (0, "2 letters sent, says Chen Wei\n")
     assert run("list", "--account", "A1")[1].splitlines()[-1] == "1 letters, 1 sent"
 
 
-def run_json(recorded: int, folders: dict[str, str]) -> str:
-    return json.dumps({"recorded": recorded, "folders": folders}, indent=1) + "\n"
+def run_json(recorded: int, folders: dict[str, str], unnamed: int) -> str:
+    return json.dumps({"recorded": recorded, "folders": folders, "unnamed": unnamed}, indent=1) + "\n"
 
 
 @pytest.mark.slow
@@ -356,6 +486,10 @@ def test_letters_name_a_delivered_id_only_by_the_key_and_outside_the_workspace(
     named = CliRunner().invoke(app, [*words, str(keyed_letters / "named"), "--ids", str(listed_ids), "--again", "1"])
     assert named.exit_code == 0
     assert [row["account"] for row in put_out(keyed_letters / "named")] == ["B-77"]
+    assert "not in" not in named.stdout
+    listed_ids.write_text("B-78\n", "utf-8")
+    other = CliRunner().invoke(app, [*words, str(keyed_letters / "named"), "--ids", str(listed_ids), "--again", "1"])
+    assert "1 of these letters name an account that is not in" in other.stdout
     assert not subprocess.run(["grep", "-rla", "B-77", str(work)], capture_output=True, check=False).stdout
 
 

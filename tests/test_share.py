@@ -218,6 +218,61 @@ def say(name: str, **words: object) -> Callable[[Pair], None]:
     return said
 
 
+def swap(name: str, **words: object) -> Callable[[Pair], None]:
+    """The message says what none of ours says, and whoever sends it has the secret; ``None``: not said."""
+
+    def swapped(pair: Pair) -> None:
+        secret = read_secret(pair.root / "secret", pair.root / "work")
+        _, line, points = (pair.root / name).read_bytes().split(b"\n", 2)
+        body = {key: value for key, value in {**json.loads(line), **words}.items() if value is not None}
+        resealed(pair, name, json.dumps(body).encode() + b"\n" + points, secret)
+
+    return swapped
+
+
+def resealed(pair: Pair, name: str, content: bytes, secret: PairSecret) -> None:
+    (pair.root / name).write_bytes(f"limitlens-share-1 {secret.seal(content)}\n".encode() + content)
+
+
+def head(name: str, content: bytes) -> Callable[[Pair], None]:
+    """Other bytes under a seal that holds."""
+    return lambda pair: resealed(pair, name, content, read_secret(pair.root / "secret", pair.root / "work"))
+
+
+#: What whoever has the secret may put under its seal.
+NO_MESSAGES = [
+    head("request", b""),
+    head("request", b"[1, 2]\n"),
+    head("request", b"\xff\n"),
+    head("request", b"[" * 3_000 + b"\n"),
+    swap("request", step=None),
+    swap("request", surplus=1),
+    swap("request", step="answers"),
+    swap("request", ids="12"),
+    swap("request", ids=True),
+    swap("request", ids=12.0),
+    swap("request", ids=-1),
+    swap("request", made_at="2026-07-01T09:00:00"),
+    swap("request", made_at="yesterday"),
+    swap("request", expires_at=7),
+    swap("request", sender=["lender-a"]),
+    swap("request", exchange="\x1b[31m" * 4),
+    swap("request", exchange=""),
+    swap("request", exchange="A" * 32),
+    swap("request", id_kind=7),
+]
+
+
+@pytest.mark.parametrize("strike", NO_MESSAGES)
+def test_what_is_sealed_and_no_message_is_refused_in_a_line(strike: Callable[[Pair], None], pair: Pair) -> None:
+    pair.ask()
+    strike(pair)
+    with pytest.raises(LimitlensError, match="request: not a message of this version") as refused:
+        pair.answer()
+    assert str(refused.value).isprintable()
+    assert not exchanges(pair.root / "lender-b")
+
+
 BAD_POINTS = psi.ask(["a"] * 12).message.replace(b"\x02", b"\x05").replace(b"\x03", b"\x05")
 
 
@@ -239,10 +294,13 @@ def bad_points(pair: Pair) -> None:
         (say("request", expires_at=NOW), "expired 2026-07-01 09:00 UTC"),
         (say("request", expires_at=NOW + timedelta(days=30)), "longer than the 72 hours"),
         (say("request", made_at=NOW + timedelta(days=1)), "to come; compare the clocks"),
-        (say("request", recipient="lender-c"), "expected the request of the other lender to lender-b"),
-        (say("request", step="answer"), "expected the request of the other lender to lender-b"),
+        (say("request", recipient="lender-c"), "expected the request of lender-a to lender-b"),
+        (say("request", step="answer"), "expected the request of lender-a to lender-b"),
         (say("request", id_kind="phone"), "agree on one id_kind"),
-        (say("request", exchange="another"), ""),
+        (say("request", exchange="0" * 32), ""),
+        # who has the secret could call itself otherwise each time, and never have asked too often
+        (say("request", sender="lender-x"), "of lender-x to lender-b, expected the request of lender-a to lender-b"),
+        (say("request", sender="lender-b"), "expected the request of lender-a to lender-b"),
         (say("request", ids=11), "not what it says it is"),
         (say("request", ids=0), "expected 1 to"),
         (bad_points, "not what it says it is"),
@@ -274,11 +332,15 @@ def test_a_request_that_is_not_right_is_refused_in_a_line(
         (other_secret, "sealed with another secret"),
         (change("request.answer", lambda content: content[:-1]), "damaged"),
         (say("request.answer", expires_at=NOW), "expired"),
-        (say("request.answer", exchange="another"), "answers no request of this workspace"),
+        (say("request.answer", exchange="0" * 32), "answers no request of this workspace"),
         (say("request.answer", request_sha256="another"), "answers no request of this workspace"),
         (say("request.answer", ids=11), "answers no request of this workspace"),
         (say("request.answer", listed=3), "not what it says it is"),
         (say("request.answer", setup_bytes=7), "not what it says it is"),
+        (say("request.answer", sender="lender-x"), "of lender-x to lender-a, expected the answer of lender-b"),
+        (swap("request.answer", setup_bytes=-7), "not a message of this version"),
+        (swap("request.answer", listed=None), "not what it says it is"),
+        (swap("request.answer", request_sha256=3), "not a message of this version"),
         (change("request.answer", lambda _: b""), "no message of limitlens share"),
         (change("request.own", lambda _: b"{}"), "belongs to another exchange"),
         (change("request.own", lambda _: b"\xff"), "not UTF-8"),
@@ -310,6 +372,55 @@ def test_a_request_is_answered_once_and_an_answer_received_once(pair: Pair) -> N
     own_path(pair.root / "request").write_bytes(kept)
     with pytest.raises(LimitlensError, match="was received already"):
         pair.receive()
+
+
+def test_what_cannot_be_written_costs_no_exchange_and_nothing_else_is_overwritten(pair: Pair) -> None:
+    asked, answered = pair.ask(), pair.answer()
+    (pair.root / "file").touch()
+    files = {path: path.read_bytes() for path in pair.root.iterdir() if path.is_file()}
+    for name, expected in (
+        ("request", "is there already"),
+        ("file/request", "name another place"),
+        ("customers.csv", "is read, too"),
+    ):
+        with pytest.raises(LimitlensError, match=expected):
+            pair.ask(name=name)
+    for out, expected in (("file/answer", "name another place"), ("list.csv", "is read, too")):
+        with pytest.raises(LimitlensError, match=expected):
+            answer(pair.side("lender-b"), pair.root / "request", pair.root / "list.csv", pair.root / out, at=NOW)
+    assert {path: path.read_bytes() for path in files} == files
+    assert exchanges(pair.root / "lender-a") == [asked]
+    assert exchanges(pair.root / "lender-b") == [answered]
+    assert pair.receive().hits == 3
+
+
+def test_the_hits_of_another_exchange_are_not_overwritten(pair: Pair) -> None:
+    for name in ("one", "two"):
+        pair.ask(name=name)
+        pair.answer(name=name)
+    pair.receive(name="one")
+    hits, two = pair.root / "hits/shared_risk/one.csv", [pair.root / name for name in ("two", "two.answer")]
+    before = hits.read_bytes()
+    for out in (hits, pair.root / "customers.csv"):
+        with pytest.raises(LimitlensError, match="holds other rows"):
+            receive(pair.side("lender-a"), *two, pair.root / "customers.csv", out, at=NOW + 3 * HOUR)
+    assert hits.read_bytes() == before
+    first, second = [one.exchange for one in exchanges(pair.root / "lender-a") if one.step == "asked"]
+    left = hits.with_name("two.csv")  # by a call of the same exchange that was killed before its record
+    left.write_bytes(before.replace(first.encode(), second.encode()))
+    assert receive(pair.side("lender-a"), *two, pair.root / "customers.csv", left, at=NOW + 3 * HOUR).hits == 3
+
+
+def test_a_call_that_was_killed_before_it_removed_what_it_kept_is_made_up_for(pair: Pair) -> None:
+    pair.ask()
+    pair.answer()
+    kept = own_path(pair.root / "request")
+    held = kept.read_bytes()
+    pair.receive()
+    kept.write_bytes(held)
+    with pytest.raises(LimitlensError, match="was received already"):
+        pair.receive()
+    assert not kept.exists()
 
 
 def test_a_message_larger_than_the_settings_allow_is_refused_unread(pair: Pair) -> None:

@@ -8,14 +8,14 @@ import re
 
 from limitlens.features.reasons import reason_text
 from limitlens.limits.recourse import Move, Recourse
-from limitlens.pipeline.pages.amounts import money, value
+from limitlens.pipeline.pages.amounts import amount, value
 
 LANGUAGES = ("en", "zh")
 
 #: Stem of a column → what there would have been (English); what to do and with what (Chinese).
 MOVE_WORDS: dict[str, tuple[str, str, str]] = {
     "balance_cents": ("a lower balance", "降低", "未偿余额"),
-    "dpd_days": ("fewer days past due", "缩短", "逾期天数"),
+    "dpd_days": ("fewer days past due", "减少", "逾期天数"),
     "draw_count": ("fewer cash draws", "减少", "提现次数"),
     "draw_share": ("less of the limit drawn in cash", "降低", "提现占额度的比例"),
     "draw_sum": ("less cash drawn", "减少", "提现金额"),
@@ -31,7 +31,7 @@ MOVE_WORDS: dict[str, tuple[str, str, str]] = {
 #: What would have been decided instead.
 OUTCOME_WORDS = {
     "increase": ("the limit would have been raised", "额度本可上调"),
-    "unfreeze": ("drawing would have been possible again", "本可恢复提款"),
+    "unfreeze": ("you could have borrowed again", "本可恢复新增借款"),
     "keep": ("the line would have stayed as it was", "额度本可维持不变"),
     "review": (
         "somebody would have looked at the line before anything changed",
@@ -39,11 +39,14 @@ OUTCOME_WORDS = {
     ),
     "hold": ("the line would have stayed as it was", "额度本可维持不变"),
     "pause": (
-        "only drawing would have paused, until a second look",
-        "额度本可保留，仅暂停提款直至再次评估",
+        "only new borrowing would have been paused, until a second look",
+        "额度本可保留，仅暂停新增借款直至重新复查",
     ),
-    "decrease": ("the limit would have been lowered to {limit} only", "额度本可仅下调至 {limit}"),
-    "freeze": ("the limit would have stayed, only drawing would have stopped", "额度本可保留，仅暂停提款"),
+    "decrease": ("the limit would have been lowered to {limit} only", "额度本可仅下调至{limit}"),
+    "freeze": (
+        "the limit would have stayed, only new borrowing would have been stopped",
+        "额度本可保留，仅停止新增借款",
+    ),
     "close": ("the line would have been closed", "额度仍会被关闭"),
 }
 
@@ -60,7 +63,7 @@ def reason_texts(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     return tuple(reason_text(code, language) for code in codes)
 
 
-def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
+def recourse_text(recourse: Recourse | None, language: str = "en", currency: str = "") -> str:
     """One sentence about what would have led to a milder decision.
 
     Parameters
@@ -68,6 +71,8 @@ def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
     recourse : Recourse or None
         None: nothing would have.
     language : {"en", "zh"}
+    currency : str
+        Code of the amounts; empty: they stand alone.
 
     Examples
     --------
@@ -80,22 +85,34 @@ def recourse_text(recourse: Recourse | None, language: str = "en") -> str:
     place = LANGUAGES.index(language)
     if recourse is None:
         return _NOTHING[place]
-    outcome = OUTCOME_WORDS[recourse.action][place].format(limit=money(recourse.limit_cents))
+    outcome = OUTCOME_WORDS[recourse.action][place].format(limit=amount(recourse.limit_cents, currency, language))
     if language == "zh":
-        return f"如能{'，并'.join(_chinese(move) for move in recourse.moves)}，{outcome}"
-    return f"with {' and '.join(_english(move) for move in recourse.moves)}, {outcome}"
+        return f"如能{'，并'.join(_chinese(move, currency) for move in recourse.moves)}，{outcome}"
+    return f"with {' and '.join(_english(move, currency) for move in recourse.moves)}, {outcome}"
 
 
-def _english(move: Move) -> str:
+def _english(move: Move, currency: str) -> str:
     words, _, _, days = _words(move)
     window = f" in {days} days" if days else ""
-    return f"{words}{window} ({value(move.before, move.unit)} → {value(move.after, move.unit)})"
+    return f"{words}{window} ({_way(move, 'en', currency)})"
 
 
-def _chinese(move: Move) -> str:
+def _chinese(move: Move, currency: str) -> str:
     _, verb, noun, days = _words(move)
     window = f"近{days}天" if days else ""
-    return f"{verb}{window}{noun}（{value(move.before, move.unit)} → {value(move.after, move.unit)}）"
+    return f"{verb}{window}{noun}（{_way(move, 'zh', currency)}）"
+
+
+def _way(move: Move, language: str, currency: str) -> str:
+    """From what it was to what it would have been."""
+    ends = [_shown(number, move.unit, language, currency) for number in (move.before, move.after)]
+    return " → ".join(ends)
+
+
+def _shown(number: float | None, unit: str, language: str, currency: str) -> str:
+    if number is None:
+        return "无" if language == "zh" else "none"
+    return amount(round(number), currency, language) if unit == "cents" else value(number, unit)
 
 
 def _words(move: Move) -> tuple[str, str, str, str | None]:

@@ -83,11 +83,14 @@ def write(
             progress=progress,
         )
     if as_json:
-        print_json({"recorded": done.recorded, "folders": {batch: str(path) for batch, path in done.folders.items()}})
+        folders = {batch: str(path) for batch, path in done.folders.items()}
+        print_json({"recorded": done.recorded, "folders": folders, "unnamed": done.unnamed})
     else:
         typer.echo(f"{done.recorded:,} letters recorded")
         for batch, folder in done.folders.items():
             typer.echo(f"batch {batch:04d} in {folder}")
+        if ids and done.unnamed:
+            typer.echo(f"{done.unnamed:,} of these letters name an account that is not in {ids} by its pseudonym")
     if not done.folders:
         raise typer.Exit(NOTHING_TO_DO)
 

@@ -5,6 +5,7 @@ anything that the customer did since the one before, it says so: what counted is
 what late or corrected records brought about is told as that.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from limitlens.data.calendar import format_time
+from limitlens.data.calendar import format_time, parse_time
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.hold import DATA_INCIDENT
 from limitlens.limits.iteration import Iteration
@@ -31,6 +32,9 @@ _ORDERED = ("close", "freeze", "limit")
 
 #: Reasons whose words say that something changed: never told where no change of the customer's was needed.
 OF_CHANGE = frozenset({"spending_pattern", "unusual_sign_in"})
+
+#: Letters about decisions, which those about anything else of the same moment do not stand in for.
+_OF_DECISIONS = ("adverse", "pause")
 
 #: Decisions whose features are built again at a time.
 _AT_ONCE = 2_000
@@ -67,7 +71,7 @@ def due_letters(
     """
     known = {key_of(row) for row in letter_log(workspace.root)}
     rows = [*_decided(workspace, known, since, progress), *_paused_within_the_day(workspace, known)]
-    rows += _of_persons(workspace)
+    rows += _of_persons(workspace, known)
     return [row for row in rows if key_of(row) not in known and (not since or row["at"] >= since)]
 
 
@@ -77,11 +81,10 @@ def _decided(workspace: Workspace, known: set[Key], since: datetime | None, prog
     if not ledger.runs():
         return []
     flags = ledger.table(_DECIDED).to_pandas()
-    written = {(account, at) for account, at, *_ in known}
-    orders = ledger.overrides()
-    made_good = set(zip(orders["account_id"], orders["restores"], strict=True))
+    written = {(account, at) for account, at, kind, _ in known if kind in _OF_DECISIONS}
     keys = list(zip(flags["account_id"], flags["as_of"], strict=True))
-    open_ = [key not in written and key not in made_good and (not since or key[1] >= since) for key in keys]
+    gone = taken_back(keys, ledger.overrides())
+    open_ = [key not in written and key not in gone and (not since or key[1] >= since) for key in keys]
     flags = flags[open_]
     if flags.empty:
         return []
@@ -93,6 +96,28 @@ def _decided(workspace: Workspace, known: set[Key], since: datetime | None, prog
         progress(f"deciding {len(some):,} decisions again, and what would have helped")
         letters += _explained(workspace, some)
     return letters
+
+
+def taken_back(keys: Sequence[tuple[str, datetime]], orders: pd.DataFrame) -> set[tuple[str, datetime]]:
+    """Decisions that were made good: the line is as it was before the first of them, so what came of it went with it.
+
+    Parameters
+    ----------
+    keys : sequence of (str, datetime)
+        Account and time of decisions.
+    orders : DataFrame of :data:`limitlens.limits.ledger_tables.OVERRIDES`
+
+    Examples
+    --------
+    >>> day = [datetime(2026, 6, n) for n in range(1, 5)]
+    >>> orders = pd.DataFrame({"account_id": ["a"], "restores": [day[1]], "at": [day[3]]})
+    >>> sorted(at.day for _, at in taken_back([("a", one) for one in day], orders))
+    [2, 3]
+    """
+    spans = dict[str, list[tuple[datetime, datetime]]]()
+    for account, first, until in orders.dropna(subset="restores")[["account_id", "restores", "at"]].to_numpy():
+        spans.setdefault(account, []).append((first, until))
+    return {(account, at) for account, at in keys if any(a <= at < b for a, b in spans.get(account, ()))}
 
 
 def _explained(workspace: Workspace, due: pd.DataFrame) -> list[dict[str, Any]]:
@@ -110,6 +135,7 @@ def _explained(workspace: Workspace, due: pd.DataFrame) -> list[dict[str, Any]]:
         for place, row in rows.iterrows():
             one = slice(int(str(place)), int(str(place)) + 1)
             facts = may_say(row) | {"second_look": second_look_at(row, iteration.policy)}
+            facts["currency"] = iteration.policy.currency
             letters.append(_letter(row, facts | _help(iteration, table[one], state[one], row, facts)))
     return letters
 
@@ -185,30 +211,51 @@ def _paused_within_the_day(workspace: Workspace, known: set[Key]) -> list[dict[s
             if (row["account_id"], row["as_of"].to_pydatetime(), "pause", "") not in known:
                 facts = may_say(pd.concat([row, pd.Series({"unsplit": True})]))
                 facts |= {"second_look": second_look_at(row, policy), "help_sought": False, "recourse": None}
+                facts["currency"] = policy.currency
                 letters.append(_letter(row, facts))
     return letters
 
 
-def _of_persons(workspace: Workspace) -> list[dict[str, Any]]:
-    """Orders against customers, and decisions that were made good."""
-    letters = []
-    for order in workspace.ledger.overrides().to_dict("records"):
-        before, after = int(order["limit_before_cents"]), int(order["limit_cents"])
-        key = {"account_id": order["account_id"], "at": order["at"].to_pydatetime()}
-        limits = {"limit_before_cents": before, "limit_cents": after}
-        if order["action"] == "restore":
-            of = _restored(workspace, order)
-            facts = limits | {"action": of, "can_draw": bool(order["can_draw"])}
-            facts["decided_at"] = format_time(order["restores"].to_pydatetime())
-            letters.append(key | {"kind": "withdrawal", "about": facts["decided_at"], "facts": facts})
-        elif order["action"] in _ORDERED and (order["action"] != "limit" or after < before):
-            facts = limits | {"action": str(order["action"])}
-            letters.append(key | {"kind": "order", "about": "", "facts": facts})
+def _of_persons(workspace: Workspace, known: set[Key]) -> list[dict[str, Any]]:
+    """Orders against customers, and decisions that were made good; those of erased accounts say nothing any more."""
+    letters = [letter for order in workspace.ledger.overrides().to_dict("records") if (letter := _of_order(order))]
+    letters = [letter for letter in letters if key_of(letter) not in known]
+    accounts = sorted({letter["account_id"] for letter in letters})
+    held = set(workspace.ledger.last_decisions(accounts)["account_id"].to_pylist()) if accounts else set[str]()
+    currency = workspace.policy_in_force().currency if held else ""
+    letters = [letter for letter in letters if letter["account_id"] in held]
+    for letter in letters:
+        letter["facts"]["currency"] = currency
+        if letter["kind"] == "withdrawal":
+            letter["facts"] |= _undone(workspace, letter)
     return letters
 
 
-def _restored(workspace: Workspace, order: dict[Any, Any]) -> str:
-    """The action that a restoration took back."""
-    sql = "SELECT action FROM decisions WHERE account_id = $account AND as_of = $at"
-    values = {"account": order["account_id"], "at": order["restores"].to_pydatetime()}
-    return str(workspace.ledger.table(sql, values, few=True)["action"][0])
+def _of_order(order: dict[Any, Any]) -> dict[str, Any] | None:
+    """The letter about an order of a person; None: it is in favour of the customer."""
+    before, after = int(order["limit_before_cents"]), int(order["limit_cents"])
+    key = {"account_id": order["account_id"], "at": order["at"].to_pydatetime()}
+    facts: dict[str, Any] = {"limit_before_cents": before, "limit_cents": after}
+    if order["action"] == "restore":
+        decided_at = format_time(order["restores"].to_pydatetime())
+        facts |= {"can_draw": bool(order["can_draw"]), "decided_at": decided_at}
+        return key | {"kind": "withdrawal", "about": decided_at, "facts": facts}
+    if order["action"] in _ORDERED and (order["action"] != "limit" or after < before):
+        return key | {"kind": "order", "about": "", "facts": facts | {"action": str(order["action"])}}
+    return None
+
+
+#: Decisions against an account that a restoration took back: the one it names, and what came after it.
+_UNDONE = f"""
+SELECT as_of, action FROM decisions
+WHERE account_id = $account AND as_of >= $since AND as_of < $until AND action IN {tuple(sorted(FLAGGED))} ORDER BY as_of
+"""
+
+
+def _undone(workspace: Workspace, letter: dict[str, Any]) -> dict[str, Any]:
+    """The ``action`` that a restoration took back, and those ``later`` ones that went with it."""
+    facts = letter["facts"]
+    values = {"account": letter["account_id"], "since": parse_time(facts["decided_at"]), "until": letter["at"]}
+    first, *later = workspace.ledger.table(_UNDONE, values, few=True).to_pylist()
+    rows = [{"action": row["action"], "decided_at": format_time(row["as_of"])} for row in later]
+    return {"action": first["action"], "later": rows}

@@ -12,26 +12,26 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from limitlens.data.calendar import parse_time
+from limitlens.data.calendar import midnight, parse_time
 from limitlens.data.errors import ConfigError
 from limitlens.data.toml_reader import Reader, load_toml, read_small, read_toml
 from limitlens.limits.recourse import Move, Recourse
 from limitlens.pipeline.answers.customer import LANGUAGES, reason_texts, recourse_text
-from limitlens.pipeline.pages.amounts import money
+from limitlens.pipeline.pages.amounts import amount
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
            "November", "December")  # fmt: skip
 
 #: What changed conditions would bring about, by action.
 _OUTCOMES = {
-    "increase": ("your limit is raised to {limit}", "额度上调至 {limit}"),
+    "increase": ("your limit is raised to {limit}", "额度上调至{limit}"),
     "unfreeze": ("you can borrow again", "恢复新增借款"),
-    "keep": ("your limit stays at {limit}", "额度维持 {limit}"),
+    "keep": ("your limit stays at {limit}", "额度维持{limit}"),
     "review": ("a member of our staff looks at your account", "由工作人员查看您的账户"),
-    "hold": ("your limit stays at {limit}", "额度维持 {limit}"),
+    "hold": ("your limit stays at {limit}", "额度维持{limit}"),
     "pause": ("new borrowing is paused, and your account looked at again", "暂停新增借款，并再次查看您的账户"),
-    "decrease": ("your limit is lowered to {limit}", "额度下调至 {limit}"),
-    "freeze": ("your limit stays at {limit}, and new borrowing is stopped", "额度维持 {limit}，停止新增借款"),
+    "decrease": ("your limit is lowered to {limit}", "额度下调至{limit}"),
+    "freeze": ("your limit stays at {limit}, and new borrowing is stopped", "额度维持{limit}，停止新增借款"),
     "close": ("your credit line is closed", "信用额度关闭"),
 }
 
@@ -181,13 +181,18 @@ def _context(
 ) -> dict[str, Any]:
     """Everything a template may use."""
     facts = row["facts"]
+    currency = facts.get("currency", "")
+    second_look = facts.get("second_look")
+
+    def limit(side: str) -> str:
+        return amount(facts.get(f"limit_{side}cents", 0), currency, language)
 
     def date(name: str) -> str:
         return day(parse_time(facts[name]), language) if facts.get(name) else ""
 
     def outcome(side: str) -> str:
-        action, cents = facts.get(f"action_{side}"), facts.get(f"limit_{side}_cents", 0)
-        return _OUTCOMES[action][LANGUAGES.index(language)].format(limit=money(cents)) if action else ""
+        action = facts.get(f"action_{side}")
+        return _OUTCOMES[action][LANGUAGES.index(language)].format(limit=limit(f"{side}_")) if action else ""
 
     return {
         "reference": row["reference"],
@@ -196,16 +201,21 @@ def _context(
         "written_on": day(written_at, language),
         "date": day(row["at"], language),
         "action": facts.get("action", ""),
-        "limit_before": money(facts.get("limit_before_cents", 0)),
-        "limit": money(facts.get("limit_cents", 0)),
+        "limit_before": limit("before_"),
+        "limit": limit(""),
         "own": facts.get("own", False),
         "records": facts.get("records", False),
         "reasons": reason_texts(tuple(facts.get("reasons", ())), language),
         "since": date("since"),
         "second_look": date("second_look"),
+        "second_look_passed": bool(second_look) and parse_time(second_look) < midnight(written_at),
         "decided_on": date("decided_at"),
+        "later": [
+            {"action": one["action"], "date": day(parse_time(one["decided_at"]), language)}
+            for one in facts.get("later", ())
+        ],
         "can_draw": facts.get("can_draw", False),
-        "help": (help_ := _help(facts.get("recourse"), language)),
+        "help": (help_ := _help(facts.get("recourse"), language, currency)),
         "help_plain": _FIGURES.sub("", help_),
         "help_sought": facts.get("help_sought", False),
         "outcome_before": outcome("before"),
@@ -215,11 +225,11 @@ def _context(
     }
 
 
-def _help(recourse: Mapping[str, Any] | None, language: str) -> str:
+def _help(recourse: Mapping[str, Any] | None, language: str, currency: str) -> str:
     if recourse is None:
         return ""
     moves = tuple(Move(**move) for move in recourse["moves"])
-    sentence = recourse_text(Recourse(**{**recourse, "moves": moves}), language)
+    sentence = recourse_text(Recourse(**{**recourse, "moves": moves}), language, currency)
     return f"{sentence[0].upper()}{sentence[1:]}"
 
 

@@ -6,7 +6,7 @@ call that was killed leaves no half letter, and the next one goes on where it st
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from limitlens.data.calendar import midnight
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress, silent
@@ -43,10 +44,11 @@ _OURSELVES = "limitlens"
 
 @dataclass(frozen=True)
 class Written:
-    """What a call did: letters recorded, and the folders that were put out, by batch."""
+    """What a call did: letters recorded, folders put out by batch, and letters whose account has no other name."""
 
     recorded: int
     folders: Mapping[int, Path]
+    unnamed: int
 
 
 def write_letters(
@@ -85,9 +87,11 @@ def write_letters(
     IntegrityError
         A decision cannot be reproduced, or a file of the log is damaged.
     WorkspaceError
-        There is no such batch, the disk is full, or a run is in progress.
+        There is no such batch, nothing was decided yet, other letters lie there, the disk is full, or a run is in
+        progress.
     """
     names = accounts or {}
+    _expect_decisions(workspace)
     with exclusive(workspace.root, "notices write"):
         if again is not None:
             recorded = {batch.batch: batch for batch in batches(workspace.root)}
@@ -95,18 +99,23 @@ def write_letters(
                 raise WorkspaceError(f"there is no batch {again} of letters; expected one of {sorted(recorded)}.")
             folder = put_out(workspace, recorded[again], out, stationery, names, anew=True)
             record_sending(workspace.root, Sending(again, (), "written", at, _OURSELVES, "again"))
-            return Written(0, {again: folder})
+            return Written(0, {again: folder}, _unnamed(workspace, [recorded[again]], names))
         due = due_letters(workspace, since, progress=progress)
         if due:
             record_letters(workspace.root, due, at)
         done = {sending.batch for sending in sendings(workspace.root) if sending.status == "written"}
+        waiting = [batch for batch in batches(workspace.root) if batch.batch not in done]
         folders = {}
-        for batch in batches(workspace.root):
-            if batch.batch not in done:
-                progress(f"writing {batch.count:,} letters of batch {batch.batch}")
-                folders[batch.batch] = put_out(workspace, batch, out, stationery, names)
-                record_sending(workspace.root, Sending(batch.batch, (), "written", at, _OURSELVES, ""))
-    return Written(len(due), folders)
+        for batch in waiting:
+            progress(f"writing {batch.count:,} letters of batch {batch.batch}")
+            folders[batch.batch] = put_out(workspace, batch, out, stationery, names)
+            record_sending(workspace.root, Sending(batch.batch, (), "written", at, _OURSELVES, ""))
+        return Written(len(due), folders, _unnamed(workspace, waiting, names))
+
+
+def _unnamed(workspace: Workspace, put_out_: Sequence[Batch], names: Mapping[str, str]) -> int:
+    """Letters that call an account as the workspace does."""
+    return sum(row["account_id"] not in names for batch in put_out_ for row in letters_of(workspace.root, batch))
 
 
 def announce(
@@ -135,8 +144,15 @@ def announce(
     ConfigError
         The new policy names a column that the workspace does not have.
     WorkspaceError
-        Nothing was promoted, no line stands in the book, or a run is in progress.
+        The new policy would hold before anybody is told, nothing was promoted, no line stands in the book, or a run is
+        in progress.
     """
+    if holds_from < midnight(at):
+        raise WorkspaceError(
+            f"{holds_from:%Y-%m-%d} is past; changed conditions are announced before they hold: name a day to come "
+            "by --from."
+        )
+    _expect_decisions(workspace)
     with exclusive(workspace.root, "notices announce"):
         champion = workspace.registry.champion()
         if champion is None:
@@ -152,6 +168,12 @@ def announce(
         if due:
             record_letters(workspace.root, due, at)
     return len(due)
+
+
+def _expect_decisions(workspace: Workspace) -> None:
+    """Refuse a workspace without anything to write of, such as a folder that was mistyped, before it gets a lock."""
+    if not (workspace.ledger.runs() or workspace.ledger.pending_ticks() or batches(workspace.root)):
+        raise WorkspaceError(f"{workspace.root}: nothing has been decided; see that it is the right workspace.")
 
 
 def put_out(
@@ -175,14 +197,22 @@ def put_out(
         As in :func:`write_letters`.
     anew : bool
         In place of a folder that is there; otherwise that is whole, and stays.
+
+    Raises
+    ------
+    WorkspaceError
+        A folder is there that is no earlier one of this batch, or it cannot be written.
     """
     folder = out / f"batch-{batch.batch:04d}"
-    if folder.exists() and not anew:
-        return folder
+    recorded = letters_of(workspace.root, batch)
+    if folder.exists():
+        _expect_same(folder, recorded)
+        if not anew:
+            return folder
     unfinished = out / f".{folder.name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     rows = []
-    for row in letters_of(workspace.root, batch):
+    for row in recorded:
         account = accounts.get(row["account_id"], row["account_id"])
         letters = {one: stationery.letter(row, account, batch.at, one) for one in LANGUAGES}
         for language, letter in letters.items():
@@ -194,6 +224,19 @@ def put_out(
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return folder
+
+
+def _expect_same(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a folder that holds other letters, such as those of another workspace."""
+    try:
+        there = {row.pop("reference"): row for row in json.loads((folder / "letters.json").read_text("utf-8"))}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        there = {}
+    for row in recorded:
+        figures = _figures(row, "")
+        old = there.get(figures.pop("reference"), {})
+        if figures != {name: old.get(name) for name in figures} | {"account": ""}:
+            raise WorkspaceError(f"{folder}: holds other letters, or something else; name another folder.")
 
 
 def _figures(row: Mapping[str, Any], account: str) -> dict[str, Any]:
@@ -260,7 +303,10 @@ def _meant(references: tuple[str, ...], letters: set[str], whole: set[str]) -> d
     """Letters by batch; none: all of it."""
     if unknown := [one for one in references if one not in letters | whole]:
         raise WorkspaceError(f"there is no letter {unknown[0]!r}; limitlens notices list shows those there are.")
-    batches_ = {int(one): () for one in references if one in whole}
-    single = sorted({one for one in references if one in letters and int(one[:4]) not in batches_})
-    of = {int(one[:4]): tuple(other for other in single if other[:4] == one[:4]) for one in single}
-    return dict[int, tuple[str, ...]](batches_) | of
+    meant: dict[int, tuple[str, ...]] = {int(one): () for one in references if one in whole}
+    entire = set(meant)
+    for one in sorted(set(references) - whole):
+        batch = int(one.partition("-")[0])
+        if batch not in entire:
+            meant[batch] = (*meant.get(batch, ()), one)
+    return meant

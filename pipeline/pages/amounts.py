@@ -14,6 +14,28 @@ def money(cents: int, *, signed: bool = False) -> str:
     return f"{sign}{whole:,}.{rest:02d}"
 
 
+def amount(cents: int, currency: str, language: str) -> str:
+    """An amount as a customer reads it.
+
+    Parameters
+    ----------
+    cents : int
+    currency : str
+        Code (ISO 4217); empty where it is not known.
+    language : {"en", "zh"}
+
+    Examples
+    --------
+    >>> amount(2000000, "CNY", "en"), amount(2000000, "CNY", "zh"), amount(2000000, "USD", "zh"), amount(100, "", "zh")
+    ('CNY 20,000.00', '20,000.00元', 'USD 20,000.00', '1.00')
+    """
+    if not currency:
+        return money(cents)
+    if (language, currency) == ("zh", "CNY"):
+        return f"{money(cents)}元"
+    return f"{currency} {money(cents)}"
+
+
 def value(number: float | None, unit: str) -> str:
     """A feature's value: cents as currency, shares of the limit as percent.
 

@@ -13,9 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from limitlens.data import psi
 from limitlens.data.contracts import SHARED_RISK
+from limitlens.data.disk import make_folder, writable
 from limitlens.data.errors import ConfigError, InputError, WorkspaceError
 from limitlens.data.id_key import expect_outside
 from limitlens.data.lock import exclusive
@@ -105,15 +108,20 @@ def request(side: Side, customers: Path, out: Path, *, at: datetime) -> Exchange
     pair, limits = side.pair(), side.settings.limits
     for path in (customers, out):
         expect_outside(path, side.workspace.root)
+    _expect_place(out, customers)
+    if own_path(out).exists():
+        raise ConfigError(f"{own_path(out)}: is there already, of an exchange not yet received; name another --out.")
     number, persons = secrets.token_hex(16), read_customers(customers)
     expect_count(len(persons), limits.ids_per_exchange, customers.name)
+    other, past = pair.other(side.lender), exchanges(side.workspace.root)
+    expect_within(past, Exchange(number, other, "asked", at, side.actor, len(persons), 0, 0, ""), limits)
     items = list(pair.salted(number, side.settings.id_kind, persons))
     asked = psi.ask(items)
     message = Message(
         step="request",
         exchange=number,
         sender=side.lender,
-        recipient=pair.other(side.lender),
+        recipient=other,
         id_kind=side.settings.id_kind,
         made_at=at,
         expires_at=at + timedelta(hours=limits.valid_hours),
@@ -162,6 +170,7 @@ def answer(side: Side, asked: Path, risk_list: Path, out: Path, *, at: datetime)
     pair, limits = side.pair(), side.settings.limits
     for path in (risk_list, out):
         expect_outside(path, side.workspace.root)
+    _expect_place(out, asked, risk_list)
     content = read_message(asked, limits.ids_per_exchange)
     message, points = opened(content, pair, asked.name)
     _expect_fit(message, side, "request", asked.name, at)
@@ -219,7 +228,7 @@ def receive(side: Side, asked: Path, answered: Path, customers: Path, out: Path,
     ------
     ConfigError, InputError
         A file is not what it should be or lies in the workspace; the answer is damaged, has expired or answers another
-        request.
+        request; the file of hits is there with others.
     WorkspaceError
         It was received already, or openmined-psi is not installed.
     """
@@ -231,7 +240,8 @@ def receive(side: Side, asked: Path, answered: Path, customers: Path, out: Path,
     content = read_message(answered, 2 * limits.ids_per_exchange)
     message, points = opened(content, pair, answered.name)
     _expect_fit(message, side, "answer", answered.name, at)
-    _expect_asked(side.workspace, message, answered.name)
+    _expect_asked(side.workspace, message, asked, answered.name)
+    _expect_free(out, message.exchange)
     own = _read_own(own_path(asked), message)
     persons = read_customers(customers)
     salted = pair.salted(message.exchange, message.id_kind, persons)
@@ -307,11 +317,12 @@ def expect_within(past: Sequence[Exchange], step: Exchange, limits: ShareLimits)
 
 
 def _expect_fit(message: Message, side: Side, step: str, name: str, at: datetime) -> None:
-    """Refuse a message of another step, for another lender, about other ids, or of another time."""
-    if message.step != step or message.recipient != side.lender:
+    """Refuse a message of another step, of or for another lender, about other ids, or of another time."""
+    other = side.pair().other(side.lender)
+    if (message.step, message.sender, message.recipient) != (step, other, side.lender):
         raise InputError(
-            f"{name}: {message.step} of {message.sender} to {message.recipient}, expected the {step} of the other "
-            f"lender to {side.lender}; name the right file."
+            f"{name}: {message.step} of {message.sender} to {message.recipient}, expected the {step} of {other} to "
+            f"{side.lender}; name the right file."
         )
     if message.id_kind != side.settings.id_kind:
         raise InputError(
@@ -329,6 +340,27 @@ def _expect_fit(message: Message, side: Side, step: str, name: str, at: datetime
         )
 
 
+def _expect_place(out: Path, *read: Path) -> None:
+    """Refuse a place where no file can be written, or that is read, before an exchange is spent on it."""
+    if out.resolve() in [path.resolve() for path in read]:
+        raise ConfigError(f"{out}: is read, too; name another --out.")
+    with writable(out):
+        make_folder(out.parent)
+
+
+def _expect_free(out: Path, exchange: str) -> None:
+    """Refuse a file that has rows of anything but this exchange, as a call that was killed would leave them."""
+    if not out.exists():
+        return
+    try:
+        rows = pq.read_table(out) if out.suffix == ".parquet" else csv.read_csv(out)
+        ids = rows["event_id"].cast(pa.string()).to_pylist()
+    except (OSError, pa.ArrowException, KeyError):
+        ids = [None]
+    if not all(one and one.startswith(f"shared-{exchange}-") for one in ids):
+        raise InputError(f"{out}: holds other rows; name another file.")
+
+
 def _expect_new(workspace: Workspace, message: Message, limits: ShareLimits, at: datetime) -> None:
     """Refuse a request that would not be recorded, before a secret is spent on it."""
     past = exchanges(workspace.root)
@@ -337,13 +369,15 @@ def _expect_new(workspace: Workspace, message: Message, limits: ShareLimits, at:
     expect_within(past, Exchange(message.exchange, message.sender, "answered", at, "", message.ids, 0, 0, ""), limits)
 
 
-def _expect_asked(workspace: Workspace, message: Message, name: str) -> None:
-    """Refuse an answer to what was not asked, or was received."""
+def _expect_asked(workspace: Workspace, message: Message, asked_file: Path, name: str) -> None:
+    """Refuse an answer to what was not asked, or was received; in the end a secret is not needed any more."""
     steps = {one.step: one for one in exchanges(workspace.root) if one.exchange == message.exchange}
     asked = steps.get("asked")
     if asked is None or (message.request_sha256, message.ids) != (asked.sha256, asked.ids):
         raise InputError(f"{name}: answers no request of this workspace; name the right file.")
     if "received" in steps:
+        if own_path(asked_file).exists() and _read_own(own_path(asked_file), message):
+            own_path(asked_file).unlink()
         raise WorkspaceError(f"exchange {message.exchange[:12]} was received already; begin a new one.")
 
 

@@ -6,11 +6,12 @@ The first line is what the file is, with the seal over all that follows: a line 
 
 import hmac
 import json
+import re
 import stat
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from limitlens.data.errors import InputError
 from limitlens.data.psi import ITEM_BYTES
@@ -25,6 +26,9 @@ _SEAL = 64
 _HEAD_BYTES = 4096
 
 
+_Step = Literal["request", "answer"]
+
+
 @dataclass(frozen=True)
 class Message:
     """What a message says of itself.
@@ -33,7 +37,7 @@ class Message:
     ----------
     step : {"request", "answer"}
     exchange : str
-        Number of the exchange, random; with the secret it is the salt.
+        Number of the exchange, 32 hexadecimal digits, random; with the secret it is the salt.
     sender, recipient : str
         The lenders.
     id_kind : str
@@ -50,7 +54,7 @@ class Message:
         Of the file that an answer answers; empty in a request.
     """
 
-    step: Literal["request", "answer"]
+    step: _Step
     exchange: str
     sender: str
     recipient: str
@@ -71,7 +75,7 @@ def sealed(message: Message, points: bytes, pair: PairSecret) -> bytes:
     >>> from datetime import UTC
     >>> at = datetime(2026, 7, 1, tzinfo=UTC)
     >>> pair = PairSecret(("a", "b"), bytes(32))
-    >>> request = Message("request", "00", "a", "b", "phone", at, at, 0)
+    >>> request = Message("request", "0" * 32, "a", "b", "phone", at, at, 0)
     >>> opened(sealed(request, b"points", pair), pair, "the file") == (request, b"points")
     True
     """
@@ -93,7 +97,7 @@ def opened(content: bytes, pair: PairSecret, name: str) -> tuple[Message, bytes]
     Raises
     ------
     InputError
-        It is no message, was damaged or changed, or sealed with another secret.
+        It is no message, was damaged or changed, or sealed with another secret; or what is sealed is no message.
     """
     head = len(_FIRST) + _SEAL + 1
     if not content.startswith(_FIRST):
@@ -105,9 +109,29 @@ def opened(content: bytes, pair: PairSecret, name: str) -> tuple[Message, bytes]
             "and send the file again."
         )
     line, _, points = rest.partition(b"\n")
-    body = json.loads(line)
-    times = {key: datetime.fromisoformat(body[key]) for key in ("made_at", "expires_at")}
-    return Message(**{**body, **times}), points
+    return _read(line, name), points
+
+
+def _read(line: bytes, name: str) -> Message:
+    """What a message says of itself; a seal shows that the other lender made it, and not that it is right."""
+    try:
+        body = json.loads(line)
+        times = {key: datetime.fromisoformat(body[key]) for key in ("made_at", "expires_at")}
+        message = Message(**{**body, **times})
+        texts = (message.sender, message.recipient, message.id_kind, message.request_sha256)
+        counts = (message.ids, message.listed, message.setup_bytes)
+        right = (
+            message.step in get_args(_Step)
+            and re.fullmatch("[0-9a-f]{32}", message.exchange) is not None
+            and all(time.tzinfo is not None for time in (message.made_at, message.expires_at))
+            and all(type(text) is str and text.isprintable() for text in texts)
+            and all(type(count) is int and count >= 0 for count in counts)
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        right = False
+    if not right:
+        raise InputError(f"{name}: not a message of this version; compare the versions of limitlens of both lenders.")
+    return message
 
 
 def read_message(path: Path, most_ids: int) -> bytes:

@@ -6,13 +6,14 @@ out is set beside what was decided. Money is in whole cents a line, so that no s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
-from limitlens.limits.decision import decide, log_odds
+from limitlens.limits.decision import decide_codes, log_odds
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy
 
 #: Least age in days of the lines of each band.
@@ -59,12 +60,17 @@ class Lines:
     def decided(self, policy: Policy, pd_: FloatArray | None = None) -> "Decisions":
         """Decide them, with their PD or another."""
         chosen = self.pd_ if pd_ is None else pd_
-        rows = decide(self.table, chosen, self.state, policy)
-        codes = pd.Categorical(rows["action"], categories=list(ACTIONS)).codes
-        limit, can_draw = rows["limit_cents"].to_numpy(np.int64), rows["can_draw"].to_numpy(bool)
-        return Decisions(np.asarray(codes, np.int64), limit, can_draw, chosen)
+        code, limit, can_draw, _ = decide_codes(self.table, chosen, self.state, policy)
+        return Decisions(code.astype(np.int64), limit, can_draw, chosen)
 
-    @property
+    @cached_property
+    def bands(self) -> tuple[npt.NDArray[np.object_], IntArray]:
+        """Segments in order, and of each line which of these and of :data:`AGE_BANDS`, as one number."""
+        place, segments = pd.factorize(self.table["segment"].fillna("default"), sort=True)
+        band = np.searchsorted(AGE_BANDS, self.state["line_age_days"].to_numpy(np.int64), side="right") - 1
+        return np.asarray(segments, object), place * len(AGE_BANDS) + np.maximum(band, 0)
+
+    @cached_property
     def balance_cents(self) -> IntArray:
         """What each line owes; 0 where it is not known."""
         if "balance_cents" not in self.table:
@@ -188,31 +194,23 @@ def tally(
         "loss_after_cents": expected_loss_cents(stressed, after.limit_cents, owed, after.can_draw, policy),
         "good_millionths": np.rint(1e6 * (1 - before.pd)).astype(np.int64),
     }
-    place, segments = pd.factorize(lines.table["segment"].fillna("default"), sort=True)
-    band = np.searchsorted(AGE_BANDS, lines.state["line_age_days"].to_numpy(np.int64), side="right") - 1
+    segments, mine = base.bands
     shape = (len(segments), len(AGE_BANDS), len(ACTIONS), len(ACTIONS))
-    keys = np.ravel_multi_index((place, np.maximum(band, 0), before.action, after.action), shape)
-    counts = np.bincount(keys, minlength=int(np.prod(shape)))
-    there = np.flatnonzero(counts)
-    segment, age, old, new = np.unravel_index(there, shape)
+    size = int(np.prod(shape))
+    keys = ((mine * len(ACTIONS) + before.action) * len(ACTIONS) + after.action).astype(np.min_scalar_type(size))
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=size))
+    segment, age, old, new = np.unravel_index(keys[order[first]].astype(np.int64), shape)
     return pd.DataFrame(
         {
-            "segment": np.asarray(segments, object)[segment],
+            "segment": segments[segment],
             "age_days": np.array(AGE_BANDS)[age],
             "action_before": np.array(ACTIONS, object)[old],
             "action_after": np.array(ACTIONS, object)[new],
-            "lines": counts[there],
-            **{name: _summed(keys, values, len(counts))[there] for name, values in sums.items()},
+            "lines": np.diff(first, append=len(order)),
+            **{name: np.add.reduceat(values[order], first) for name, values in sums.items()},
         }
     )
-
-
-def _summed(keys: IntArray, values: IntArray, size: int) -> IntArray:
-    """Sum by key in whole numbers: in two halves, since the weights of a histogram are floats."""
-    high, low = np.divmod(values, 1 << 26)
-    parts = [np.bincount(keys, weights=half, minlength=size).astype(np.int64) for half in (high, low)]
-    total: IntArray = (parts[0] << 26) + parts[1]
-    return total
 
 
 def added(tallies: Sequence[pd.DataFrame], by: Sequence[str] = GROUP) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ from limitlens.models.redrawn import drawn_pds
 from limitlens.models.satellite import fit_satellite
 from limitlens.pipeline import tracking, verify
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.stressing.decided_day import batches, decided_day
+from limitlens.pipeline.stressing.decided_day import batches, decided_day, recorded_decisions
 from limitlens.pipeline.stressing.stress import Stressed, record, stress
 from limitlens.pipeline.stressing.stress_report import write_stress_report
 from limitlens.pipeline.workspace import Workspace, default_policy, default_scenarios
@@ -228,13 +229,25 @@ def test_without_a_shock_the_day_is_the_ledger(small_workspace: Workspace, stres
 
 
 @pytest.mark.slow
+def test_no_bit_depends_on_how_many_lines_are_taken_at_a_time(
+    small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [next(one for one in EVERY if one.kind == kind) for kind in ("pd", "behaviour", "iteration", "outage")]
+    whole = stress(small_workspace, tuple(kinds)).to_dict()
+    monkeypatch.setattr("limitlens.pipeline.stressing.decided_day.BATCH_ROWS", 500)
+    lines = list[str]()
+    assert stress(small_workspace, tuple(kinds), progress=lines.append).to_dict() == whole
+    assert lines.count("lines decided again") == 3
+
+
+@pytest.mark.slow
 def test_a_ledger_that_says_something_else_is_refused(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    day = decided_day(copied)
-    limits = day.decisions["limit_cents"].to_pylist()
-    place = day.decisions.column_names.index("limit_cents")
-    changed = day.decisions.set_column(place, "limit_cents", [[limits[0] + 100, *limits[1:]]])
-    other = replace(day, decisions=changed)
-    monkeypatch.setattr("limitlens.pipeline.stressing.stress.decided_day", lambda *_: other)
+    def changed(*where: Any) -> pa.Table:
+        recorded = recorded_decisions(*where)
+        limits, place = recorded["limit_cents"].to_pylist(), recorded.column_names.index("limit_cents")
+        return recorded.set_column(place, "limit_cents", [[limits[0] + 100, *limits[1:]]])
+
+    monkeypatch.setattr("limitlens.pipeline.stressing.decided_day.recorded_decisions", changed)
     with pytest.raises(IntegrityError, match="but without any shock decided as"):
         stress(copied, SHIPPED[:1])
 
@@ -445,7 +458,7 @@ def test_a_model_of_one_turn_has_no_chance_in_its_draws(small_workspace: Workspa
 @pytest.mark.slow
 def test_what_chance_closes_is_counted_of_every_line(small_workspace: Workspace) -> None:
     [answer] = stress(small_workspace, (of("iteration", draws=4, seed=1),)).answers
-    assert sum(a + b for a, b in answer.closed_in) == len(decided_day(small_workspace).decisions)
+    assert sum(a + b for a, b in answer.closed_in) == len(decided_day(small_workspace).accounts)
     assert answer.severities == [0.0, 1.0, 2.0, 3.0, 4.0]
     closed_now = answer.of("end", 0.0).query("action_after == 'close'")["lines"].sum()
     assert sum(a for a, _ in answer.closed_in) == closed_now
@@ -457,7 +470,7 @@ def test_an_outage_is_what_deciding_without_the_rows_gives_and_a_hold_keeps_line
     scenario = of("outage", source="payment", days=10, slices=("segment",))
     [answer] = stress(small_workspace, (scenario,)).answers
     day = decided_day(small_workspace)
-    features, recorded = day.iteration.model.features, unpacked(day.decisions)
+    features, recorded = day.iteration.model.features, unpacked(recorded_decisions(day, small_workspace))
     tables = {name: run_sql(sql) for name, sql in small_workspace.relations(features).items()}
     known, as_of = tables["payment"]["known_time"], day.run.as_of
     late = pc.and_(pc.greater_equal(known, as_of - timedelta(days=10)), pc.less(known, as_of))

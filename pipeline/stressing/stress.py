@@ -263,7 +263,7 @@ def stress(
     )
     for policy in given.policies.values():
         workspace.check_rules(policy, day.iteration.model.features)
-    progress(f"{len(day.decisions):,} lines decided as of {format_time(day.run.as_of)}, {len(scenarios)} scenarios")
+    progress(f"{len(day.accounts):,} lines decided as of {format_time(day.run.as_of)}, {len(scenarios)} scenarios")
     answers = answered(day, workspace, scenarios, given, progress)
     answers = tuple(_with_noticed(answer, workspace, day.run.as_of) for answer in answers)
     return Stressed(
@@ -271,7 +271,7 @@ def stress(
         run_id=day.run.run_id,
         model_version=day.run.model_version,
         policy_digest=day.run.policy_digest,
-        lines=len(day.decisions),
+        lines=len(day.accounts),
         inputs=_inputs(day, workspace, scenarios, given)
         | ({"economy": file_sha256(economy)} if economy is not None and satellite else {}),
         answers=answers,
@@ -363,7 +363,7 @@ class Counting:
     def __init__(self, scenario: Scenario, given: Given) -> None:
         self.scenario, self.given = scenario, given
         self.shock, self.severities = shock_of(scenario, given), (0.0, *severities_of(scenario, given))
-        self.tallies: dict[tuple[View, float], pd.DataFrame] = {}
+        self.tallies = pd.DataFrame()
         self.rising: dict[tuple[View, float, float], tuple[int, int]] = {}
         self.paying: dict[float, Any] = {}
         self.parts: list[pd.DataFrame] = []
@@ -371,13 +371,14 @@ class Counting:
 
     def count(self, batch: Batch, base: Mapping[View, Decisions]) -> None:
         """Decide a batch at each severity, the mildest first."""
-        ended: list[Decisions] = []
+        ended, tallies = list[Decisions](), [self.tallies]
         milder, times_closed = dict(base), np.zeros(len(batch.lines.pd_), np.int64)
         for place, severity in enumerate(self.severities):
             lines, policy = self.shock(batch, severity)
             for view, seen in views(policy).items():
                 decided = lines.decided(seen)
-                self._add((view, severity), (batch.lines, lines), (base[view], decided))
+                made = self._tally((batch.lines, lines), (base[view], decided))
+                tallies.append(made.assign(view=view, severity=severity))
                 if place and self.scenario.kind in ORDERED:
                     self._rise((view, self.severities[place - 1], severity), lines, milder[view], decided)
                 if view == "end":
@@ -386,6 +387,7 @@ class Counting:
                     times_closed += decided.closes if place else 0
                     ended.append(decided)
                 milder[view] = decided
+        self.tallies = added(tallies, ("view", "severity", *GROUP))
         if self.scenario.kind == "outage":
             held = lines.table[DATA_HOLD].to_numpy(bool) & ~batch.lines.table[DATA_HOLD].to_numpy(bool)
             before, without, within = ended
@@ -397,10 +399,8 @@ class Counting:
     def _slices(self) -> pd.DataFrame:
         return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
 
-    def _add(self, key: tuple[View, float], lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> None:
-        felt = self.scenario.reaction_log_odds
-        made = tally(*lines, decisions, self.given.policy, reaction_log_odds=felt)
-        self.tallies[key] = added([self.tallies[key], made]) if key in self.tallies else made
+    def _tally(self, lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> pd.DataFrame:
+        return tally(*lines, decisions, self.given.policy, reaction_log_odds=self.scenario.reaction_log_odds)
 
     def _rise(self, key: tuple[View, float, float], lines: Lines, milder: Decisions, harsher: Decisions) -> None:
         before, (more, inside) = self.rising.get(key, (0, 0)), rises(lines, milder, harsher, self.given.policy)
@@ -408,11 +408,10 @@ class Counting:
 
     def answer(self) -> Answer:
         """What was counted."""
-        tallies = [added([made]).assign(view=view, severity=s) for (view, s), made in self.tallies.items()]
         rising = [(*key, *counts) for key, counts in self.rising.items()]
         return Answer(
             self.scenario,
-            pd.concat(tallies, ignore_index=True)[["view", "severity", *GROUP, "lines", *SUMS]],
+            self.tallies,
             pd.DataFrame(rising, columns=["view", "milder", "harsher", "lines", "in_dead_band"]),
             {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
             tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),

@@ -34,6 +34,9 @@ SUMS = (
     "good_millionths",
 )
 
+#: What is counted of a step from a milder shock to a harsher one; :func:`rises` explains it.
+RISES = ("lines", "in_dead_band", "lower_pd", "pd_down", "pd_up")
+
 #: Columns that say which lines a group holds.
 GROUP = ("segment", "age_days", "action_before", "action_after")
 
@@ -220,8 +223,8 @@ def added(tallies: Sequence[pd.DataFrame], by: Sequence[str] = GROUP) -> pd.Data
     return summed
 
 
-def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -> tuple[int, int]:
-    """Of how many lines a harsher shock leaves more to draw than a milder one, and of those inside a dead band.
+def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -> tuple[int, int, int, int, int]:
+    """Of how many lines a harsher shock leaves more to draw than a milder one, and why.
 
     Parameters
     ----------
@@ -231,18 +234,21 @@ def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -
 
     Returns
     -------
-    (int, int)
-        All of them, and those whose harsher PD lies within the dead band around the PD at the line's last change, or
-        whose milder one does: there the policy leaves a line as it is, whatever PD asks for.
+    lines, in_dead_band, lower_pd, pd_down, pd_up : int
+        Lines left more to draw; those of them whose harsher PD lies within the dead band around the PD at the line's
+        last change, or whose milder one does: there the policy leaves a line as it is, whatever PD asks for; of the
+        rest those whose harsher PD is the lower one. Then all lines whose PD falls, and all whose PD rises.
     """
     owed = lines.balance_cents
     more = harsher.credit_cents(owed) > milder.credit_cents(owed)
-    if not more.any():
-        return 0, 0
+    down, up = harsher.pd < milder.pd, harsher.pd > milder.pd
     reference = log_odds(lines.state["pd_ref"].to_numpy(np.float64)[more])
     width = policy.timers.dead_band_log_odds
-    inside = [np.abs(log_odds(side.pd[more]) - reference) < width for side in (milder, harsher)]
-    return int(more.sum()), int((inside[0] | inside[1]).sum())
+    near = [np.abs(log_odds(side.pd[more]) - reference) < width for side in (milder, harsher)]
+    inside = near[0] | near[1]
+    counts = more.sum(), inside.sum(), (down[more] & ~inside).sum(), down.sum(), up.sum()
+    total, in_band, lower, falls, grows = map(int, counts)
+    return total, in_band, lower, falls, grows
 
 
 def cuts_pay(lines: Lines, before: Decisions, after: Decisions, policy: Policy) -> npt.NDArray[np.int64]:

@@ -46,6 +46,7 @@ from tests.strategies import Row, book_of, cases
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
 EVERY = read_scenarios(default_scenarios())
+POLICY = default_policy()
 SHIPPED = tuple(one for one in EVERY if one.kind in {"pd", "policy"})
 Case = tuple[list[Row], Policy]
 
@@ -67,7 +68,7 @@ def test_a_line_never_changed_is_left_no_more_to_draw_the_higher_its_pd(case: Ca
     milder, harsher = (lines.decided(case[1], shifted_pd(lines.pd_, by)) for by in (step, step + more))
     owed = lines.balance_cents
     assert (harsher.credit_cents(owed) <= milder.credit_cents(owed)).all()
-    assert rises(lines, milder, harsher, case[1]) == (0, 0)
+    assert rises(lines, milder, harsher, case[1])[:3] == (0, 0, 0)
     cut = ~(milder.action == ACTIONS.index("decrease"))  # a freeze leaves the limit that a decrease lowers
     assert (harsher.limit_cents <= milder.limit_cents)[cut].all()
 
@@ -77,8 +78,9 @@ def test_a_line_never_changed_is_left_no_more_to_draw_the_higher_its_pd(case: Ca
 def test_where_a_higher_pd_leaves_more_to_draw_the_dead_band_says_why(case: Case, step: float, more: float) -> None:
     lines = lines_of(case[0])
     milder, harsher = (lines.decided(case[1], shifted_pd(lines.pd_, by)) for by in (step, step + more))
-    count, inside = rises(lines, milder, harsher, case[1])
-    assert count == inside
+    count, inside, lower, down, up = rises(lines, milder, harsher, case[1])
+    assert (count, lower, down) == (inside, 0, 0)
+    assert up == (harsher.pd > milder.pd).sum()
 
 
 @settings(max_examples=20)
@@ -335,6 +337,9 @@ def test_the_reminder_ends_as_a_missing_step_does_until_a_test_is_young_enough(
     assert overdue(stress_tests(copied.root), old + timedelta(days=300), 92)
 
 
+MOVES = ("closed", "frozen", "cut")
+
+
 @pytest.mark.slow
 def test_the_pages_say_in_both_languages_what_happens_and_hide_counts_of_a_few(
     stressed: Stressed, tmp_path: Path
@@ -347,9 +352,27 @@ def test_the_pages_say_in_both_languages_what_happens_and_hide_counts_of_a_few(
         assert answer.scenario.title_zh in texts[1]
     for words, text in zip(("under 10", "不足 10"), texts, strict=True):
         assert words in text
-        assert text.count("<svg") == 1 + 2 * len(stressed.answers)
+        moves = [any(row[k] >= 10 for row in answer.totals("end") for k in MOVES) for answer in stressed.answers]
+        assert text.count("<svg") == 1 + len(stressed.answers) + sum(moves)
     assert not any(f'class="n">{few}<' in text for few in range(1, 10) for text in texts)
     assert "under 10" not in texts[1]
+
+
+@pytest.mark.slow
+def test_the_pages_name_each_place_where_a_harsher_shock_does_less_and_why(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    shrinks = tuple(one for one in EVERY if one.name == "less_comes_in")
+    stressed = stress(small_workspace, shrinks)
+    rows = stressed.answers[0].not_monotone()
+    english, chinese = (page.read_text("utf-8") for page in write_stress_report(stressed, POLICY, tmp_path / "p.html"))
+    assert rows
+    for row in rows:
+        assert f"<td>{row['milder']:g} → {row['harsher']:g}</td>" in english
+        assert f"<td>{row['milder']:g} → {row['harsher']:g}</td>" in chinese
+    assert "the model need not read what the shock changes as a higher risk" in english
+    assert "without an exception" not in english
+    assert "模型未必视之为风险上升" in chinese
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import IntArray
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import InputError
 from limitlens.data.incidents import profiles_of
@@ -20,7 +21,7 @@ from limitlens.data.quality_settings import default_quality
 from limitlens.data.storage import file_sha256
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.policy import ADVERSE, Policy
-from limitlens.limits.stress import GROUP, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
+from limitlens.limits.stress import GROUP, RISES, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
 from limitlens.limits.stress_scenarios import Scenario, digest_of_scenarios
 from limitlens.limits.stress_tests import StressTest, record_stress_test, stress_test
 from limitlens.models.satellite import Satellite
@@ -61,7 +62,8 @@ class Answer:
     tallies : DataFrame
         ``view, severity``, then as :func:`limitlens.limits.stress.tally` gives it.
     rises : DataFrame
-        ``view, milder, harsher, lines, in_dead_band``: lines that a harsher shock leaves more to draw.
+        ``view, milder, harsher``, then as :func:`limitlens.limits.stress.rises` gives them: lines that a harsher shock
+        leaves more to draw, and whose PD it moves.
     break_even : mapping of float to float or None
         By severity, in the end: see :func:`limitlens.limits.stress.break_even`.
     closed_in : tuple of (int, int)
@@ -105,15 +107,15 @@ class Answer:
         """Where a harsher shock does less than a milder one: of which lines, and of which totals."""
         if self.scenario.kind not in ORDERED:
             return []
-        lines = [row for row in self.rises.to_dict("records") if row["lines"]]
-        rows: list[dict[str, Any]] = [{"what": "lines"} | {str(k): v for k, v in row.items()} for row in lines]
+        steps: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in self.rises.to_dict("records")]
+        rows = [{"what": "lines"} | step for step in steps if step["lines"]]
+        by_step = {(step["view"], step["harsher"]): step for step in steps}
         for view in VIEWS:
             totals = self.totals(view)
             for name, sign in (("newly_adverse", 1), ("credit_after_cents", -1), ("loss_unanswered_cents", 1)):
                 for one, next_ in pairwise(totals):
                     if sign * (next_[name] - one[name]) < 0:
-                        where = {"view": view, "milder": one["severity"], "harsher": next_["severity"]}
-                        rows.append({"what": name, **where, "lines": 0, "in_dead_band": 0})
+                        rows.append({"what": name} | by_step[view, next_["severity"]])
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -364,7 +366,7 @@ class Counting:
         self.scenario, self.given = scenario, given
         self.shock, self.severities = shock_of(scenario, given), (0.0, *severities_of(scenario, given))
         self.tallies = pd.DataFrame()
-        self.rising: dict[tuple[View, float, float], tuple[int, int]] = {}
+        self.rising: dict[tuple[View, float, float], IntArray] = {}
         self.paying: dict[float, Any] = {}
         self.parts: list[pd.DataFrame] = []
         self.closing = np.zeros((len(self.severities), 2), np.int64)
@@ -403,16 +405,16 @@ class Counting:
         return tally(*lines, decisions, self.given.policy, reaction_log_odds=self.scenario.reaction_log_odds)
 
     def _rise(self, key: tuple[View, float, float], lines: Lines, milder: Decisions, harsher: Decisions) -> None:
-        before, (more, inside) = self.rising.get(key, (0, 0)), rises(lines, milder, harsher, self.given.policy)
-        self.rising[key] = (before[0] + more, before[1] + inside)
+        counts = np.array(rises(lines, milder, harsher, self.given.policy), np.int64)
+        self.rising[key] = self.rising.get(key, 0) + counts
 
     def answer(self) -> Answer:
         """What was counted."""
-        rising = [(*key, *counts) for key, counts in self.rising.items()]
+        rising = [(*key, *counts.tolist()) for key, counts in self.rising.items()]
         return Answer(
             self.scenario,
             self.tallies,
-            pd.DataFrame(rising, columns=["view", "milder", "harsher", "lines", "in_dead_band"]),
+            pd.DataFrame(rising, columns=["view", "milder", "harsher", *RISES]),
             {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
             tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),
             summed(self.parts) if self.parts else None,

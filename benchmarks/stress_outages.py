@@ -1,7 +1,7 @@
 """Is an outage noticed as a stress test says: `python -m benchmarks.stress_outages [--seeds 4 5 6] [--values 3]`.
 
 The worlds of `benchmarks.incidents`; rows of ten days do not come, or come too late for the decision: of a source or
-one of its kinds, and of the values of each attribute of the lines that have most of them. What is found when the days
+one of its kinds, and of values of each attribute of the lines, of many lines and of few. What is found when the days
 are delivered without these rows stands beside `noticed` of `limitlens stress`: what the profiles of the whole delivery
 say once the rows are taken off them. Slices of events (channel, city of a sign-in) are left out: stress tests know
 none. A row each: what was out, how many rows, and both answers.
@@ -21,19 +21,20 @@ from limitlens.data.events import EventStore
 from limitlens.data.faults import Fault
 from limitlens.data.incidents import profiles_of
 from limitlens.data.quality_settings import default_quality
-from limitlens.pipeline.stressing.outages import noticed
+from limitlens.pipeline.stressing.outages import Missing, noticed
 
 #: Attributes of the lines by which an outage is told apart.
 ATTRIBUTES = ("segment", "home_city")
 
 
 def scopes(portfolio: Portfolio, values: int) -> Iterator[Scope]:
-    """The whole, and of each attribute the values with the most lines."""
+    """The whole, and of each attribute so many values, from the one with the most lines on down."""
     yield Scope("source")
     for column in ATTRIBUTES:
         counts = pc.value_counts(portfolio.accounts[column]).to_pylist()
         ordered = sorted(counts, key=lambda one: (-one["counts"], one["values"]))
-        yield from (Scope(column, column, one["values"]) for one in ordered[:values])
+        spread = ordered[:: max(1, len(ordered) // values)][:values]
+        yield from (Scope(column, column, one["values"]) for one in spread)
 
 
 def cases(portfolio: Portfolio, values: int) -> Iterator[tuple[Fault, Scope]]:
@@ -62,11 +63,11 @@ def main() -> None:
                 table, rows = struck(portfolio, fault, scope)
                 delivered = portfolio.delivered(fault.source, table)
                 held = delivered is None or any(one.state == "hold" for one in delivered)
-                kind = fault.kinds[0] if fault.kinds else ""
                 days = (END - FAULT_DAYS * DAY, END)
-                stressed = noticed(profiles, store, settings, (fault.source, kind, scope.column, scope.value), days)
+                missing = Missing(fault.source, fault.kinds, scope.column, scope.value)
+                stressed = noticed(profiles, store, settings, missing, days)
                 seen, equal = seen + 1, equal + (held == stressed)
-                where = " ".join(word for word in (fault.source, kind, scope.column, scope.value) if word)
+                where = " ".join(word for word in (fault.source, *fault.kinds, scope.column, scope.value) if word)
                 answers = " ".join(
                     f"{who} {'held' if one else '-':4}" for who, one in (("delivered", held), ("stress", stressed))
                 )

@@ -176,6 +176,11 @@ def test_cuts_save_what_can_no_longer_be_drawn_and_cost_more_the_more_they_are_f
         ("version = 1", "version = 1\ndays = 3", r"stress.toml:\d+: unknown key 'days' in \[\[scenarios\]\] number 1"),
         ("version = 1", "version = 1\nseverities = [2.0, 1.0]", "expected rising numbers above 0"),
         ('name = "severe"', 'name = "mild"', r"stress.toml:\d+: two scenarios are called 'mild'"),
+        (
+            'kinds = ["repayment"]',
+            'kinds = ["repaid"]',
+            r"kinds of scenario 'repayments_out' is not right; expected some",
+        ),
         ("default = 0.25", 'default = "much"', "default in .* is 'much'; expected float"),
     ],
 )
@@ -509,6 +514,22 @@ def test_an_outage_is_what_deciding_without_the_rows_gives_and_a_hold_keeps_line
     assert whole["held"] > 0
     assert whole["newly_adverse_with_holds"] < whole["newly_adverse"]
     assert whole["noticed"]
+
+
+@pytest.mark.slow
+def test_kinds_of_which_nothing_ever_came_are_not_missed_and_kinds_that_are_the_source_are(
+    small_workspace: Workspace,
+) -> None:
+    def out(*kinds: str) -> pd.DataFrame:
+        [answer] = stress(small_workspace, (of("outage", source="consumption", days=10, kinds=kinds),)).answers
+        assert answer.slices is not None
+        return answer.slices
+
+    absent = out("fee", "statement_balance").iloc[0]
+    assert (absent["noticed"], absent["newly_adverse"]) == (False, 0)
+    whole = out()
+    assert whole["noticed"].all()
+    pd.testing.assert_frame_equal(out("purchase", "draw", "refund", "fee", "statement_balance"), whole)
 
 
 @pytest.mark.slow

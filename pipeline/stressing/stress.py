@@ -39,8 +39,8 @@ from limitlens.pipeline.stressing.outages import (
     attributes_named,
     by_slice,
     counted,
+    missing_of,
     noticed,
-    scopes_of,
     slices_of,
     summed,
 )
@@ -312,8 +312,8 @@ def _with_noticed(answer: Answer, workspace: Workspace, as_of: datetime) -> Answ
     settings, since = default_quality().judging, as_of - timedelta(days=answer.scenario.days)
     profiles = profiles_of(workspace.events, settings, as_of)
     seen = [
-        noticed(profiles, workspace.events, settings, scope, (since, as_of))
-        for scope in scopes_of(answer.scenario, answer.slices)
+        noticed(profiles, workspace.events, settings, missing, (since, as_of))
+        for missing in missing_of(answer.scenario, answer.slices)
     ]
     return replace(answer, slices=answer.slices.assign(noticed=seen))
 

@@ -326,6 +326,14 @@ def test_a_stress_test_is_a_link_with_the_digests_of_all_it_stood_on_and_a_run(
         verify(copied)
 
 
+def test_a_workspace_in_which_nothing_was_ever_done_is_reminded_in_one_line(tmp_path: Path) -> None:
+    asked = CliRunner().invoke(app, ["stress", "--periodic", "--workspace", str(tmp_path / "none")])
+    assert getattr(asked.exception, "exit_code", 0) == 1
+    [line] = str(asked.exception).splitlines()
+    assert line.startswith("no stress test was ever made, and the policy asks for one every 92 days")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.slow
 def test_the_reminder_ends_as_a_missing_step_does_until_a_test_is_young_enough(
     copied: Workspace, stressed: Stressed
@@ -468,6 +476,8 @@ def test_a_book_with_a_short_past_refuses_the_economy_and_answers_the_rest(
     assert [one.scenario.name for one in answered.answers] == [SHIPPED[0].name]
     assert "share" in answered.refused["one"]
     assert "--economy" in stress(small_workspace, asked).refused["one"]
+    with pytest.raises(InputError, match="one: the book and the series share"):
+        stress(small_workspace, asked[:1], economy=tmp_path / "series.csv")
 
 
 @pytest.mark.slow

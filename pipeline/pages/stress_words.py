@@ -115,11 +115,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "loss_unanswered_cents": ("expected loss, unanswered", "预期损失（未应对）"),
     "satellite": ("How the book followed the economy", "账户与经济的关系"),
     "satellite_text": (
-        "Least squares of the log-odds of the monthly share of lines 30 or more days past due on {months} months. "
-        "R² {r2:.2f}; Durbin-Watson {dw:.2f} (near 2: the errors can be believed). A path moves every PD by as many "
-        "log-odds as it moves that share.",
-        "以 {months} 个月的逾期 30 天及以上账户占比的对数几率作最小二乘回归。R² 为 {r2:.2f}；Durbin-Watson 为 {dw:.2f}"
-        "（接近 2 时标准误可信）。路径使该占比变动多少对数几率，所有违约概率即变动多少。",
+        "Least squares on {months} months: the log-odds of the share of lines that fall 30 days past due within a "
+        "month, of those that were not at its start. R² {r2:.2f}; Durbin-Watson {dw:.2f} (near 2: the errors can be "
+        "believed). A path moves every PD by as many log-odds as it moves that share.",
+        "以 {months} 个月作最小二乘回归：月初未逾期 30 天的账户在当月内逾期达 30 天的占比（取对数几率）。"
+        "R² 为 {r2:.2f}；Durbin-Watson 为 {dw:.2f}（接近 2 时标准误可信）。"
+        "路径使该占比变动多少对数几率，所有违约概率即变动多少。",
     ),
     "series": ("series", "指标"),
     "weight": ("log-odds for one unit", "每单位对数几率"),

@@ -246,6 +246,8 @@ def stress(
     ------
     WorkspaceError
         Nothing was decided then.
+    InputError
+        Every scenario is of the economy, and none can be answered.
     ConfigError
         The file of the series cannot be read, or a policy that a scenario names reads a column that there is not.
     IntegrityError
@@ -255,6 +257,8 @@ def stress(
     expect_intact(workspace)
     day = decided_day(workspace, as_of)
     scenarios, refused, shifts, satellite = _with_economy(workspace, scenarios, day.run.as_of, economy)
+    if refused and not scenarios:
+        raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     given = Given(
         as_of=day.run.as_of,
         iteration=day.iteration,

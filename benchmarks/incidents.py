@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import DAY, add_months
 from limitlens.data.check import check_events
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import FEEDS
 from limitlens.data.errors import InputError
 from limitlens.data.events import EventStore
 from limitlens.data.fault_operators import FAULTS
@@ -106,7 +106,7 @@ class Portfolio:
         accounts = pq.read_table(folder / "all" / "accounts")
         write_parquet(accounts, folder / "before" / "accounts" / "accounts.parquet")
         last = {}
-        for source in EVENT_SOURCES:
+        for source in FEEDS:
             table, begin = pq.read_table(folder / "all" / source), pa.scalar(END - FAULT_DAYS * DAY)
             early = pc.less(table["known_time"], begin)
             write_parquet(table.filter(early), folder / "before" / source / "rows.parquet")

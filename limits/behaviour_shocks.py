@@ -5,11 +5,12 @@ What belongs together moves together, as it does for :mod:`limitlens.limits.cust
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.arrays import FloatArray, IntArray
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.features.declarations import Aggregate, FeatureSet
 from limitlens.limits.groups import with_ratios
 
@@ -18,7 +19,29 @@ REACH_DAYS = 90
 
 _OF_AMOUNTS = frozenset({"sum", "mean", "max", "min", "last", "std"})
 
-_Columns = dict[str, FloatArray]
+
+@dataclass
+class _Moves:
+    """A feature table and the columns of it that moved so far."""
+
+    table: pd.DataFrame
+    moved: dict[str, FloatArray] = field(default_factory=dict)
+
+    def before(self, name: str) -> FloatArray:
+        """A column without the shock."""
+        return self.table[name].to_numpy(np.float64)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.moved[name] if name in self.moved else self.before(name)
+
+    def with_ratios(self, features: FeatureSet) -> pd.DataFrame:
+        """The table with the columns that moved, and the ratios of them."""
+        moved = {
+            name: column
+            for name, column in self.moved.items()
+            if not np.array_equal(column, self.before(name), equal_nan=True)
+        }
+        return with_ratios(features, self.table.assign(**moved))
 
 
 def use_more(features: FeatureSet, table: pd.DataFrame, limit_cents: IntArray, share: FloatArray) -> pd.DataFrame:
@@ -40,26 +63,24 @@ def use_more(features: FeatureSet, table: pd.DataFrame, limit_cents: IntArray, s
     """
     if "balance_cents" not in table:
         return table
-    columns = {name: table[name].to_numpy(np.float64) for name in features.columns}
-    cents = np.floor(share * np.maximum(limit_cents - columns["balance_cents"], 0))
+    moves = _Moves(table)
+    cents = np.floor(share * np.maximum(limit_cents - moves["balance_cents"], 0))
     bought = cents > 0
-    before = dict(columns)
-    columns["balance_cents"] = columns["balance_cents"] + cents
+    moves.moved["balance_cents"] = moves["balance_cents"] + cents
     for declared in features.aggregates:
         if declared.rows == "flow" and declared.how == "sum":
             for name in declared.column_names():
-                columns[name] = columns[name] + cents
+                moves.moved[name] = moves[name] + cents
         if declared.rows == "consumption" and declared.kinds == ("purchase",) and not declared.only:
-            _follow_purchase(declared, features, columns, before, (cents, bought))
-    return _moved(features, table, columns)
+            _follow_purchase(declared, features, moves, (cents, bought))
+    return moves.with_ratios(features)
 
 
 def _follow_purchase(
     declared: Aggregate,
     features: FeatureSet,
-    columns: _Columns,
-    before: _Columns,
-    purchase: tuple[FloatArray, FloatArray],
+    moves: _Moves,
+    purchase: tuple[FloatArray, BoolArray],
 ) -> None:
     cents, bought = purchase
     changes: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -73,22 +94,22 @@ def _follow_purchase(
     for window in declared.windows:
         name = declared.column_name(window)
         if declared.how == "mean":
-            count = _count_of(declared, window, features, before)
-            columns[name] = _mean_with(before[name], count, cents, bought)
+            count = _count_of(declared, window, features, moves)
+            moves.moved[name] = _mean_with(moves.before(name), count, cents, bought)
         elif declared.how in changes and (declared.how == "max" or not declared.per):
-            columns[name] = changes[declared.how](before[name])
+            moves.moved[name] = changes[declared.how](moves.before(name))
 
 
-def _count_of(declared: Aggregate, window: int, features: FeatureSet, columns: _Columns) -> FloatArray | None:
+def _count_of(declared: Aggregate, window: int, features: FeatureSet, moves: _Moves) -> FloatArray | None:
     """Number of rows of a window of the same rows, where the set has it."""
     for one in features.aggregates:
         same = (one.rows, one.kinds, one.only, one.per, one.how) == (declared.rows, declared.kinds, "", 0, "count")
         if same and window in one.windows:
-            return columns[one.column_name(window)]
+            return moves.before(one.column_name(window))
     return None
 
 
-def _mean_with(mean: FloatArray, count: FloatArray | None, cents: FloatArray, bought: FloatArray) -> FloatArray:
+def _mean_with(mean: FloatArray, count: FloatArray | None, cents: FloatArray, bought: BoolArray) -> FloatArray:
     """A mean after one more amount; as it was where it is not known over how many."""
     if count is None:
         return mean
@@ -111,26 +132,16 @@ def shrink_inflows(features: FeatureSet, table: pd.DataFrame, share: FloatArray)
     DataFrame of the same shape, ratios computed afresh
         Amounts of windows within reach shrink, sums of longer ones by what is lost within it; counts and days stay.
     """
-    columns = {name: table[name].to_numpy(np.float64) for name in features.columns}
+    moves = _Moves(table)
     mine = [a for a in features.aggregates if a.rows == "payment" and a.kinds == ("transfer_in",)]
     for declared in (a for a in mine if a.column == "amount_cents" and a.how in _OF_AMOUNTS):
         lost: FloatArray = np.zeros(len(table))
         for window in sorted(declared.windows, key=lambda days: days or np.inf):
             name = declared.column_name(window)
             if 0 < window <= REACH_DAYS:
-                smaller = columns[name] * (1 - share)
+                smaller = moves[name] * (1 - share)
                 kept = np.floor(smaller + 1e-9) if declared.how == "sum" else smaller
-                lost, columns[name] = columns[name] - kept, kept
+                lost, moves.moved[name] = moves[name] - kept, kept
             elif declared.how == "sum":
-                columns[name] = columns[name] - lost
-    return _moved(features, table, columns)
-
-
-def _moved(features: FeatureSet, table: pd.DataFrame, columns: _Columns) -> pd.DataFrame:
-    """The table with the columns that moved, and the ratios of them."""
-    moved = {
-        name: column
-        for name, column in columns.items()
-        if not np.array_equal(column, table[name].to_numpy(np.float64), equal_nan=True)
-    }
-    return with_ratios(features, table.assign(**moved))
+                moves.moved[name] = moves[name] - lost
+    return moves.with_ratios(features)

@@ -1,6 +1,5 @@
 """The decision: a pure function of features, PD, state and policy. The same input gives the same limit, to the cent."""
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
+from limitlens.data.resources import thread_count
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.policy import ACTIONS, Condition, CutOffs, Policy, Rule
 from limitlens.limits.state import NEVER_DAYS
@@ -94,6 +94,30 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
         A line that was changed less than a day ago is not changed again, so deciding twice changes nothing. Lines
         with the same fired rules share one list.
     """
+    code, limit, can_draw, asked = decide_codes(table, pd_, state, policy)
+    return pd.DataFrame(
+        {
+            "action": pd.array(ACTIONS, dtype="str").take(code),
+            "limit_cents": limit,
+            "can_draw": can_draw,
+            "pd": pd_,
+            "fired_rules": _fired_rules(asked, policy),
+        },
+        index=table.index,
+    )
+
+
+def decide_codes(
+    table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Policy
+) -> tuple[npt.NDArray[np.int8], IntArray, BoolArray, IntArray]:
+    """What :func:`decide` decides, as arrays of shape (n,); a book that is decided many times needs no words.
+
+    Returns
+    -------
+    (int8 array, int64 array, bool array, int64 array)
+        Places of the actions in :data:`limitlens.limits.policy.ACTIONS`, limits in cents, whether the line may draw,
+        and what was asked for, in bits.
+    """
     lines = _lines(table, pd_, state, policy)
     named = {condition.column for rule in policy.evidence for condition in rule.when}
     columns = {name: table[name].to_numpy(np.float64) for name in named & set(table.columns)}
@@ -108,18 +132,9 @@ def decide(table: pd.DataFrame, pd_: FloatArray, state: pd.DataFrame, policy: Po
     if len(table) <= CHUNK_ROWS:
         work(0)
     else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(thread_count()) as pool:
             list(pool.map(work, range(0, len(table), CHUNK_ROWS)))
-    return pd.DataFrame(
-        {
-            "action": pd.array(ACTIONS, dtype="str").take(code),
-            "limit_cents": limit,
-            "can_draw": can_draw,
-            "pd": pd_,
-            "fired_rules": _fired_rules(asked, policy),
-        },
-        index=table.index,
-    )
+    return code, limit, can_draw, asked
 
 
 def inactive_rules(policy: Policy, columns: set[str]) -> list[str]:

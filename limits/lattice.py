@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
+from pandas.arrays import NumpyExtensionArray
 
 from limitlens.data.arrays import BoolArray, IntArray
 from limitlens.data.errors import IntegrityError
@@ -145,8 +147,18 @@ def rows_differ(table: pd.DataFrame, other: pd.DataFrame) -> BoolArray:
         return differs
     for name in table.columns.drop("known_by", errors="ignore"):
         a, b = table[name].array, other[name].array
+        if _same_memory(a, b):
+            continue
         differs |= np.asarray(~((a == b) | (pd.isna(a) & pd.isna(b))), bool)
     return differs
+
+
+def _same_memory(a: ExtensionArray, b: ExtensionArray) -> bool:
+    """Whether two columns are views of the same numbers, as of a table and a copy with some other columns."""
+    if not isinstance(a, NumpyExtensionArray) or not isinstance(b, NumpyExtensionArray):
+        return False
+    one, other = (column.to_numpy().__array_interface__ for column in (a, b))
+    return one == other
 
 
 def check_recorded(lattice: Lattice, account_ids: pd.Series, recorded_old: IntArray, recorded_new: IntArray) -> None:

@@ -6,13 +6,14 @@ out is set beside what was decided. Money is in whole cents a line, so that no s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from limitlens.data.arrays import BoolArray, FloatArray, IntArray
-from limitlens.limits.decision import decide, log_odds
+from limitlens.limits.decision import decide_codes, log_odds
 from limitlens.limits.policy import ACTIONS, ADVERSE, Policy
 
 #: Least age in days of the lines of each band.
@@ -32,6 +33,9 @@ SUMS = (
     "loss_after_cents",
     "good_millionths",
 )
+
+#: What is counted of a step from a milder shock to a harsher one; :func:`rises` explains it.
+RISES = ("lines", "in_dead_band", "lower_pd", "pd_down", "pd_up")
 
 #: Columns that say which lines a group holds.
 GROUP = ("segment", "age_days", "action_before", "action_after")
@@ -59,12 +63,17 @@ class Lines:
     def decided(self, policy: Policy, pd_: FloatArray | None = None) -> "Decisions":
         """Decide them, with their PD or another."""
         chosen = self.pd_ if pd_ is None else pd_
-        rows = decide(self.table, chosen, self.state, policy)
-        codes = pd.Categorical(rows["action"], categories=list(ACTIONS)).codes
-        limit, can_draw = rows["limit_cents"].to_numpy(np.int64), rows["can_draw"].to_numpy(bool)
-        return Decisions(np.asarray(codes, np.int64), limit, can_draw, chosen)
+        code, limit, can_draw, _ = decide_codes(self.table, chosen, self.state, policy)
+        return Decisions(code.astype(np.int64), limit, can_draw, chosen)
 
-    @property
+    @cached_property
+    def bands(self) -> tuple[npt.NDArray[np.object_], IntArray]:
+        """Segments in order, and of each line which of these and of :data:`AGE_BANDS`, as one number."""
+        place, segments = pd.factorize(self.table["segment"].fillna("default"), sort=True)
+        band = np.searchsorted(AGE_BANDS, self.state["line_age_days"].to_numpy(np.int64), side="right") - 1
+        return np.asarray(segments, object), place * len(AGE_BANDS) + np.maximum(band, 0)
+
+    @cached_property
     def balance_cents(self) -> IntArray:
         """What each line owes; 0 where it is not known."""
         if "balance_cents" not in self.table:
@@ -188,31 +197,23 @@ def tally(
         "loss_after_cents": expected_loss_cents(stressed, after.limit_cents, owed, after.can_draw, policy),
         "good_millionths": np.rint(1e6 * (1 - before.pd)).astype(np.int64),
     }
-    place, segments = pd.factorize(lines.table["segment"].fillna("default"), sort=True)
-    band = np.searchsorted(AGE_BANDS, lines.state["line_age_days"].to_numpy(np.int64), side="right") - 1
+    segments, mine = base.bands
     shape = (len(segments), len(AGE_BANDS), len(ACTIONS), len(ACTIONS))
-    keys = np.ravel_multi_index((place, np.maximum(band, 0), before.action, after.action), shape)
-    counts = np.bincount(keys, minlength=int(np.prod(shape)))
-    there = np.flatnonzero(counts)
-    segment, age, old, new = np.unravel_index(there, shape)
+    size = int(np.prod(shape))
+    keys = ((mine * len(ACTIONS) + before.action) * len(ACTIONS) + after.action).astype(np.min_scalar_type(size))
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=size))
+    segment, age, old, new = np.unravel_index(keys[order[first]].astype(np.int64), shape)
     return pd.DataFrame(
         {
-            "segment": np.asarray(segments, object)[segment],
+            "segment": segments[segment],
             "age_days": np.array(AGE_BANDS)[age],
             "action_before": np.array(ACTIONS, object)[old],
             "action_after": np.array(ACTIONS, object)[new],
-            "lines": counts[there],
-            **{name: _summed(keys, values, len(counts))[there] for name, values in sums.items()},
+            "lines": np.diff(first, append=len(order)),
+            **{name: np.add.reduceat(values[order], first) for name, values in sums.items()},
         }
     )
-
-
-def _summed(keys: IntArray, values: IntArray, size: int) -> IntArray:
-    """Sum by key in whole numbers: in two halves, since the weights of a histogram are floats."""
-    high, low = np.divmod(values, 1 << 26)
-    parts = [np.bincount(keys, weights=half, minlength=size).astype(np.int64) for half in (high, low)]
-    total: IntArray = (parts[0] << 26) + parts[1]
-    return total
 
 
 def added(tallies: Sequence[pd.DataFrame], by: Sequence[str] = GROUP) -> pd.DataFrame:
@@ -222,8 +223,8 @@ def added(tallies: Sequence[pd.DataFrame], by: Sequence[str] = GROUP) -> pd.Data
     return summed
 
 
-def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -> tuple[int, int]:
-    """Of how many lines a harsher shock leaves more to draw than a milder one, and of those inside a dead band.
+def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -> tuple[int, int, int, int, int]:
+    """Of how many lines a harsher shock leaves more to draw than a milder one, and why.
 
     Parameters
     ----------
@@ -233,18 +234,21 @@ def rises(lines: Lines, milder: Decisions, harsher: Decisions, policy: Policy) -
 
     Returns
     -------
-    (int, int)
-        All of them, and those whose harsher PD lies within the dead band around the PD at the line's last change, or
-        whose milder one does: there the policy leaves a line as it is, whatever PD asks for.
+    lines, in_dead_band, lower_pd, pd_down, pd_up : int
+        Lines left more to draw; those of them whose harsher PD lies within the dead band around the PD at the line's
+        last change, or whose milder one does: there the policy leaves a line as it is, whatever PD asks for; of the
+        rest those whose harsher PD is the lower one. Then all lines whose PD falls, and all whose PD rises.
     """
     owed = lines.balance_cents
     more = harsher.credit_cents(owed) > milder.credit_cents(owed)
-    if not more.any():
-        return 0, 0
+    down, up = harsher.pd < milder.pd, harsher.pd > milder.pd
     reference = log_odds(lines.state["pd_ref"].to_numpy(np.float64)[more])
     width = policy.timers.dead_band_log_odds
-    inside = [np.abs(log_odds(side.pd[more]) - reference) < width for side in (milder, harsher)]
-    return int(more.sum()), int((inside[0] | inside[1]).sum())
+    near = [np.abs(log_odds(side.pd[more]) - reference) < width for side in (milder, harsher)]
+    inside = near[0] | near[1]
+    counts = more.sum(), inside.sum(), (down[more] & ~inside).sum(), down.sum(), up.sum()
+    total, in_band, lower, falls, grows = map(int, counts)
+    return total, in_band, lower, falls, grows
 
 
 def cuts_pay(lines: Lines, before: Decisions, after: Decisions, policy: Policy) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from limitlens.data.contracts import EVENT_SOURCES
+from limitlens.data.contracts import EVENT_SOURCES, SOURCES
 from limitlens.data.errors import ConfigError
 from limitlens.data.toml_lines import KeyPath
 from limitlens.data.toml_reader import Reader, load_toml, read_toml
@@ -192,6 +192,8 @@ def _check(scenario: Scenario, path: KeyPath, reader: Reader) -> None:
 def _wanted_of_kind(one: Scenario) -> dict[str, tuple[bool, str]]:
     """What each kind needs: key → (whether it holds, what was expected)."""
     lengths = {len(values) for values in one.path.values()}
+    columns = SOURCES[one.source].columns if one.source in SOURCES else ()
+    kinds = next((column.one_of for column in columns if column.name == "kind"), ())
     by_kind: dict[str, dict[str, tuple[bool, str]]] = {
         "pd": {"log_odds": (bool(one.log_odds), "log-odds by segment, such as { default = 0.4 }")},
         "economy": {"path": (len(lengths) == 1 and 0 not in lengths, "as many months of every series")},
@@ -210,6 +212,7 @@ def _wanted_of_kind(one: Scenario) -> dict[str, tuple[bool, str]]:
         },
         "outage": {
             "source": (one.source in EVENT_SOURCES, f"one of {list(EVENT_SOURCES)}"),
+            "kinds": (set(one.kinds) <= set(kinds) or not kinds, f"some of {list(kinds)}"),
             "days": (1 <= one.days <= 90, "1 to 90"),
         },
         "iteration": {"draws": (2 <= one.draws <= 100, "2 to 100")},

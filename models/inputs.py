@@ -124,8 +124,8 @@ def account_numbers(account_ids: pd.Series) -> npt.NDArray[np.uint64]:
     [1631269015986820564, 14426753208092092616, 1631269015986820564]
     """
     codes, ids = pd.factorize(account_ids)
-    digests = (hashlib.sha256(str(one).encode()).digest()[:8] for one in ids)
-    return np.array([int.from_bytes(first, "big") for first in digests], np.uint64)[codes]
+    first = b"".join([hashlib.sha256(str(one).encode()).digest()[:8] for one in ids.tolist()])
+    return np.frombuffer(first, ">u8").astype(np.uint64)[codes]
 
 
 def fold_of(account: npt.NDArray[np.uint64], folds: int, turn: int) -> IntArray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ from limitlens.models.redrawn import drawn_pds
 from limitlens.models.satellite import fit_satellite
 from limitlens.pipeline import tracking, verify
 from limitlens.pipeline.cli import app
-from limitlens.pipeline.stressing.decided_day import batches, decided_day
+from limitlens.pipeline.stressing.decided_day import batches, decided_day, recorded_decisions
 from limitlens.pipeline.stressing.stress import Stressed, record, stress
 from limitlens.pipeline.stressing.stress_report import write_stress_report
 from limitlens.pipeline.workspace import Workspace, default_policy, default_scenarios
@@ -45,6 +46,7 @@ from tests.strategies import Row, book_of, cases
 
 NOW = datetime(2026, 7, 2, 9, tzinfo=UTC)
 EVERY = read_scenarios(default_scenarios())
+POLICY = default_policy()
 SHIPPED = tuple(one for one in EVERY if one.kind in {"pd", "policy"})
 Case = tuple[list[Row], Policy]
 
@@ -66,7 +68,7 @@ def test_a_line_never_changed_is_left_no_more_to_draw_the_higher_its_pd(case: Ca
     milder, harsher = (lines.decided(case[1], shifted_pd(lines.pd_, by)) for by in (step, step + more))
     owed = lines.balance_cents
     assert (harsher.credit_cents(owed) <= milder.credit_cents(owed)).all()
-    assert rises(lines, milder, harsher, case[1]) == (0, 0)
+    assert rises(lines, milder, harsher, case[1])[:3] == (0, 0, 0)
     cut = ~(milder.action == ACTIONS.index("decrease"))  # a freeze leaves the limit that a decrease lowers
     assert (harsher.limit_cents <= milder.limit_cents)[cut].all()
 
@@ -76,8 +78,9 @@ def test_a_line_never_changed_is_left_no_more_to_draw_the_higher_its_pd(case: Ca
 def test_where_a_higher_pd_leaves_more_to_draw_the_dead_band_says_why(case: Case, step: float, more: float) -> None:
     lines = lines_of(case[0])
     milder, harsher = (lines.decided(case[1], shifted_pd(lines.pd_, by)) for by in (step, step + more))
-    count, inside = rises(lines, milder, harsher, case[1])
-    assert count == inside
+    count, inside, lower, down, up = rises(lines, milder, harsher, case[1])
+    assert (count, lower, down) == (inside, 0, 0)
+    assert up == (harsher.pd > milder.pd).sum()
 
 
 @settings(max_examples=20)
@@ -173,6 +176,11 @@ def test_cuts_save_what_can_no_longer_be_drawn_and_cost_more_the_more_they_are_f
         ("version = 1", "version = 1\ndays = 3", r"stress.toml:\d+: unknown key 'days' in \[\[scenarios\]\] number 1"),
         ("version = 1", "version = 1\nseverities = [2.0, 1.0]", "expected rising numbers above 0"),
         ('name = "severe"', 'name = "mild"', r"stress.toml:\d+: two scenarios are called 'mild'"),
+        (
+            'kinds = ["repayment"]',
+            'kinds = ["repaid"]',
+            r"kinds of scenario 'repayments_out' is not right; expected some",
+        ),
         ("default = 0.25", 'default = "much"', "default in .* is 'much'; expected float"),
     ],
 )
@@ -228,13 +236,25 @@ def test_without_a_shock_the_day_is_the_ledger(small_workspace: Workspace, stres
 
 
 @pytest.mark.slow
+def test_no_bit_depends_on_how_many_lines_are_taken_at_a_time(
+    small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [next(one for one in EVERY if one.kind == kind) for kind in ("pd", "behaviour", "iteration", "outage")]
+    whole = stress(small_workspace, tuple(kinds)).to_dict()
+    monkeypatch.setattr("limitlens.pipeline.stressing.decided_day.BATCH_ROWS", 500)
+    lines = list[str]()
+    assert stress(small_workspace, tuple(kinds), progress=lines.append).to_dict() == whole
+    assert lines.count("lines decided again") == 3
+
+
+@pytest.mark.slow
 def test_a_ledger_that_says_something_else_is_refused(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    day = decided_day(copied)
-    limits = day.decisions["limit_cents"].to_pylist()
-    place = day.decisions.column_names.index("limit_cents")
-    changed = day.decisions.set_column(place, "limit_cents", [[limits[0] + 100, *limits[1:]]])
-    other = replace(day, decisions=changed)
-    monkeypatch.setattr("limitlens.pipeline.stressing.stress.decided_day", lambda *_: other)
+    def changed(*where: Any) -> pa.Table:
+        recorded = recorded_decisions(*where)
+        limits, place = recorded["limit_cents"].to_pylist(), recorded.column_names.index("limit_cents")
+        return recorded.set_column(place, "limit_cents", [[limits[0] + 100, *limits[1:]]])
+
+    monkeypatch.setattr("limitlens.pipeline.stressing.decided_day.recorded_decisions", changed)
     with pytest.raises(IntegrityError, match="but without any shock decided as"):
         stress(copied, SHIPPED[:1])
 
@@ -306,6 +326,14 @@ def test_a_stress_test_is_a_link_with_the_digests_of_all_it_stood_on_and_a_run(
         verify(copied)
 
 
+def test_a_workspace_in_which_nothing_was_ever_done_is_reminded_in_one_line(tmp_path: Path) -> None:
+    asked = CliRunner().invoke(app, ["stress", "--periodic", "--workspace", str(tmp_path / "none")])
+    assert getattr(asked.exception, "exit_code", 0) == 1
+    [line] = str(asked.exception).splitlines()
+    assert line.startswith("no stress test was ever made, and the policy asks for one every 92 days")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.slow
 def test_the_reminder_ends_as_a_missing_step_does_until_a_test_is_young_enough(
     copied: Workspace, stressed: Stressed
@@ -322,6 +350,9 @@ def test_the_reminder_ends_as_a_missing_step_does_until_a_test_is_young_enough(
     assert overdue(stress_tests(copied.root), old + timedelta(days=300), 92)
 
 
+MOVES = ("closed", "frozen", "cut")
+
+
 @pytest.mark.slow
 def test_the_pages_say_in_both_languages_what_happens_and_hide_counts_of_a_few(
     stressed: Stressed, tmp_path: Path
@@ -334,9 +365,27 @@ def test_the_pages_say_in_both_languages_what_happens_and_hide_counts_of_a_few(
         assert answer.scenario.title_zh in texts[1]
     for words, text in zip(("under 10", "不足 10"), texts, strict=True):
         assert words in text
-        assert text.count("<svg") == 1 + 2 * len(stressed.answers)
+        moves = [any(row[k] >= 10 for row in answer.totals("end") for k in MOVES) for answer in stressed.answers]
+        assert text.count("<svg") == 1 + len(stressed.answers) + sum(moves)
     assert not any(f'class="n">{few}<' in text for few in range(1, 10) for text in texts)
     assert "under 10" not in texts[1]
+
+
+@pytest.mark.slow
+def test_the_pages_name_each_place_where_a_harsher_shock_does_less_and_why(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    shrinks = tuple(one for one in EVERY if one.name == "less_comes_in")
+    stressed = stress(small_workspace, shrinks)
+    rows = stressed.answers[0].not_monotone()
+    english, chinese = (page.read_text("utf-8") for page in write_stress_report(stressed, POLICY, tmp_path / "p.html"))
+    assert rows
+    for row in rows:
+        assert f"<td>{row['milder']:g} → {row['harsher']:g}</td>" in english
+        assert f"<td>{row['milder']:g} → {row['harsher']:g}</td>" in chinese
+    assert "the model need not read what the shock changes as a higher risk" in english
+    assert "without an exception" not in english
+    assert "模型未必视之为风险上升" in chinese
 
 
 @pytest.mark.slow
@@ -427,6 +476,8 @@ def test_a_book_with_a_short_past_refuses_the_economy_and_answers_the_rest(
     assert [one.scenario.name for one in answered.answers] == [SHIPPED[0].name]
     assert "share" in answered.refused["one"]
     assert "--economy" in stress(small_workspace, asked).refused["one"]
+    with pytest.raises(InputError, match="one: the book and the series share"):
+        stress(small_workspace, asked[:1], economy=tmp_path / "series.csv")
 
 
 @pytest.mark.slow
@@ -445,7 +496,7 @@ def test_a_model_of_one_turn_has_no_chance_in_its_draws(small_workspace: Workspa
 @pytest.mark.slow
 def test_what_chance_closes_is_counted_of_every_line(small_workspace: Workspace) -> None:
     [answer] = stress(small_workspace, (of("iteration", draws=4, seed=1),)).answers
-    assert sum(a + b for a, b in answer.closed_in) == len(decided_day(small_workspace).decisions)
+    assert sum(a + b for a, b in answer.closed_in) == len(decided_day(small_workspace).accounts)
     assert answer.severities == [0.0, 1.0, 2.0, 3.0, 4.0]
     closed_now = answer.of("end", 0.0).query("action_after == 'close'")["lines"].sum()
     assert sum(a for a, _ in answer.closed_in) == closed_now
@@ -457,7 +508,7 @@ def test_an_outage_is_what_deciding_without_the_rows_gives_and_a_hold_keeps_line
     scenario = of("outage", source="payment", days=10, slices=("segment",))
     [answer] = stress(small_workspace, (scenario,)).answers
     day = decided_day(small_workspace)
-    features, recorded = day.iteration.model.features, unpacked(day.decisions)
+    features, recorded = day.iteration.model.features, unpacked(recorded_decisions(day, small_workspace))
     tables = {name: run_sql(sql) for name, sql in small_workspace.relations(features).items()}
     known, as_of = tables["payment"]["known_time"], day.run.as_of
     late = pc.and_(pc.greater_equal(known, as_of - timedelta(days=10)), pc.less(known, as_of))
@@ -473,6 +524,22 @@ def test_an_outage_is_what_deciding_without_the_rows_gives_and_a_hold_keeps_line
     assert whole["held"] > 0
     assert whole["newly_adverse_with_holds"] < whole["newly_adverse"]
     assert whole["noticed"]
+
+
+@pytest.mark.slow
+def test_kinds_of_which_nothing_ever_came_are_not_missed_and_kinds_that_are_the_source_are(
+    small_workspace: Workspace,
+) -> None:
+    def out(*kinds: str) -> pd.DataFrame:
+        [answer] = stress(small_workspace, (of("outage", source="consumption", days=10, kinds=kinds),)).answers
+        assert answer.slices is not None
+        return answer.slices
+
+    absent = out("fee", "statement_balance").iloc[0]
+    assert (absent["noticed"], absent["newly_adverse"]) == (False, 0)
+    whole = out()
+    assert whole["noticed"].all()
+    pd.testing.assert_frame_equal(out("purchase", "draw", "refund", "fee", "statement_balance"), whole)
 
 
 @pytest.mark.slow

@@ -458,9 +458,12 @@ def stress_curve(severities: Sequence[float], losses: Mapping[str, Sequence[floa
     with _drawing(4.9, 3.0) as (figure, axes):
         for (label, amounts), colour in zip(losses.items(), _LOSSES[1:], strict=True):
             axes.plot(severities, amounts, "o-", color=colour, linewidth=1.6, markersize=5, label=label)
-        axes.set(xlabel=axis, ylim=(0, None))
+        largest = max(max(amounts) for amounts in losses.values())
+        axes.set(xlabel=axis, ylim=(0, max(1.1 * largest, 1.0)))
         if len(severities) <= _MANY:
             axes.set_xticks(severities, [f"{severity:g}" for severity in severities])
+        else:
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(7, integer=True))
         axes.yaxis.set_major_formatter(_amount)
         figure.legend(ncols=2, frameon=False, loc="outside upper left", fontsize=9)
         return _svg(figure, name)

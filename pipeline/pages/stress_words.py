@@ -1,6 +1,7 @@
 """Words of the page of a stress test, in English and 简体中文."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import exp
 
 from limitlens.pipeline.pages.amounts import money
 from limitlens.pipeline.pages.small_cells import UNDER, published
@@ -24,10 +25,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "digests": ("Digests of inputs", "输入摘要"),
     "at_one": ("All scenarios, at severity {}", "各情景（强度 {}）"),
     "at_one_note": (
+        "A severity multiplies the shock: at 2 it is twice as strong. "
         "Decisions once every pause has ended, with nothing that speaks for the customer in between. Unanswered: "
         "nobody reacts to it. Answered: the policy decides by the shocked lines. The break-even says by how much "
         "the odds of default of those newly cut, frozen or closed may rise because of it, before that costs more than "
         "the smaller credit saves.",
+        "强度为冲击的倍数，2 即冲击加倍。"
         "按所有暂停均已到期、期间无有利情况时的决策计。“未应对”指对冲击不作反应；“应对后”指策略按冲击后的情况决策。"
         "“盈亏平衡”指新被下调、冻结或关闭的客户，其违约几率因此上升到多少倍时，损失恰好抵消收回额度所避免的损失。",
     ),
@@ -49,6 +52,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "curve_caption": ("Expected loss by severity", "预期损失随强度变化"),
     "moves_caption": ("Lines newly closed, frozen or cut, by severity", "新增关闭、冻结、下调账户数随强度变化"),
     "by_group": ("Whose lines, at severity {}", "涉及客群（强度 {}）"),
+    "by_group_draw": ("Whose lines, in draw {}", "涉及客群（第 {} 次抽取）"),
+    "by_group_note": (
+        "Closed: also lines that were frozen before. Newly cut, frozen or closed: none of it before.",
+        "“关闭”含此前已冻结的账户；“新被下调、冻结或关闭”指此前未受任何处置的账户。",
+    ),
     "segment": ("segment", "客群"),
     "age": ("age of the line", "账龄"),
     "newly": ("newly cut, frozen or closed", "新被下调、冻结或关闭"),
@@ -65,28 +73,54 @@ _WORDS: dict[str, tuple[str, str]] = {
         "without an exception.",
         "冲击越强，被处置的账户越多、可用额度越少、预期损失越大，无一例外。",
     ),
-    "rises": (
-        "From severity {milder:g} to {harsher:g} {lines} lines are left more to draw ({view}); of these {inside} lie "
-        "within the dead band, where the policy leaves a line as it is although PD moved.",
-        "强度由 {milder:g} 升至 {harsher:g} 时，有 {lines} 个账户可用额度反而更多（{view}），其中 {inside} 个处于"
-        "不敏感区：违约概率虽变，策略维持原状。",
+    "monotone_policy": (
+        "The tighter the policy, the more lines are cut and the less can be drawn: without an exception.",
+        "策略越紧，被处置的账户越多、可用额度越少，无一例外。",
     ),
-    "falls": (
-        "From severity {milder:g} to {harsher:g} the total “{what}” moves the other way ({view}).",
-        "强度由 {milder:g} 升至 {harsher:g} 时，合计项“{what}”反向变动（{view}）。",
+    "not_monotone": (
+        "Not everything grows with the shock; the table names each place.",
+        "并非所有结果都随冲击加重，下表逐一列出。",
+    ),
+    "why_dead_band": (
+        "Within the dead band the policy leaves a line as it is although its PD moved.",
+        "处于不敏感区的账户，违约概率虽变，策略维持原状。",
+    ),
+    "why_scored": (
+        "Lines are scored anew, and the model need not read what the shock changes as a higher risk: where PDs fall, "
+        "less is expected to be lost and more can be drawn.",
+        "账户以变动后的特征重新评分，模型未必视之为风险上升：违约概率下降处，预期损失减少、可用额度增加。",
+    ),
+    "why_used": (
+        "A line that is used more may come to qualify for an increase.",
+        "用信增加的账户也可能达到提额条件。",
+    ),
+    "steps": ("Where a harsher shock does less", "冲击更强、影响反而更小之处"),
+    "step": ("severity", "强度"),
+    "other_way": ("moves the other way", "反向变动项"),
+    "decisions": ("decisions", "决策"),
+    "more_to_draw": ("lines with more to draw", "可用额度增加的账户"),
+    "in_dead_band": ("of these in the dead band", "其中处于不敏感区"),
+    "lower_pd": ("of these with a lower PD", "其中违约概率下降"),
+    "pd_down": ("all lines: PD falls", "全部账户：违约概率下降"),
+    "pd_up": ("all lines: PD rises", "全部账户：违约概率上升"),
+    "few_moves": (
+        "At no severity are ten or more lines newly closed, frozen or cut.",
+        "各强度下新增关闭、冻结、下调的账户均不足 10 个。",
     ),
     "view_day": ("on the day", "当日"),
     "view_end": ("once pauses have ended", "暂停到期后"),
+    "view_both": ("both", "两者皆是"),
     "newly_adverse": ("newly cut, frozen or closed", "新被下调、冻结或关闭"),
     "credit_after_cents": ("what can be drawn", "可用额度"),
     "loss_unanswered_cents": ("expected loss, unanswered", "预期损失（未应对）"),
     "satellite": ("How the book followed the economy", "账户与经济的关系"),
     "satellite_text": (
-        "Least squares of the log-odds of the monthly share of lines 30 or more days past due on {months} months. "
-        "R² {r2:.2f}; Durbin-Watson {dw:.2f} (near 2: the errors can be believed). A path moves every PD by as many "
-        "log-odds as it moves that share.",
-        "以 {months} 个月的逾期 30 天及以上账户占比的对数几率作最小二乘回归。R² 为 {r2:.2f}；Durbin-Watson 为 {dw:.2f}"
-        "（接近 2 时标准误可信）。路径使该占比变动多少对数几率，所有违约概率即变动多少。",
+        "Least squares on {months} months: the log-odds of the share of lines that fall 30 days past due within a "
+        "month, of those that were not at its start. R² {r2:.2f}; Durbin-Watson {dw:.2f} (near 2: the errors can be "
+        "believed). A path moves every PD by as many log-odds as it moves that share.",
+        "以 {months} 个月作最小二乘回归：月初未逾期 30 天的账户在当月内逾期达 30 天的占比（取对数几率）。"
+        "R² 为 {r2:.2f}；Durbin-Watson 为 {dw:.2f}（接近 2 时标准误可信）。"
+        "路径使该占比变动多少对数几率，所有违约概率即变动多少。",
     ),
     "series": ("series", "指标"),
     "weight": ("log-odds for one unit", "每单位对数几率"),
@@ -100,6 +134,13 @@ _WORDS: dict[str, tuple[str, str]] = {
     "held": ("held", "搁置"),
     "with_holds": ("newly cut, frozen or closed with holds", "搁置后仍新被下调、冻结或关闭"),
     "noticed": ("noticed", "能否察觉"),
+    "outage_note": (
+        "Held: with a hold on what is out, opened at its first day, these lines stay as they are. A hold compares the "
+        "decisions of the day: what only the end of a pause would do to a line is not held. Noticed: whether "
+        "limitlens check would hold decisions without these rows.",
+        "“搁置”：自中断首日起对缺失数据设置搁置，这些账户维持原状。搁置只比较当日决策，暂停到期后才发生的处置不在其列。"
+        "“能否察觉”：缺少这些数据时，limitlens check 是否会搁置决策。",
+    ),
     "yes": ("yes", "能"),
     "no": ("no", "不能"),
     "draw": ("draw", "抽取"),
@@ -124,12 +165,17 @@ _WORDS: dict[str, tuple[str, str]] = {
 }
 
 _SHOCKS: dict[str, tuple[str, str]] = {
-    "pd": ("Added to the log-odds of PD: {}.", "违约概率的对数几率上调：{}。"),
-    "cut_offs": ("Every cut-off on PD moves by {:+g} in log-odds.", "所有违约概率阈值的对数几率移动 {:+g}。"),
+    "pd": ("The odds of default are multiplied: {}.", "违约几率乘以：{}。"),
+    "pd_others": ("all other lines", "其余账户"),
+    "pd_all": ("all lines", "全部账户"),
+    "cut_offs": (
+        "Every cut-off on PD moves by {} in log-odds: as if odds of default were multiplied by {:.2f}.",
+        "所有违约概率阈值的对数几率移动 {}，相当于违约几率乘以 {:.2f}。",
+    ),
     "policy": ("Another policy: {}.", "另一策略：{}。"),
     "economy": (
-        "The path of the economy adds {:+.2f} to the log-odds of every PD.",
-        "经济路径使对数几率上升 {:+.2f}。",
+        "The path of the economy moves the log-odds of every PD by {:+.2f}: odds × {:.2f}.",
+        "经济路径使所有违约概率的对数几率变动 {:+.2f}，即几率乘以 {:.2f}。",
     ),
     "utilisation": (
         "{:.0%} of what each line can still draw is bought with just now.",
@@ -137,7 +183,7 @@ _SHOCKS: dict[str, tuple[str, str]] = {
     ),
     "inflow": ("Every inflow of the last 90 days is smaller by {:.0%}.", "最近 90 天的每笔流入减少 {:.0%}。"),
     "delay": ("Inflows of the last {} days have not come.", "最近 {} 天的流入尚未到账。"),
-    "only": ("Only of {}.", "仅限 {}。"),
+    "only": ("Only for {}.", "仅限 {}。"),
     "outage": (
         "Nothing of {} that became known in the last {} days has come; a feed that is as many days late is the same.",
         "最近 {1} 天应到的 {0} 数据未到；迟到同样天数的结果相同。",
@@ -148,8 +194,8 @@ _SHOCKS: dict[str, tuple[str, str]] = {
         "从现行模型的各训练轮次中有放回地抽取 {} 个模型，与现行模型仅有随机差别。数字取居中的一次抽取。",
     ),
     "reaction": (
-        "Those newly cut, frozen or closed default more often: {:+g} in log-odds.",
-        "新被下调、冻结或关闭的客户违约上升：对数几率 {:+g}。",
+        "Those newly cut, frozen or closed default more often: their odds are multiplied by {:.2f}.",
+        "新被下调、冻结或关闭的客户违约上升：几率乘以 {:.2f}。",
     ),
 }
 
@@ -157,9 +203,9 @@ _SMALL = {UNDER: "不足 10", "not shown": "不显示"}
 
 _AGES = {
     0: ("under 30 days", "30 天以内"),
-    30: ("30 to 89 days", "30–89 天"),
-    90: ("90 to 364 days", "90–364 天"),
-    365: ("a year and more", "一年及以上"),
+    30: ("30–89 days", "30–89 天"),
+    90: ("90–364 days", "90–364 天"),
+    365: ("365 days and more", "365 天及以上"),
 }
 
 
@@ -190,15 +236,20 @@ def shock_words(key: str, lang: str, *values: object) -> str:
     return _SHOCKS[key][LANGUAGES.index(lang)].format(*values)
 
 
-def by_segment_words(by_log_odds: dict[str, float]) -> str:
-    """Log-odds by segment.
+def odds_words(by_log_odds: Mapping[str, float], lang: str) -> str:
+    """By how much the odds of default of each segment are multiplied, those that are not named last.
 
     Examples
     --------
-    >>> by_segment_words({"default": 0.4, "student": 1.0})
-    'default +0.4, student +1'
+    >>> odds_words({"default": 0.25, "student": 1.0}, "en"), odds_words({"default": 0.7}, "zh")
+    ('student × 2.72, all other lines × 1.28', '全部账户 × 2.01')
+    >>> odds_words({"student": 1.0}, "en")
+    'student × 2.72'
     """
-    return ", ".join(f"{name} {value:+g}" for name, value in by_log_odds.items())
+    factors = {name: value for name, value in by_log_odds.items() if name != "default"}
+    if "default" in by_log_odds:
+        factors[shock_words("pd_others" if factors else "pd_all", lang)] = by_log_odds["default"]
+    return ("，" if lang == "zh" else ", ").join(f"{name} × {exp(value):.2f}" for name, value in factors.items())
 
 
 def in_currency(cents: int) -> str:

@@ -1,6 +1,6 @@
 """A decided day: its decisions in the ledger, and the lines as they stood then, batch by batch."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,11 +21,14 @@ from limitlens.limits.state import state_before, unpacked
 from limitlens.limits.stress import Decisions, Lines
 from limitlens.pipeline.workspace import Workspace
 
-#: Lines decided together.
-BATCH_ROWS = 1 << 16
+#: Lines decided together: many enough that the kernels score them, few enough that their copies take little memory.
+BATCH_ROWS = 1 << 15
 
 #: The default is the last day on which at least this share of the most lines of any day were decided.
 _WHOLE_BOOK = 0.5
+
+#: What is read of the decisions of the day.
+_RECORDED = "account_id, as_of, action, limit_cents, can_draw, pd, state"
 
 #: Columns of a feature table that are none of the policy's and that every batch keeps.
 _KEPT = ("account_id", "as_of", "known_by", "segment", "balance_cents")
@@ -41,13 +44,13 @@ class DecidedDay:
         That decided it.
     iteration : Iteration
         With which.
-    decisions : pyarrow.Table
-        Of the day itself, by account.
+    accounts : pyarrow.ChunkedArray of str
+        Whose lines it decided, in order.
     """
 
     run: Run
     iteration: Iteration
-    decisions: pa.Table
+    accounts: pa.ChunkedArray
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,28 @@ def decided_day(workspace: Workspace, as_of: datetime | None = None) -> DecidedD
         days = ", ".join(format_time(time) for time in sorted(whole)[-3:])
         raise WorkspaceError(f"nothing was decided as of {format_time(date)}; the last whole books: {days}.")
     run = runs[date]
-    decisions = workspace.ledger.table(
-        "SELECT * FROM decisions WHERE as_of = $date AND run_id = $run ORDER BY account_id",
+    accounts = workspace.ledger.table(
+        "SELECT account_id FROM decisions WHERE as_of = $date AND run_id = $run ORDER BY account_id",
         {"date": date, "run": run.run_id},
+    )["account_id"]
+    return DecidedDay(run, workspace.iteration(run.model_version, run.policy_digest), accounts)
+
+
+def recorded_decisions(day: DecidedDay, workspace: Workspace, first: int = 0, last: int | None = None) -> pa.Table:
+    """What the ledger says of some lines of a day, from one place in the order of their accounts to before another."""
+    accounts = day.accounts[first:last]
+    if not len(accounts):
+        raise WorkspaceError(f"no line was decided as of {format_time(day.run.as_of)}; run limitlens ledger verify.")
+    return workspace.ledger.table(
+        f"SELECT {_RECORDED} FROM decisions WHERE as_of = $date AND run_id = $run "
+        "AND account_id BETWEEN $first AND $last ORDER BY account_id",
+        {
+            "date": day.run.as_of,
+            "run": day.run.run_id,
+            "first": accounts[0].as_py(),
+            "last": accounts[-1].as_py(),
+        },
     )
-    return DecidedDay(run, workspace.iteration(run.model_version, run.policy_digest), decisions)
 
 
 def batches(
@@ -123,20 +143,31 @@ def batches(
     """
     features = day.iteration.model.features
     chosen = features if scored else _of_columns(features, columns)
-    accounts = pd.Index(day.decisions["account_id"].to_pandas())
-    times = day.decisions["as_of"].to_pandas()
-    points = pd.DataFrame({"account_id": accounts, "as_of": times, "known_by": times})
+    points = pd.DataFrame({"account_id": day.accounts.to_pandas()})
+    points = points.assign(as_of=pd.Timestamp(day.run.as_of).as_unit("us")).assign(known_by=lambda rows: rows["as_of"])
     done = 0
-    for part in table_parts(chosen, points, workspace.relations(features)):
-        for piece in (part.slice(start, BATCH_ROWS) for start in range(0, len(part), BATCH_ROWS)):
-            table = piece.to_pandas()
-            place = accounts.get_indexer(pd.Index(table["account_id"]))
-            recorded = unpacked(day.decisions.take(pa.array(place)))
-            done += len(table)
-            yield batch_of(day.iteration, chosen, table, recorded, frozenset(columns))
-            progress(Part("lines decided again", done, len(accounts)))
-    if done != len(accounts):
-        raise IntegrityError(f"{len(accounts) - done:,} lines that were decided have no features; restore the events.")
+    for part in _in_batches(table_parts(chosen, points, workspace.relations(features)), BATCH_ROWS):
+        decisions = recorded_decisions(day, workspace, done, done + len(part))
+        if not part["account_id"].equals(decisions["account_id"]):
+            break
+        yield batch_of(day.iteration, chosen, part.to_pandas(), unpacked(decisions), frozenset(columns))
+        done += len(part)
+        progress(Part("lines decided again", done, len(points)))
+    if done != len(points):
+        raise IntegrityError(f"{len(points) - done:,} lines that were decided have no features; restore the events.")
+
+
+def _in_batches(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Tables that follow each other, cut anew so that all but the last have so many rows."""
+    waiting = list[pa.Table]()
+    for part in parts:
+        waiting.append(part)
+        while sum(map(len, waiting)) >= rows:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, rows)
+            waiting = [whole.slice(rows)]
+    if whole := [one for one in waiting if len(one)]:
+        yield pa.concat_tables(whole)
 
 
 def batch_of(

@@ -1,6 +1,11 @@
-"""The economy: monthly arrears of the book beside macro series that a user names."""
+"""The economy: how many lines fall behind in each month, beside macro series that a user names.
+
+The share of lines that *are* in arrears grows with the age of the book, since those who stopped paying stay in it: its
+errors follow each other (`benchmarks/economy.py`). Who *falls* behind in a month tells of that month.
+"""
 
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +53,7 @@ def read_series(path: Path) -> pd.DataFrame:
 
 
 def fitted_economy(workspace: Workspace, series: pd.DataFrame, until: datetime) -> Satellite:
-    """The regression of the book's arrears on series, over the month starts up to a time.
+    """The regression of the lines that fall behind on series, over the months up to a time.
 
     Parameters
     ----------
@@ -64,11 +69,18 @@ def fitted_economy(workspace: Workspace, series: pd.DataFrame, until: datetime) 
     """
     first = min(series.index[0].to_pydatetime(), until)
     months = [add_months(month_start(first), k) for k in range(1200) if add_months(month_start(first), k) <= until]
-    return fit_satellite(arrears_rates(workspace, months), series)
+    rates = arrears_rates(workspace, months)
+    return fit_satellite(rates[rates["bad"].cumsum() > 0], series)  # before, no instalment could be so late
 
 
 def arrears_rates(workspace: Workspace, months: list[datetime]) -> pd.DataFrame:
-    """Lines on the book and lines in arrears at some month starts, as they were known then.
+    """Lines that were not in arrears at the start of a month, and those of them that were at its end.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    months : list of datetime
+        Month starts that follow each other; of each, arrears as they were known then.
 
     Returns
     -------
@@ -79,6 +91,10 @@ def arrears_rates(workspace: Workspace, months: list[datetime]) -> pd.DataFrame:
     features = CATALOGUE.for_sources(tuple(workspace.events.present())).only({"dpd_days"})
     relations = workspace.relations(features)
     points = book(months, relations)[["account_id", "as_of", "known_by"]].reset_index(drop=True)
-    table = build_table(features, points, relations)
-    by_month = (table["dpd_days"] >= ARREARS_DAYS).groupby(table["as_of"])
+    late = build_table(features, points, relations)[["account_id", "as_of", "dpd_days"]]
+    late = late.assign(late=late["dpd_days"] >= ARREARS_DAYS)[["account_id", "as_of", "late"]]
+    next_month = dict(pairwise(months))
+    ends = late.assign(month=late["as_of"], as_of=late["as_of"].map(next_month)).dropna(subset="as_of")
+    lived = ends[~ends["late"]].drop(columns="late").merge(late, on=["account_id", "as_of"])
+    by_month = lived["late"].groupby(lived["month"])
     return pd.DataFrame({"bad": by_month.sum().astype("int64"), "lines": by_month.size().astype("int64")})

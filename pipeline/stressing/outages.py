@@ -16,7 +16,6 @@ from limitlens.data.arrays import BoolArray
 from limitlens.data.calendar import midnight
 from limitlens.data.engine import Relations, run_sql
 from limitlens.data.events import EventStore
-from limitlens.data.incident import Scope
 from limitlens.data.incidents import judged
 from limitlens.data.profile_columns import COUNTS
 from limitlens.data.quality_settings import Judging
@@ -38,8 +37,15 @@ WITHOUT, WITH = 1.0, 2.0
 #: Slices told apart of each attribute, those with the most lines.
 MOST_SLICES = 12
 
-#: Number of the hold that an outage would open.
-_HOLD = 1
+
+@dataclass(frozen=True)
+class Missing:
+    """What does not come: of a source some kinds (empty: all), of one value of an attribute (empty: of all lines)."""
+
+    source: str
+    kinds: tuple[str, ...] = ()
+    column: str = ""
+    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,15 @@ def outage(scenario: Scenario, batch: Batch, iteration: Iteration, relations: Re
     decided = iteration.rules(table, pd_, state)
     at = points[["account_id", "as_of"]]
     silent = silent_lines(at, cut).assign(hold=SILENT)
-    kind = scenario.kinds[0] if len(scenario.kinds) == 1 else ""
-    hold = Hold(scenario.source, since, as_of, "limitlens stress", "an outage", kind, fault="missing")
+    holds = {
+        number: Hold(scenario.source, since, as_of, "limitlens stress", "an outage", kind, fault="missing")
+        for number, kind in enumerate(scenario.kinds or ("",), 1)
+    }
     both = {
         "without": HeldLines({}, silent),
-        "within": HeldLines({_HOLD: hold}, pd.concat([at.assign(hold=_HOLD), silent], ignore_index=True)),
+        "within": HeldLines(
+            holds, pd.concat([*(at.assign(hold=number) for number in holds), silent], ignore_index=True)
+        ),
     }
     rules = rule_table(features, table, state, batch.columns)
     already = batch.lines.table[DATA_HOLD].to_numpy(bool)
@@ -158,7 +168,7 @@ def summed(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def noticed(
-    profiles: pd.DataFrame, store: EventStore, settings: Judging, scope: Scope, days: tuple[datetime, datetime]
+    profiles: pd.DataFrame, store: EventStore, settings: Judging, missing: Missing, days: tuple[datetime, datetime]
 ) -> bool:
     """Whether the days without the rows of a slice would be judged unusual enough to hold decisions.
 
@@ -168,23 +178,23 @@ def noticed(
         Of everything that came, as :func:`limitlens.data.incidents.profiles_of` gives it.
     store : EventStore
     settings : Judging
-    scope : Scope
-        What does not come. Of a slice the whole of its source has less, too; other slices keep their rows, since
-        profiles do not tell how two attributes go together.
+    missing : Missing
+        Of a slice the whole of its source has less, too; other slices keep their rows, since profiles do not tell how
+        two attributes go together.
     days : (datetime, datetime)
         From the one on, and before the other.
     """
     since, until = days
-    mine = profiles[profiles["source"] == scope[0]]
-    left = _less(mine, scope, midnight(since))
+    mine = profiles[profiles["source"] == missing.source]
+    left = _less(mine, missing, midnight(since))
     return any(one.state == "hold" for one in judged(left, store, settings, midnight(since), midnight(until)))
 
 
-def _less(profiles: pd.DataFrame, scope: Scope, since: datetime) -> pd.DataFrame:
+def _less(profiles: pd.DataFrame, missing: Missing, since: datetime) -> pd.DataFrame:
     """Profiles of a source without the rows of a slice from a day on."""
-    _, kind, column, value = scope
+    column, value = missing.column, missing.value
     days = pd.to_datetime(profiles["day"]).dt.tz_localize("UTC") >= pd.Timestamp(since)
-    out = days & ((profiles["kind"] == kind) if kind else True)
+    out = days & (profiles["kind"].isin(missing.kinds) if missing.kinds else True)
     if not column:
         return profiles[~out]
     gone = profiles[out & (profiles["slice_column"] == column) & (profiles["slice_value"] == value)]
@@ -199,11 +209,10 @@ def _less(profiles: pd.DataFrame, scope: Scope, since: datetime) -> pd.DataFrame
     return left[~(mine & out.to_numpy())]
 
 
-def scopes_of(scenario: Scenario, rows: pd.DataFrame) -> Iterator[Scope]:
+def missing_of(scenario: Scenario, rows: pd.DataFrame) -> Iterator[Missing]:
     """What does not come, for each row of :func:`summed`."""
-    kind = scenario.kinds[0] if len(scenario.kinds) == 1 else ""
     for column, value in zip(rows["column"], rows["value"], strict=True):
-        yield scenario.source, kind, str(column), str(value)
+        yield Missing(scenario.source, scenario.kinds, str(column), str(value))
 
 
 def attributes_named(scenarios: tuple[Scenario, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from limitlens.data.arrays import IntArray
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import InputError
 from limitlens.data.incidents import profiles_of
@@ -20,7 +21,7 @@ from limitlens.data.quality_settings import default_quality
 from limitlens.data.storage import file_sha256
 from limitlens.features.line import DATA_HOLD
 from limitlens.limits.policy import ADVERSE, Policy
-from limitlens.limits.stress import GROUP, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
+from limitlens.limits.stress import GROUP, RISES, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
 from limitlens.limits.stress_scenarios import Scenario, digest_of_scenarios
 from limitlens.limits.stress_tests import StressTest, record_stress_test, stress_test
 from limitlens.models.satellite import Satellite
@@ -38,8 +39,8 @@ from limitlens.pipeline.stressing.outages import (
     attributes_named,
     by_slice,
     counted,
+    missing_of,
     noticed,
-    scopes_of,
     slices_of,
     summed,
 )
@@ -61,7 +62,8 @@ class Answer:
     tallies : DataFrame
         ``view, severity``, then as :func:`limitlens.limits.stress.tally` gives it.
     rises : DataFrame
-        ``view, milder, harsher, lines, in_dead_band``: lines that a harsher shock leaves more to draw.
+        ``view, milder, harsher``, then as :func:`limitlens.limits.stress.rises` gives them: lines that a harsher shock
+        leaves more to draw, and whose PD it moves.
     break_even : mapping of float to float or None
         By severity, in the end: see :func:`limitlens.limits.stress.break_even`.
     closed_in : tuple of (int, int)
@@ -105,15 +107,15 @@ class Answer:
         """Where a harsher shock does less than a milder one: of which lines, and of which totals."""
         if self.scenario.kind not in ORDERED:
             return []
-        lines = [row for row in self.rises.to_dict("records") if row["lines"]]
-        rows: list[dict[str, Any]] = [{"what": "lines"} | {str(k): v for k, v in row.items()} for row in lines]
+        steps: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in self.rises.to_dict("records")]
+        rows = [{"what": "lines"} | step for step in steps if step["lines"]]
+        by_step = {(step["view"], step["harsher"]): step for step in steps}
         for view in VIEWS:
             totals = self.totals(view)
             for name, sign in (("newly_adverse", 1), ("credit_after_cents", -1), ("loss_unanswered_cents", 1)):
                 for one, next_ in pairwise(totals):
                     if sign * (next_[name] - one[name]) < 0:
-                        where = {"view": view, "milder": one["severity"], "harsher": next_["severity"]}
-                        rows.append({"what": name, **where, "lines": 0, "in_dead_band": 0})
+                        rows.append({"what": name} | by_step[view, next_["severity"]])
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,6 +246,8 @@ def stress(
     ------
     WorkspaceError
         Nothing was decided then.
+    InputError
+        Every scenario is of the economy, and none can be answered.
     ConfigError
         The file of the series cannot be read, or a policy that a scenario names reads a column that there is not.
     IntegrityError
@@ -253,6 +257,8 @@ def stress(
     expect_intact(workspace)
     day = decided_day(workspace, as_of)
     scenarios, refused, shifts, satellite = _with_economy(workspace, scenarios, day.run.as_of, economy)
+    if refused and not scenarios:
+        raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     given = Given(
         as_of=day.run.as_of,
         iteration=day.iteration,
@@ -263,7 +269,7 @@ def stress(
     )
     for policy in given.policies.values():
         workspace.check_rules(policy, day.iteration.model.features)
-    progress(f"{len(day.decisions):,} lines decided as of {format_time(day.run.as_of)}, {len(scenarios)} scenarios")
+    progress(f"{len(day.accounts):,} lines decided as of {format_time(day.run.as_of)}, {len(scenarios)} scenarios")
     answers = answered(day, workspace, scenarios, given, progress)
     answers = tuple(_with_noticed(answer, workspace, day.run.as_of) for answer in answers)
     return Stressed(
@@ -271,7 +277,7 @@ def stress(
         run_id=day.run.run_id,
         model_version=day.run.model_version,
         policy_digest=day.run.policy_digest,
-        lines=len(day.decisions),
+        lines=len(day.accounts),
         inputs=_inputs(day, workspace, scenarios, given)
         | ({"economy": file_sha256(economy)} if economy is not None and satellite else {}),
         answers=answers,
@@ -310,8 +316,8 @@ def _with_noticed(answer: Answer, workspace: Workspace, as_of: datetime) -> Answ
     settings, since = default_quality().judging, as_of - timedelta(days=answer.scenario.days)
     profiles = profiles_of(workspace.events, settings, as_of)
     seen = [
-        noticed(profiles, workspace.events, settings, scope, (since, as_of))
-        for scope in scopes_of(answer.scenario, answer.slices)
+        noticed(profiles, workspace.events, settings, missing, (since, as_of))
+        for missing in missing_of(answer.scenario, answer.slices)
     ]
     return replace(answer, slices=answer.slices.assign(noticed=seen))
 
@@ -363,21 +369,22 @@ class Counting:
     def __init__(self, scenario: Scenario, given: Given) -> None:
         self.scenario, self.given = scenario, given
         self.shock, self.severities = shock_of(scenario, given), (0.0, *severities_of(scenario, given))
-        self.tallies: dict[tuple[View, float], pd.DataFrame] = {}
-        self.rising: dict[tuple[View, float, float], tuple[int, int]] = {}
+        self.tallies = pd.DataFrame()
+        self.rising: dict[tuple[View, float, float], IntArray] = {}
         self.paying: dict[float, Any] = {}
         self.parts: list[pd.DataFrame] = []
         self.closing = np.zeros((len(self.severities), 2), np.int64)
 
     def count(self, batch: Batch, base: Mapping[View, Decisions]) -> None:
         """Decide a batch at each severity, the mildest first."""
-        ended: list[Decisions] = []
+        ended, tallies = list[Decisions](), [self.tallies]
         milder, times_closed = dict(base), np.zeros(len(batch.lines.pd_), np.int64)
         for place, severity in enumerate(self.severities):
             lines, policy = self.shock(batch, severity)
             for view, seen in views(policy).items():
                 decided = lines.decided(seen)
-                self._add((view, severity), (batch.lines, lines), (base[view], decided))
+                made = self._tally((batch.lines, lines), (base[view], decided))
+                tallies.append(made.assign(view=view, severity=severity))
                 if place and self.scenario.kind in ORDERED:
                     self._rise((view, self.severities[place - 1], severity), lines, milder[view], decided)
                 if view == "end":
@@ -386,6 +393,7 @@ class Counting:
                     times_closed += decided.closes if place else 0
                     ended.append(decided)
                 milder[view] = decided
+        self.tallies = added(tallies, ("view", "severity", *GROUP))
         if self.scenario.kind == "outage":
             held = lines.table[DATA_HOLD].to_numpy(bool) & ~batch.lines.table[DATA_HOLD].to_numpy(bool)
             before, without, within = ended
@@ -397,23 +405,20 @@ class Counting:
     def _slices(self) -> pd.DataFrame:
         return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
 
-    def _add(self, key: tuple[View, float], lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> None:
-        felt = self.scenario.reaction_log_odds
-        made = tally(*lines, decisions, self.given.policy, reaction_log_odds=felt)
-        self.tallies[key] = added([self.tallies[key], made]) if key in self.tallies else made
+    def _tally(self, lines: tuple[Lines, Lines], decisions: tuple[Decisions, Decisions]) -> pd.DataFrame:
+        return tally(*lines, decisions, self.given.policy, reaction_log_odds=self.scenario.reaction_log_odds)
 
     def _rise(self, key: tuple[View, float, float], lines: Lines, milder: Decisions, harsher: Decisions) -> None:
-        before, (more, inside) = self.rising.get(key, (0, 0)), rises(lines, milder, harsher, self.given.policy)
-        self.rising[key] = (before[0] + more, before[1] + inside)
+        counts = np.array(rises(lines, milder, harsher, self.given.policy), np.int64)
+        self.rising[key] = self.rising.get(key, 0) + counts
 
     def answer(self) -> Answer:
         """What was counted."""
-        tallies = [added([made]).assign(view=view, severity=s) for (view, s), made in self.tallies.items()]
-        rising = [(*key, *counts) for key, counts in self.rising.items()]
+        rising = [(*key, *counts.tolist()) for key, counts in self.rising.items()]
         return Answer(
             self.scenario,
-            pd.concat(tallies, ignore_index=True)[["view", "severity", *GROUP, "lines", *SUMS]],
-            pd.DataFrame(rising, columns=["view", "milder", "harsher", "lines", "in_dead_band"]),
+            self.tallies,
+            pd.DataFrame(rising, columns=["view", "milder", "harsher", *RISES]),
             {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
             tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),
             summed(self.parts) if self.parts else None,

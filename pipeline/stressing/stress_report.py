@@ -19,8 +19,8 @@ from limitlens.pipeline.pages.small_cells import FEWEST
 from limitlens.pipeline.pages.stress_words import (
     LANGUAGES,
     age_words,
-    by_segment_words,
     in_currency,
+    odds_words,
     shock_words,
     shown_counts,
     word,
@@ -176,25 +176,30 @@ def _good_hit(row: Mapping[str, Any], lang: str) -> str:
 
 
 def _section(answer: Answer, shift: float | None, lang: str) -> Section:
-    totals = answer.totals("end")
+    texts, tables = _monotone(answer, lang)
+    pictures = _pictures(answer, lang) if answer.slices is None else []
+    few = [word("few_moves", lang)] if len(pictures) == 1 else []
+    return Section(
+        title_of(answer.scenario, lang),
+        [_about(answer.scenario, shift, lang), *texts, *few],
+        pictures,
+        [*tables, _by_group(answer, lang), *_of_kind(answer, lang)],
+    )
+
+
+def _pictures(answer: Answer, lang: str) -> list[tuple[str, str]]:
+    """Expected loss by severity, and lines by what becomes of them, where there are enough of them to be shown."""
+    totals, name = answer.totals("end"), answer.scenario.name
     severities = [row["severity"] for row in totals]
     losses = {
         word(f"loss_{k}", lang): [row[f"loss_{k}_cents"] / 100 for row in totals] for k in ("unanswered", "after")
     }
-    counts = {word(name, lang): [_drawn(row[name]) for row in totals] for name in ("closed", "frozen", "cut")}
-    name = answer.scenario.name
+    counts = {word(key, lang): [_drawn(row[key]) for row in totals] for key in ("closed", "frozen", "cut")}
     axis = word("draw" if answer.scenario.kind == "iteration" else "severity", lang)
-    return Section(
-        title_of(answer.scenario, lang),
-        [_about(answer.scenario, shift, lang), *_monotone(answer, lang)],
-        []
-        if answer.slices is not None
-        else [
-            (word("curve_caption", lang), plots.stress_curve(severities, losses, axis, f"{name}-curve")),
-            (word("moves_caption", lang), plots.stress_moves(severities, counts, axis, f"{name}-moves")),
-        ],
-        [_by_group(answer, lang), *_of_kind(answer, lang)],
-    )
+    curve = word("curve_caption", lang), plots.stress_curve(severities, losses, axis, f"{name}-curve")
+    if not any(map(any, counts.values())):
+        return [curve]
+    return [curve, (word("moves_caption", lang), plots.stress_moves(severities, counts, axis, f"{name}-moves"))]
 
 
 def _satellite(fitted: Satellite, lang: str) -> Section:
@@ -224,7 +229,7 @@ def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
         lines = shown_counts([row["lines"]], lang)
         rows.append([name, *lines, *without, *within, word("yes" if row["noticed"] else "no", lang)])
     heads = ("slice", "lines", "newly_adverse_out", "closed_out", "held", "with_holds", "noticed")
-    return Table([word(name, lang) for name in heads], rows, word("outage", lang))
+    return Table([word(name, lang) for name in heads], rows, word("outage", lang), word("outage_note", lang))
 
 
 def _by_chance(answer: Answer, lang: str) -> Table:
@@ -247,11 +252,12 @@ def _drawn(count: int) -> int:
 def _about(scenario: Scenario, shift: float | None, lang: str) -> str:
     sentences = []
     if shift is not None:
-        sentences.append(shock_words("economy", lang, shift))
+        sentences.append(shock_words("economy", lang, shift, exp(shift)))
     if scenario.log_odds:
-        sentences.append(shock_words("pd", lang, by_segment_words(dict(scenario.log_odds))))
+        sentences.append(shock_words("pd", lang, odds_words(scenario.log_odds, lang)))
     if scenario.cut_offs_log_odds:
-        sentences.append(shock_words("cut_offs", lang, scenario.cut_offs_log_odds))
+        moved = scenario.cut_offs_log_odds
+        sentences.append(shock_words("cut_offs", lang, f"{moved:+g}".replace("-", "−"), exp(-moved)))
     if scenario.policy:
         sentences.append(shock_words("policy", lang, scenario.policy))
     if scenario.utilisation_up:
@@ -268,24 +274,45 @@ def _about(scenario: Scenario, shift: float | None, lang: str) -> str:
     if scenario.draws:
         sentences.append(shock_words("draws", lang, scenario.draws))
     if scenario.reaction_log_odds:
-        sentences.append(shock_words("reaction", lang, scenario.reaction_log_odds))
+        sentences.append(shock_words("reaction", lang, exp(scenario.reaction_log_odds)))
     shock = ("" if lang == "zh" else " ").join(sentences)
     return word("about", lang).format(version=scenario.version, date=scenario.date.isoformat(), shock=shock)
 
 
-def _monotone(answer: Answer, lang: str) -> list[str]:
-    rows = answer.not_monotone()
-    if answer.scenario.kind not in ORDERED:
-        return []
-    return [_not_monotone(row, lang) for row in rows] or [word("monotone", lang)]
+def _monotone(answer: Answer, lang: str) -> tuple[list[str], list[Table]]:
+    """Whether more comes of a harsher shock everywhere; where not, why, and a table of the places."""
+    kind, rows = answer.scenario.kind, answer.not_monotone()
+    if kind not in ORDERED:
+        return [], []
+    if not rows:
+        return [word("monotone_policy" if kind == "policy" else "monotone", lang)], []
+    why = {
+        "not_monotone": True,
+        "why_scored": kind == "behaviour",
+        "why_used": answer.scenario.utilisation_up > 0 and any(row["what"] == "lines" for row in rows),
+        "why_dead_band": any(row["what"] == "lines" and row["in_dead_band"] for row in rows),
+    }
+    sentences = ("" if lang == "zh" else " ").join(word(name, lang) for name, applies in why.items() if applies)
+    return [sentences], [_where_not_monotone(rows, lang)]
 
 
-def _not_monotone(row: Mapping[str, Any], lang: str) -> str:
-    values = {"milder": row["milder"], "harsher": row["harsher"], "view": word(f"view_{row['view']}", lang)}
-    if row["what"] != "lines":
-        return word("falls", lang).format(what=word(row["what"], lang), **values)
-    lines, inside = (shown_counts([row[name]], lang)[0] for name in ("lines", "in_dead_band"))
-    return word("rises", lang).format(lines=lines, inside=inside, **values)
+def _where_not_monotone(rows: list[dict[str, Any]], lang: str) -> Table:
+    """A row for each step and each thing that moves the other way on it; views that agree stand together."""
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for row in sorted(rows, key=lambda one: (one["milder"], one["what"])):
+        of_lines = row["what"] == "lines"
+        rising = (row["lines"], row["in_dead_band"], row["lower_pd"])
+        more = shown_counts(rising, lang) if of_lines else ["–"] * 3
+        step = f"{row['milder']:g} → {row['harsher']:g}"
+        what = word("more_to_draw" if of_lines else row["what"], lang)
+        moved = (shown_counts([row[name]], lang)[0] for name in ("pd_down", "pd_up"))
+        cells.setdefault((step, what, *more, *moved), []).append(row["view"])
+    names = ("step", "other_way", "decisions", "more_to_draw", "in_dead_band", "lower_pd", "pd_down", "pd_up")
+    shown_rows = [
+        [step, what, word("view_both" if len(views) > 1 else f"view_{views[0]}", lang), *counts]
+        for (step, what, *counts), views in cells.items()
+    ]
+    return Table([word(name, lang) for name in names], shown_rows, word("steps", lang), text_columns=3)
 
 
 def _by_group(answer: Answer, lang: str) -> Table:
@@ -309,5 +336,6 @@ def _by_group(answer: Answer, lang: str) -> Table:
         for row in counted[(counted["closed"] > 0) | (counted["newly"] > 0)].to_dict("records")
     ]
     heads = [word(name, lang) for name in ("segment", "age", "lines", "closed", "newly")]
-    title = word("by_group", lang).format(f"{answer.typical:g}")
-    return Table(heads, rows, title, "" if rows else word("nobody", lang), text_columns=2)
+    title = word("by_group_draw" if answer.scenario.kind == "iteration" else "by_group", lang)
+    note = word("by_group_note" if rows else "nobody", lang)
+    return Table(heads, rows, title.format(f"{answer.typical:g}"), note, text_columns=2)

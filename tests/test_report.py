@@ -54,9 +54,10 @@ def test_causes_sum_to_the_changes_that_were_split(decisions: pd.DataFrame) -> N
 
 
 def test_a_cause_sums_over_the_limits_that_changed_and_the_rest_is_named(
-    decisions: pd.DataFrame, context: dict[str, Any]
+    small_workspace: Workspace, decisions: pd.DataFrame, context: dict[str, Any]
 ) -> None:
-    rest = decisions[decisions["phi_model"].notna() & (decisions["change_cents"] == 0)]
+    current = small_workspace.ledger.current()
+    rest = current[current["phi_model"].notna() & (current["limit_cents"] == current["limit_before_cents"])]
     assert context["causes"]["cancelled"] == int((rest[[f"phi_{player}" for player in PLAYERS]] != 0).any(axis=1).sum())
     for row in report_tables.cause_table(decisions):
         changed = decisions[decisions["change_cents"] != 0][f"share_cents_{row['player']}"].dropna().astype(int)

@@ -1,13 +1,20 @@
-"""Are the reasons told what counted: `python -m benchmarks.faithfulness WORKSPACE [--lines 100]`.
+"""Are the reasons told what counted: `python -m benchmarks.faithfulness WORKSPACE [--lines 100] [--retrain 5]`.
 
 Of the adverse decisions and pauses of a ledger, a sample. The reasons on record are held against the account's own row
 at the decision before, and against a peer (the median of the lines that were kept at that date): do they push the PD up
 there too; does taking them away (putting their columns to those of the baseline) lower the PD, by more than taking away
 as many reasons that were not told, and does the policy then decide more mildly; are they the same with every number off
 by 5% at most, and by two halves of the members.
+
+With `--retrain` so many models are trained anew, as the one in question was but without members of an earlier one,
+each on as many accounts drawn with replacement, and asked about the same lines. Training tables are brought up to date
+in the workspace, so name a copy.
 """
 
 import argparse
+from dataclasses import replace
+from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +23,17 @@ import pandas as pd
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS, FLAGGED
 from limitlens.limits.state import state_before
+from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.faithfulness import codes_told, halves, jittered, log_odds_of, overlap, pushes, without
+from limitlens.models.training import TrainingRows, fit_model
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
+from limitlens.pipeline.training.train import training_rows
+from limitlens.pipeline.training.training_table import build_training_table
 from limitlens.pipeline.workspace import Workspace
 
 
-def measured(space: Workspace, lines: int, seed: int = 1) -> dict[str, float]:
+def measured(space: Workspace, lines: int, retrain: int = 0, seed: int = 1) -> dict[str, float]:
     """Figures over a sample of decisions of the iteration that made most of them."""
     decisions = recorded_decisions(space)
     decisions["before"] = decisions.groupby("account_id")["as_of"].shift()
@@ -53,6 +64,7 @@ def measured(space: Workspace, lines: int, seed: int = 1) -> dict[str, float]:
             codes_told(iteration.model, now), codes_told(iteration.model, jittered(iteration.model.features, now))
         ),
         "the same by halves of the members": _by_halves(iteration, now),
+        **(_retrained(space, iteration.model, now, retrain) if retrain else {}),
     }
 
 
@@ -100,13 +112,49 @@ def _by_halves(iteration: Iteration, now: pd.DataFrame) -> float:
     return overlap(*(codes_told(part, now) for part in parts)) if parts else float("nan")
 
 
+def _retrained(space: Workspace, model: DefaultRiskModel, now: pd.DataFrame, times: int) -> dict[str, float]:
+    """How far reasons are those of models that learned from other accounts."""
+    table = build_training_table(space, model.settings, datetime.fromisoformat(model.labels_end))
+    rows = training_rows(table, model.settings, None)
+    told = []
+    for seed in range(times):
+        other = fit_model(table.features, drawn(rows, seed), settings=model.settings, labels_end=model.labels_end)
+        told.append(codes_told(other, now))
+    mine, pairs = codes_told(model, now), list(combinations(told, 2))
+    first = [a[:1] == b[:1] for one in told for a, b in zip(mine, one, strict=True)]
+    kept = [code in b for one in told for a, b in zip(mine, one, strict=True) for code in a]
+    return {
+        "the same after retraining on accounts drawn anew": float(np.mean([overlap(mine, one) for one in told])),
+        "the same by two such models": float(np.mean([overlap(*pair) for pair in pairs])) if pairs else float("nan"),
+        "told again by such a model": float(np.mean(kept)),
+        "the first reason the same": float(np.mean(first)),
+    }
+
+
+def drawn(rows: TrainingRows, seed: int) -> TrainingRows:
+    """As many accounts with all of their rows, drawn with replacement; copies stay in one fold."""
+    places = pd.Series(np.arange(len(rows.bad))).groupby(rows.account_id.to_numpy()).indices
+    accounts = np.random.default_rng(seed).choice(sorted(places), len(places))
+    at = np.concatenate([places[account] for account in accounts])
+    return replace(
+        rows,
+        inputs=rows.inputs[at],
+        account_id=rows.account_id.iloc[at].reset_index(drop=True),
+        period=rows.period[at],
+        line_age_days=rows.line_age_days[at],
+        bad=rows.bad[at],
+        verdicts=None,
+    )
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--lines", type=int, default=100)
+    parser.add_argument("--retrain", type=int, default=0)
     given = parser.parse_args()
-    for name, figure in measured(Workspace(given.workspace), given.lines).items():
+    for name, figure in measured(Workspace(given.workspace), given.lines, given.retrain).items():
         print(f"{name}: {figure:,}" if isinstance(figure, int) else f"{name}: {figure:.1%}")
 
 

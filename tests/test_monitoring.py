@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,12 +29,16 @@ from limitlens.limits.monitoring import (
 )
 from limitlens.limits.policy import Monitoring
 from limitlens.limits.policy_file import parse_policy
+from limitlens.limits.rates import Rate
 from limitlens.models.confidence import AS_THEY_ARE, estimate, expected_auc, recalibrate_on
 from limitlens.models.label_choice import bucket_of, monthly_rolls
 from limitlens.models.stability import bin_counts, bin_edges, stability_of
 from limitlens.pipeline import check
-from limitlens.pipeline.answers.monitor import monitor
+from limitlens.pipeline.answers import monitor_page
+from limitlens.pipeline.answers.monitor import Realised, monitor
+from limitlens.pipeline.answers.monitor_page import write_monitoring
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.pages import plots
 from limitlens.pipeline.workspace import Workspace, default_policy
 from tests.test_status import contents
 
@@ -202,6 +207,42 @@ def test_a_decided_workspace_is_looked_at_and_nothing_is_written(small_workspace
     assert 0 < month.lines <= len(decided)
     assert [one.as_of for one in monitored.months] == sorted(one.as_of for one in monitored.months)
     json.dumps(monitored.to_dict(), allow_nan=False)
+
+
+@pytest.mark.slow
+def test_a_month_without_lines_bads_or_training_has_dashes_and_no_nan(
+    small_workspace: Workspace, tmp_path: Path
+) -> None:
+    """A book may run empty, all of what matured go bad, and the rows of a training be erased."""
+    monitored, nan = monitor(small_workspace, months=1), float("nan")
+    last = monitored.last
+    nothing = replace(
+        last, lines=0, mean_pd=nan, training_share=nan, psi=stability_of(np.ones(2), np.zeros(2), lines=(1, 0)),
+        expected=estimate(np.empty(0)), realised=Realised(3, 3, nan, last.as_of), matured=last.as_of,
+        rolls=last.rolls.head(0), overrides=Rate(0, 0), alarms=(),
+    )  # fmt: skip
+    empty = replace(monitored, months=(replace(nothing, realised=Realised(0, 0, nan, last.as_of)), nothing))
+    write_monitoring(empty, tmp_path / "page.html")
+    body = (tmp_path / "page.html").read_text("utf-8").partition("<body>")[2]
+    shown = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", body, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|inf)\b", "\n".join(empty.lines()) + shown)
+    json.dumps(empty.to_dict(), allow_nan=False)
+
+
+def test_a_plot_shows_no_rate_that_its_table_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def by_month(_: object, curves: object, *__: object, **___: object) -> str:
+        drawn.append(curves)
+        return ""
+
+    monkeypatch.setattr(plots, "by_month", by_month)
+    rows = pd.DataFrame({"bucket": ["1-29", "30-59", "60-89"], "lines": [100, 100, 12], "worse": [40, 4, 10]})
+    month = SimpleNamespace(as_of=datetime(2026, 7, 1, tzinfo=UTC), rolls=rows)
+    section = monitor_page._rolls([month])  # type: ignore[list-item]
+    assert section.table is not None
+    assert section.table.iloc[0, 1:].tolist() == ["40.00%", "under 10", "all but under 10"]
+    assert str(drawn) == "[{'1-29': [0.4], '30-59': [nan], '60-89': [nan]}]"
 
 
 @pytest.mark.slow

@@ -192,9 +192,11 @@ class Monitored:
         """The figures of the last month, and what to do about each alarm."""
         month = self.last
         yield f"month until {format_time(month.as_of)}: {month.lines:,} lines, version {month.model_version}"
-        yield f"mean PD     {month.mean_pd:.2%}; {month.training_share:.2%} of the training's rows went bad"
+        learned = figure(month.training_share, ".2%")
+        yield f"mean PD     {figure(month.mean_pd, '.2%')}; {learned} of the training's rows went bad"
         if month.psi:
-            yield f"PSI of PD   {month.psi.psi:.3f} since the training; {month.psi.critical:.3f} may be chance"
+            chance = figure(month.psi.critical, ".3f")
+            yield f"PSI of PD   {month.psi.psi:.3f} since the training; {chance} may be chance"
         if month.csi:
             worst = max(month.csi, key=lambda name: month.csi[name].psi)
             moved = sum(one.moved for one in month.csi.values())
@@ -206,9 +208,9 @@ class Monitored:
         for book in self.months:
             if book.as_of == month.matured and book.realised:
                 yield (
-                    f"realised    of the book of {format_time(book.as_of)}: AUC {book.realised.auc:.3f} (expected "
-                    f"{book.expected.auc:.3f}), {book.realised.bad_share:.2%} bad (expected "
-                    f"{book.expected.bad_share:.2%})"
+                    f"realised    of the book of {format_time(book.as_of)}: AUC {figure(book.realised.auc, '.3f')} "
+                    f"(expected {figure(book.expected.auc, '.3f')}), {figure(book.realised.bad_share, '.2%')} bad "
+                    f"(expected {figure(book.expected.bad_share, '.2%')})"
                 )
         for row in month.rolls.to_dict("records"):
             share = f"{row['worse'] / row['lines']:.1%}" if row["lines"] else "none"
@@ -224,6 +226,17 @@ class Monitored:
             yield "no alarm"
 
 
+def figure(value: float, spec: str) -> str:
+    """A figure as text; a dash where there is none, such as a share of no lines or an AUC without a bad one.
+
+    Examples
+    --------
+    >>> figure(0.125, ".1%"), figure(float("nan"), ".1%")
+    ('12.5%', '–')
+    """
+    return format(value, spec) if np.isfinite(value) else "–"
+
+
 def expected_words(expected: Estimate) -> str:
     """AUC and share of bads with their intervals.
 
@@ -234,7 +247,8 @@ def expected_words(expected: Estimate) -> str:
     """
     (auc_low, auc_high), (low, high) = expected.auc_interval, expected.bad_interval
     return (
-        f"AUC {expected.auc:.3f} [{auc_low:.3f}, {auc_high:.3f}], {expected.bad_share:.2%} bad [{low:.2%}, {high:.2%}]"
+        f"AUC {figure(expected.auc, '.3f')} [{auc_low:.3f}, {auc_high:.3f}], {figure(expected.bad_share, '.2%')} bad "
+        f"[{low:.2%}, {high:.2%}]"
     )
 
 

@@ -10,10 +10,24 @@ from limitlens.data.calendar import format_time
 from limitlens.data.storage import write_text
 from limitlens.limits.monitoring import LARGE, MODERATE
 from limitlens.limits.rates import Rate
-from limitlens.pipeline.answers.monitor import Monitored, Month
+from limitlens.pipeline.answers.monitor import Monitored, Month, figure
 from limitlens.pipeline.pages import plots, small_cells
+from limitlens.pipeline.pages.chinese import chinese
 from limitlens.pipeline.pages.page import Section, render
 from limitlens.pipeline.training.tail_report import calibration_section
+
+_NOT_YET = "not yet · 未到期"
+
+#: Alarms by kind.
+_KINDS = {
+    "mean_pd": "mean PD · 平均 PD",
+    "pd_shift": "PD shift · PD 分布",
+    "feature_shift": "features · 特征",
+    "roll_rates": "roll rates · 迁徙率",
+    "level": "level · 水平",
+    "tail": "tail · 尾部",
+    "ranking": "ranking · 排序",
+}
 
 #: Features shown.
 _SHOWN = 15
@@ -75,7 +89,7 @@ def _alarms(months: Sequence[Month]) -> Section:
     kinds = list(dict.fromkeys(alarm.kind for month in months for alarm in month.alarms))
     table = pd.DataFrame({"month until · 截至": [_label(month) for month in months]})
     for kind in kinds:
-        table[kind] = ["alarm · 告警" if any(a.kind == kind for a in month.alarms) else "·" for month in months]
+        table[_KINDS[kind]] = ["alarm · 告警" if any(a.kind == kind for a in month.alarms) else "·" for month in months]
     text = "Which month raised which alarm. 各月触发的告警。" if kinds else "No month raised one. 各月均无告警。"
     return Section("Alarms · 告警", text, table if kinds else None)
 
@@ -85,10 +99,10 @@ def _level(months: Sequence[Month]) -> Section:
         {
             "month until · 截至": [_label(month) for month in months],
             "lines · 账户": [f"{month.lines:,}" for month in months],
-            "mean PD · 平均 PD": [f"{month.mean_pd:.2%}" for month in months],
-            "training · 训练": [f"{month.training_share:.2%}" for month in months],
+            "mean PD · 平均 PD": [figure(month.mean_pd, ".2%") for month in months],
+            "training · 训练": [figure(month.training_share, ".2%") for month in months],
             "expected bad · 预期坏账率": [_between(m.expected.bad_share, m.expected.bad_interval) for m in months],
-            "went bad · 实际": [f"{m.realised.bad_share:.2%}" if m.realised else "not yet · 未到期" for m in months],
+            "went bad · 实际": [figure(m.realised.bad_share, ".2%") if m.realised else _NOT_YET for m in months],
             "known by · 得知于": [format_time(m.realised.known_by) if m.realised else "–" for m in months],
         }
     )
@@ -101,7 +115,7 @@ def _level(months: Sequence[Month]) -> Section:
         },
         "level",
         interval=([m.expected.bad_interval[0] for m in months], [m.expected.bad_interval[1] for m in months]),
-        levels={"training": months[-1].training_share},
+        levels={"training": months[-1].training_share} if np.isfinite(months[-1].training_share) else {},
         shares=True,
     )
     text = (
@@ -113,7 +127,7 @@ def _level(months: Sequence[Month]) -> Section:
 
 
 def _between(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2%} [{interval[0]:.2%}, {interval[1]:.2%}]"
+    return f"{figure(value, '.2%')} [{interval[0]:.2%}, {interval[1]:.2%}]"
 
 
 def _ranking(months: Sequence[Month]) -> Section:
@@ -122,9 +136,9 @@ def _ranking(months: Sequence[Month]) -> Section:
         {
             "month until · 截至": [_label(month) for month in months],
             "expected AUC · 预期": [
-                f"{one.auc:.3f} [{one.auc_interval[0]:.3f}, {one.auc_interval[1]:.3f}]" for one in expected
+                f"{figure(one.auc, '.3f')} [{one.auc_interval[0]:.3f}, {one.auc_interval[1]:.3f}]" for one in expected
             ],
-            "realised · 实际": [f"{m.realised.auc:.3f}" if m.realised else "not yet · 未到期" for m in months],
+            "realised · 实际": [figure(m.realised.auc, ".3f") if m.realised else _NOT_YET for m in months],
         }
     )
     picture = plots.by_month(
@@ -149,7 +163,7 @@ def _shift(months: Sequence[Month]) -> Section:
         {
             "month until · 截至": [_label(month) for month in months],
             "PSI": [f"{one.psi:.3f}" if one else "–" for one in psi],
-            "chance · 偶然上界": [f"{one.critical:.3f}" if one else "–" for one in psi],
+            "chance · 偶然上界": [figure(one.critical, ".3f") if one else "–" for one in psi],
             "features moved · 变动特征数": [
                 f"{sum(one.moved for one in month.csi.values()):,} of {len(month.csi):,}" for month in months
             ],
@@ -157,7 +171,10 @@ def _shift(months: Sequence[Month]) -> Section:
     )
     picture = plots.by_month(
         [_label(month) for month in months],
-        {"PSI": [o.psi if o else np.nan for o in psi], "chance": [o.critical if o else np.nan for o in psi]},
+        {
+            "PSI": [o.psi if o else np.nan for o in psi],
+            "chance": [o.critical if o and np.isfinite(o.critical) else np.nan for o in psi],
+        },
         "shift",
         levels={"moderate 0.1": MODERATE, "large 0.25": LARGE},
     )
@@ -174,7 +191,7 @@ def _features(month: Month) -> Section:
         {
             "feature · 特征": worst,
             "nearest month · 最接近的月份": [f"{month.csi[name].psi:.3f}" for name in worst],
-            "chance · 偶然上界": [f"{month.csi[name].critical:.3f}" for name in worst],
+            "chance · 偶然上界": [figure(month.csi[name].critical, ".3f") for name in worst],
             "training · 训练": [
                 f"{month.csi_training[name].psi:.3f}" if name in month.csi_training else "–" for name in worst
             ],
@@ -199,7 +216,10 @@ def _rolls(months: Sequence[Month]) -> Section:
     )
     if not buckets:
         return Section("Roll rates · 迁徙率", "Payments were never delivered. 未提供还款数据。")
-    known = {bucket: [rate.share for rate in rates] for bucket, rates in shares.items()}
+    known = {
+        bucket: [rate.share if small_cells.is_shown(rate.count, rate.of) else np.nan for rate in rates]
+        for bucket, rates in shares.items()
+    }
     return Section(
         "Roll rates · 迁徙率",
         text,
@@ -234,7 +254,7 @@ def _people(months: Sequence[Month]) -> Section:
 def _complaints(month: Month) -> Section:
     table = pd.DataFrame(
         {
-            "what · 事项": [one.what for one in month.complaints],
+            "what · 事项": [f"{one.what} · {chinese(one.what)}" for one in month.complaints],
             "share · 占比": [small_cells.share(one.count, one.out_of) for one in month.complaints],
             "out of · 基数": [f"{one.out_of:,}" for one in month.complaints],
         }

@@ -36,6 +36,26 @@ class Section:
         """The worst of its findings; None of a section without a bound."""
         return None if self.findings is None else level_of(self.findings)
 
+    def numeric(self) -> list[bool]:
+        """Which columns are set as numbers, one below the other: those of short cells, one of them a number.
+
+        Examples
+        --------
+        >>> cells = {"a": ["1.2%", "under 10"], "b": ["kept", "–"], "c": ["3 lines were closed at once", ""]}
+        >>> Section("", "", pd.DataFrame(cells)).numeric()
+        [True, False, False]
+        """
+        cells = [] if self.table is None else [[str(cell) for cell in column] for _, column in self.table.items()]
+        return [any(map(_is_number, one)) and max(map(len, one)) <= _SHORT for one in cells]
+
+
+#: Letters of a cell that may stand in a column of numbers.
+_SHORT = 24
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1] in {*"0123456789+-−"}
+
 
 def verdict_of(sections: Sequence[Section]) -> dict[str, Any]:
     """The verdict of a report and of each of its sections, as plain data.

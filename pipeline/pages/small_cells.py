@@ -27,6 +27,11 @@ def published(counts: Sequence[int]) -> list[str]:
     return shown
 
 
+def is_shown(part: float, of: float) -> bool:
+    """Whether a share of people may be told: neither it nor what is left of them is a few."""
+    return not (0 < round(part) < FEWEST or 0 < round(of - part) < FEWEST)
+
+
 def share(part: float, of: float) -> str:
     """A share of people, unless it or what is left of them is a few.
 

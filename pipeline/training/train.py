@@ -205,7 +205,7 @@ def fit_iteration(
     progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     model = fit_model(
         table.features,
-        _training_rows(table, settings, champion),
+        training_rows(table, settings, champion),
         settings=settings,
         labels_end=pd.concat([train_rows, table.verdicts])["label_end"].max().isoformat(),
         champion=champion,
@@ -216,7 +216,7 @@ def fit_iteration(
     return model, table
 
 
-def _training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:
+def training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:
     """The inputs of the rows to learn from, filled in file by file: beside them there is no second copy."""
     rows = table.split("train")
     texts = table.with_features(rows, text_columns(table.features))

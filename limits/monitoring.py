@@ -12,7 +12,7 @@ from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.limits.policy import Monitoring
 from limitlens.limits.tail import tail_doubts
 from limitlens.models.confidence import Estimate
-from limitlens.models.stability import Stability
+from limitlens.models.stability import Change, Stability
 from limitlens.models.validation import jeffreys_test
 
 #: PSI from which a shift is often called moderate, and large (Siddiqi, Intelligent Credit Scoring, 2017).
@@ -28,7 +28,7 @@ class Alarm:
 
     Parameters
     ----------
-    kind : {"mean_pd", "pd_shift", "feature_shift", "roll_rates", "level", "tail", "ranking"}
+    kind : {"mean_pd", "pd_shift", "feature_shift", "amounts", "roll_rates", "level", "tail", "ranking"}
     words, words_zh : str
         What is off, by how much, beside what.
     next_step, next_step_zh : str
@@ -60,6 +60,11 @@ _NEXT = {
     "feature_shift": (
         "ask whether the source changed: limitlens quality --source; if the rows are wrong, limitlens holds open",
         "确认数据源是否有变：limitlens quality --source；若数据有误，limitlens holds open",
+    ),
+    "amounts": (
+        "ask whether the source changed its unit, currency or what it counts: limitlens quality --source; if the rows "
+        "are wrong, limitlens holds open",
+        "确认数据源的单位、币种或口径是否有变：limitlens quality --source；若数据有误，limitlens holds open",
     ),
     "roll_rates": (
         "look at who rolls on (segment, vintage) and whether repayments are late in the feed; if it is true, tighten "
@@ -166,6 +171,48 @@ def feature_shift_alarms(csi: Mapping[str, Stability], usual: Mapping[str, float
             f"以下特征与此前任何一个月都不同，CSI 高于 {settings.csi:g} 和偶然波动：{named}{more_zh}",
         )
     ]
+
+
+def amount_alarms(changes: Mapping[str, Change], settings: Monitoring) -> list[Alarm]:
+    """Whether typical amounts changed since the month before as they do not usually.
+
+    An amount that is a quarter larger for everybody hardly moves between bins that hold a tenth of all lines, however
+    many lines there are; its mean log moves by as much as the amount.
+
+    Parameters
+    ----------
+    changes : mapping of column to Change
+        Of the mean log of positive amounts (:func:`limitlens.models.stability.change_of`); their spreads leave the
+        chance of the settings to all columns together.
+    settings : Monitoring
+
+    Examples
+    --------
+    >>> [one.words for one in amount_alarms({"draw_sum_90d": Change(0.25, 0.01, 0.05)}, Monitoring())]
+    ['typical amounts changed in a month as they never do: draw_sum_90d ×1.28 (usually ×0.96 to ×1.06)']
+    """
+    least = np.log(settings.amount_ratio)
+    moved = {name: one for name, one in changes.items() if one.moved and abs(one.now - one.usual) > least}
+    if not moved:
+        return []
+    worst = sorted(moved, key=lambda name: -abs(moved[name].now - moved[name].usual))
+    more = len(worst) - _NAMED
+    return [
+        _alarm(
+            "amounts",
+            "typical amounts changed in a month as they never do: "
+            + ", ".join(_changed(name, moved[name], "usually", "to") for name in worst[:_NAMED])
+            + (f" and {more} more" if more > 0 else ""),
+            "典型金额的月度变化前所未有："
+            + "，".join(_changed(name, moved[name], "通常", "至") for name in worst[:_NAMED])
+            + (f" 等 {len(worst)} 个" if more > 0 else ""),
+        )
+    ]
+
+
+def _changed(name: str, change: Change, usually: str, to: str) -> str:
+    low, high = (np.exp(change.usual + side * change.spread) for side in (-1, 1))
+    return f"{name} ×{np.exp(change.now):.2f} ({usually} ×{low:.2f} {to} ×{high:.2f})"
 
 
 def roll_alarms(rolls: pd.DataFrame, month: int, settings: Monitoring) -> list[Alarm]:

@@ -195,7 +195,8 @@ class Monitoring:
     training. ``csi``: least PSI of a feature since the earlier month that it is nearest to. ``mean_pd_ratio``: mean PD
     by the share of bads of the training, or the other way round. ``roll_ratio``: share of a bucket that rolls on by
     that of its past. ``observed_ratio``: bads that came by those expected, or the other way round. ``auc_drop``: by how
-    much an AUC is below the validated or the expected one. ``past_months``: months that are the past of a roll rate.
+    much an AUC is below the validated or the expected one. ``past_months``: months that are the past of a roll rate and
+    of an amount. ``amount_ratio``: typical amount by what it would be after a usual month, or the other way round.
     """
 
     chance: float = 0.001
@@ -206,6 +207,7 @@ class Monitoring:
     observed_ratio: float = 1.25
     auc_drop: float = 0.05
     past_months: int = 12
+    amount_ratio: float = 1.1
 
 
 @dataclass(frozen=True)
@@ -339,6 +341,8 @@ class Policy:
         if isinstance(self.desk, Desk):
             as_before = {"pauses": True, "order": "avoidable_loss"}  # the same
             plain["desk"] = {name: value for name, value in plain["desk"].items() if as_before.get(name) != value}
+        if isinstance(self.monitoring, Monitoring) and self.monitoring.amount_ratio == 1.1:  # the same
+            del plain["monitoring"]["amount_ratio"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

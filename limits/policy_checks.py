@@ -120,7 +120,7 @@ def _check_monitoring(policy: Policy, reader: Reader) -> None:
     for key in ("psi", "csi", "auc_drop"):
         if getattr(alarms, key) <= 0:
             raise reader.error(("monitoring", key), f"{key} is {getattr(alarms, key)}; expected above 0.")
-    for key in ("mean_pd_ratio", "roll_ratio", "observed_ratio"):
+    for key in ("mean_pd_ratio", "roll_ratio", "observed_ratio", "amount_ratio"):
         if getattr(alarms, key) <= 1:
             raise reader.error(("monitoring", key), f"{key} is {getattr(alarms, key)}; expected above 1.")
     if not 3 <= alarms.past_months <= 60:

@@ -1,8 +1,8 @@
 """How well a model ranks before anybody knows who went bad: the AUC and the bad rate that its own PDs let expect.
 
 If the PDs are true, each line is bad with its PD, and the expected AUC follows from the PDs alone (confidence-based
-performance estimation). What chance does to the outcomes gives the interval. Where earlier lines have matured, the PDs
-are first brought to what these became, and how little they say widens the interval.
+performance estimation). What chance does to the outcomes gives the interval. The PDs may first be brought to what
+became of earlier lines (:mod:`limitlens.models.chaining`), and how little these say widens the interval.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from limitlens.data.arrays import BoolArray, FloatArray
-from limitlens.models.validation import MIN_BADS
+from limitlens.data.arrays import FloatArray
 
 #: Draws of the interval, and their seed: the same PDs give the same interval.
 _DRAWS, _SEED = 400, 0
@@ -29,6 +28,11 @@ class Recalibration:
     intercept: float
     slope: float
     covariance: tuple[tuple[float, float], tuple[float, float]]
+
+    def of(self, pd_: FloatArray) -> FloatArray:
+        """PDs that are brought to it."""
+        brought: FloatArray = expit(self.intercept + self.slope * log_odds(pd_))
+        return brought
 
 
 #: PDs as they are.
@@ -54,12 +58,15 @@ class Estimate:
     bad_interval: tuple[float, float]
 
 
-def expected_auc(pd_: FloatArray) -> float:
-    """The AUC of PDs that are true: Σ p(1 − q) over pairs ranked p above q, ties half, by Σ p(1 − q) over all pairs.
+def expected_auc(pd_: FloatArray, true: FloatArray | None = None) -> float:
+    """The AUC of PDs: Σ p(1 − q) over pairs ranked p above q, ties half, by Σ p(1 − q) over all pairs, p and q true.
 
     Parameters
     ----------
     pd_ : float64 array of shape (n,)
+        What ranks.
+    true : float64 array of shape (n,), optional
+        True PDs; default: the PDs are true.
 
     Examples
     --------
@@ -67,10 +74,11 @@ def expected_auc(pd_: FloatArray) -> float:
     (1.0, 0.5)
     """
     values, place, counts = np.unique(pd_, return_inverse=True, return_counts=True)
-    bads: FloatArray = np.bincount(place, weights=pd_, minlength=len(values)).astype(np.float64)
+    p = pd_ if true is None else true
+    bads: FloatArray = np.bincount(place, weights=p, minlength=len(values)).astype(np.float64)
     goods: FloatArray = counts.astype(np.float64) - bads
     # A pair of a line with itself is none.
-    alone = float((pd_ * (1 - pd_)).sum())
+    alone = float((p * (1 - p)).sum())
     pairs = float(bads.sum() * goods.sum()) - alone
     return (_ranked(bads, goods) - alone / 2) / pairs if pairs > _TINY else float("nan")
 
@@ -79,37 +87,6 @@ def _ranked(bads: FloatArray, goods: FloatArray) -> float:
     """Pairs of a bad line above a good one, half of those beside it; groups in the order of their PD."""
     below = np.cumsum(goods, axis=-1) - goods / 2
     return float((bads * below).sum())
-
-
-def recalibrate_on(bad: BoolArray, pd_: FloatArray) -> Recalibration:
-    """Bring PDs to what became of matured lines; as they are where fewer than 20 of a kind are known.
-
-    Parameters
-    ----------
-    bad : bool array of shape (n,)
-    pd_ : float64 array of shape (n,)
-        PDs they had.
-
-    Examples
-    --------
-    >>> recalibrate_on(np.array([True, False]), np.array([0.2, 0.1])).slope
-    1.0
-    """
-    if min(int(bad.sum()), int((~bad).sum())) < MIN_BADS:
-        return AS_THEY_ARE
-    odds = _log_odds(pd_)
-    x = np.column_stack([np.ones(len(odds)), odds])
-    # Newton's steps from the PDs as they are; a slope of 1 with a spread of 0.5 is what is believed before.
-    weight, prior = np.array([0.0, 1.0]), np.diag([0.0, 4.0])
-    for _ in range(50):
-        p = expit(x @ weight)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + prior
-        step = np.linalg.solve(hessian, x.T @ (bad - p) - prior @ (weight - [0.0, 1.0]))
-        weight = weight + np.clip(step, -1, 1)
-        if np.abs(step).max() < 1e-9:
-            break
-    (a, b), (c, d) = np.linalg.inv(hessian)
-    return Recalibration(float(weight[0]), float(weight[1]), ((float(a), float(b)), (float(c), float(d))))
 
 
 def estimate(pd_: FloatArray, how: Recalibration = AS_THEY_ARE) -> Estimate:
@@ -128,7 +105,7 @@ def estimate(pd_: FloatArray, how: Recalibration = AS_THEY_ARE) -> Estimate:
     """
     if not len(pd_):
         return Estimate(0, float("nan"), (0.0, 1.0), float("nan"), (0.0, 1.0))
-    odds = np.sort(_log_odds(pd_))
+    odds = np.sort(log_odds(pd_))
     moved = expit(how.intercept + how.slope * odds)
     rng = np.random.default_rng(_SEED)
     weights = rng.multivariate_normal([how.intercept, how.slope], how.covariance, _DRAWS)
@@ -159,6 +136,7 @@ def _between(values: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _log_odds(pd_: FloatArray) -> FloatArray:
+def log_odds(pd_: FloatArray) -> FloatArray:
+    """Log-odds of PDs, of 0 and 1 nearly."""
     odds: FloatArray = logit(np.clip(pd_, _TINY, 1 - _TINY))
     return odds

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, t
 
 from limitlens.data.arrays import FloatArray
 
@@ -85,6 +85,66 @@ def stability_of(before: FloatArray, after: FloatArray, *, lines: tuple[int, int
     p, q = ((count[used] + 0.5) / (count[used] + 0.5).sum() for count in (before, after))
     critical = float(chi2.ppf(level, max(int(used.sum()) - 1, 1))) * (1 / lines[0] + 1 / lines[1])
     return Stability(float(((q - p) * np.log(q / p)).sum()), critical)
+
+
+def amounts(values: FloatArray) -> FloatArray:
+    """How many values are positive, and the sum of their logs; those of parts of a book add up to those of the whole.
+
+    Examples
+    --------
+    >>> amounts(np.array([np.e, 1.0, 0.0, -5.0, np.nan]))
+    array([2., 1.])
+    """
+    positive = values[values > 0]
+    return np.array([len(positive), np.log(positive).sum()])
+
+
+@dataclass(frozen=True)
+class Change:
+    """By how much a mean of logs changed in a month, and what it is usually, give or take how much."""
+
+    now: float
+    usual: float
+    spread: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether it changed otherwise than usual."""
+        return abs(self.now - self.usual) > self.spread
+
+
+def change_of(months: Sequence[FloatArray], past_months: int, level: float) -> Change | None:
+    """Change of the mean log since the month before, beside its changes in earlier months (Student's t).
+
+    Their spread has in it what chance does to a book of that size, and what the calendar does to amounts.
+
+    Parameters
+    ----------
+    months : sequence of float64 arrays of shape (2,)
+        Of :func:`amounts`, in order.
+    past_months : int
+        Changes that are the past.
+    level : float
+        How often it is within the spread where nothing happens.
+
+    Returns
+    -------
+    Change or None
+        None where fewer than three earlier changes are known, or not the last.
+
+    Examples
+    --------
+    >>> calm, odd = np.array([100.0, 500.0]), np.array([100.0, 540.0])
+    >>> change_of([calm, calm, calm, calm, odd], 12, 0.999).moved, change_of([calm, odd], 12, 0.999)
+    (True, None)
+    """
+    means = np.array([total / count if count else np.nan for count, total in months[-past_months - 2 :]])
+    changes = np.diff(means)
+    past = changes[:-1][~np.isnan(changes[:-1])]
+    if len(past) < 3 or np.isnan(changes[-1]):
+        return None
+    error = float(past.std(ddof=1)) * np.sqrt(1 + 1 / len(past))
+    return Change(float(changes[-1]), float(past.mean()), float(t.ppf((1 + level) / 2, len(past) - 1) * error))
 
 
 def usual_movement(months: Sequence[FloatArray]) -> float:

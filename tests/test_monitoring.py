@@ -12,14 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.limits.monitoring import (
+    amount_alarms,
     feature_shift_alarms,
     level_alarms,
     mean_pd_alarms,
@@ -30,9 +32,10 @@ from limitlens.limits.monitoring import (
 from limitlens.limits.policy import Monitoring
 from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.rates import Rate
-from limitlens.models.confidence import AS_THEY_ARE, estimate, expected_auc, recalibrate_on
+from limitlens.models.chaining import chained, moves
+from limitlens.models.confidence import AS_THEY_ARE, estimate, expected_auc
 from limitlens.models.label_choice import bucket_of, monthly_rolls
-from limitlens.models.stability import bin_counts, bin_edges, stability_of
+from limitlens.models.stability import amounts, bin_counts, bin_edges, change_of, stability, stability_of
 from limitlens.pipeline import check
 from limitlens.pipeline.answers import monitor_page
 from limitlens.pipeline.answers.monitor import Realised, monitor
@@ -108,19 +111,69 @@ def test_intervals_hold_the_realised_auc_and_bad_share_in_95_cases_of_100() -> N
     assert (np.mean(held, axis=0) > 0.9).all()
 
 
+def accounts(n: int) -> pd.Series:
+    return pd.Series([f"A{number}" for number in range(n)])
+
+
 def test_matured_lines_bring_pds_that_are_off_to_the_truth() -> None:
     rng = np.random.default_rng(6)
     odds = rng.normal(-2.5, 1.0, 20_000)
     true, off = expit(odds), expit(0.4 + 0.7 * odds)
-    how = recalibrate_on(rng.random(20_000) < true, off)
+    how = chained(moves(accounts(20_000), off, rng.random(20_000) < true), 1)
     assert estimate(off, how).auc == pytest.approx(expected_auc(true), abs=0.01)
     assert abs(estimate(off).auc - expected_auc(true)) > 0.03
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.02, 0.2]), st.sampled_from(["bad", 0.02, 0.2])), min_size=12, max_size=40),
+    st.integers(1, 6),
+)
+def test_months_are_chained_as_a_person_does_it_by_hand(seen: list[tuple[float, str | float]], steps: int) -> None:
+    went = {place: [after for before, after in seen if before == place] for place in (0.02, 0.2)}
+    assume(all("bad" in afters and set(afters) != {"bad"} for afters in went.values()))
+    by_hand: dict[float | str, float] = {"bad": 1.0, 0.02: 0.0, 0.2: 0.0}
+    for _ in range(steps):
+        by_hand |= {place: float(np.mean([by_hand[after] for after in afters])) for place, afters in went.items()}
+    before, bad = np.array([one[0] for one in seen]), np.array([one[1] == "bad" for one in seen])
+    after = np.array([np.nan if one[1] == "bad" else one[1] for one in seen], float)
+    counts = moves(accounts(len(seen)), before, bad, after)
+    many = counts.assign(lines=50_000 * counts["lines"])  # nothing is left of what is believed before
+    brought = chained(many, steps).of(TENTHS)
+    assert brought == pytest.approx([by_hand[0.02], by_hand[0.2]], rel=0.01)
+
+
+#: PDs of 0.02 and 0.2 to the nearest tenth of a log-odds.
+TENTHS = expit(np.array([-3.9, -1.4]))
+
+
+def a_year_of_months(rng: np.random.Generator) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Lines whose PD wanders: each month's moves, and the labels of the first half year."""
+    ids, odds, gone, months = accounts(1_000), rng.normal(-4.5, 1.2, 1_000), np.zeros(1_000, bool), []
+    start, was_bad = odds, np.zeros(1_000, bool)
+    for month in range(12):
+        bad, later = rng.random(1_000) < expit(odds), odds + rng.normal(0, 0.5, 1_000) - 0.1 * (odds + 4.5)
+        months.append(moves(ids[~gone], expit(odds)[~gone], bad[~gone], expit(later)[~gone]))
+        gone, odds = gone | bad, later
+        was_bad = gone if month == 5 else was_bad
+    return months, moves(ids, expit(start), was_bad)
+
+
+def test_months_say_more_than_labels_and_how_sure_they_are() -> None:
+    ways = [a_year_of_months(np.random.default_rng(seed)) for seed in range(24)]
+    by_month = [chained(pd.concat(months), 6) for months, _ in ways]
+    by_label = [chained(labels, 1) for _, labels in ways]
+    spread = np.std([[one.intercept, one.slope] for one in by_month], axis=0)
+    assert (spread < 0.8 * np.std([[one.intercept, one.slope] for one in by_label], axis=0)).all()
+    said = np.sqrt(np.mean([np.diag(one.covariance) for one in by_month], axis=0))
+    assert said == pytest.approx(spread, rel=0.35)
 
 
 def test_ten_lines_no_bads_and_all_bads_are_looked_at_without_an_alarm_that_knows_nothing() -> None:
     pd_ = np.full(10, 0.1)
     assert estimate(pd_).auc_interval[0] <= 0.5 <= estimate(pd_).auc_interval[1]
-    assert recalibrate_on(np.zeros(10, bool), pd_) == recalibrate_on(np.ones(10, bool), pd_) == AS_THEY_ARE
+    assert chained(moves(accounts(10), pd_, np.zeros(10, bool)), 1) == AS_THEY_ARE
+    assert chained(moves(accounts(10), pd_, np.ones(10, bool)), 1) == AS_THEY_ARE
     assert np.isnan(estimate(np.empty(0)).auc)
     assert np.isnan(expected_auc(np.ones(10)))
     assert np.isnan(expected_auc(np.zeros(10)))
@@ -164,6 +217,37 @@ def test_a_feature_is_held_against_the_chance_and_the_policy_both() -> None:
     assert not feature_shift_alarms({"x": many}, {"x": 1.0}, replace(SHIPPED, csi=0.01))  # it always moves so
 
 
+def months_of(rng: np.random.Generator, lines: int, count: int = 14) -> list[FloatArray]:
+    """Amounts of lines in months that are now a little larger, now a little smaller."""
+    line = rng.normal(10, 1, lines)
+    return [np.exp(line + rng.normal(0, 0.03) + rng.normal(0, 0.3, lines)) for _ in range(count)]
+
+
+def test_an_amount_moves_by_chance_as_often_as_was_asked() -> None:
+    rng, level = np.random.default_rng(3), 0.95
+    changes = [change_of([amounts(month) for month in months_of(rng, 100)], 12, level) for _ in range(1_000)]
+    assert 0.02 < np.mean([one.moved for one in changes if one]) < 0.08
+
+
+def test_amounts_that_are_a_quarter_larger_are_an_alarm_where_ten_bins_see_none() -> None:
+    months = months_of(np.random.default_rng(4), 5_000)
+    shifted = [*months[:-1], 1.25 * months[-1]]
+    calm, moved = ({"sum": change_of([amounts(one) for one in m], 12, 0.999)} for m in (months, shifted))
+    assert not amount_alarms({name: one for name, one in calm.items() if one}, SHIPPED)
+    [alarm] = amount_alarms({name: one for name, one in moved.items() if one}, SHIPPED)
+    assert re.search(r"sum ×1\.[23]\d \(usually ×0\.[89]\d to ×1\.1\d\)", alarm.words)
+    assert stability(months[-2], shifted[-1]).psi < SHIPPED.csi
+    assert not amount_alarms({name: one for name, one in moved.items() if one}, replace(SHIPPED, amount_ratio=2.0))
+
+
+def test_amounts_of_parts_sum_to_those_of_the_whole_and_few_months_are_no_past() -> None:
+    values = np.array([1.0, 20.0, 0.0, np.nan, -3.0, 400.0])
+    assert amounts(values) == pytest.approx(amounts(values[:2]) + amounts(values[2:]))
+    assert amounts(values) == pytest.approx([3, np.log(1.0 * 20.0 * 400.0)])
+    assert change_of([amounts(values)] * 4, 12, 0.999) is None
+    assert change_of([*[amounts(values)] * 6, amounts(np.zeros(3))], 12, 0.999) is None  # no amount any more
+
+
 def test_a_model_that_ranks_worse_than_expected_is_an_alarm() -> None:
     expected = estimate(expit(np.random.default_rng(2).normal(-2, 2, 5_000)))
     assert not ranking_alarms(expected.auc, expected, (expected, expected.auc - 0.001), SHIPPED)
@@ -179,6 +263,7 @@ def test_the_policy_knows_the_section_and_without_it_has_the_digest_it_had() -> 
     assert shipped.alarms == SHIPPED
     assert with_section.alarms == replace(SHIPPED, psi=0.2, roll_ratio=1.5)
     assert replace(with_section, monitoring=None).digest == shipped.digest != with_section.digest
+    assert replace(with_section, monitoring=replace(SHIPPED, amount_ratio=1.5)).digest != with_section.digest
 
 
 @pytest.mark.parametrize(
@@ -187,6 +272,7 @@ def test_the_policy_knows_the_section_and_without_it_has_the_digest_it_had() -> 
         ("psi = 0.0", "expected above 0"),
         ("chance = 0.5", "up to 0.05"),
         ("mean_pd_ratio = 1.0", "expected above 1"),
+        ("amount_ratio = 1.0", "expected above 1"),
         ("past_months = 1", "expected 3 to 60"),
         ("csii = 0.1", "csii"),
     ],
@@ -292,7 +378,9 @@ def test_the_command_ends_with_9_on_an_alarm_and_writes_a_page(small_workspace: 
     assert "上线后监控" in text
     assert "<script" not in text
     assert "http:" not in re.sub(r'xmlns(:\w+)?="[^"]+"|<(rdf|cc|dc):?[^>]+>', "", text)
-    lines = "[monitoring]\npsi = 9.0\ncsi = 99.0\nmean_pd_ratio = 99.0\nroll_ratio = 99.0\n\n[reviews]"
+    lines = (
+        "[monitoring]\npsi = 9.0\ncsi = 99.0\nmean_pd_ratio = 99.0\nroll_ratio = 99.0\namount_ratio = 99.0\n\n[reviews]"
+    )
     quiet.write_text(default_policy().text.replace("[reviews]", lines, 1), encoding="utf-8")
     calm = CliRunner().invoke(app, [*words, "--policy", str(quiet), "--json"])
     assert calm.exit_code == 0

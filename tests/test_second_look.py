@@ -14,7 +14,7 @@ import pytest
 from limitlens.data.errors import ConfigError
 from limitlens.data.world import default_world
 from limitlens.limits.override import overridden
-from limitlens.limits.policy import ADVERSE, Policy
+from limitlens.limits.policy import ADVERSE, Monitoring, Policy
 from limitlens.limits.policy_file import at_once, parse_policy
 from limitlens.limits.state import first_state, unpacked
 from limitlens.pipeline import decide, override, reconcile, why
@@ -297,6 +297,9 @@ def test_a_policy_without_the_section_has_the_digest_it_had() -> None:
     for name in ("approver_key", "other_os_user", "reasons_share", "review_months", "sign_off", "owner", "tier"):
         del values["release"][name]
     assert plain.digest == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != shipped.digest
+    monitored = replace(plain, monitoring=Monitoring())
+    values["monitoring"] = {name: value for name, value in asdict(Monitoring()).items() if name != "amount_ratio"}
+    assert monitored.digest == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def test_a_second_look_that_is_no_section_of_its_own_is_not_taken_out_in_silence() -> None:

@@ -7,6 +7,7 @@ the same when it is asked for later; what became of its lines comes beside it on
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from limitlens.limits.agreement import Agreement
 from limitlens.limits.complaints import Complaint, complaints, of_ledger
 from limitlens.limits.monitoring import (
     Alarm,
+    amount_alarms,
     feature_shift_alarms,
     level_alarms,
     mean_pd_alarms,
@@ -32,10 +34,11 @@ from limitlens.limits.policy import Monitoring
 from limitlens.limits.rates import Rate
 from limitlens.limits.tail import tail_groups
 from limitlens.limits.verdict import IN_FAVOUR
-from limitlens.models.confidence import AS_THEY_ARE, Estimate, Recalibration, estimate, recalibrate_on
+from limitlens.models.chaining import chained, moves
+from limitlens.models.confidence import AS_THEY_ARE, Estimate, Recalibration, estimate
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.label_choice import bucket_of
-from limitlens.models.stability import Stability, stability_of, usual_movement
+from limitlens.models.stability import Change, Stability, change_of, stability_of, usual_movement
 from limitlens.pipeline.answers.monitor_tables import (
     Bins,
     Book,
@@ -53,11 +56,11 @@ from limitlens.pipeline.workspace import Workspace
 #: Days before a date over which complaints are counted: some are about the 30 days after an opening.
 COMPLAINT_DAYS = 92
 
-#: Matured books that the PDs are brought to: one alone says too little, old ones are of another economy.
-_LEARNED_BOOKS = 3
+#: Books that the PDs are brought to: few say too little, old ones are of another economy.
+_LEARNED_BOOKS = 18
 
-#: Books before one that it is held against; a fixed number, so that a month is the same whenever it is asked for.
-_LOOK_BACK = 12
+#: Books before the first shown that are read; a fixed number, so that a month is the same whenever it is asked for.
+_LOOK_BACK = _LEARNED_BOOKS
 
 #: Months that are shown where nothing else is asked for.
 SHOWN_MONTHS = 12
@@ -95,6 +98,8 @@ class Month:
         Of the PD since the training; None where the training's rows cannot be had any more.
     csi_training, csi : dict of str to Stability
         Of each feature since the training, and since that earlier month to which it is nearest.
+    amounts : dict of str to Change
+        Of the mean log of each amount since the month before, beside what it usually is.
     expected : Estimate
         AUC and share of bads expected of them.
     realised : Realised or None
@@ -125,6 +130,7 @@ class Month:
     psi: Stability | None
     csi_training: dict[str, Stability]
     csi: dict[str, Stability]
+    amounts: dict[str, Change]
     expected: Estimate
     realised: Realised | None
     matured: datetime | None
@@ -149,6 +155,7 @@ class Month:
             "psi": asdict(self.psi) if self.psi else None,
             "csi_training": {name: asdict(one) for name, one in self.csi_training.items()},
             "csi": {name: asdict(one) for name, one in self.csi.items()},
+            "amounts": {name: asdict(one) for name, one in self.amounts.items()},
             "expected": asdict(self.expected),
             "realised": asdict(realised) | {"known_by": realised.known_by.isoformat()} if realised else None,
             "matured": self.matured.isoformat() if self.matured else None,
@@ -305,6 +312,7 @@ def monitor(
     between = [book for training in trainings.values() if training for book in training.between]
     past = add_months(month_start(runs[0].as_of), -settings.past_months - 1)
     model = models[runs[-1].model_version]
+    matured = _matured(workspace, [*between, *books], [run.as_of for run in every], models)
     seen = _Seen(
         workspace,
         settings,
@@ -312,7 +320,9 @@ def monitor(
         between,
         {version: training.bins if training else None for version, training in trainings.items()},
         {version: workspace.validation(version) for version in models},
-        _matured(workspace, [*between, *books], [run.as_of for run in every], models),
+        matured,
+        _moves(workspace, [*between, *books], [run.as_of for run in every], models, matured),
+        {version: _steps(workspace, model) for version, model in models.items()},
         rolls_until(workspace, model, past, month_start(runs[-1].as_of), progress),
     )
     shown = tuple(_month(seen, place) for place in range(max(0, len(books) - months), len(books)))
@@ -332,7 +342,8 @@ class _Seen:
     """Everything the months are made of.
 
     ``between``: books scored on paper, between training and first decision. ``matured``: by book, the first decided
-    date at which it was known what became of it, and what did.
+    date at which it was known what became of it, and what did. ``moves``: the same of the step that its PDs are brought
+    to, and ``steps`` by version how many of them are the horizon.
     """
 
     workspace: Workspace
@@ -342,6 +353,8 @@ class _Seen:
     trainings: Mapping[str, Bins | None]
     validations: Mapping[str, dict[str, Any]]
     matured: Mapping[_Key, tuple[datetime, pd.Series]]
+    moves: Mapping[_Key, tuple[datetime, pd.DataFrame]]
+    steps: Mapping[str, int]
     rolls: pd.DataFrame
 
     def matured_by(self, as_of: datetime, books: Sequence[Book]) -> list[Book]:
@@ -359,26 +372,74 @@ class _Seen:
         return estimate(book.rows["pd"].to_numpy(np.float64), self._learned(book))
 
     def _learned(self, book: Book) -> Recalibration:
-        """What the books that matured last said of the PDs of the version."""
-        of_version = [one for one in [*self.between, *self.books] if one.model_version == book.model_version]
-        last = self.matured_by(book.as_of, of_version)[-_LEARNED_BOOKS:]
-        if not last:
+        """What became of the lines of the version until then."""
+        of_version = [key for key in map(_key, [*self.between, *self.books]) if key[0] == book.model_version]
+        by_then = [key for key in of_version if key in self.moves and self.moves[key][0] <= book.as_of]
+        if not by_then:
             return AS_THEY_ARE
-        rows = pd.concat([self.outcome(one) for one in last], ignore_index=True)
-        return recalibrate_on(rows["bad"].to_numpy(bool), rows["pd"].to_numpy(np.float64))
+        counts = pd.concat([self.moves[key][1] for key in by_then[-_LEARNED_BOOKS:]], ignore_index=True)
+        return chained(counts, self.steps[book.model_version])
 
 
 def _matured(
-    workspace: Workspace, books: Sequence[Book], decided: Sequence[datetime], models: Mapping[str, DefaultRiskModel]
+    workspace: Workspace,
+    books: Sequence[Book],
+    decided: Sequence[datetime],
+    models: Mapping[str, DefaultRiskModel],
+    months: int | None = None,
 ) -> dict[_Key, tuple[datetime, pd.Series]]:
+    """When it was known what became of each book within so many months (default: the horizon), and what did."""
     matured: dict[_Key, tuple[datetime, pd.Series]] = {}
     for book in books:
         for later in (as_of for as_of in decided if as_of > book.as_of):
-            bad = became(workspace, book, models[book.model_version], later)
+            model = models[book.model_version]
+            bad = became(workspace, book, model, later, months or model.settings.horizon_months)
             if bad is not None:
                 matured[_key(book)] = (later, bad)
                 break
     return matured
+
+
+def _steps(workspace: Workspace, model: DefaultRiskModel) -> int:
+    """Steps of the horizon: months, or one where the lender delivers what became of a line by its end."""
+    return 1 if "outcomes" in workspace.events.present() else model.settings.horizon_months
+
+
+def _moves(
+    workspace: Workspace,
+    books: Sequence[Book],
+    decided: Sequence[datetime],
+    models: Mapping[str, DefaultRiskModel],
+    matured: Mapping[_Key, tuple[datetime, pd.Series]],
+) -> dict[_Key, tuple[datetime, pd.DataFrame]]:
+    """What became of the lines of each book in one step, and when that was known.
+
+    Lines that are in no book a month later, and did not default, say nothing.
+    """
+    if "outcomes" in workspace.events.present():
+        return {_key(book): _whole_horizon(book, *matured[_key(book)]) for book in books if _key(book) in matured}
+    soon = _matured(workspace, books, decided, models, months=1)
+    every = sorted(books, key=_key)
+    return {
+        _key(book): _to_next(book, later, *soon[_key(book)])
+        for book, later in pairwise(every)
+        if _key(book) in soon
+        and later.model_version == book.model_version
+        and month_number(later.as_of) == month_number(book.as_of) + 1
+    }
+
+
+def _whole_horizon(book: Book, known_by: datetime, bad: pd.Series) -> tuple[datetime, pd.DataFrame]:
+    rows = book.rows.assign(bad=bad).dropna(subset="bad")
+    return known_by, moves(rows["account_id"], rows["pd"].to_numpy(np.float64), rows["bad"].to_numpy(bool))
+
+
+def _to_next(book: Book, later: Book, known_by: datetime, bad: pd.Series) -> tuple[datetime, pd.DataFrame]:
+    rows = book.rows[["account_id", "pd"]].assign(bad=bad).dropna(subset="bad")
+    rows = rows.merge(later.rows[["account_id", "pd"]].rename(columns={"pd": "after"}), on="account_id", how="left")
+    rows = rows[(rows["bad"] == 1) | rows["after"].notna()]
+    before, after = rows["pd"].to_numpy(np.float64), rows["after"].to_numpy(np.float64)
+    return max(known_by, later.as_of), moves(rows["account_id"], before, rows["bad"].to_numpy(bool), after)
 
 
 def _month(seen: _Seen, place: int) -> Month:
@@ -392,7 +453,7 @@ def _month(seen: _Seen, place: int) -> Month:
     psi = of_training.pop("pd", None)
     csi = _nearest([_stabilities(one, book.bins, seen.settings.chance) for one in book.earlier])
     csi.pop("pd", None)
-    month = month_number(as_of)
+    money, month = _amounts(book, seen.settings), month_number(as_of)
     expected, realised = seen.expected(book), None
     matured = seen.matured_by(as_of, seen.books[max(0, place - _LOOK_BACK) : place])
     if _key(book) in seen.matured:
@@ -402,6 +463,7 @@ def _month(seen: _Seen, place: int) -> Month:
         *mean_pd_alarms(pd_, share, seen.settings),
         *pd_shift_alarms(psi, seen.settings),
         *feature_shift_alarms(csi, _usual(csi, book), seen.settings),
+        *amount_alarms(money, seen.settings),
         *roll_alarms(seen.rolls, month, seen.settings),
         *of_judged,
         *ranking_alarms(validation["metrics"]["auc"], expected, _ranked(seen, judged), seen.settings),
@@ -419,6 +481,7 @@ def _month(seen: _Seen, place: int) -> Month:
         psi=psi,
         csi_training=of_training,
         csi=csi,
+        amounts=money,
         expected=expected,
         realised=realised,
         matured=judged.as_of if judged else None,
@@ -469,6 +532,16 @@ def _usual(csi: Mapping[str, Stability], book: Book) -> dict[str, float]:
         for name, one in csi.items()
         if one.moved
     }
+
+
+def _amounts(book: Book, settings: Monitoring) -> dict[str, Change]:
+    """By how much amounts changed since the month before; chance is left to all of them together."""
+    level = 1 - settings.chance / max(len(book.bins.amounts), 1)
+    changes = {
+        name: change_of([month.amounts[name] for month in [*book.earlier, book.bins]], settings.past_months, level)
+        for name in book.bins.amounts
+    }
+    return {name: one for name, one in changes.items() if one}
 
 
 def _tail(seen: _Seen, book: Book) -> tuple[pd.DataFrame, list[Alarm]]:

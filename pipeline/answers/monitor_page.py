@@ -120,8 +120,8 @@ def _level(months: Sequence[Month]) -> Section:
     )
     text = (
         "Mean PD of the book beside the share of bads in training, and the share of bads that is expected: the PDs, "
-        "brought to what the last matured books of the version became. What came stands beside it once it is known. "
-        "平均 PD 与训练坏账率对比；预期坏账率按最近一批表现期已满的客户校准，实际值得知后列于旁边。"
+        "brought to what became of the lines of the version, a month at a time. What came stands beside it once it is "
+        "known. 平均 PD 与训练坏账率对比；预期坏账率按账户逐月迁移校准，实际值得知后列于旁边。"
     )
     return Section("Level · 水平", text, table, [("", picture)])
 

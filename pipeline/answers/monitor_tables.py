@@ -1,7 +1,7 @@
 """What monitoring reads: the books that were decided, their features in bins, the training's, rolls, outcomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -22,7 +22,7 @@ from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.models.label_choice import monthly_rolls
 from limitlens.models.labels import delivered_labels
 from limitlens.models.outcomes import outcomes
-from limitlens.models.stability import bin_counts, bin_edges
+from limitlens.models.stability import amounts, bin_counts, bin_edges
 from limitlens.pipeline.training.training_table import first_payment
 from limitlens.pipeline.workspace import Workspace
 
@@ -39,10 +39,14 @@ _TRAINING_MONTHS, _GAP_MONTHS, _SAMPLE_LINES = 6, 12, 20_000
 
 @dataclass(frozen=True)
 class Bins:
-    """Lines, and of the PD and each numeric feature how many fall into each bin."""
+    """Lines, and of the PD and each numeric feature how many fall into each bin; of each amount, how many are positive.
+
+    ``amounts``: of :func:`limitlens.models.stability.amounts`, by column.
+    """
 
     lines: int
     counts: Mapping[str, FloatArray]
+    amounts: Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -137,19 +141,19 @@ def training_of(
     months, whole, between = [], [], []
     for _, at in rows.groupby(rows["as_of"].dt.strftime("%Y-%m")).indices.items():
         mine = rows.iloc[at].reset_index(drop=True)
-        months.append(_bins(mine, edges))
+        months.append(_bins(mine, edges, _amounts(model)))
         if of_training.iloc[at[0]]:
             whole.append(months[-1])
         else:
             as_of = mine["as_of"].iloc[0].to_pydatetime()
             between.append(Book(as_of, version, mine.reindex(columns=_FACTS), months[-1], ()))
     counts = {name: np.sum([month.counts[name] for month in whole], axis=0) for name in names}
-    return Training(edges, Bins(rows.loc[of_training, "account_id"].nunique(), counts), months, between)
+    return Training(edges, Bins(rows.loc[of_training, "account_id"].nunique(), counts, {}), months, between)
 
 
-def _bins(rows: pd.DataFrame, edges: Mapping[str, FloatArray]) -> Bins:
+def _bins(rows: pd.DataFrame, edges: Mapping[str, FloatArray], of_money: Sequence[str]) -> Bins:
     counts = {name: bin_counts(rows[name].to_numpy(np.float64), one) for name, one in edges.items()}
-    return Bins(len(rows), counts)
+    return Bins(len(rows), counts, {name: amounts(rows[name].to_numpy(np.float64)) for name in of_money})
 
 
 def _scored(workspace: Workspace, model: DefaultRiskModel, points: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +183,11 @@ def _training_points(workspace: Workspace, model: DefaultRiskModel, relations: M
 
 def _numeric(model: DefaultRiskModel) -> list[str]:
     return list(model.features.columns)
+
+
+def _amounts(model: DefaultRiskModel) -> list[str]:
+    """Columns that are amounts of money."""
+    return [name for name in _numeric(model) if model.features.declaration_of[name].unit == "cents"]
 
 
 def _in_default(rows: pd.DataFrame, model: DefaultRiskModel) -> pd.Series:
@@ -225,7 +234,9 @@ def _binned(
     points = decided[["account_id", "as_of"]].assign(known_by=decided["as_of"])
     progress(f"features of {len(dates)} books: {len(points):,} lines")
     edges = training.edges if training else {}
+    of_money = _amounts(model)
     counts: dict[datetime, dict[str, FloatArray]] = {as_of: {} for as_of in dates}
+    money = {as_of: dict.fromkeys(of_money, np.zeros(2)) for as_of in dates}
     facts = [pd.DataFrame({"account_id": [], "as_of": [], "segment": [], "dpd_days": []})]
     for part in table_parts(model.features, points, workspace.relations(model.features)):
         table = part.to_pandas()
@@ -235,6 +246,10 @@ def _binned(
             mine = counts[as_of.to_pydatetime()]
             for name in edges.keys() & set(_numeric(model)):
                 mine[name] = mine.get(name, 0.0) + bin_counts(rows[name].to_numpy(np.float64), edges[name])
+            for name in of_money:
+                money[as_of.to_pydatetime()][name] = money[as_of.to_pydatetime()][name] + amounts(
+                    rows[name].to_numpy(np.float64)
+                )
     known = pd.concat([part for part in facts if len(part)] or facts, ignore_index=True)
     known = known.astype({"account_id": str, "as_of": points["as_of"].dtype, "dpd_days": float})
     rows = decided.merge(known, on=["account_id", "as_of"])
@@ -243,7 +258,7 @@ def _binned(
         lines = rows[rows["as_of"] == as_of].reset_index(drop=True)
         if training:
             counts[as_of]["pd"] = bin_counts(lines["pd"].to_numpy(np.float64), edges["pd"])
-        books[as_of] = (lines, Bins(len(lines), counts[as_of]))
+        books[as_of] = (lines, Bins(len(lines), counts[as_of], money[as_of]))
     return books
 
 
@@ -280,26 +295,29 @@ def month_number(time: datetime) -> int:
     return time.year * 12 + time.month
 
 
-def became(workspace: Workspace, book_: Book, model: DefaultRiskModel, known_by: datetime) -> pd.Series | None:
+def became(
+    workspace: Workspace, book_: Book, model: DefaultRiskModel, known_by: datetime, months: int
+) -> pd.Series | None:
     """Whether each line of a book went bad, as known before a time; null where nobody knows; None before it matured.
 
-    A computed outcome looks no further than payments had come by then.
+    A computed outcome is that of so many months, and looks no further than payments had come by then; a delivered one
+    is the lender's.
     """
     delivered = "outcomes" in workspace.events.present()
     relations = workspace.relations(model.features)
     if not delivered:
         relations = {name: sql for name, sql in relations.items() if name != "outcomes"}
         reach = _reach(relations, known_by)
-        if reach is None or add_horizon(book_.as_of, model) > min(known_by, reach):
+        if reach is None or _horizon_end(book_.as_of, months) > min(known_by, reach):
             return None
-    known = outcomes(book_.rows, relations, model.settings, known_by=known_by)
+    settings = replace(model.settings, horizon_months=months)
+    known = outcomes(book_.rows, relations, settings, known_by=known_by)
     bad = known.map({"bad": 1.0, "good": 0.0, "indeterminate": 0.0}).astype(float)
     return bad if bad.notna().any() else None
 
 
-def add_horizon(as_of: datetime, model: DefaultRiskModel) -> datetime:
-    """When the horizon of a book has elapsed."""
-    end: datetime = (pd.Timestamp(as_of) + pd.DateOffset(months=model.settings.horizon_months)).to_pydatetime()
+def _horizon_end(as_of: datetime, months: int) -> datetime:
+    end: datetime = (pd.Timestamp(as_of) + pd.DateOffset(months=months)).to_pydatetime()
     return end
 
 

@@ -60,7 +60,7 @@ def tail_groups(bad: BoolArray, pd_: FloatArray, groups: Mapping[str, pd.Series]
             mine = pd.Categorical(values)[tail].remove_unused_categories()
             parts += [(by, str(name), tail[mine == name]) for name in mine.categories]
         records += [{"by": by, "group": name, "share": share, **_compared(bad[at], pd_[at])} for by, name, at in parts]
-    return _judged(pd.DataFrame(records))
+    return _judged(records)
 
 
 def whole_groups(bad: BoolArray, pd_: FloatArray, by: str, groups: pd.Series) -> pd.DataFrame:
@@ -92,11 +92,16 @@ def whole_groups(bad: BoolArray, pd_: FloatArray, by: str, groups: pd.Series) ->
         {"by": by, "group": str(name), "share": 1.0, **_compared(bad[values == name], pd_[values == name])}
         for name in values.categories
     ]
-    return _judged(pd.DataFrame(records))
+    return _judged(records)
 
 
-def _judged(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with what is too far off: one rule for every group."""
+#: What is compared of each group.
+_COMPARED = ("by", "group", "share", "rows", "bads", "expected", "ratio", "low", "high", "p")
+
+
+def _judged(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """The groups as a table with what is too far off: one rule for every group."""
+    table = pd.DataFrame(records, columns=list(_COMPARED))
     enough = table[["bads", "expected"]].max(axis=1) >= ENOUGH_BADS
     far = ~table["ratio"].between(*NEAR_ENOUGH) & ~(table["low"].le(1) & table["high"].ge(1))
     return table.assign(

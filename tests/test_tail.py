@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from limitlens.data.arrays import BoolArray, FloatArray
 from limitlens.limits.tail import ENOUGH_BADS, tail_doubts, tail_groups, whole_groups
-from limitlens.pipeline.training.tail_report import calibration_section
+from limitlens.pipeline.training.tail_report import calibration_section, ratio_plot
 
 
 def book(seed: int, factor: float = 1.0, lines: int = 4_000) -> tuple[BoolArray, FloatArray, pd.Series]:
@@ -59,6 +59,13 @@ def test_whole_groups_are_judged_by_the_rule_of_the_tail() -> None:
     assert whole["off"].tolist() == tail["off"].tolist() == [True, True]
     columns = ["group", "rows", "bads", "ratio", "low", "high", "p"]
     pd.testing.assert_frame_equal(whole[columns], tail[columns].reset_index(drop=True))
+
+
+def test_where_no_line_is_in_a_group_there_is_nothing_to_judge() -> None:
+    nobody = pd.Series([None] * 10, dtype=object)
+    groups = whole_groups(np.ones(10, bool), np.full(10, 0.5), "opened in", nobody)
+    assert not len(groups[groups["off"] | groups["thin"]])
+    assert ratio_plot(groups, "vintage") == []
 
 
 def test_few_bads_far_off_are_for_the_reviewer() -> None:

@@ -196,6 +196,15 @@ def test_new_lines_off_by_chance_are_fine_of_few_bads_a_decision_and_of_many_a_b
         assert bool(section.findings) == (level != "fine")
 
 
+def test_a_book_of_new_lines_alone_has_no_older_ones_beside_them(small_workspace: Workspace) -> None:
+    table = build_training_table(small_workspace, default_settings(), None, lambda _: None)
+    judged = judge(small_workspace.iteration("2").model, default_policy(), table, small_workspace)
+    rows = judged.rows.assign(line_age_days=0)
+    section = new_lines_section(replace(judged, rows=rows))
+    assert section.table is not None
+    assert len(section.table) == 1
+
+
 def test_the_verdict_of_a_version_is_what_promote_refuses_and_stands_in_its_report(small_workspace: Workspace) -> None:
     for version in ("1", "2"):
         validation = small_workspace.validation(version)

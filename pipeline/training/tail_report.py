@@ -79,11 +79,12 @@ def new_lines_section(judged: Judged) -> Section:
         nothing = f"none of the rows it is judged on is under {days} days old: nothing is known of its PDs of new lines"
         return Section("New lines", text, findings=[Finding(nothing, "Deliver more history and train again.")])
     groups = whole_groups(judged.bad, judged.pd_, "", pd.Series(np.where(new, kind, "older lines")))
+    among = {kind: new.to_numpy(), "older lines": ~new.to_numpy()}
     table = pd.DataFrame(
         {
             "lines": groups["group"],
             "observed / expected": [_cell(row | {"off": False, "thin": False}) for row in groups.to_dict("records")],
-            "AUC": [auc_words(judged.bad[at], judged.pd_[at]) for at in (new.to_numpy(), ~new.to_numpy())],
+            "AUC": [auc_words(judged.bad[among[one]], judged.pd_[among[one]]) for one in groups["group"]],
         }
     )
     asked = whole_groups(judged.bad, judged.pd_, "", pd.Series([kind] * len(new)).where(new.to_numpy()))

@@ -184,7 +184,8 @@ def copied(workspace: Path, out: Path, *, copies: int, lines: int) -> Path:
                     for batch in connection.sql(f"{rows} {order}").to_arrow_reader(1 << 17):
                         write(pa.Table.from_batches([batch]).cast(schema))
     names = [f"events/{source}/0001.parquet" for source in SOURCES]
-    EventStore(out).commit("0001", names, {"sources": {source: {"files": 1} for source in SOURCES}})
+    [first, *_] = events.loads()
+    EventStore(out).commit("0001", names, {"load": "0001", "sources": first["sources"]})
     return out
 
 

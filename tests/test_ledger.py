@@ -76,6 +76,7 @@ def test_processes_that_share_the_lines_leave_no_trace_in_the_ledger(
 ) -> None:
     done = python("-c", _APART, str(behind.root))
     assert "by 2 processes" in done.stdout, done.stderr
+    assert "part 2 of" in done.stdout.rpartition(" attributed")[2]  # of what is reconciled
     assert ledger_of(behind) == ledger_of(small_workspace)
 
 

@@ -139,7 +139,7 @@ ThreadsOption = Annotated[
 ]
 MemoryOption = Annotated[str, typer.Option(help="Queries spill to disk above it, those of all processes together.")]
 ProcessesOption = Annotated[
-    int, typer.Option(min=1, help="Processes that share the lines; each takes 1 GB and has its share of the threads.")
+    int, typer.Option(min=1, help="Processes that share the lines; each takes 1 to 2 GB and a share of the threads.")
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for a run in progress instead of giving up.")]
 

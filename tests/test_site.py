@@ -36,3 +36,9 @@ def listed(page: str) -> list[str]:
 def test_every_page_stands_in_one_list_of_its_language(language: str) -> None:
     lists = LISTS[language]
     assert sorted([lists[0], *(page for one in lists for page in listed(one))]) == sorted(pages(language))
+
+
+def test_every_chinese_page_is_known_by_its_english_one() -> None:
+    """A link from one build to a page that only the other has is else a warning, and a warning ends ``make docs``."""
+    known = re.findall(r'"docs/[^"]+": "(docs/zh/[^"]+)"', (ROOT / "docs/site/languages.py").read_text("utf-8"))
+    assert sorted(f"{page}.md" for page in known) == sorted(page for page in pages("zh") if page.startswith("docs/zh/"))

@@ -27,6 +27,8 @@ RETOLD = {
     "docs/why": "docs/zh/why",
     "docs/reviews": "docs/zh/reviews",
     "docs/how-to/work-through-a-data-incident": "docs/zh/data-incident",
+    "docs/notices": "docs/zh/notices",
+    "docs/scaling": "docs/zh/scaling",
     "docs/stress": "docs/zh/stress",
     "docs/sharing": "docs/zh/sharing",
     "docs/mapping": "docs/zh/your-data",

@@ -25,4 +25,10 @@ def test_modules_in_sub_packages_are_among_them() -> None:
 
 @pytest.mark.parametrize("name", _modules())
 def test_docstring_examples_run(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        pytest.skip("numba is absent: LightGBM does the work")
+    assert doctest.testmod(module).failed == 0

@@ -90,21 +90,25 @@ def _feature(declared: Aggregate, window: int, clock: Clock) -> str:
     """SQL of one column over the tiles of an account."""
     chosen = [f"window_days <= {window}"] if window else []
     chosen += conditions(declared)[:1] if declared.kinds else []
-    where = f" FILTER (WHERE {' AND '.join(chosen)})" if chosen else ""
-    names = list(_measures(declared))
-    first, last = names[0], names[-1]
+    parts = [_chosen(name, chosen) for name in _measures(declared)]
+    first, last = parts[0], parts[-1]
     if declared.how == "std":
-        return std(*(f"SUM({name}){where}" for name in names))
+        return std(*(f"SUM({part})" for part in parts))
     as_of = clock.as_of if clock.as_of_literal else "MAX(as_of)"
     return {
-        "count": f"CAST(SUM({first}){where} AS BIGINT)",
-        "sum": f"CAST(SUM({first}){where} AS BIGINT)",
-        "mean": f"CAST(SUM({first}){where} AS DOUBLE) / NULLIF(SUM({last}){where}, 0)",
-        "max": f"CAST(MAX({first}){where} AS DOUBLE)",
-        "min": f"CAST(MIN({first}){where} AS DOUBLE)",
-        "days_since_last": days_between(f"MAX({first}){where}", as_of),
-        "days_since_first": days_between(f"MIN({first}){where}", as_of),
+        "count": f"CAST(SUM({first}) AS BIGINT)",
+        "sum": f"CAST(SUM({first}) AS BIGINT)",
+        "mean": f"CAST(SUM({first}) AS DOUBLE) / NULLIF(SUM({last}), 0)",
+        "max": f"CAST(MAX({first}) AS DOUBLE)",
+        "min": f"CAST(MIN({first}) AS DOUBLE)",
+        "days_since_last": days_between(f"MAX({first})", as_of),
+        "days_since_first": days_between(f"MIN({first})", as_of),
     }[declared.how]
+
+
+def _chosen(column: str, conditions: Sequence[str]) -> str:
+    """SQL of a column where a tile counts, and null elsewhere: DuckDB takes half the time that FILTER takes."""
+    return f"CASE WHEN {' AND '.join(conditions)} THEN {column} END" if conditions else column
 
 
 def std(total: str, count: str, squares: str) -> str:

@@ -25,8 +25,8 @@ from limitlens.models.paths import Factors, Paths, factors_of, paths_of
 #: From so many rows on it is worth it to load the kernels: for scores, SHAP values and changes.
 SCORES_WORTH, SHAP_WORTH, CHANGES_WORTH = 10_000, 500, 20
 
-#: Rows at a time: as many as stay near the processor.
-_SCORED_AT_ONCE, _EXPLAINED_AT_ONCE = 1 << 12, 1 << 10
+#: Rows at a time: few enough to stay near the processor, and enough for each member, which has a third of them.
+_AT_ONCE, _FEWEST = 1 << 12, 1 << 10
 
 #: Rows of a call that LightGBM does as well, and by how much SHAP values may differ from its own for a score of 1.
 _SAMPLE, _ROUNDING = 32, 1e-9
@@ -190,7 +190,7 @@ def mean_scores(members: Sequence[Member], inputs: FloatArray, account: AccountA
         mine = None if account is None else account[rows]
         scores[rows] = mean_over(members, cells.shape[1], mine, lambda place, some: able.scores(place, cells, some))
 
-    _in_chunks(len(inputs), _SCORED_AT_ONCE, score)
+    _in_chunks(len(inputs), score)
     sample = _sample_of(len(inputs))
     expected = lightgbm_scores(members, inputs[sample], None if account is None else account[sample])
     _compare("scores", sample, np.not_equal(scores[sample], expected))
@@ -219,7 +219,7 @@ def mean_contributions(members: Sequence[Member], inputs: FloatArray, account: A
     def explain(rows: slice) -> None:
         able.add_contributions(inputs[rows], None if account is None else account[rows], values[rows])
 
-    _in_chunks(len(inputs), _EXPLAINED_AT_ONCE, explain)
+    _in_chunks(len(inputs), explain)
     sample = _sample_of(len(inputs))
     expected = lightgbm_contributions(members, inputs[sample], None if account is None else account[sample])
     _compare("SHAP values", sample, np.any(_apart(values[sample], expected), axis=1))
@@ -245,7 +245,7 @@ def mean_changes(able: Together, old: FloatArray, new: FloatArray, account: Acco
     def explain(rows: slice) -> None:
         able.add_changes(old[rows], new[rows], account[rows], values[rows])
 
-    _in_chunks(len(new), _EXPLAINED_AT_ONCE, explain)
+    _in_chunks(len(new), explain)
     sample = _sample_of(len(new))
     before, after = (lightgbm_scores(members, rows[sample], account[sample]) for rows in (old, new))
     _compare("changes of the score", sample, _apart(values[sample].sum(axis=1), after - before))
@@ -264,8 +264,9 @@ def lightgbm_scores(members: Sequence[Member], inputs: FloatArray, account: Acco
     return mean_over(members, len(inputs), account, lambda place, rows: members[place].raw(inputs[rows]))
 
 
-def _in_chunks(count: int, at_once: int, work: Callable[[slice], None]) -> None:
+def _in_chunks(count: int, work: Callable[[slice], None]) -> None:
     """Rows some at a time, on as many threads as this process may use; what comes of it never depends on them."""
+    at_once = min(_AT_ONCE, max(_FEWEST, -(-count // thread_count())))
     chunks = [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
     with ThreadPoolExecutor(thread_count()) as threads:
         list(threads.map(work, chunks))

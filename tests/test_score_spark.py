@@ -1,35 +1,63 @@
 """Score on Spark: the file that one machine writes, byte for byte, whatever fails on the way."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copytree
+from unittest.mock import patch
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import IntegrityError
 from limitlens.data.spark import SparkTasks
 from limitlens.features.table import Engine
+from limitlens.limits.iteration import Iteration
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding import score_on_spark, waves
-from limitlens.pipeline.deciding.part_rows import reads_of
 from limitlens.pipeline.deciding.score import Scored, score
-from limitlens.pipeline.deciding.score_on_spark import scored_on_spark
+from limitlens.pipeline.deciding.score_on_spark import Basis, scored_on_spark
 from limitlens.pipeline.workspace import Workspace
 from tests.ledgers import LAST
 from tests.test_decide_spark import breaking_at, copied, failing
 
 
-def test_a_backtest_of_another_version_is_the_file_of_one_machine(
+def reading_links() -> Callable[[Iteration, pd.DataFrame, pd.DataFrame], FloatArray]:
+    """PDs to which a count of accounts is added; made here, so that it travels to the executors."""
+    plain = Iteration.score
+
+    def score_links(self: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> FloatArray:
+        return plain(self, table, state) + table["payee_ring_max_90d"].fillna(0).to_numpy()
+
+    return score_links
+
+
+def scoring_by(pds: object) -> Callable[[Basis, pa.Table], pa.Table]:
+    """The task with other PDs."""
+    task = score_on_spark.score_rows
+
+    def score_rows(basis: Basis, rows: pa.Table) -> pa.Table:
+        with patch.object(Iteration, "score", pds):
+            return task(basis, rows)
+
+    return score_rows
+
+
+def test_a_backtest_of_another_version_that_reads_links_is_the_file_of_one_machine(
     demo_workspace: Workspace, spark: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, when, lake = copied(demo_workspace, tmp_path / "work"), datetime(2025, 1, 1, tzinfo=UTC), tmp_path / "lake"
-    expected = score(space, when, tmp_path / "one.parquet", model_version="1")
+    space, when, lake = copied(demo_workspace, tmp_path / "work"), datetime(2025, 9, 30, tzinfo=UTC), tmp_path / "lake"
+    monkeypatch.setattr(score_on_spark, "score_rows", scoring_by(pds := reading_links()))
+    with patch.object(Iteration, "score", pds):
+        expected = score(space, when, tmp_path / "one.parquet", model_version="1")
     assert expected.backtest
-    assert reads_of({space.scoring("1").model.features}).links
+    assert pc.max(pq.read_table(tmp_path / "one.parquet")["pd"]).as_py() > 2
     monkeypatch.setattr(waves, "FEWEST", expected.rows // 2 + 1)
     asked = ["score", "--as-of", f"{when:%Y-%m-%d}", "--model", "1", "--workspace", str(space.root)]
     asked += ["--out", str(tmp_path / "two.parquet"), "--lake", lake.as_uri()]

@@ -77,10 +77,11 @@ def test_a_call_that_broke_off_goes_on_and_a_result_that_was_changed_is_refused(
     expected = score(space, LAST, tmp_path / "one.parquet")
 
     def on_spark() -> Scored:
-        with scored_on_spark(space, lines_a_task=expected.rows // 3) as score_lines:
+        with scored_on_spark(space, lines_a_task=expected.rows // 2 + 1) as score_lines:
             return score(space, LAST, out, score_lines=score_lines)
 
     monkeypatch.setattr(SparkTasks, "slots", lambda _: 1)
+    monkeypatch.setattr(waves, "TASKS_A_SLOT", 1)
     monkeypatch.setattr(SparkTasks, "run", breaking_at(2, jobs))
     with pytest.raises(KeyboardInterrupt):
         on_spark()
@@ -91,12 +92,12 @@ def test_a_call_that_broke_off_goes_on_and_a_result_that_was_changed_is_refused(
     forged = [{**first, "score": {**first["score"], "pd": first["score"]["pd"] / 2}}, *others]
     pq.write_table(pa.Table.from_pylist(forged, schema=rows.schema), staged, use_deprecated_int96_timestamps=True)
     staged.with_name(f".{staged.name}.crc").unlink()
-    with pytest.raises(IntegrityError, match=r"part . in .*: not the rows that its task sealed"):
+    with pytest.raises(IntegrityError, match=r"part 0 in .*: not the rows that its task sealed"):
         on_spark()
     assert not out.exists()
     copytree(whole, space.root / "staging", dirs_exist_ok=True)
     monkeypatch.setattr(score_on_spark, "score_rows", failing(score_on_spark.score_rows, 0, attempts=1))
     assert replace(on_spark(), path=expected.path) == expected
-    assert jobs == ["000000", "000002", "000002"]
+    assert jobs == ["000000", "000001", "000001"]
     assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
     assert not (space.root / "staging").exists()

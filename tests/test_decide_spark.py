@@ -13,11 +13,13 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from limitlens.data.engine import run_sql
+from limitlens.data.engine import Relations, prepared, run_sql
 from limitlens.data.errors import IntegrityError
 from limitlens.data.frames import to_arrow
 from limitlens.data.spark import PART, SparkTasks, spark_tasks
 from limitlens.features.catalogue import CATALOGUE
+from limitlens.features.compiler import compile_links, compile_successions
+from limitlens.features.rows import Clock
 from limitlens.features.rows.network import LINKS
 from limitlens.features.spine import book
 from limitlens.features.table import Engine, build_table
@@ -117,11 +119,29 @@ def test_a_call_that_broke_off_goes_on_with_the_waves_that_are_whole_and_a_task_
     assert ledgers.ledger_of(behind) == ledgers.ledger_of(one)
 
 
+#: Features for which the events of other accounts are read.
+LINKED = CATALOGUE.only({name for a in CATALOGUE.aggregates if a.rows in LINKS for name in a.column_names()})
+
+
+def test_what_links_accounts_needs_no_further_columns(small_workspace: Workspace) -> None:
+    whole = {link.source: small_workspace.events.relation(link.source) for link in LINKS.values()}
+    read = {link.source: f"SELECT {', '.join(link.columns)} FROM ({whole[link.source]})" for link in LINKS.values()}
+    successions, links = compile_successions(LINKED)[0], compile_links(LINKED, Clock(LAST, LAST))
+
+    def members(relations: dict[str, str]) -> dict[str, pa.Table]:
+        events: Relations = {f"every_{source}": sql for source, sql in relations.items()}
+        with prepared(events, {}) as run:
+            given = {name: run(sql, {}) for name, sql in successions.items()}
+            return {name: run(f"SELECT * FROM ({sql}) ORDER BY ALL", given) for name, sql in links.items()}
+
+    assert members(read) == members(whole)
+    assert all(map(len, members(whole).values()))
+
+
 def test_a_task_has_the_events_of_other_accounts_that_link_its_own(
     small_workspace: Workspace, spark: Engine, tmp_path: Path
 ) -> None:
-    features = CATALOGUE.only({name for a in CATALOGUE.aggregates if a.rows in LINKS for name in a.column_names()})
-    events = small_workspace.relations(features)
+    features, events = LINKED, small_workspace.relations(LINKED)
     spine = book([LAST], events)[["account_id", "as_of", "known_by"]]
     expected = build_table(features, spine, events)
     mine = pa.table({"account_id": spine["account_id"].to_list(), PART: pa.array(spine.index % 2, pa.int32())})

@@ -1,11 +1,12 @@
-"""Decide on a Spark cluster and kill parts of it: `python -m benchmarks.decide_spark FOLDER [--lines 4000]`.
+"""Decide or score on a Spark cluster and kill parts of it: `python -m benchmarks.decide_spark FOLDER [--lines 4000]`.
 
 A simulated book is trained on and decided at a month start; the folder keeps it for another call. Its next month start
-is then decided by copies of the workspace: on one machine; on a standalone cluster of a master and two workers with an
-executor each, on this machine's loopback; on it once more, while one executor is killed with SIGKILL as soon as it runs
-tasks of ours; and once more, while the driver is killed then and the command called again. Printed are the head of
-the chain after each, seconds, and seconds of processor: of one machine as the system counts them, of the cluster as
-they stand in /proc ten times a second, master and workers included. Exits with 1 if a head differs.
+is then decided, or scored with `--what score`, by copies of the workspace: on one machine; on a standalone cluster of a
+master and two workers with an executor each, on this machine's loopback; on it once more, while one executor is killed
+with SIGKILL as soon as it runs tasks of ours; and once more, while the driver is killed then and the command called
+again. Printed are the head of the chain after each, or the sha256 of the scores, seconds, and seconds of processor: of
+one machine as the system counts them, of the cluster as they stand in /proc ten times a second, master and workers
+included. Exits with 1 if a result differs.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import pyspark
 
 from benchmarks.lean import cost
 from limitlens.data.check import check_events
+from limitlens.data.storage import file_sha256
 from limitlens.data.world import simulate
 from limitlens.pipeline.deciding.decide import decide
 from limitlens.pipeline.release.promote import Override, promote
@@ -165,29 +167,40 @@ def _say(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Decided:
-    """How a run ended: the head of the chain, seconds, and seconds of processor."""
+class Ran:
+    """How a run ended: the digest of its result, seconds, and seconds of processor."""
 
-    head: str
+    digest: str
     seconds: float
     processor: float
 
 
-def command(work: Path, *more: str) -> list[str]:
-    """The call that decides the second month start."""
-    asked = ["decide", "--as-of", f"{SECOND:%Y-%m-%d}", "--workspace", str(work.resolve()), *more]
+def command(what: str, work: Path, *more: str) -> list[str]:
+    """The call that decides or scores the second month start."""
+    asked = [what, "--as-of", f"{SECOND:%Y-%m-%d}", "--workspace", str(work.resolve()), *more]
+    if what == "score":
+        asked += ["--out", str(_scores(work))]
     return [sys.executable, "-m", "limitlens.pipeline", *asked]
 
 
-def on_one_machine(work: Path, folder: Path) -> Decided:
-    """Decide a copy in one process."""
+def _scores(work: Path) -> Path:
+    return work.resolve() / "scores.parquet"
+
+
+def result(what: str, work: Path) -> str:
+    """What a run left: the head of the chain, or the digest of the scores."""
+    return file_sha256(_scores(work)) if what == "score" else Workspace(work).ledger.head()
+
+
+def on_one_machine(what: str, work: Path, folder: Path) -> Ran:
+    """Work on a copy in one process."""
     begun = time.perf_counter()
-    processor, _ = cost(command(work), folder)
-    return Decided(Workspace(work).ledger.head(), time.perf_counter() - begun, processor)
+    processor, _ = cost(command(what, work), folder)
+    return Ran(result(what, work), time.perf_counter() - begun, processor)
 
 
-def on_the_cluster(work: Path, folder: Path, kill: str = "") -> Decided:
-    """Decide a copy on a cluster of its own, while an executor, the driver or nobody is killed."""
+def on_the_cluster(what: str, work: Path, folder: Path, kill: str = "") -> Ran:
+    """Work on a copy on a cluster of its own, while an executor, the driver or nobody is killed."""
     with cluster(folder) as (master, workers):
         env = os.environ | {
             "PYSPARK_SUBMIT_ARGS": f"--master {master} {_SUBMIT} pyspark-shell",
@@ -195,7 +208,7 @@ def on_the_cluster(work: Path, folder: Path, kill: str = "") -> Decided:
             "SPARK_LOCAL_IP": _HERE,
         }
         begun = time.perf_counter()
-        driver = _driver(work, folder, env)
+        driver = _driver(what, work, folder, env)
         try:
             with watched(driver.pid, *workers) as used:
                 if kill:
@@ -203,21 +216,22 @@ def on_the_cluster(work: Path, folder: Path, kill: str = "") -> Decided:
                     os.kill(executor if kill == "executor" else driver.pid, SIGKILL)
                     _say(f"killed the {kill}")
                 if driver.wait() and kill == "driver":
-                    driver = _driver(work, folder, env)
+                    driver = _driver(what, work, folder, env)
                     used.roots.append(driver.pid)
                     driver.wait()
         finally:
             driver.kill()
             driver.wait()
         if driver.returncode:
-            sys.exit(f"decide ended with {driver.returncode}: {_read(folder / 'said.txt')}")
+            sys.exit(f"{what} ended with {driver.returncode}: {_read(folder / 'said.txt')}")
         seconds = time.perf_counter() - begun
-    return Decided(Workspace(work).ledger.head(), seconds, sum(used.seconds.values()))
+    return Ran(result(what, work), seconds, sum(used.seconds.values()))
 
 
-def _driver(work: Path, folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _driver(what: str, work: Path, folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (folder / "said.txt").open("wb") as said:
-        return subprocess.Popen(command(work, "--engine", "spark"), env=env, stdout=said, stderr=said, cwd=folder)
+        asked = command(what, work, "--engine", "spark")
+        return subprocess.Popen(asked, env=env, stdout=said, stderr=said, cwd=folder)
 
 
 def _at_work(workers: list[int]) -> int:
@@ -237,28 +251,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lines", type=int, default=4_000)
+    parser.add_argument("--what", choices=("decide", "score"), default="decide")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     start = made(given.folder, given.lines)
-    results: dict[str, Decided] = {}
+    results: dict[str, Ran] = {}
     for number, name in enumerate(("one machine", "cluster", "an executor killed", "the driver killed, and again")):
         folder = given.folder / f"run-{number}"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(start, folder / "work")
         kill = "executor" if "executor" in name else "driver" if "driver" in name else ""
-        run = on_one_machine(folder / "work", folder) if not number else on_the_cluster(folder / "work", folder, kill)
+        where = (given.what, folder / "work", folder)
+        run = on_the_cluster(*where, kill) if number else on_one_machine(*where)
         results[name] = run
         _say(f"{name}: {run}")
         shutil.rmtree(folder / "work")
     one = results["one machine"]
-    print("| | head | s | ratio | s of processor | ratio |")
+    print("| | result | s | ratio | s of processor | ratio |")
     print("|---|---|---|---|---|---|")
     for name, run in results.items():
         print(
-            f"| {name} | {run.head[:12]} | {run.seconds:.0f} | {run.seconds / one.seconds:.1f} "
+            f"| {name} | {run.digest[:12]} | {run.seconds:.0f} | {run.seconds / one.seconds:.1f} "
             f"| {run.processor:.0f} | {run.processor / one.processor:.1f} |"
         )
-    sys.exit(len({run.head for run in results.values()}) > 1)
+    sys.exit(len({run.digest for run in results.values()}) > 1)
 
 
 if __name__ == "__main__":

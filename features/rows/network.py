@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from limitlens.features.rows.clock import Clock, Scope
-from limitlens.features.rows.seen import seen, versions
+from limitlens.features.rows.seen import VERSION_COLUMNS, seen, versions
 
 #: Money sent to one payee further back says nothing.
 PAYEE_DAYS = 90
@@ -20,6 +20,11 @@ class Link:
     source: str
     column: str
     where: Callable[[Clock], str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the source that are read of accounts to which one is linked; no other says anything of them."""
+        return ("account_id", "event_time", "kind", self.column, *VERSION_COLUMNS)
 
 
 def _on_device(_: Clock) -> str:

@@ -45,6 +45,9 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 
+#: Columns of an event that say which version of it is visible.
+VERSION_COLUMNS = ("event_no", "known_time", "delivered_known_time", "retracted", "correction")
+
 #: SQL that keeps the rows of some accounts, listed in ``numbers (account_id, account_no)``, and numbers them.
 _OWN = "JOIN numbers USING (account_id)"
 

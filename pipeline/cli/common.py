@@ -141,9 +141,23 @@ MemoryOption = Annotated[str, typer.Option(help="Queries spill to disk above it,
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Processes that share the lines; each takes 1 to 2 GB and a share of the threads.")
 ]
+EngineOption = Annotated[
+    Literal["duckdb", "spark"],
+    typer.Option(help="What does the work: duckdb on this machine, spark on its executors."),
+]
+LakeOption = Annotated[
+    str | None,
+    typer.Option(help="Folder as Spark names it: copies of the events are read there, results wait there."),
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for a run in progress instead of giving up.")]
 
 DEFAULT_WORKSPACE = Path("limitlens-work")
+
+
+def expect_spark(engine: str, lake: str | None) -> None:
+    """Refuse a lake without the engine that reads it."""
+    if lake and engine != "spark":
+        raise typer.BadParameter("only Spark keeps results in a lake: add --engine spark, or leave out --lake.")
 
 
 def cents(text: str) -> int:

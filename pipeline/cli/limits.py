@@ -13,8 +13,10 @@ from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     NOTHING_TO_DO,
+    EngineOption,
     IdKeyOption,
     JsonOption,
+    LakeOption,
     LangOption,
     MemoryOption,
     PolicyOption,
@@ -24,6 +26,7 @@ from limitlens.pipeline.cli.common import (
     WorkspaceOption,
     account_in,
     app,
+    expect_spark,
     moment,
     page_name,
     patient,
@@ -73,13 +76,8 @@ def decide(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
     policy: PolicyOption = None,
-    engine: Annotated[
-        Literal["duckdb", "spark"], typer.Option(help="What decides: duckdb on this machine, spark on its executors.")
-    ] = "duckdb",
-    lake: Annotated[
-        str | None,
-        typer.Option(help="Folder as Spark names it: copies of the events are read there, results wait there."),
-    ] = None,
+    engine: EngineOption = "duckdb",
+    lake: LakeOption = None,
     processes: ProcessesOption = 1,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
@@ -94,8 +92,7 @@ def decide(
 
     Example: limitlens decide --as-of 2026-07-01
     """
-    if lake and engine != "spark":
-        raise typer.BadParameter("only Spark keeps results in a lake: add --engine spark, or leave out --lake.")
+    expect_spark(engine, lake)
     given = policy_in(policy)
     predict_only()
     from limitlens.data.engine import limit_memory

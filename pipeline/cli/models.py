@@ -1,6 +1,8 @@
 """Commands about the default-risk model and its iterations."""
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,9 @@ from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     ConfigOption,
+    EngineOption,
     JsonOption,
+    LakeOption,
     LangOption,
     MemoryOption,
     PolicyOption,
@@ -25,6 +29,7 @@ from limitlens.pipeline.cli.common import (
     WithoutOption,
     WorkspaceOption,
     app,
+    expect_spark,
     moment,
     page_name,
     patient,
@@ -42,7 +47,9 @@ from limitlens.pipeline.pages.amounts import money
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from limitlens.pipeline.deciding.score import ScoreLines
     from limitlens.pipeline.release.compare import Compared
+    from limitlens.pipeline.workspace import Workspace
 
 
 @app.command()
@@ -416,6 +423,8 @@ def score(
     as_of: Annotated[datetime, typer.Option(parser=moment, help="Moment at which the book is scored.")],
     out: Annotated[Path, typer.Option(help="Parquet file for the scores.")] = Path("scores.parquet"),
     model: Annotated[str | None, typer.Option(help="Model version; default: the champion.")] = None,
+    engine: EngineOption = "duckdb",
+    lake: LakeOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     memory: MemoryOption = MEMORY_LIMIT,
@@ -423,15 +432,20 @@ def score(
 ) -> None:
     """Write the PD of every line of the book, from file to file in bounded memory; nothing is decided.
 
+    Executors of Spark give the same file: --engine spark --lake s3a://lender/limitlens.
+
     Example: limitlens score --as-of 2026-07-01 --out scores.parquet
     """
+    expect_spark(engine, lake)
     predict_only()
     from limitlens.data.engine import limit_memory
     from limitlens.pipeline.deciding.score import score as score_book
     from limitlens.pipeline.workspace import Workspace
 
     limit_memory(memory)
-    scored = score_book(Workspace(workspace), as_of, out, model_version=model, progress=progress)
+    space = Workspace(workspace)
+    with _lines_scored(space, engine, lake) as score_lines:
+        scored = score_book(space, as_of, out, model_version=model, score_lines=score_lines, progress=progress)
     if as_json:
         print_json(asdict(scored))
         return
@@ -439,3 +453,17 @@ def score(
     typer.echo(f"{scored.rows:,} lines scored by version {scored.model_version}{how}, in {out}")
     if scored.limit_zero:
         typer.echo(f"note: {scored.limit_zero:,} lines have limit 0, stand in no book and were not scored")
+
+
+@contextmanager
+def _lines_scored(space: "Workspace", engine: str, lake: str | None) -> "Iterator[ScoreLines]":
+    """What scores the lines of the book."""
+    if engine == "duckdb":
+        from limitlens.pipeline.deciding.score import scored_here
+
+        yield scored_here
+        return
+    from limitlens.pipeline.deciding.score_on_spark import scored_on_spark
+
+    with scored_on_spark(space, lake) as score_lines:
+        yield score_lines

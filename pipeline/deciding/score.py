@@ -1,6 +1,6 @@
 """Score: the PD of every line of the book at one moment, from file to file in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 
 from limitlens.data.calendar import data_end, format_time
 from limitlens.data.errors import IntegrityError, WorkspaceError
+from limitlens.data.frames import to_arrow
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import parquet_stream
 from limitlens.data.unfinished import sweep
+from limitlens.features.line import LINE_FACTS
 from limitlens.features.spine import book, undecidable
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.state import unpacked
@@ -36,6 +38,10 @@ SCORES = pa.schema(
 #: Rows scored at once.
 BATCH_ROWS = 1 << 16
 
+#: Scores lines at a moment: ``account_id`` with :data:`limitlens.features.line.LINE_FACTS`, by account. Gives tables of
+#: :data:`SCORES`, in the order of the lines.
+ScoreLines = Callable[[Workspace, Iteration, datetime, pd.DataFrame, Progress], Iterable[pa.Table]]
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -54,6 +60,7 @@ def score(
     out: Path,
     *,
     model_version: str | None = None,
+    score_lines: ScoreLines | None = None,
     progress: Progress = silent,
 ) -> Scored:
     """Score the whole book and write a Parquet file; nothing is decided or recorded in the ledger.
@@ -66,6 +73,8 @@ def score(
         File of schema :data:`SCORES`, ordered by account; it appears when it is whole.
     model_version : str, optional
         Default: the champion.
+    score_lines : callable, optional
+        Default: :func:`scored_here`.
     progress : callable
 
     Raises
@@ -88,19 +97,29 @@ def score(
         )
     iteration = workspace.scoring(version)
     backtest = as_of < datetime.fromisoformat(iteration.model.labels_end)
-    [table] = opened_tables(workspace, iteration.model.features, [as_of], progress=progress)
     lines = book([as_of], workspace.relations(iteration.model.features)).reset_index(drop=True)
     state = states_before(
         lines, unpacked(workspace.ledger.last_decisions()), workspace.ledger.overrides(), iteration.policy
     )
-    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} with version {version}{_by_whom(iteration, lines)}")
+    facts = pd.concat([lines[["account_id"]], state[list(LINE_FACTS)]], axis=1)
+    pieces = (score_lines or scored_here)(workspace, iteration, as_of, facts, progress)
     rows = 0
     with parquet_stream(SCORES, out) as write:
-        for piece in scored_batches(iteration, table, lines["account_id"], state):
+        for piece in pieces:
             write(piece)
             rows += len(piece)
     zero = undecidable(as_of, workspace.events.relations()).limit_zero
     return Scored(rows, zero, version, backtest, out)
+
+
+def scored_here(
+    workspace: Workspace, iteration: Iteration, as_of: datetime, lines: pd.DataFrame, progress: Progress
+) -> Iterator[pa.Table]:
+    """Score lines on this machine, from the feature table of the book."""
+    [table] = opened_tables(workspace, iteration.model.features, [as_of], progress=progress)
+    how = f"with version {iteration.model_version}{_by_whom(iteration, lines)}"
+    progress(f"scoring {len(lines):,} lines of {format_time(as_of)} {how}")
+    return scored_batches(iteration, table, lines["account_id"], lines)
 
 
 def _by_whom(iteration: Iteration, lines: pd.DataFrame) -> str:
@@ -143,7 +162,10 @@ def scored_batches(
         if not np.array_equal(table["account_id"], accounts.iloc[rows]):
             raise IntegrityError("a feature table is not of the book; delete the folder features, it is built again.")
         mine = state.iloc[rows].reset_index(drop=True)
-        pd_ = iteration.score(table, mine)
-        version = pa.array(np.full(len(pd_), iteration.model_version))
-        columns = [batch["account_id"], batch["as_of"], pa.array(pd_), version]
-        yield pa.table(columns, names=SCORES.names).cast(SCORES)
+        yield scores_of(iteration, table, mine)
+
+
+def scores_of(iteration: Iteration, table: pd.DataFrame, state: pd.DataFrame) -> pa.Table:
+    """Score lines by their features and their state, in the same order: a table of :data:`SCORES`."""
+    scores = {"account_id": table["account_id"], "as_of": table["as_of"], "pd": iteration.score(table, state)}
+    return to_arrow(pd.DataFrame({**scores, "model_version": iteration.model_version}), SCORES)

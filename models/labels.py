@@ -90,7 +90,8 @@ def computed_labels(
     """Label accounts bad when their days past due reach the default threshold inside ``(as_of, as_of + horizon]``.
 
     Days past due can only reach the threshold that many days after a due date, or at a delivered status or when its
-    days have gone on to it, so the arrears are evaluated at those moments alone, by the same rule the features use.
+    days have gone on to it, so the arrears are evaluated at those moments alone, as far as they lie within a horizon,
+    by the same rule the features use.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def computed_labels(
     accounts = numbers.select(["account_no"]).to_pandas().assign(as_of=known_by, known_by=known_by)
     with prepared({"payment": events["payment"], "numbers": numbers}, _PAYMENT) as run:
         moments = _at_points(run, _checkpoints(default_dpd_days), accounts)
+        within = moments["as_of"].between(matured["as_of"].min(), matured["horizon_end"].max(), inclusive="right")
+        moments = moments[within]
         reached = to_arrow(_at_points(run, _reached(default_dpd_days), moments))
     point = to_arrow(matured, _POINTS)
     labelled: pd.DataFrame = run_sql(_LABEL, {"point": point, "reached": reached}).to_pandas()

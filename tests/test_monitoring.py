@@ -293,6 +293,8 @@ def test_a_decided_workspace_is_looked_at_and_nothing_is_written(small_workspace
     assert 0 < month.lines <= len(decided)
     assert [one.as_of for one in monitored.months] == sorted(one.as_of for one in monitored.months)
     json.dumps(monitored.to_dict(), allow_nan=False)
+    columns = list(small_workspace.iteration(month.model_version).model.features.columns)
+    assert list(month.csi_training) == columns
 
 
 @pytest.mark.slow

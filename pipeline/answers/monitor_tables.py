@@ -1,7 +1,7 @@
 """What monitoring reads: the books that were decided, their features in bins, the training's, rolls, outcomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -20,7 +20,7 @@ from limitlens.limits.ledger import Run
 from limitlens.limits.state import first_state
 from limitlens.models.default_risk import DefaultRiskModel, predict_pd
 from limitlens.models.label_choice import monthly_rolls
-from limitlens.models.labels import delivered_labels
+from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.outcomes import outcomes
 from limitlens.models.stability import amounts, bin_counts, bin_edges
 from limitlens.pipeline.training.training_table import first_payment
@@ -233,7 +233,7 @@ def _binned(
     decided = workspace.ledger.query(_DECIDED, {"dates": list(dates)})
     points = decided[["account_id", "as_of"]].assign(known_by=decided["as_of"])
     progress(f"features of {len(dates)} books: {len(points):,} lines")
-    edges = training.edges if training else {}
+    edges, binned = (training.edges, _numeric(model)) if training else ({}, [])
     of_money = _amounts(model)
     counts: dict[datetime, dict[str, FloatArray]] = {as_of: {} for as_of in dates}
     money = {as_of: dict.fromkeys(of_money, np.zeros(2)) for as_of in dates}
@@ -244,7 +244,7 @@ def _binned(
         facts.append(table.reindex(columns=list(facts[0].columns)))
         for as_of, rows in table.groupby("as_of"):
             mine = counts[as_of.to_pydatetime()]
-            for name in edges.keys() & set(_numeric(model)):
+            for name in binned:
                 mine[name] = mine.get(name, 0.0) + bin_counts(rows[name].to_numpy(np.float64), edges[name])
             for name in of_money:
                 money[as_of.to_pydatetime()][name] = money[as_of.to_pydatetime()][name] + amounts(
@@ -303,16 +303,17 @@ def became(
     A computed outcome is that of so many months, and looks no further than payments had come by then; a delivered one
     is the lender's.
     """
-    delivered = "outcomes" in workspace.events.present()
     relations = workspace.relations(model.features)
-    if not delivered:
-        relations = {name: sql for name, sql in relations.items() if name != "outcomes"}
+    if "outcomes" in workspace.events.present():
+        known = outcomes(book_.rows, relations, model.settings, known_by=known_by)
+        bad = known.map({"bad": 1.0, "good": 0.0}).astype(float)
+    else:
         reach = _reach(relations, known_by)
         if reach is None or _horizon_end(book_.as_of, months) > min(known_by, reach):
             return None
-    settings = replace(model.settings, horizon_months=months)
-    known = outcomes(book_.rows, relations, settings, known_by=known_by)
-    bad = known.map({"bad": 1.0, "good": 0.0, "indeterminate": 0.0}).astype(float)
+        points, days = book_.rows[["account_id", "as_of"]], model.settings.default_dpd_days
+        labels = computed_labels(points, relations, known_by=known_by, horizon_months=months, default_dpd_days=days)
+        bad = points.merge(labels, on=["account_id", "as_of"], how="left")["bad"].astype(float).set_axis(points.index)
     return bad if bad.notna().any() else None
 
 

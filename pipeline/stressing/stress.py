@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from limitlens.data.arrays import IntArray
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import InputError
 from limitlens.data.incidents import profiles_of
@@ -44,6 +44,7 @@ from limitlens.pipeline.stressing.outages import (
     slices_of,
     summed,
 )
+from limitlens.pipeline.stressing.retrained import pd_by, retrained
 from limitlens.pipeline.stressing.shocks import ORDERED, SCORED, Given, policies_of, severities_of, shock_of
 from limitlens.pipeline.workspace import Workspace
 
@@ -69,6 +70,11 @@ class Answer:
     closed_in : tuple of (int, int)
         Of an iteration, by the number of draws in which a line is closed in the end, 0 first: lines that the model in
         use closes, and lines that it does not.
+    models : tuple of str
+        Of other customers: digest of the model of each draw.
+    same_customers : (int, int) or None
+        Of other customers: lines closed in the end by a model that is trained anew on every customer once and not by
+        the one in use, and lines closed by the one in use alone.
     slices : DataFrame or None
         Of an outage: as :func:`limitlens.pipeline.stressing.outages.summed` gives it, with ``noticed``: whether
         ``limitlens check`` would hold decisions.
@@ -79,6 +85,8 @@ class Answer:
     rises: pd.DataFrame
     break_even: Mapping[float, float | None]
     closed_in: tuple[tuple[int, int], ...] = ()
+    models: tuple[str, ...] = ()
+    same_customers: tuple[int, int] | None = None
     slices: pd.DataFrame | None = None
 
     def of(self, view: View, severity: float) -> pd.DataFrame:
@@ -98,6 +106,34 @@ class Answer:
             drawn = sorted(self.totals("end")[1:], key=lambda row: (row["newly_adverse"], row["severity"]))
             return float(drawn[len(drawn) // 2]["severity"])
         return max(severity for severity in self.severities if severity <= 1)
+
+    def by_chance(self) -> dict[str, Any]:
+        """What an iteration closes by chance; empty for another kind.
+
+        Returns
+        -------
+        dict
+            ``closed``: lines that the model in use closes in the end; ``closed_by_half``, ``closed_by_fewer``: those of
+            them that at least half of the draws close, and the others; ``closing_share``: the share of the draws that
+            close such a line, on average; ``others_by_half``: lines that it does not close and at least half of the
+            draws do; ``newly_closed``, ``no_longer_closed``: lines of the draw in the middle.
+        """
+        if not self.closed_in:
+            return {}
+        draws, mine = len(self.closed_in) - 1, [pair[0] for pair in self.closed_in]
+        half = (draws + 1) // 2
+        groups = [self.of("end", severity) for severity in self.severities[1:]]
+        fewer = [int(one.loc[_closes(one, "before") & ~_closes(one, "after"), "lines"].sum()) for one in groups]
+        more = [int(one.loc[_closes(one, "after") & ~_closes(one, "before"), "lines"].sum()) for one in groups]
+        return {
+            "closed": sum(mine),
+            "closed_by_half": sum(mine[half:]),
+            "closed_by_fewer": sum(mine[:half]),
+            "closing_share": sum(k * n for k, n in enumerate(mine)) / (draws * sum(mine)) if sum(mine) else None,
+            "others_by_half": sum(pair[1] for pair in self.closed_in[half:]),
+            "newly_closed": sorted(more)[draws // 2],
+            "no_longer_closed": sorted(fewer)[draws // 2],
+        }
 
     def totals(self, view: View) -> list[dict[str, Any]]:
         """One row a severity: lines by what happens to them, credit, expected loss."""
@@ -127,6 +163,9 @@ class Answer:
             "break_even_log_odds": {str(severity): value for severity, value in self.break_even.items()},
             "groups": self.tallies.to_dict("records"),
             "closed_in": [list(counts) for counts in self.closed_in],
+            "by_chance": self.by_chance(),
+            "models": list(self.models),
+            "same_customers": list(self.same_customers) if self.same_customers else None,
             "slices": None if self.slices is None else self.slices.to_dict("records"),
         }
 
@@ -216,6 +255,10 @@ def total(groups: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _closes(groups: pd.DataFrame, when: str) -> pd.Series:
+    return groups[f"action_{when}"] == "close"
+
+
 _COUNTED = {"closed": "close", "frozen": "freeze", "cut": "decrease", "paused": "pause", "held": "hold"}
 
 
@@ -247,7 +290,7 @@ def stress(
     WorkspaceError
         Nothing was decided then.
     InputError
-        Every scenario is of the economy, and none can be answered.
+        No scenario can be answered.
     ConfigError
         The file of the series cannot be read, or a policy that a scenario names reads a column that there is not.
     IntegrityError
@@ -257,6 +300,9 @@ def stress(
     expect_intact(workspace)
     day = decided_day(workspace, as_of)
     scenarios, refused, shifts, satellite = _with_economy(workspace, scenarios, day.run.as_of, economy)
+    models, not_trained = retrained(workspace, day.run.model_version, scenarios, progress)
+    refused |= not_trained
+    scenarios = tuple(one for one in scenarios if one.name not in refused)
     if refused and not scenarios:
         raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     given = Given(
@@ -266,6 +312,7 @@ def stress(
         policies=policies_of(scenarios, folder),
         economy=shifts,
         slices=slices_of(workspace.events.relations(), attributes_named(scenarios)),
+        retrained=models,
     )
     for policy in given.policies.values():
         workspace.check_rules(policy, day.iteration.model.features)
@@ -374,6 +421,8 @@ class Counting:
         self.paying: dict[float, Any] = {}
         self.parts: list[pd.DataFrame] = []
         self.closing = np.zeros((len(self.severities), 2), np.int64)
+        self.retrained = given.retrained.get(scenario.name)
+        self.same_customers = np.zeros(2, np.int64)
 
     def count(self, batch: Batch, base: Mapping[View, Decisions]) -> None:
         """Decide a batch at each severity, the mildest first."""
@@ -401,6 +450,12 @@ class Counting:
             self.parts.append(by_slice(counts, batch.recorded["account_id"], self._slices()))
         for side, mine in enumerate((base["end"].closes, ~base["end"].closes)):
             self.closing[:, side] += np.bincount(times_closed[mine], minlength=len(self.severities))
+        if self.retrained:
+            self._count_same(batch, pd_by(self.retrained.same, batch), base["end"].closes)
+
+    def _count_same(self, batch: Batch, pd_: FloatArray, closed: BoolArray) -> None:
+        again = batch.lines.decided(views(self.given.policy)["end"], pd_).closes
+        self.same_customers += [(again & ~closed).sum(), (closed & ~again).sum()]
 
     def _slices(self) -> pd.DataFrame:
         return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
@@ -421,6 +476,8 @@ class Counting:
             pd.DataFrame(rising, columns=["view", "milder", "harsher", *RISES]),
             {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
             tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),
+            tuple(model.digest for model in self.retrained.drawn) if self.retrained else (),
+            (int(self.same_customers[0]), int(self.same_customers[1])) if self.retrained else None,
             summed(self.parts) if self.parts else None,
         )
 

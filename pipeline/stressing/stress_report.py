@@ -216,7 +216,7 @@ def _of_kind(answer: Answer, lang: str) -> list[Table]:
     """Tables that only one kind of scenario has."""
     if answer.slices is not None:
         return [_by_slice(answer.slices, lang)]
-    return [_by_chance(answer, lang)] if answer.closed_in else []
+    return [_by_draws(answer, lang), _by_chance(answer, lang)] if answer.closed_in else []
 
 
 def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
@@ -233,6 +233,23 @@ def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
 
 
 def _by_chance(answer: Answer, lang: str) -> Table:
+    """What the model in use closes beside what the draws close; counts that add up are published together."""
+    counts = answer.by_chance()
+    parts = ("closed", "closed_by_half", "closed_by_fewer")
+    rows = list(zip(parts, shown_counts([counts[name] for name in parts], lang), strict=True))
+    rows.append(("closing_share", f"{counts['closing_share']:.0%}" if counts["closed"] >= FEWEST else "–"))
+    single = {name: counts[name] for name in ("others_by_half", "newly_closed", "no_longer_closed")}
+    single |= dict(zip(("same_newly_closed", "same_no_longer_closed"), answer.same_customers or (), strict=False))
+    rows += [(name, shown_counts([count], lang)[0]) for name, count in single.items()]
+    return Table(
+        [word("counted", lang), word("lines_moved", lang)],
+        [[word(f"chance_{name}", lang), cell] for name, cell in rows],
+        word("by_chance", lang),
+        word("same_note", lang) if answer.same_customers else "",
+    )
+
+
+def _by_draws(answer: Answer, lang: str) -> Table:
     """Lines by whether no draw, some or all of them close them."""
     draws = len(answer.closed_in) - 1
     parts = {"never": slice(0, 1), "some": slice(1, draws), "always": slice(draws, draws + 1)}
@@ -272,7 +289,8 @@ def _about(scenario: Scenario, shift: float | None, lang: str) -> str:
         kinds = f" ({', '.join(scenario.kinds)})" if scenario.kinds else ""
         sentences.append(shock_words("outage", lang, f"{scenario.source}{kinds}", scenario.days))
     if scenario.draws:
-        sentences.append(shock_words("draws", lang, scenario.draws))
+        drawn = "retrained" if scenario.resample == "customers" else "draws"
+        sentences.append(shock_words(drawn, lang, scenario.draws))
     if scenario.reaction_log_odds:
         sentences.append(shock_words("reaction", lang, exp(scenario.reaction_log_odds)))
     shock = ("" if lang == "zh" else " ").join(sentences)

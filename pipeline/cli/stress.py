@@ -108,11 +108,12 @@ def _severity(kind: str, severity: float) -> str:
 
 
 def _chance(name: str, draws: int, counts: dict[str, Any]) -> str:
-    share = f"; a draw closes {counts['closing_share']:.0%} of them again" if counts["closed"] else ""
+    share = f"; a draw closes {counts['closing_share']:.0%} of them" if counts["closed"] else ""
     return (
-        f"{name}: the model in use closes {counts['closed']:,} lines, {counts['closed_by_fewer']:,} of them closed by "
-        f"fewer than half of {draws} draws{share}, and in the middle {counts['newly_closed']:,} others; "
-        f"{counts['others_by_half']:,} others are closed by at least half"
+        f"{name}: the model in use closes {counts['closed']:,} lines, and fewer than half of {draws} draws "
+        f"{counts['closed_by_fewer']:,} of these{share}. Lines it does not close: {counts['newly_closed']:,} closed in "
+        f"the middle draw, {counts['newly_closed_most']:,} at most, {counts['others_by_half']:,} in half of the draws "
+        "or more"
     )
 
 

@@ -51,6 +51,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "losses_caption": ("Expected loss, by scenario", "各情景的预期损失"),
     "curve_caption": ("Expected loss by severity", "预期损失随强度变化"),
     "moves_caption": ("Lines newly closed, frozen or cut, by severity", "新增关闭、冻结、下调账户数随强度变化"),
+    "curve_caption_draw": ("Expected loss by draw; 0: the model in use", "各次抽取的预期损失（0 为现行模型）"),
+    "moves_caption_draw": (
+        "Lines newly closed, frozen or cut, by draw",
+        "各次抽取新增关闭、冻结、下调的账户数",
+    ),
     "by_group": ("Whose lines, at severity {}", "涉及客群（强度 {}）"),
     "by_group_draw": ("Whose lines, in draw {}", "涉及客群（第 {} 次抽取）"),
     "by_group_note": (
@@ -149,26 +154,31 @@ _WORDS: dict[str, tuple[str, str]] = {
     "closed_now": ("closed by the model in use", "现行模型关闭"),
     "open_now": ("not closed by it", "现行模型未关闭"),
     "by_chance": ("What the draws close, beside the model in use", "各次抽取与现行模型关闭的账户对照"),
+    "not_shown": ("not shown", "不显示"),
     "counted": ("what is counted", "统计项"),
     "chance_closed": ("closed by the model in use", "现行模型关闭"),
     "chance_closed_by_half": ("of these closed in at least half of the draws", "其中至少半数抽取亦关闭"),
-    "chance_closed_by_fewer": ("of these closed in fewer: by chance", "其中不足半数抽取关闭（出于偶然）"),
+    "chance_closed_by_fewer": ("of these closed in fewer than half: by chance", "其中不足半数抽取关闭（出于偶然）"),
     "chance_closing_share": ("share of the draws that close such a line, on average", "此类账户平均被关闭的抽取占比"),
     "chance_others_by_half": (
         "not closed by it, closed in at least half of the draws",
         "现行模型未关闭、至少半数抽取关闭",
     ),
-    "chance_newly_closed": ("newly closed in the draw in the middle", "居中一次抽取新增关闭"),
-    "chance_no_longer_closed": ("no longer closed in the draw in the middle", "居中一次抽取不再关闭"),
+    "chance_newly_closed": ("newly closed in a draw, the middle one", "单次抽取新增关闭（居中者）"),
+    "chance_newly_closed_most": ("newly closed in a draw, at most", "单次抽取新增关闭（最多者）"),
+    "chance_no_longer_closed": ("no longer closed in a draw, the middle one", "单次抽取不再关闭（居中者）"),
     "chance_same_newly_closed": (
         "newly closed by a training on every customer once",
         "以每位客户各一次重新训练：新增关闭",
     ),
-    "chance_same_no_longer_closed": ("no longer closed by it", "以每位客户各一次重新训练：不再关闭"),
+    "chance_same_no_longer_closed": (
+        "no longer closed by a training on every customer once",
+        "以每位客户各一次重新训练：不再关闭",
+    ),
     "same_note": (
-        "A training on every customer once says what no sample explains: members that the model in use kept from an "
-        "earlier version, or another version of a library.",
-        "以每位客户各一次重新训练的差别与样本无关：来自现行模型沿用的早期版本成员，或软件库版本不同。",
+        "A model trained anew on every customer once differs from the one in use by what no sample explains: members "
+        "that the latter kept from an earlier version, or another version of a library.",
+        "以每位客户各一次重新训练，与现行模型的差别与样本无关：现行模型沿用了早期版本的成员，或软件库版本不同。",
     ),
     "never": ("none", "从不"),
     "some": ("some", "部分"),

@@ -116,7 +116,8 @@ class Answer:
             ``closed``: lines that the model in use closes in the end; ``closed_by_half``, ``closed_by_fewer``: those of
             them that at least half of the draws close, and the others; ``closing_share``: the share of the draws that
             close such a line, on average; ``others_by_half``: lines that it does not close and at least half of the
-            draws do; ``newly_closed``, ``no_longer_closed``: lines of the draw in the middle.
+            draws do; ``newly_closed``, ``no_longer_closed``: lines of the draw in the middle of each;
+            ``newly_closed_most``: of the draw that newly closes most.
         """
         if not self.closed_in:
             return {}
@@ -132,6 +133,7 @@ class Answer:
             "closing_share": sum(k * n for k, n in enumerate(mine)) / (draws * sum(mine)) if sum(mine) else None,
             "others_by_half": sum(pair[1] for pair in self.closed_in[half:]),
             "newly_closed": sorted(more)[draws // 2],
+            "newly_closed_most": max(more),
             "no_longer_closed": sorted(fewer)[draws // 2],
         }
 

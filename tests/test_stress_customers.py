@@ -21,6 +21,7 @@ import pytest
 
 from limitlens.data.errors import ConfigError, InputError, WorkspaceError
 from limitlens.data.world import simulate
+from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import limit_and_age
 from limitlens.limits.stress_scenarios import Scenario, read_scenarios
 from limitlens.models.default_risk import predict_pd
@@ -118,6 +119,15 @@ def test_every_row_of_an_account_is_there_as_often_as_it_was_drawn(learned: Lear
     )
 
 
+def test_verdicts_are_drawn_with_their_accounts() -> None:
+    learned = pd.DataFrame({"account_id": ["A", "B", "B", "C", "D"], "split": ["train"] * 4 + ["test"]})
+    judged = pd.DataFrame({"account_id": ["B", "E"]})
+    drawn = drawn_table(TrainingTable(CATALOGUE, learned, [], judged), 1, 1)
+    times = Counter("ABCE"[k] for k in np.random.default_rng([1, 1]).integers(0, 4, 4))
+    assert Counter(drawn.rows["account_id"]) == Counter({**times, "B": 2 * times["B"], "D": 1, "E": 0})
+    assert Counter(drawn.verdicts["account_id"]) == Counter({"B": times["B"], "E": times["E"]})
+
+
 def test_no_copy_of_an_account_is_learned_from_while_another_watches(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,12 +201,12 @@ def test_nothing_of_it_stays_in_the_workspace_and_later_loads_change_no_draw(
     check(copied, tmp_path / "more")
     shutil.rmtree(copied.root / "features")
     before, said = contents(copied.root), list[str]()
+    assert repeat(copied, "2", lambda _: None)
     [again] = stress(copied, (CUSTOMERS,), progress=said.append).answers
     assert again.models == answer.models
     assert contents(copied.root) == before
     assert any(line.startswith("features of ") for line in said)
     assert [line for line in said if line.startswith("customers, draw 3 of 3: training members")]
-    assert repeat(copied, "2", lambda _: None)
 
 
 def test_erased_customers_refuse_the_scenario_in_a_line_and_the_rest_is_answered(copied: Workspace) -> None:

@@ -222,7 +222,7 @@ _SHOCKS: dict[str, tuple[str, str]] = {
     ),
     "retrained": (
         "{} models are trained wholly anew, each on as many customers as the model in use learned from, drawn with "
-        "replacement, each with all of the rows; features, settings and labels are the same. What a draw closes "
+        "replacement, each with all of their rows; features, settings and labels are the same. What a draw closes "
         "otherwise is owed to which customers happened to be in it, and to chance in training. The figures are those "
         "of the draw in the middle.",
         "从现行模型的训练客户中有放回地抽取同样多的客户（每位客户的全部记录一并抽取），以同样的特征、参数与标签完全重新训练，"

@@ -9,7 +9,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.member import Member
-from limitlens.pipeline.training.trained_on import trained_on
+from limitlens.pipeline.training.trained_on import room_for_tables, trained_on
 from limitlens.pipeline.workspace import Workspace
 
 #: Which limits are counted here; ``docs/models.md`` has the definition beside that of those that would move.
@@ -178,10 +178,13 @@ def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool
         The run does not exist, or the events are not those it was trained on.
     """
     row = iteration_named(workspace, name)
-    from limitlens.pipeline.training.train import fit_iteration  # noqa: PLC0415 - slow to import; a report trains nothing
+    # slow to import; a report trains nothing
+    from limitlens.pipeline.training.train import fit_table, learning_table  # noqa: PLC0415
 
     given = trained_on(workspace, row.model_version)
     settings = workspace.iteration(row.model_version).model.settings
     champion = workspace.iteration(given.champion).model if given.champion else None
-    model, _ = fit_iteration(given.workspace, settings, given.until, champion, progress, verdicts=given.verdicts)
+    with room_for_tables(workspace.root) as room:
+        table = learning_table(given.workspace, settings, given.until, progress, verdicts=given.verdicts, aside=room)
+        model = fit_table(table, given.workspace, settings, champion, progress)
     return model.digest == workspace.registry.model(row.model_version).model_digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limitlens.data.arrays import FloatArray
-from limitlens.data.errors import WorkspaceError
+from limitlens.data.errors import ConfigError, WorkspaceError
 from limitlens.data.progress import Part, Progress
 from limitlens.features.line import limit_and_age
 from limitlens.limits.stress_scenarios import Scenario
@@ -65,7 +65,7 @@ def retrained(
             refused = {one.name: why for one in asked if (why := _obstacle(learned, one))}
             able = [one for one in asked if one.name not in refused]
             return (_trained(learned, able, progress) if able else {}), refused
-    except WorkspaceError as error:
+    except (ConfigError, WorkspaceError) as error:  # of settings that this limitlens does not know, too
         return {}, dict.fromkeys((one.name for one in asked), str(error))
 
 

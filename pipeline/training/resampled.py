@@ -10,8 +10,6 @@ that no copy of one is learned from while another says when to stop, or is score
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,13 +17,11 @@ import pandas as pd
 
 from limitlens.data.arrays import IntArray
 from limitlens.data.errors import WorkspaceError
-from limitlens.data.lock import building
 from limitlens.data.progress import Progress, silent
-from limitlens.data.unfinished import held_folder
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.settings import TrainSettings
 from limitlens.pipeline.training.train import fit_table, learning_table
-from limitlens.pipeline.training.trained_on import trained_on
+from limitlens.pipeline.training.trained_on import room_for_tables, trained_on
 from limitlens.pipeline.training.training_table import TrainingTable, check_labels
 from limitlens.pipeline.workspace import Workspace
 
@@ -89,10 +85,8 @@ def learned_by(workspace: Workspace, version: str, progress: Progress = silent) 
     settings = model.settings
     if given.workspace.feature_set(settings) != model.features:
         raise WorkspaceError(f"this limitlens declares other features than version {version} has; train again.")
-    with building(workspace.root), TemporaryDirectory(dir=held_folder("limitlens-tables-") or None) as folder:
-        table = learning_table(
-            given.workspace, settings, given.until, progress, verdicts=given.verdicts, aside=Path(folder)
-        )
+    with room_for_tables(workspace.root) as room:
+        table = learning_table(given.workspace, settings, given.until, progress, verdicts=given.verdicts, aside=room)
         _expect(table, workspace.validation(version)["train"], version)
         yield Learned(given.workspace, settings, table)
 

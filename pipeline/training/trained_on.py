@@ -1,11 +1,17 @@
 """What a version was trained on, as far as the workspace still holds it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from limitlens.data.errors import WorkspaceError
+from limitlens.data.lock import building
+from limitlens.data.unfinished import held_folder
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
 
@@ -58,3 +64,10 @@ def trained_on(workspace: Workspace, version: str) -> TrainedOn:
         recorded.champion,
         workspace.ledger.verdicts().head(recorded.verdicts),
     )
+
+
+@contextmanager
+def room_for_tables(root: Path) -> Iterator[Path]:
+    """A private folder for tables that a workspace does not have of what it held; nobody is erased until it goes."""
+    with building(root), TemporaryDirectory(dir=held_folder("limitlens-tables-") or None) as folder:
+        yield Path(folder)

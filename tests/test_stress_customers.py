@@ -29,8 +29,9 @@ from limitlens.models.training import train_model
 from limitlens.pipeline.check_delivery import check
 from limitlens.pipeline.privacy.erase import erase
 from limitlens.pipeline.release.iterations import repeat
+from limitlens.pipeline.stressing.answer import Answer, Stressed
 from limitlens.pipeline.stressing.decided_day import batches, decided_day
-from limitlens.pipeline.stressing.stress import Answer, Stressed, stress
+from limitlens.pipeline.stressing.stress import stress
 from limitlens.pipeline.stressing.stress_report import write_stress_report
 from limitlens.pipeline.training.recalibration import early_arrears
 from limitlens.pipeline.training.resampled import LEARNED, Learned, drawn_table, learned_by

@@ -24,7 +24,7 @@ from limitlens.pipeline.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from limitlens.pipeline.stressing.stress import Stressed
+    from limitlens.pipeline.stressing.answer import Stressed
     from limitlens.pipeline.workspace import Workspace
 
 

@@ -25,8 +25,8 @@ from limitlens.pipeline.pages.stress_words import (
     shown_counts,
     word,
 )
+from limitlens.pipeline.stressing.answer import Answer, Stressed
 from limitlens.pipeline.stressing.shocks import ORDERED
-from limitlens.pipeline.stressing.stress import Answer, Stressed
 
 
 @dataclass(frozen=True)

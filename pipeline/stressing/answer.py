@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ class Answer:
         """Those that were decided, 0 first."""
         return sorted(self.tallies["severity"].unique().tolist())
 
-    @property
+    @cached_property
     def typical(self) -> float:
         """The severity that stands for the scenario: the largest up to 1; of draws the middle one by lines hit."""
         if self.scenario.kind == "iteration":

@@ -7,13 +7,10 @@ as many reasons that were not told, and does the policy then decide more mildly;
 by 5% at most, and by two halves of the members.
 
 With `--retrain` so many models are trained anew, as the one in question was but without members of an earlier one,
-each on as many accounts drawn with replacement, and asked about the same lines. Training tables are brought up to date
-in the workspace, so name a copy.
+each on as many accounts drawn with replacement (`limitlens stress` draws the same), and asked about the same lines.
 """
 
 import argparse
-from dataclasses import replace
-from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 
@@ -23,13 +20,10 @@ import pandas as pd
 from limitlens.limits.iteration import Iteration
 from limitlens.limits.policy import ACTIONS, FLAGGED
 from limitlens.limits.state import state_before
-from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.faithfulness import codes_told, halves, jittered, log_odds_of, overlap, pushes, without
-from limitlens.models.training import TrainingRows, fit_model
 from limitlens.pipeline.deciding.point_in_time import rows_at, tables_at
 from limitlens.pipeline.deciding.replay import iterations, recorded_decisions
-from limitlens.pipeline.training.train import training_rows
-from limitlens.pipeline.training.training_table import build_training_table
+from limitlens.pipeline.training.resampled import learned_by
 from limitlens.pipeline.workspace import Workspace
 
 
@@ -64,7 +58,7 @@ def measured(space: Workspace, lines: int, retrain: int = 0, seed: int = 1) -> d
             codes_told(iteration.model, now), codes_told(iteration.model, jittered(iteration.model.features, now))
         ),
         "the same by halves of the members": _by_halves(iteration, now),
-        **(_retrained(space, iteration.model, now, retrain) if retrain else {}),
+        **(_retrained(space, version, now, retrain) if retrain else {}),
     }
 
 
@@ -112,14 +106,11 @@ def _by_halves(iteration: Iteration, now: pd.DataFrame) -> float:
     return overlap(*(codes_told(part, now) for part in parts)) if parts else float("nan")
 
 
-def _retrained(space: Workspace, model: DefaultRiskModel, now: pd.DataFrame, times: int) -> dict[str, float]:
+def _retrained(space: Workspace, version: str, now: pd.DataFrame, times: int) -> dict[str, float]:
     """How far reasons are those of models that learned from other accounts."""
-    table = build_training_table(space, model.settings, datetime.fromisoformat(model.labels_end))
-    rows = training_rows(table, model.settings, None)
-    told = []
-    for seed in range(times):
-        other = fit_model(table.features, drawn(rows, seed), settings=model.settings, labels_end=model.labels_end)
-        told.append(codes_told(other, now))
+    model = space.iteration(version).model
+    with learned_by(space, version) as learned:
+        told = [codes_told(learned.fit(learned.draw(1, number)), now) for number in range(1, times + 1)]
     mine, pairs = codes_told(model, now), list(combinations(told, 2))
     first = [a[:1] == b[:1] for one in told for a, b in zip(mine, one, strict=True)]
     kept = [code in b for one in told for a, b in zip(mine, one, strict=True) for code in a]
@@ -129,22 +120,6 @@ def _retrained(space: Workspace, model: DefaultRiskModel, now: pd.DataFrame, tim
         "told again by such a model": float(np.mean(kept)),
         "the first reason the same": float(np.mean(first)),
     }
-
-
-def drawn(rows: TrainingRows, seed: int) -> TrainingRows:
-    """As many accounts with all of their rows, drawn with replacement; copies stay in one fold."""
-    places = pd.Series(np.arange(len(rows.bad))).groupby(rows.account_id.to_numpy()).indices
-    accounts = np.random.default_rng(seed).choice(sorted(places), len(places))
-    at = np.concatenate([places[account] for account in accounts])
-    return replace(
-        rows,
-        inputs=rows.inputs[at],
-        account_id=rows.account_id.iloc[at].reset_index(drop=True),
-        period=rows.period[at],
-        line_age_days=rows.line_age_days[at],
-        bad=rows.bad[at],
-        verdicts=None,
-    )
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from limitlens.data.calendar import reach_of_most
 from limitlens.data.contracts import ACCOUNTS, EVENT_SOURCES, FEEDS, OUTCOMES, SOURCES, Dtype
 from limitlens.data.damage import naming_damage, parquet_sql, read_json
 from limitlens.data.engine import run_sql
-from limitlens.data.erasures import erasures, followed
+from limitlens.data.erasures import Erasure, erasures, followed
 from limitlens.data.errors import IntegrityError, WorkspaceError
 from limitlens.data.frames import to_arrow
 from limitlens.data.profile_columns import PROFILE
@@ -313,9 +313,13 @@ class EventStore:
 
     def digest(self) -> str:
         """Sha256 over the names and contents of all committed files, and over the erasures that made them so."""
-        done = [asdict(erasure) for erasure in erasures(self.root)]
-        basis = [self._files(), done] if done else self._files()
-        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
+        return _digest(self.loads(), erasures(self.root))
+
+    def first_loads_of(self, digest: str) -> int | None:
+        """How many of the first loads have a digest of :meth:`digest`, the most if several have; None: no number."""
+        loads, done = self.loads(), erasures(self.root)
+        counts = range(len(loads), 0, -1)
+        return next((count for count in counts if _digest(loads[:count], done) == digest), None)
 
     def verify(self) -> None:
         """Read every committed file again.
@@ -388,10 +392,20 @@ class EventStore:
         return _select(self._committed("protected"), schema)
 
     def _files(self) -> dict[str, str]:
-        return {name: sha256 for load in self.loads() for name, sha256 in load["files"].items()}
+        return _files_of(self.loads())
 
     def _committed(self, folder: str) -> list[Path]:
         return [self.root / name for name in self._files() if name.rpartition("/")[0] == folder]
+
+
+def _files_of(loads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {name: sha256 for load in loads for name, sha256 in load["files"].items()}
+
+
+def _digest(loads: Sequence[Mapping[str, Any]], done: Sequence[Erasure]) -> str:
+    files = _files_of(loads)
+    basis = [files, [asdict(erasure) for erasure in done]] if done else files
+    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
 
 
 def _checked_mark(mark: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from limitlens.data.toml_reader import Reader, load_toml, read_toml
 
 Kind = Literal["pd", "economy", "behaviour", "policy", "outage", "iteration"]
 
+#: What is drawn with replacement: turns of the model in use, or the customers that models are trained anew on.
+Resample = Literal["turns", "customers"]
+
 #: Multiples of a shock that are tried where a scenario names none.
 SEVERITIES = (0.5, 1.0, 1.5, 2.0)
 
@@ -26,7 +29,7 @@ _OF_KIND: dict[str, tuple[str, ...]] = {
     "behaviour": ("utilisation_up", "inflow_down", "inflow_delay_days", "counterparty", "segments"),
     "policy": ("cut_offs_log_odds", "policy"),
     "outage": ("source", "kinds", "days", "slices"),
-    "iteration": ("draws", "seed"),
+    "iteration": ("resample", "draws", "seed"),
 }
 
 
@@ -72,8 +75,10 @@ class Scenario:
         ``outage``: for so many days before the decision.
     slices : tuple of str
         ``outage``: attributes of the lines by whose values the outage is told apart.
+    resample : {"turns", "customers"}
+        ``iteration``: what is drawn anew.
     draws, seed : int
-        ``iteration``: how many times the members of the model are drawn anew.
+        ``iteration``: how many times.
     """
 
     name: str
@@ -97,12 +102,13 @@ class Scenario:
     kinds: tuple[str, ...] = ()
     days: int = 0
     slices: tuple[str, ...] = ()
+    resample: Resample = "turns"
     draws: int = 0
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: what every scenario has, and what its kind has."""
-        shown = {*_OF_ALL, *_OF_KIND[self.kind]}
+        """Plain data, for JSON: what every scenario has, and what its kind has; ``resample`` came later."""
+        shown = {*_OF_ALL, *_OF_KIND[self.kind]} - ({"resample"} if self.resample == "turns" else set())
         return {name: value for name, value in asdict(self).items() if name in shown} | {"date": self.date.isoformat()}
 
 
@@ -215,6 +221,6 @@ def _wanted_of_kind(one: Scenario) -> dict[str, tuple[bool, str]]:
             "kinds": (set(one.kinds) <= set(kinds) or not kinds, f"some of {list(kinds)}"),
             "days": (1 <= one.days <= 90, "1 to 90"),
         },
-        "iteration": {"draws": (2 <= one.draws <= 100, "2 to 100")},
+        "iteration": {"draws": (2 <= one.draws <= 100, "2 to 100"), "seed": (one.seed >= 0, "0 or more")},
     }
     return by_kind[one.kind]

@@ -474,11 +474,34 @@ def training_tags(record: TrainingRecord) -> dict[str, str]:
 
 
 def training_record(store: Path, run_id: str) -> TrainingRecord:
-    """What :func:`training_tags` gave a run."""
-    with _naming_trouble(store):
-        tags = client(store).get_run(run_id).data.tags
-    events, until, champion = (tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion"))
+    """What :func:`training_tags` gave a run.
+
+    Raises
+    ------
+    WorkspaceError
+        There is no such run, or it has no such tags: the model was trained elsewhere.
+    """
+    tags = _tags_of(store, run_id) if (store / "mlflow.db").is_file() else {}
+    try:
+        events, until, champion = (tags[f"limitlens.train.{name}"] for name in ("events", "until", "champion"))
+    except KeyError:
+        raise WorkspaceError(
+            f"MLflow's store {store} does not say what run {run_id[:12]} was trained on; restore the store."
+        ) from None
     return TrainingRecord(events, until, champion, int(tags.get("limitlens.train.verdicts", 0)))
+
+
+def _tags_of(store: Path, run_id: str) -> dict[str, str]:
+    """Tags of a run; none where there is no such run."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    with _naming_trouble(store):
+        try:
+            return dict(client(store).get_run(run_id).data.tags)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
 
 
 def register(mlflow: "MlflowClient", run_id: str, artifact: str, tags: Mapping[str, str]) -> tuple[str, Path]:

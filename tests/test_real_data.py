@@ -1,5 +1,6 @@
 """The bars on real data: ranking power, the worth of event features, and exact shares from end to end."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def learned_from(workspace: Workspace) -> TrainingTable:
     table = build_training_table(workspace, default_settings(), None, said.append)
     assert not said, "built anew"
     return table
+
+
+def test_a_table_built_aside_is_the_one_of_the_workspace_which_stays_as_it_is(
+    real_workspace: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(real_workspace.root, tmp_path / "work", ignore=shutil.ignore_patterns("tables", "features"))
+    copied, room, kept = Workspace(tmp_path / "work"), tmp_path / "room", learned_from(real_workspace)
+    room.mkdir()
+    aside = build_training_table(copied, default_settings(), None, aside=room)
+    pd.testing.assert_frame_equal(aside.part("train"), kept.part("train"))
+    assert list(room.iterdir())
+    assert not (copied.tables.exists() or (copied.root / "features").exists())
 
 
 def test_shares_sum_to_the_change_for_every_real_account(real_workspace: Workspace) -> None:

@@ -37,8 +37,9 @@ from limitlens.models.redrawn import drawn_pds
 from limitlens.models.satellite import fit_satellite
 from limitlens.pipeline import tracking, verify
 from limitlens.pipeline.cli import app
+from limitlens.pipeline.stressing.answer import Stressed
 from limitlens.pipeline.stressing.decided_day import batches, decided_day, recorded_decisions
-from limitlens.pipeline.stressing.stress import Stressed, record, stress
+from limitlens.pipeline.stressing.stress import record, stress
 from limitlens.pipeline.stressing.stress_report import write_stress_report
 from limitlens.pipeline.workspace import Workspace, default_policy, default_scenarios
 from tests.decision_oracle import decide_one

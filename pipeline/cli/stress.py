@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ from limitlens.pipeline.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from limitlens.pipeline.stressing.stress import Stressed
+    from limitlens.pipeline.stressing.answer import Stressed
     from limitlens.pipeline.workspace import Workspace
 
 
@@ -56,21 +56,24 @@ def stress(
 
     Example: limitlens stress --out stress.html
     """
-    predict_only()
     from limitlens.limits.stress_scenarios import read_scenarios
+    from limitlens.pipeline.workspace import default_scenarios
+
+    chosen = scenarios or default_scenarios()
+    asked = () if periodic else read_scenarios(chosen, only)
+    if not any(one.resample == "customers" for one in asked):
+        predict_only()
     from limitlens.pipeline.stressing.stress import record
     from limitlens.pipeline.stressing.stress import stress as stressed_by
     from limitlens.pipeline.stressing.stress_report import write_stress_report
-    from limitlens.pipeline.workspace import Workspace, default_scenarios
+    from limitlens.pipeline.workspace import Workspace
 
     space = Workspace(workspace)
     if periodic:
         _remind(space)
         return
-    began, chosen = perf_counter(), scenarios or default_scenarios()
-    stressed = stressed_by(
-        space, read_scenarios(chosen, only), folder=chosen.parent, as_of=as_of, economy=economy, progress=progress
-    )
+    began = perf_counter()
+    stressed = stressed_by(space, asked, folder=chosen.parent, as_of=as_of, economy=economy, progress=progress)
     pages = write_stress_report(stressed, space.policy(stressed.policy_digest), out)
     record(space, stressed, datetime.now(UTC), pages, began=began)
     if as_json:
@@ -81,6 +84,9 @@ def stress(
         "without any shock every decision is the ledger's"
     )
     print_table(_table(stressed))
+    for answer in stressed.answers:
+        if counts := answer.by_chance():
+            typer.echo(_chance(answer.scenario.name, len(answer.closed_in) - 1, counts))
     for name, why in stressed.refused.items():
         typer.echo(f"{name}: {why}")
     typer.echo(f"open {out}")
@@ -99,6 +105,16 @@ def _severity(kind: str, severity: float) -> str:
     if severity and kind in {"iteration", "outage"}:
         return "a draw" if kind == "iteration" else "no holds" if severity == 1 else "holds"
     return f"{severity:g}"
+
+
+def _chance(name: str, draws: int, counts: dict[str, Any]) -> str:
+    share = f"; a draw closes {counts['closing_share']:.0%} of them" if counts["closed"] else ""
+    return (
+        f"{name}: the model in use closes {counts['closed']:,} lines, and fewer than half of {draws} draws "
+        f"{counts['closed_by_fewer']:,} of these{share}. Lines it does not close: {counts['newly_closed']:,} closed in "
+        f"the middle draw, {counts['newly_closed_most']:,} at most, {counts['others_by_half']:,} in half of the draws "
+        "or more"
+    )
 
 
 def _table(stressed: "Stressed") -> "Table":

@@ -51,6 +51,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "losses_caption": ("Expected loss, by scenario", "各情景的预期损失"),
     "curve_caption": ("Expected loss by severity", "预期损失随强度变化"),
     "moves_caption": ("Lines newly closed, frozen or cut, by severity", "新增关闭、冻结、下调账户数随强度变化"),
+    "curve_caption_draw": ("Expected loss by draw; 0: the model in use", "各次抽取的预期损失（0 为现行模型）"),
+    "moves_caption_draw": (
+        "Lines newly closed, frozen or cut, by draw",
+        "各次抽取新增关闭、冻结、下调的账户数",
+    ),
     "by_group": ("Whose lines, at severity {}", "涉及客群（强度 {}）"),
     "by_group_draw": ("Whose lines, in draw {}", "涉及客群（第 {} 次抽取）"),
     "by_group_note": (
@@ -148,6 +153,33 @@ _WORDS: dict[str, tuple[str, str]] = {
     "draws_closed": ("draws", "次数"),
     "closed_now": ("closed by the model in use", "现行模型关闭"),
     "open_now": ("not closed by it", "现行模型未关闭"),
+    "by_chance": ("What the draws close, beside the model in use", "各次抽取与现行模型关闭的账户对照"),
+    "not_shown": ("not shown", "不显示"),
+    "counted": ("what is counted", "统计项"),
+    "chance_closed": ("closed by the model in use", "现行模型关闭"),
+    "chance_closed_by_half": ("of these closed in at least half of the draws", "其中至少半数抽取亦关闭"),
+    "chance_closed_by_fewer": ("of these closed in fewer than half: by chance", "其中不足半数抽取关闭（出于偶然）"),
+    "chance_closing_share": ("share of the draws that close such a line, on average", "此类账户平均被关闭的抽取占比"),
+    "chance_others_by_half": (
+        "not closed by it, closed in at least half of the draws",
+        "现行模型未关闭、至少半数抽取关闭",
+    ),
+    "chance_newly_closed": ("newly closed in a draw, the middle one", "单次抽取新增关闭（居中者）"),
+    "chance_newly_closed_most": ("newly closed in a draw, at most", "单次抽取新增关闭（最多者）"),
+    "chance_no_longer_closed": ("no longer closed in a draw, the middle one", "单次抽取不再关闭（居中者）"),
+    "chance_same_newly_closed": (
+        "newly closed by a training on every customer once",
+        "以每位客户各一次重新训练：新增关闭",
+    ),
+    "chance_same_no_longer_closed": (
+        "no longer closed by a training on every customer once",
+        "以每位客户各一次重新训练：不再关闭",
+    ),
+    "same_note": (
+        "A model trained anew on every customer once differs from the one in use by what no sample explains: members "
+        "that the latter kept from an earlier version, or another version of a library.",
+        "以每位客户各一次重新训练，与现行模型的差别与样本无关：现行模型沿用了早期版本的成员，或软件库版本不同。",
+    ),
     "never": ("none", "从不"),
     "some": ("some", "部分"),
     "always": ("all", "每次"),
@@ -187,6 +219,14 @@ _SHOCKS: dict[str, tuple[str, str]] = {
     "outage": (
         "Nothing of {} that became known in the last {} days has come; a feed that is as many days late is the same.",
         "最近 {1} 天应到的 {0} 数据未到；迟到同样天数的结果相同。",
+    ),
+    "retrained": (
+        "{} models are trained wholly anew, each on as many customers as the model in use learned from, drawn with "
+        "replacement, each with all of their rows; features, settings and labels are the same. What a draw closes "
+        "otherwise is owed to which customers happened to be in it, and to chance in training. The figures are those "
+        "of the draw in the middle.",
+        "从现行模型的训练客户中有放回地抽取同样多的客户（每位客户的全部记录一并抽取），以同样的特征、参数与标签完全重新训练，"
+        "共 {} 个模型。各次抽取之间的差别来自样本中恰好有哪些客户，以及训练的随机性。数字取居中的一次抽取。",
     ),
     "draws": (
         "{} models are drawn from the turns of the model in use; each differs from it by chance alone. The figures are "

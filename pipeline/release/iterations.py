@@ -1,7 +1,6 @@
 """Iterations: every version with what it changed, who promoted it, and the limits moved since."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from limitlens.data.engine import run_sql
@@ -10,7 +9,7 @@ from limitlens.data.progress import Progress, silent
 from limitlens.limits.registry import RegisteredModel
 from limitlens.models.default_risk import DefaultRiskModel
 from limitlens.models.member import Member
-from limitlens.pipeline import tracking
+from limitlens.pipeline.training.trained_on import room_for_tables, trained_on
 from limitlens.pipeline.workspace import Workspace
 
 #: Which limits are counted here; ``docs/models.md`` has the definition beside that of those that would move.
@@ -163,7 +162,7 @@ def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool
     Parameters
     ----------
     workspace : Workspace
-        Holds the same events.
+        Holds the same events, and others that came later.
     name : str
         Version or MLflow run.
     progress : callable
@@ -179,17 +178,13 @@ def repeat(workspace: Workspace, name: str, progress: Progress = silent) -> bool
         The run does not exist, or the events are not those it was trained on.
     """
     row = iteration_named(workspace, name)
-    from limitlens.pipeline.training.train import fit_iteration  # noqa: PLC0415 - slow to import; a report trains nothing
+    # slow to import; a report trains nothing
+    from limitlens.pipeline.training.train import fit_table, learning_table  # noqa: PLC0415
 
-    recorded = tracking.training_record(workspace.mlflow, row.mlflow_run_id)
-    if recorded.events != workspace.events.digest():
-        raise WorkspaceError(
-            f"version {row.model_version} was trained on events {recorded.events[:12]}, and the workspace holds "
-            f"{workspace.events.digest()[:12]}; use a copy of the workspace as it was."
-        )
+    given = trained_on(workspace, row.model_version)
     settings = workspace.iteration(row.model_version).model.settings
-    until = datetime.fromisoformat(recorded.until) if recorded.until else None
-    champion = workspace.iteration(recorded.champion).model if recorded.champion else None
-    verdicts = workspace.ledger.verdicts().head(recorded.verdicts)
-    model, _ = fit_iteration(workspace, settings, until, champion, progress, verdicts=verdicts)
+    champion = workspace.iteration(given.champion).model if given.champion else None
+    with room_for_tables(workspace.root) as room:
+        table = learning_table(given.workspace, settings, given.until, progress, verdicts=given.verdicts, aside=room)
+        model = fit_table(table, given.workspace, settings, champion, progress)
     return model.digest == workspace.registry.model(row.model_version).model_digest

@@ -23,6 +23,7 @@ from limitlens.limits.stress_scenarios import Scenario
 from limitlens.models.redrawn import drawn_pds
 from limitlens.pipeline.stressing.decided_day import Batch, rule_table
 from limitlens.pipeline.stressing.outages import WITH, WITHOUT, Out, outage, without_rows
+from limitlens.pipeline.stressing.retrained import Retrained, pd_by
 
 #: Takes a batch and a severity: the lines as the shock leaves them, and the policy that decides them.
 Shock = Callable[[Batch, float], tuple[Lines, Policy]]
@@ -51,6 +52,8 @@ class Given:
         Log-odds that the path of a scenario adds to every PD, by its name.
     slices : DataFrame
         Attributes by which outages are told apart, indexed by account id.
+    retrained : mapping of str to Retrained
+        Models of other customers, by the name of the scenario.
     """
 
     as_of: datetime
@@ -59,6 +62,7 @@ class Given:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     economy: Mapping[str, float] = field(default_factory=dict)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    retrained: Mapping[str, Retrained] = field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
@@ -184,12 +188,17 @@ def _iteration(scenario: Scenario, given: Given) -> Shock:
             return batch.lines, given.policy
         if id(batch) not in latest:
             latest.clear()
-            limit, age = limit_and_age(batch.lines.state)
-            model = given.iteration.model
-            latest[id(batch)] = drawn_pds(model, batch.features, limit, age, draws=scenario.draws, seed=scenario.seed)
+            latest[id(batch)] = _drawn_pds(scenario, given, batch)
         return replace(batch.lines, pd_=latest[id(batch)][int(severity) - 1]), given.policy
 
     return struck
+
+
+def _drawn_pds(scenario: Scenario, given: Given, batch: Batch) -> list[FloatArray]:
+    if scenario.resample == "customers":
+        return [pd_by(model, batch) for model in given.retrained[scenario.name].drawn]
+    limit, age = limit_and_age(batch.lines.state)
+    return drawn_pds(given.iteration.model, batch.features, limit, age, draws=scenario.draws, seed=scenario.seed)
 
 
 def _outage(scenario: Scenario, given: Given) -> Shock:

@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from limitlens.data.arrays import IntArray
+from limitlens.data.arrays import BoolArray, FloatArray, IntArray
 from limitlens.data.calendar import format_time
 from limitlens.data.errors import InputError
 from limitlens.data.incidents import profiles_of
@@ -20,13 +19,14 @@ from limitlens.data.progress import Progress, silent
 from limitlens.data.quality_settings import default_quality
 from limitlens.data.storage import file_sha256
 from limitlens.features.line import DATA_HOLD
-from limitlens.limits.policy import ADVERSE, Policy
-from limitlens.limits.stress import GROUP, RISES, SUMS, Decisions, Lines, added, break_even, cuts_pay, rises, tally
+from limitlens.limits.policy import Policy
+from limitlens.limits.stress import GROUP, RISES, Decisions, Lines, added, break_even, cuts_pay, rises, tally
 from limitlens.limits.stress_scenarios import Scenario, digest_of_scenarios
 from limitlens.limits.stress_tests import StressTest, record_stress_test, stress_test
 from limitlens.models.satellite import Satellite
 from limitlens.pipeline import tracking
 from limitlens.pipeline.deciding.verify import expect_intact
+from limitlens.pipeline.stressing.answer import Answer, Stressed, View
 from limitlens.pipeline.stressing.decided_day import (
     Batch,
     DecidedDay,
@@ -44,179 +44,9 @@ from limitlens.pipeline.stressing.outages import (
     slices_of,
     summed,
 )
+from limitlens.pipeline.stressing.retrained import pd_by, retrained
 from limitlens.pipeline.stressing.shocks import ORDERED, SCORED, Given, policies_of, severities_of, shock_of
 from limitlens.pipeline.workspace import Workspace
-
-#: On the day itself; and once every pause has ended, with nothing that speaks for the customer in between.
-View = Literal["day", "end"]
-VIEWS: tuple[View, ...] = ("day", "end")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one scenario does to the day.
-
-    Parameters
-    ----------
-    scenario : Scenario
-    tallies : DataFrame
-        ``view, severity``, then as :func:`limitlens.limits.stress.tally` gives it.
-    rises : DataFrame
-        ``view, milder, harsher``, then as :func:`limitlens.limits.stress.rises` gives them: lines that a harsher shock
-        leaves more to draw, and whose PD it moves.
-    break_even : mapping of float to float or None
-        By severity, in the end: see :func:`limitlens.limits.stress.break_even`.
-    closed_in : tuple of (int, int)
-        Of an iteration, by the number of draws in which a line is closed in the end, 0 first: lines that the model in
-        use closes, and lines that it does not.
-    slices : DataFrame or None
-        Of an outage: as :func:`limitlens.pipeline.stressing.outages.summed` gives it, with ``noticed``: whether
-        ``limitlens check`` would hold decisions.
-    """
-
-    scenario: Scenario
-    tallies: pd.DataFrame
-    rises: pd.DataFrame
-    break_even: Mapping[float, float | None]
-    closed_in: tuple[tuple[int, int], ...] = ()
-    slices: pd.DataFrame | None = None
-
-    def of(self, view: View, severity: float) -> pd.DataFrame:
-        """The tally of one severity."""
-        mine = (self.tallies["view"] == view) & (self.tallies["severity"] == severity)
-        return self.tallies[mine].reset_index(drop=True)
-
-    @property
-    def severities(self) -> list[float]:
-        """Those that were decided, 0 first."""
-        return sorted(self.tallies["severity"].unique().tolist())
-
-    @property
-    def typical(self) -> float:
-        """The severity that stands for the scenario: the largest up to 1; of draws the middle one by lines hit."""
-        if self.scenario.kind == "iteration":
-            drawn = sorted(self.totals("end")[1:], key=lambda row: (row["newly_adverse"], row["severity"]))
-            return float(drawn[len(drawn) // 2]["severity"])
-        return max(severity for severity in self.severities if severity <= 1)
-
-    def totals(self, view: View) -> list[dict[str, Any]]:
-        """One row a severity: lines by what happens to them, credit, expected loss."""
-        return [{"severity": severity, **total(self.of(view, severity))} for severity in self.severities]
-
-    def not_monotone(self) -> list[dict[str, Any]]:
-        """Where a harsher shock does less than a milder one: of which lines, and of which totals."""
-        if self.scenario.kind not in ORDERED:
-            return []
-        steps: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in self.rises.to_dict("records")]
-        rows = [{"what": "lines"} | step for step in steps if step["lines"]]
-        by_step = {(step["view"], step["harsher"]): step for step in steps}
-        for view in VIEWS:
-            totals = self.totals(view)
-            for name, sign in (("newly_adverse", 1), ("credit_after_cents", -1), ("loss_unanswered_cents", 1)):
-                for one, next_ in pairwise(totals):
-                    if sign * (next_[name] - one[name]) < 0:
-                        rows.append({"what": name} | by_step[view, next_["severity"]])
-        return rows
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {
-            "scenario": self.scenario.to_dict(),
-            "totals": {view: self.totals(view) for view in VIEWS},
-            "not_monotone": self.not_monotone(),
-            "break_even_log_odds": {str(severity): value for severity, value in self.break_even.items()},
-            "groups": self.tallies.to_dict("records"),
-            "closed_in": [list(counts) for counts in self.closed_in],
-            "slices": None if self.slices is None else self.slices.to_dict("records"),
-        }
-
-
-@dataclass(frozen=True)
-class Stressed:
-    """A stress test of one day.
-
-    Parameters
-    ----------
-    as_of : datetime
-    run_id, model_version, policy_digest : str
-        Of the decisions that were stressed.
-    lines : int
-    inputs : mapping of str to str
-        Digests of what it stood on.
-    answers : tuple of Answer
-    refused : mapping of str to str
-        Scenarios that could not be answered, and why.
-    satellite : Satellite or None
-        How the book followed the economy, where a scenario asked for it.
-    shifts : mapping of str to float
-        Log-odds that each path of the economy adds, by the name of its scenario.
-    """
-
-    as_of: datetime
-    run_id: str
-    model_version: str
-    policy_digest: str
-    lines: int
-    inputs: Mapping[str, str]
-    answers: tuple[Answer, ...]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    satellite: Satellite | None = None
-    shifts: Mapping[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return {
-            "as_of": self.as_of.isoformat(),
-            "run_id": self.run_id,
-            "model_version": self.model_version,
-            "policy_digest": self.policy_digest,
-            "lines": self.lines,
-            "inputs": dict(self.inputs),
-            "scenarios": [answer.to_dict() for answer in self.answers],
-            "refused": dict(self.refused),
-            "satellite": asdict(self.satellite) if self.satellite else None,
-            "shifts": dict(self.shifts),
-        }
-
-    def summary(self) -> list[dict[str, Any]]:
-        """The totals of each scenario at the severity that stands for it, in the end."""
-        rows = []
-        for answer in self.answers:
-            [row] = [row for row in answer.totals("end") if row["severity"] == answer.typical]
-            rows.append({"scenario": answer.scenario.name, "version": answer.scenario.version, **row})
-        return rows
-
-
-def total(groups: pd.DataFrame) -> dict[str, Any]:
-    """Totals of a tally.
-
-    Returns
-    -------
-    dict
-        ``lines``; ``closed``, ``frozen``, ``cut``, ``paused``, ``held``: lines with this action now and another before;
-        ``newly_adverse``: cut, frozen or closed now and none of it before; ``no_longer_adverse``; ``good_hit``:
-        expected number of the newly adverse that stay good; ``credit_removed_cents``: what they can draw less; and the
-        sums in cents.
-    """
-    before, after = groups["action_before"].isin(ADVERSE), groups["action_after"].isin(ADVERSE)
-    newly = after & ~before
-    counted = {
-        name: int(groups.loc[(groups["action_after"] == action) & (groups["action_before"] != action), "lines"].sum())
-        for name, action in _COUNTED.items()
-    }
-    fell = groups["credit_before_cents"] - groups["credit_after_cents"]
-    return {
-        "lines": int(groups["lines"].sum()),
-        **counted,
-        "newly_adverse": int(groups.loc[newly, "lines"].sum()),
-        "no_longer_adverse": int(groups.loc[before & ~after, "lines"].sum()),
-        "good_hit": round(int(groups.loc[newly, "good_millionths"].sum()) / 1e6, 1),
-        "credit_removed_cents": int(fell[newly].sum()),
-        **{name: int(groups[name].sum()) for name in SUMS if name.endswith("_cents")},
-    }
-
-
-_COUNTED = {"closed": "close", "frozen": "freeze", "cut": "decrease", "paused": "pause", "held": "hold"}
 
 
 def stress(
@@ -247,7 +77,7 @@ def stress(
     WorkspaceError
         Nothing was decided then.
     InputError
-        Every scenario is of the economy, and none can be answered.
+        No scenario can be answered.
     ConfigError
         The file of the series cannot be read, or a policy that a scenario names reads a column that there is not.
     IntegrityError
@@ -257,6 +87,9 @@ def stress(
     expect_intact(workspace)
     day = decided_day(workspace, as_of)
     scenarios, refused, shifts, satellite = _with_economy(workspace, scenarios, day.run.as_of, economy)
+    models, not_trained = retrained(workspace, day.run.model_version, scenarios, progress)
+    refused |= not_trained
+    scenarios = tuple(one for one in scenarios if one.name not in refused)
     if refused and not scenarios:
         raise InputError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     given = Given(
@@ -266,6 +99,7 @@ def stress(
         policies=policies_of(scenarios, folder),
         economy=shifts,
         slices=slices_of(workspace.events.relations(), attributes_named(scenarios)),
+        retrained=models,
     )
     for policy in given.policies.values():
         workspace.check_rules(policy, day.iteration.model.features)
@@ -374,6 +208,8 @@ class Counting:
         self.paying: dict[float, Any] = {}
         self.parts: list[pd.DataFrame] = []
         self.closing = np.zeros((len(self.severities), 2), np.int64)
+        self.retrained = given.retrained.get(scenario.name)
+        self.same_customers = np.zeros(2, np.int64)
 
     def count(self, batch: Batch, base: Mapping[View, Decisions]) -> None:
         """Decide a batch at each severity, the mildest first."""
@@ -401,6 +237,12 @@ class Counting:
             self.parts.append(by_slice(counts, batch.recorded["account_id"], self._slices()))
         for side, mine in enumerate((base["end"].closes, ~base["end"].closes)):
             self.closing[:, side] += np.bincount(times_closed[mine], minlength=len(self.severities))
+        if self.retrained:
+            self._count_same(batch, pd_by(self.retrained.same, batch), base["end"].closes)
+
+    def _count_same(self, batch: Batch, pd_: FloatArray, closed: BoolArray) -> None:
+        again = batch.lines.decided(views(self.given.policy)["end"], pd_).closes
+        self.same_customers += [(again & ~closed).sum(), (closed & ~again).sum()]
 
     def _slices(self) -> pd.DataFrame:
         return self.given.slices[[name for name in self.scenario.slices if name in self.given.slices]]
@@ -421,6 +263,8 @@ class Counting:
             pd.DataFrame(rising, columns=["view", "milder", "harsher", *RISES]),
             {severity: break_even(np.asarray(paid)) for severity, paid in self.paying.items()},
             tuple((int(a), int(b)) for a, b in self.closing) if self.scenario.kind == "iteration" else (),
+            tuple(model.digest for model in self.retrained.drawn) if self.retrained else (),
+            (int(self.same_customers[0]), int(self.same_customers[1])) if self.retrained else None,
             summed(self.parts) if self.parts else None,
         )
 

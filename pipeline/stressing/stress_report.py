@@ -25,8 +25,8 @@ from limitlens.pipeline.pages.stress_words import (
     shown_counts,
     word,
 )
+from limitlens.pipeline.stressing.answer import Answer, Stressed
 from limitlens.pipeline.stressing.shocks import ORDERED
-from limitlens.pipeline.stressing.stress import Answer, Stressed
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,13 @@ def _pictures(answer: Answer, lang: str) -> list[tuple[str, str]]:
         word(f"loss_{k}", lang): [row[f"loss_{k}_cents"] / 100 for row in totals] for k in ("unanswered", "after")
     }
     counts = {word(key, lang): [_drawn(row[key]) for row in totals] for key in ("closed", "frozen", "cut")}
-    axis = word("draw" if answer.scenario.kind == "iteration" else "severity", lang)
-    curve = word("curve_caption", lang), plots.stress_curve(severities, losses, axis, f"{name}-curve")
+    drawn = answer.scenario.kind == "iteration"
+    axis = word("draw" if drawn else "severity", lang)
+    captions = [word(f"{name}_caption{'_draw' if drawn else ''}", lang) for name in ("curve", "moves")]
+    curve = captions[0], plots.stress_curve(severities, losses, axis, f"{name}-curve")
     if not any(map(any, counts.values())):
         return [curve]
-    return [curve, (word("moves_caption", lang), plots.stress_moves(severities, counts, axis, f"{name}-moves"))]
+    return [curve, (captions[1], plots.stress_moves(severities, counts, axis, f"{name}-moves"))]
 
 
 def _satellite(fitted: Satellite, lang: str) -> Section:
@@ -216,7 +218,7 @@ def _of_kind(answer: Answer, lang: str) -> list[Table]:
     """Tables that only one kind of scenario has."""
     if answer.slices is not None:
         return [_by_slice(answer.slices, lang)]
-    return [_by_chance(answer, lang)] if answer.closed_in else []
+    return [_closed_in(answer, lang), _by_chance(answer, lang)] if answer.closed_in else []
 
 
 def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
@@ -233,15 +235,47 @@ def _by_slice(slices: pd.DataFrame, lang: str) -> Table:
 
 
 def _by_chance(answer: Answer, lang: str) -> Table:
-    """Lines by whether no draw, some or all of them close them."""
-    draws = len(answer.closed_in) - 1
-    parts = {"never": slice(0, 1), "some": slice(1, draws), "always": slice(draws, draws + 1)}
-    rows = []
-    for name, some in parts.items():
-        counts = [sum(pair[side] for pair in answer.closed_in[some]) for side in (0, 1)]
-        rows.append([word(name, lang), *shown_counts(counts, lang)])
+    """What the model in use closes, beside what the draws close."""
+    counts, closed = answer.by_chance(), _by_draws(answer)[0]
+    parts = ("closed", "closed_by_half", "closed_by_fewer")
+    rows = list(zip(parts, shown_counts([counts[name] for name in parts], lang), strict=True))
+    shares = counts["closed"] and not any(0 < count < FEWEST for count in closed)  # a few would be read off it
+    rows.append(("closing_share", f"{counts['closing_share']:.0%}" if shares else word("not_shown", lang)))
+    single = [counts[name] for name in ("others_by_half", "newly_closed", "newly_closed_most", "no_longer_closed")]
+    single += answer.same_customers or ()
+    rows += zip(_SINGLE, (shown_counts([count], lang)[0] for count in single), strict=False)
+    return Table(
+        [word("counted", lang), word("lines_moved", lang)],
+        [[word(f"chance_{name}", lang), cell] for name, cell in rows],
+        word("by_chance", lang),
+        word("same_note", lang) if answer.same_customers else "",
+    )
+
+
+#: Rows of a table that stand alone.
+_SINGLE = (
+    "others_by_half",
+    "newly_closed",
+    "newly_closed_most",
+    "no_longer_closed",
+    "same_newly_closed",
+    "same_no_longer_closed",
+)
+
+
+def _closed_in(answer: Answer, lang: str) -> Table:
+    """Lines by whether no draw, some or all of them close them; what a column adds up to is known."""
+    columns = [shown_counts(counts, lang) for counts in _by_draws(answer)]
+    rows = [[word(name, lang), *cells] for name, *cells in zip(("never", "some", "always"), *columns, strict=True)]
     heads = [word(name, lang) for name in ("draws_closed", "closed_now", "open_now")]
-    return Table(heads, rows, word("closed_in", lang).format(draws))
+    return Table(heads, rows, word("closed_in", lang).format(len(answer.closed_in) - 1))
+
+
+def _by_draws(answer: Answer) -> tuple[list[int], list[int]]:
+    """Lines that no draw, some or all of them close: of those that the model in use closes, and of the others."""
+    parts = (answer.closed_in[:1], answer.closed_in[1:-1], answer.closed_in[-1:])
+    mine, others = ([sum(pair[side] for pair in some) for some in parts] for side in (0, 1))
+    return mine, others
 
 
 def _drawn(count: int) -> int:
@@ -272,7 +306,8 @@ def _about(scenario: Scenario, shift: float | None, lang: str) -> str:
         kinds = f" ({', '.join(scenario.kinds)})" if scenario.kinds else ""
         sentences.append(shock_words("outage", lang, f"{scenario.source}{kinds}", scenario.days))
     if scenario.draws:
-        sentences.append(shock_words("draws", lang, scenario.draws))
+        drawn = "retrained" if scenario.resample == "customers" else "draws"
+        sentences.append(shock_words(drawn, lang, scenario.draws))
     if scenario.reaction_log_odds:
         sentences.append(shock_words("reaction", lang, exp(scenario.reaction_log_odds)))
     shock = ("" if lang == "zh" else " ").join(sentences)

@@ -100,10 +100,7 @@ def _brought_up_to_date(
     source = relations or workspace.relations(features)
 
     def fresh(points: pd.DataFrame, lines: int) -> Iterator[pa.Table]:
-        times = [format_time(time.to_pydatetime()) for time in sorted(points["as_of"].unique())]
-        if times:
-            named = " to ".join(dict.fromkeys((times[0], times[-1])))
-            progress(f"features of {named}: {len(points):,} of {lines:,} lines")
+        _announce(points, lines, progress)
         yield from table_parts(features, points, source, engine=engine)
 
     def write(parts: Iterator[pa.Table], written: Sequence[datetime]) -> None:
@@ -163,6 +160,45 @@ def opened_tables(
             files = [pq.ParquetFile(path, page_checksum_verification=True) for path in seen]
             if len(files) == len(as_ofs):
                 return files
+
+
+def tables_aside(
+    workspace: Workspace, features: FeatureSet, as_ofs: Sequence[datetime], folder: Path, *, progress: Progress
+) -> list[pq.ParquetFile]:
+    """:func:`opened_tables`, and the workspace stays as it is.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    features : FeatureSet
+    as_ofs : sequence of datetime
+    folder : Path
+        Empty; gets the tables that the workspace does not have of the loads it sees.
+    progress : callable
+    """
+    loads, believed = [load["load"] for load in workspace.events.loads()], believed_tables(workspace.root)
+    files = dict[datetime, pq.ParquetFile]()
+    for as_of, mark in _marks(workspace, features, as_ofs).items():
+        with suppress(FileNotFoundError):  # replaced just now by a run that sees other loads
+            there = _intact(_marked(mark, believed.get(_name(workspace, mark))))
+            if there and there.loads == loads:
+                files[as_of] = pq.ParquetFile(there.path, page_checksum_verification=True)
+    missing, relations = [as_of for as_of in as_ofs if as_of not in files], workspace.relations(features)
+    for start in range(0, len(missing), TOGETHER):
+        paths = {as_of: _file(folder / f"{as_of:%Y%m%dT%H%M%S}", loads) for as_of in missing[start : start + TOGETHER]}
+        points = book(list(paths), relations)[_KEYS]
+        _announce(points, len(points), progress)
+        write_tables(table_parts(features, points, relations), paths)
+        files |= {as_of: pq.ParquetFile(path, page_checksum_verification=True) for as_of, path in paths.items()}
+    return [files[as_of] for as_of in as_ofs]
+
+
+def _announce(points: pd.DataFrame, lines: int, progress: Progress) -> None:
+    """Tell of which times features are computed, if of any."""
+    times = [format_time(time.to_pydatetime()) for time in sorted(points["as_of"].unique())]
+    if times:
+        named = " to ".join(dict.fromkeys((times[0], times[-1])))
+        progress(f"features of {named}: {len(points):,} of {lines:,} lines")
 
 
 @dataclass(frozen=True)

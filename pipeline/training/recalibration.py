@@ -56,9 +56,13 @@ def early_arrears(model: DefaultRiskModel, table: TrainingTable, relations: Rela
     rows = table.rows[table.rows["as_of"].le(last) & table.rows["dpd_days"].lt(EARLY_DPD_DAYS)]
     keys = rows[["account_id", "as_of"]]
     reached = computed_labels(
-        keys, relations, known_by=known_by, horizon_months=EARLY_MONTHS, default_dpd_days=EARLY_DPD_DAYS
+        keys.drop_duplicates(),
+        relations,
+        known_by=known_by,
+        horizon_months=EARLY_MONTHS,
+        default_dpd_days=EARLY_DPD_DAYS,
     )
-    early = keys.merge(reached, how="left", on=["account_id", "as_of"], validate="one_to_one")["bad"]
+    early = keys.merge(reached, how="left", on=["account_id", "as_of"], validate="many_to_one")["bad"]
     log_odds = [_log_odds(model, mine) for mine in table.by_file(rows)]
     return rows[["as_of", "split"]].reset_index(drop=True).assign(early=early, log_odds=np.concatenate(log_odds))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -196,24 +197,57 @@ def fit_iteration(
     verdicts : DataFrame of :data:`limitlens.limits.ledger_tables.VERDICTS`, optional
         Those there are; with a ``verdict_weight`` members learn from those on which reviewers agreed.
     """
-    table = build_training_table(workspace, settings, until, progress)
+    table = learning_table(workspace, settings, until, progress, verdicts=verdicts)
+    return fit_table(table, workspace, settings, champion, progress), table
+
+
+def learning_table(
+    workspace: Workspace,
+    settings: TrainSettings,
+    until: datetime | None,
+    progress: Progress = silent,
+    *,
+    verdicts: pd.DataFrame | None = None,
+    aside: Path | None = None,
+) -> TrainingTable:
+    """The training table that a model can learn from, with what reviewers agreed on.
+
+    Parameters
+    ----------
+    workspace, settings, until, progress, verdicts
+        As in :func:`fit_iteration`.
+    aside : Path, optional
+        As in :func:`limitlens.pipeline.training.training_table.build_training_table`.
+    """
+    table = build_training_table(workspace, settings, until, progress, aside=aside)
     check_labels(table, settings)
-    train_rows = table.split("train")
     if verdicts is not None and len(verdicts) and settings.verdict_weight:
         table = with_verdicts(table, workspace, settings, verdicts, until)
         progress(f"{verdict_words(table, settings)}; {len(verdicts):,} were given")
+    return table
+
+
+def fit_table(
+    table: TrainingTable,
+    workspace: Workspace,
+    settings: TrainSettings,
+    champion: DefaultRiskModel | None,
+    progress: Progress,
+) -> DefaultRiskModel:
+    """Train a model on a training table; parameters as in :func:`fit_iteration`."""
+    train_rows = table.split("train")
     progress(f"training on {len(train_rows):,} rows × {len(table.features.columns)} features, {settings.folds} folds")
     model = fit_model(
         table.features,
         training_rows(table, settings, champion),
         settings=settings,
-        labels_end=pd.concat([train_rows, table.verdicts])["label_end"].max().isoformat(),
+        labels_end=table.labels_end,
         champion=champion,
         progress=progress,
     )
     if settings.level_months > 0 and "outcomes" not in workspace.events.present():
         model = recalibrate(model, table, workspace.relations(table.features), progress)
-    return model, table
+    return model
 
 
 def training_rows(table: TrainingTable, settings: TrainSettings, champion: DefaultRiskModel | None) -> TrainingRows:

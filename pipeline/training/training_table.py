@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from limitlens.models.inputs import account_numbers, fold_of
 from limitlens.models.labels import computed_labels, delivered_labels
 from limitlens.models.settings import TrainSettings
 from limitlens.models.training import months_of
-from limitlens.pipeline.training.feature_tables import opened_tables
+from limitlens.pipeline.training.feature_tables import opened_tables, tables_aside
 from limitlens.pipeline.workspace import Workspace
 
 _KEY = ["account_id", "as_of"]
@@ -76,6 +77,12 @@ class TrainingTable:
         """Whether a later as-of time is held out; otherwise validation is by cross-validation."""
         return bool((self.rows["split"] == "test").any())
 
+    @property
+    def labels_end(self) -> str:
+        """ISO time until which the labels look that members learn from."""
+        ends = pd.concat([self.split("train"), self.verdicts])["label_end"]
+        return str(ends.max().isoformat())
+
     def split(self, name: str) -> pd.DataFrame:
         """Rows of one split."""
         return self.rows[self.rows["split"] == name]
@@ -120,6 +127,7 @@ def build_training_table(
     progress: Progress = silent,
     *,
     engine: Engine = DUCKDB,
+    aside: Path | None = None,
 ) -> TrainingTable:
     """Build the table, or what is missing of it; one file an as-of time, brought up to date after further loads.
 
@@ -133,6 +141,8 @@ def build_training_table(
         Told what is being built.
     engine : Engine
         What computes the features of computed labels; delivered outcomes are few, DuckDB takes them.
+    aside : Path, optional
+        Empty folder that gets what is missing, and the workspace stays as it is; DuckDB computes it.
 
     Raises
     ------
@@ -149,11 +159,11 @@ def build_training_table(
             progress(f"no label: {silent.sum():,} points of lines in use, of whose payments nothing was ever delivered")
         labels = labels[~silent].reset_index(drop=True)
     if "outcomes" in workspace.events.present():
-        files = _at_outcomes(workspace, features, labels, end=end, progress=progress)
+        files = _at_outcomes(workspace, features, labels, end=end, aside=aside, progress=progress)
         parts = [_keys(file, number) for number, file in enumerate(files)]
         lines = lines_at(labels.assign(known_by=labels["as_of"])[_POINT], relations)
     else:
-        files, lines = _at_months(workspace, features, labels, engine=engine, progress=progress)
+        files, lines = _at_months(workspace, features, labels, engine=engine, aside=aside, progress=progress)
         # Lines already in default at the as-of time are left out: there is nothing left to predict.
         parts = [keys[keys["dpd_days"] < settings.default_dpd_days] for keys in map(_keys, files, range(len(files)))]
     if lines.empty:
@@ -175,12 +185,16 @@ def _at_months(
     labels: pd.DataFrame,
     *,
     engine: Engine,
+    aside: Path | None,
     progress: Progress,
 ) -> tuple[list[pq.ParquetFile], pd.DataFrame]:
     """Feature tables of the book at month starts, and the lines in them."""
     spark = workspace.events.spark_relations() if engine.dialect == "spark" else None
     as_ofs = [as_of.to_pydatetime() for as_of in sorted(labels["as_of"].unique())]
-    files = opened_tables(workspace, features, as_ofs, relations=spark, engine=engine, progress=progress)
+    if aside:
+        files = tables_aside(workspace, features, as_ofs, aside, progress=progress)
+    else:
+        files = opened_tables(workspace, features, as_ofs, relations=spark, engine=engine, progress=progress)
     return files, lines_at(labels.assign(known_by=labels["as_of"])[_POINT], workspace.relations(features))
 
 
@@ -197,6 +211,7 @@ def _at_outcomes(
     labels: pd.DataFrame,
     *,
     end: datetime,
+    aside: Path | None,
     progress: Progress,
 ) -> list[pq.ParquetFile]:
     """Features at the times of delivered outcomes, one file a month; the lender has said which lines count."""
@@ -207,10 +222,12 @@ def _at_outcomes(
         name = path.relative_to(workspace.root).as_posix()
         if not (is_parquet(path) and file_sha256(path) == believed.get(name)):
             progress(f"features of {month}: {len(points):,} lines")
+            path = aside / f"{month}.parquet" if aside else path
             with building(workspace.root):
                 lines = lines_at(points.assign(known_by=points["as_of"])[_POINT], relations)
                 write_parquet(to_arrow(build_table(features, lines, relations)), path)
-                record_tables(workspace.root, {name: file_sha256(path)})
+                if not aside:
+                    record_tables(workspace.root, {name: file_sha256(path)})
         files.append(pq.ParquetFile(path, page_checksum_verification=True))
     return files
 

@@ -3,7 +3,7 @@
 Other accounts count as they were known at the same moment, whether or not the spine holds them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from limitlens.features.rows.clock import Clock, Scope
@@ -15,11 +15,22 @@ PAYEE_DAYS = 90
 
 @dataclass(frozen=True)
 class Link:
-    """What links accounts: a column of a source, under a condition on its events."""
+    """What links accounts: a column of a source; of one kind of event if it is named, and of so many days if any."""
 
     source: str
     column: str
-    where: Callable[[Clock], str]
+    kind: str = ""
+    days: int = 0
+
+    @property
+    def ever(self) -> str:
+        """SQL of the events that link at some moment."""
+        of_kind = f"kind = '{self.kind}' AND " if self.kind else ""
+        return f"{of_kind}NOT {self.column} IS NULL"
+
+    def where(self, clock: Clock) -> str:
+        """SQL of the events that link at the moment of a clock."""
+        return f"{self.ever} AND event_time >= {clock.since(self.days)}" if self.days else self.ever
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -27,18 +38,10 @@ class Link:
         return ("account_id", "event_time", "kind", self.column, *VERSION_COLUMNS)
 
 
-def _on_device(_: Clock) -> str:
-    return "NOT device_id IS NULL"
-
-
-def _to_payee(clock: Clock) -> str:
-    return f"kind = 'transfer_out' AND NOT counterparty IS NULL AND event_time >= {clock.since(PAYEE_DAYS)}"
-
-
 #: What links accounts, by the name of the rows.
 LINKS = {
-    "shared_device": Link("device", "device_id", _on_device),
-    "shared_payee": Link("payment", "counterparty", _to_payee),
+    "shared_device": Link("device", "device_id"),
+    "shared_payee": Link("payment", "counterparty", "transfer_out", PAYEE_DAYS),
 }
 
 

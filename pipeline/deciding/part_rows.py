@@ -86,17 +86,19 @@ def queries_of(reads: Reads, accounts: pa.ChunkedArray) -> list[str]:
 
 
 def _linked(link: Link) -> str:
-    """All versions of the events of other accounts that ever had a value in common with the part.
+    """All versions of the events of other accounts that in one of them link an account to the part.
 
-    They have only the columns that are read of them; Spark fills the others with nulls.
+    A salary links nobody, though one employer pays it to many. They have only the columns that are read of them; Spark
+    fills the others with nulls.
     """
     source, column = link.source, link.column
     read = ", ".join(f"event.{name}" for name in link.columns)
     return f"""WITH shared AS (
         SELECT /*+ BROADCAST(mine) */ DISTINCT mine.{PART}, event.{column}
-        FROM every_{source} AS event JOIN mine USING (account_id) WHERE event.{column} IS NOT NULL
+        FROM every_{source} AS event JOIN mine USING (account_id) WHERE {link.ever}
     ), numbers AS (
-        SELECT DISTINCT shared.{PART}, event.event_no FROM every_{source} AS event JOIN shared USING ({column})
+        SELECT DISTINCT shared.{PART}, event.event_no
+        FROM every_{source} AS event JOIN shared USING ({column}) WHERE {link.ever}
     )
     SELECT /*+ BROADCAST(mine) */ numbers.{PART}, STRUCT({read}) AS {source}
     FROM every_{source} AS event JOIN numbers USING (event_no)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.limits.complaints import complaints
 from limitlens.limits.monitoring import (
     amount_alarms,
     feature_shift_alarms,
@@ -43,6 +44,7 @@ from limitlens.pipeline.answers.monitor_page import write_monitoring
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.ledgers import with_state
 from tests.test_status import contents
 
 SHIPPED = Monitoring()
@@ -293,6 +295,9 @@ def test_a_decided_workspace_is_looked_at_and_nothing_is_written(small_workspace
     assert 0 < month.lines <= len(decided)
     assert [one.as_of for one in monitored.months] == sorted(one.as_of for one in monitored.months)
     json.dumps(monitored.to_dict(), allow_nan=False)
+    decisions = with_state(small_workspace.ledger.current())
+    lately = decisions[decisions["as_of"] > month.as_of - timedelta(days=92)]
+    assert month.complaints == complaints(lately)
 
 
 @pytest.mark.slow

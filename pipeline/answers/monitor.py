@@ -18,7 +18,7 @@ from limitlens.data.calendar import add_months, format_time, month_start
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.agreement import Agreement
-from limitlens.limits.complaints import Complaint, complaints, of_ledger
+from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.monitoring import (
     Alarm,
     amount_alarms,
@@ -567,11 +567,13 @@ def _ranked(seen: _Seen, book: Book | None) -> tuple[Estimate, float] | None:
 
 
 _OF_PERIOD = """
-SELECT account_id, as_of, action, limit_before_cents, limit_cents, can_draw, state FROM decisions
+SELECT account_id, as_of, state.opened_at AS opened_at, action, limit_before_cents, limit_cents,
+    state.can_draw AS could_draw, can_draw
+FROM decisions
 WHERE as_of > $since AND as_of <= $until
 """
 
 
 def _complaints(workspace: Workspace, as_of: datetime) -> list[Complaint]:
     since = (pd.Timestamp(as_of) - pd.Timedelta(days=COMPLAINT_DAYS)).to_pydatetime()
-    return complaints(of_ledger(workspace.ledger.query(_OF_PERIOD, {"since": since, "until": as_of})))
+    return complaints(workspace.ledger.query(_OF_PERIOD, {"since": since, "until": as_of}))

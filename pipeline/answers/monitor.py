@@ -293,13 +293,12 @@ def monitor(
     Raises
     ------
     WorkspaceError
-        No book has been decided by then.
+        No book has been decided by then, other than in a backtest.
     """
     every = book_runs(workspace, until)
     if not every:
-        raise WorkspaceError(
-            f"no book has been decided{f' by {format_time(until)}' if until else ''}; run limitlens decide first."
-        )
+        by = f" by {format_time(until)}" if until else ""
+        raise WorkspaceError(f"no book has been decided{by} (a backtest is none); run limitlens decide first.")
     policy = workspace.policy(every[-1].policy_digest)
     settings = settings or policy.alarms
     runs = every[-(months + _LOOK_BACK) :]
@@ -570,7 +569,7 @@ _OF_PERIOD = """
 SELECT account_id, as_of, state.opened_at AS opened_at, action, limit_before_cents, limit_cents,
     state.can_draw AS could_draw, can_draw
 FROM decisions
-WHERE as_of > $since AND as_of <= $until
+WHERE as_of > $since AND as_of <= $until AND run_id IN (SELECT run_id FROM runs WHERE NOT backtest)
 """
 
 

@@ -266,7 +266,7 @@ def test_a_process_has_no_more_threads_than_its_affinity_allows() -> None:
 # Late imports
 
 
-def test_help_and_errors_load_no_heavy_library() -> None:
+def test_help_and_errors_load_no_heavy_library(tmp_path: Path) -> None:
     code = """
 import sys
 from limitlens.pipeline.cli import main
@@ -279,9 +279,10 @@ except SystemExit as ended:
     for words, ends in (
         (["--help"], 0),
         (["why"], 2),
-        (["train", "--config", "none.toml"], 4),
+        (["decide", "--workspace", "none"], 1),
+        (["train", "--config", "none.toml", "--workspace", str(tmp_path)], 4),
         (["train", "--frobnicate"], 2),
-        (["decide", "--policy", "none.toml"], 4),
+        (["decide", "--policy", "none.toml", "--workspace", str(tmp_path)], 4),
     ):
         assert python(code, *words).stdout.splitlines()[-1] == f"[] {ends}", words
 

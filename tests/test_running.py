@@ -77,6 +77,15 @@ def held_elsewhere(root: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
+def test_a_run_where_no_workspace_is_leaves_nothing_there_unless_it_begins_one(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no workspace is there"), exclusive(tmp_path / "wrok", "decide"):
+        pass
+    assert not list(tmp_path.iterdir())
+    for begins in (True, False):
+        with exclusive(tmp_path / "work", "check", begins=begins):
+            assert (tmp_path / "work" / ".lock").exists()
+
+
 def test_who_finds_a_workspace_held_is_told_by_which_command_since_when_and_by_which_process(tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     with held_elsewhere(tmp_path) as holder, pytest.raises(BusyError) as told, exclusive(tmp_path, "check"):

@@ -35,7 +35,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         expected = written(root, asked.customers, asked.listed)
-        new_secret(root / "secret", ("lender-a", "lender-b"))
+        new_secret(root / "secret", lenders := ("lender-a", "lender-b"))
+        for lender in lenders:
+            (root / lender).mkdir()
         print("| step | CPU s | peak MiB | file sent | bytes | bytes an id |\n|---|---|---|---|---|---|")
         for step, sent in ((ask, "request"), (reply, "answer"), (read, "")):
             seconds, mebibytes = measured(step, root)

@@ -270,7 +270,7 @@ def check_events(
         return _judged_files(source, read, lines, run, loaded_at=loaded_at, floor=decided_until, key=key)
 
     chosen = slices or default_quality().slices
-    with exclusive(store.root, "check"):
+    with exclusive(store.root, "check", begins=True):
         expect_ids(store, key)
         return _load(store, judged, max_quarantined_share, chosen, ids=ids_by(key), ignored=delivery.ignored)
 

@@ -15,6 +15,7 @@ from limitlens.data.delivery import ENDINGS, alike
 from limitlens.data.engine import run_sql
 from limitlens.data.errors import InputError
 from limitlens.data.imported_files import Encoding, SourceFile, open_in, room_for_copies, unreadable
+from limitlens.data.mapping_cells import PERCENT
 from limitlens.data.nothing import WORDS
 from limitlens.data.quoting import quoted
 
@@ -57,6 +58,8 @@ _MARKS = {
     (",", "."): re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)"),
     (",", " "): re.compile(r"[+-]?(\d{1,3}([ \u00a0\u202f]\d{3})+(,\d+)?|\d+,\d+)"),
 }
+#: A number in percent, whatever its marks.
+_PERCENT = re.compile(r"[+-]?\d[\d., \u00a0\u202f]*[%％]")
 _WITH_MARKS = re.compile(r"[+-]?\d[\d., \u00a0\u202f]*")
 _YES_NO = (
     ("true", "false"),
@@ -121,6 +124,7 @@ class _Column:
     optional: bool
     nothing: tuple[str, ...]
     words: tuple[str, str] | None
+    percent: bool
     marks: tuple[str, str] | None
     remark: str
     distinct: int
@@ -234,7 +238,8 @@ def _column(name: str, header: str, cells: list[str | None], *, is_time: bool) -
     present = [cell for cell in cells if cell not in {None, ""}]
     nothing = tuple(sorted({str(cell) for cell in present if cell in WORDS}))
     values = [str(cell) for cell in present if cell not in nothing]
-    distinct = set(values)
+    percent = bool(values) and all(map(_PERCENT.fullmatch, values))
+    distinct = {value.rstrip(" %％") for value in values} if percent else set(values)
     optional = len(values) < len(cells) or not cells
     marks = next((marks for marks in _MARKS if distinct and _written_with(marks, distinct)), None)
     words = next((pair for pair in _YES_NO if distinct and distinct <= set(pair)), None)
@@ -242,6 +247,8 @@ def _column(name: str, header: str, cells: list[str | None], *, is_time: bool) -
     plain = {_pointed(value, marks) for value in distinct} if marks else distinct
     if is_time:
         kind = "time"
+    elif percent and all(map(_NUMBER.fullmatch, plain)):
+        kind, remark = "number", "in percent, by its sign"
     elif words and (len(distinct) > 1 or _LABEL.search(header)):
         kind = "yesno"
     elif values and not _is_name(header) and (formats := _time_formats(distinct)):
@@ -258,7 +265,20 @@ def _column(name: str, header: str, cells: list[str | None], *, is_time: bool) -
     if marks and kind != "text":
         remark = f"{remark}; " * bool(remark) + f"{marks[0]!r} before the decimals, {marks[1]!r} between the thousands"
     some = tuple(sorted(distinct)[:2])
-    return _Column(name, header, kind, formats, optional, nothing, words, marks, remark, len(distinct), some)
+    return _Column(
+        name,
+        header,
+        kind,
+        formats,
+        optional,
+        nothing,
+        words,
+        percent and kind == "number",
+        marks,
+        remark,
+        len(distinct),
+        some,
+    )
 
 
 def _written_with(marks: tuple[str, str], values: set[str]) -> bool:
@@ -345,6 +365,8 @@ def _column_line(column: _Column) -> str:
         keys["nothing"] = json.dumps(list(column.nothing), ensure_ascii=False)
     if column.kind == "amount" and (unit := _unit(column.header)):
         keys["unit"] = json.dumps(unit)
+    if column.percent:
+        keys["unit"] = json.dumps(PERCENT)
     if column.marks and column.kind in {"whole", "number", "amount"}:
         keys |= {"decimal": json.dumps(column.marks[0]), "thousands": json.dumps(column.marks[1])}
     if column.kind == "yesno" and column.words and column.words not in {("true", "false"), ("1", "0")}:

@@ -244,7 +244,7 @@ def _refusal(mapping: Imports, table: Table, first: dict[str, Any], held: int, t
     got = "an empty cell" if first["value"] is None else repr(first["value"])
     return (
         f"{first['file']}: {place}, column {first['column']}: got {got}, {first['reason']} ({allowed}; {where}); "
-        "mend the cell, or the type, format or nothing of the column, or raise max_held_back_share."
+        "mend the cell, or the type, unit, format or nothing of the column, or raise max_held_back_share."
     )
 
 

@@ -30,24 +30,50 @@ ERASE = "erase"
 _PASSING = frozenset({"watch"})
 
 
+#: Any of them stands in every workspace that was begun.
+_OF_WORKSPACE = frozenset({".lock", "loads", "ledger.sqlite"})
+
+
+def expect_workspace(root: Path) -> None:
+    """Refuse a folder that is not there, or that has something else than a workspace in it; an empty one may begin.
+
+    Raises
+    ------
+    WorkspaceError
+        It is such a folder.
+    """
+    with suppress(OSError):
+        names = {path.name for path in root.iterdir()}
+        if not names or names & _OF_WORKSPACE:
+            return
+    raise WorkspaceError(
+        f"{root}: no workspace is there; name its folder by --workspace, or begin one with limitlens check INPUT "
+        f"--workspace {root}."
+    )
+
+
 @contextmanager
-def exclusive(root: Path, command: str) -> Iterator[None]:
+def exclusive(root: Path, command: str, *, begins: bool = False) -> Iterator[None]:
     """Hold the workspace for one writing run.
 
     Parameters
     ----------
     root : Path
-        Workspace folder; created when it does not exist. What runs that were killed had not finished is removed.
+        Workspace folder. What runs that were killed had not finished is removed.
     command : str
         What holds it, for whoever finds it held.
+    begins : bool
+        Make the folder when it does not exist.
 
     Raises
     ------
     BusyError
         Another run holds it: which, since when, and its process. Inside :func:`waiting` it is waited for instead.
     WorkspaceError
-        An erasure was killed and is to be finished first.
+        There is no workspace, or an erasure was killed and is to be finished first.
     """
+    if not begins:
+        expect_workspace(root)
     with writable(root):
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)

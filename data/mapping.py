@@ -16,6 +16,7 @@ from limitlens.data.imported_files import Encoding
 from limitlens.data.mapping_cells import (
     ISO,
     KINDS,
+    PERCENT,
     UNIX_MILLISECONDS,
     UNIX_SECONDS,
     Cell,
@@ -182,6 +183,8 @@ def parse_mapping(text: str, source: str) -> Imports:
     zone = _zone(reader, body, ())
     unit: Unit = reader.value(body, (), "unit", Unit) if "unit" in body else "whole"
     share = reader.value(body, (), "max_held_back_share", float) if "max_held_back_share" in body else 0.0
+    if unit == PERCENT:
+        raise reader.error(("unit",), "unit is '%'; say so of each column that is in percent.")
     if not 0 <= share < 1:
         raise reader.error(("max_held_back_share",), f"max_held_back_share is {share}; expected 0 to below 1.")
     tables = dict[str, Table]()
@@ -293,6 +296,8 @@ def _cell(reader: Reader, path: KeyPath, given: Any, usual: _Usual) -> Cell:
     further: dict[str, Any] = {"optional": written.endswith("?"), **asdict(usual)}
     expected = {"header": str, "optional": bool, "unit": Unit, "decimal": Decimal, "thousands": Thousands}
     further |= {key: reader.value(body, path, key, what) for key, what in expected.items() if key in body}
+    if "unit" in body and kind != (takes := "number" if further["unit"] == PERCENT else "amount"):
+        raise reader.error((*path, "unit"), f"unit is {body['unit']!r}, which is of a {takes}; {name!r} is {kind}.")
     if further.get("thousands") == further.get("decimal", "."):
         raise reader.error((*path, "thousands"), f"{body['thousands']!r} stands before the decimals already.")
     further["zone"] = _zone(reader, body, path) if "zone" in body else usual.zone

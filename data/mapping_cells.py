@@ -11,8 +11,9 @@ from limitlens.data.quoting import quoted, quoted_text
 Kind = Literal["text", "whole", "number", "amount", "time", "yesno"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-#: What an amount of 1 in the file counts: 0.01, 1.00, 1,000.00 or 10,000.00 (万) of the currency.
-Unit = Literal["cents", "whole", "thousand", "ten_thousand"]
+#: What an amount of 1 in the file counts: 0.01, 1.00, 1,000.00 or 10,000.00 (万) of the currency; what a number does.
+Unit = Literal["cents", "whole", "thousand", "ten_thousand", "%"]
+PERCENT: Unit = "%"
 _CENTS: dict[Unit, int] = {"cents": 1, "whole": 100, "thousand": 100_000, "ten_thousand": 1_000_000}
 
 #: Marks before the decimals, and between the thousands; a space is one that does not break, too.
@@ -64,8 +65,8 @@ class Cell:
         One of :data:`KINDS`.
     optional : bool
         A cell may be empty.
-    unit : {"cents", "whole", "thousand", "ten_thousand"}
-        Of an amount.
+    unit : {"cents", "whole", "thousand", "ten_thousand", "%"}
+        Of an amount; ``%`` of a number that is in percent, with the sign behind it or without.
     formats : tuple of str
         Of a time: ``iso``, ``unix``, ``unix_ms``, or as for strftime; the first that fits.
     zone : str
@@ -104,6 +105,8 @@ class Cell:
                 "thousand": "an amount of thousands with at most five decimals",
                 "ten_thousand": "an amount of ten thousands with at most six decimals",
             }[self.unit]
+        if self.unit == PERCENT:
+            return "a number in percent, such as 12.5 or 12.5%"
         if self.kind == "yesno":
             return f"one of {', '.join((*self.true, *self.false))}"
         return {"whole": "a whole number of at most 13 digits", "number": "a number", "text": "a text"}[self.kind]
@@ -135,9 +138,9 @@ class Cell:
         if self.kind == "yesno":
             true, false = (", ".join(map(quoted_text, words)) for words in (self.true, self.false))
             return f"CASE WHEN {text} IN ({true}) THEN TRUE WHEN {text} IN ({false}) THEN FALSE END"
-        return {"text": text, "number": self._number(text), "whole": _whole(self._decimal(text))}.get(
-            self.kind, self._cents(text)
-        )
+        if self.kind == "amount":
+            return _whole(self._decimal(text), _CENTS[self.unit])
+        return {"text": text, "number": self._number(text), "whole": _whole(self._decimal(text))}[self.kind]
 
     def _time(self, form: str, text: str) -> str:
         if form == ISO:  # a time of its own zone keeps it; a month alone is its first day
@@ -171,11 +174,12 @@ class Cell:
         return f"TRY_CAST({self._plain(text)} AS {_NUMBER})"
 
     def _number(self, text: str) -> str:
-        read = f"TRY_CAST({self._plain(text)} AS DOUBLE)"
+        plain = self._plain(text)
+        if self.unit == PERCENT:
+            unsigned = rf"regexp_replace({text}, '\s*[%％]\s*$', '')"
+            plain = f"{self._plain(unsigned)} || 'e-2'"
+        read = f"TRY_CAST({plain} AS DOUBLE)"
         return f"CASE WHEN isfinite({read}) THEN {read} END"
-
-    def _cents(self, text: str) -> str:
-        return _whole(self._decimal(text), _CENTS[self.unit])
 
 
 def _whole(number: str, scale: int = 1) -> str:

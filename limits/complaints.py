@@ -56,13 +56,6 @@ def complaints(decisions: pd.DataFrame) -> list[Complaint]:
     ]
 
 
-def of_ledger(current: pd.DataFrame) -> pd.DataFrame:
-    """The columns :func:`complaints` needs, from decisions with their ``state`` before as one struct."""
-    state = pd.DataFrame(list(current["state"]), index=current.index, columns=["opened_at", "can_draw"])
-    opened = pd.to_datetime(state["opened_at"], utc=True)
-    return current.assign(opened_at=opened, could_draw=state["can_draw"])
-
-
 def _closed_within(decisions: pd.DataFrame, days: int) -> Complaint:
     begun, end = decisions["as_of"].min(), decisions["as_of"].max()
     opened = decisions[(decisions["opened_at"] >= begun) & (decisions["opened_at"] <= end - pd.Timedelta(days=days))]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from limitlens.data.erasures import erasures, followed
 from limitlens.data.errors import IntegrityError
 from limitlens.data.storage import file_sha256
 from limitlens.limits.chain import Cell, count_links, last_head, next_head
@@ -113,6 +114,8 @@ def expect_recorded(workspace: Path, first_loads: int | None = None, *, running:
     """
     with reading(workspace) as connection:
         known, things = _recorded(connection), _things(connection, workspace)
+    done = erasures(workspace)
+    known |= {one: followed(_mark_name(one[1]), sha256, done) for one, sha256 in known.items() if one[0] == "load"}
     loads = [name for kind, name in things if kind == "load"]
     late = set(loads[first_loads:] if first_loads is not None else [])
     if running:
@@ -138,7 +141,11 @@ def _place(workspace: Path, named: Named) -> str:
 
 
 def _mark(workspace: Path, name: str) -> Path:
-    return workspace / "loads" / f"{name}.json"
+    return workspace / _mark_name(name)
+
+
+def _mark_name(name: str) -> str:
+    return f"loads/{name}.json"
 
 
 def _recorded(connection: Connection) -> dict[Named, str]:

@@ -22,7 +22,7 @@ from limitlens.features.catalogue import CATALOGUE
 from limitlens.features.line import taken_names
 from limitlens.limits.hold import Hold
 from limitlens.limits.records import record_loads
-from limitlens.pipeline.holds import note_hold, open_hold, release_hold
+from limitlens.pipeline.holds import note_hold, note_last_releases, open_hold, release_hold
 from limitlens.pipeline.journal import Journal
 from limitlens.pipeline.workspace import Workspace
 
@@ -152,6 +152,7 @@ def _judge_days(
         report = replace(report, incidents=tuple(incidents), lines_touched=tuple(lines))
     now = loaded_at or decided_until or workspace.events.latest_known()
     if not judged:
+        note_last_releases(workspace, ACTOR)
         _release_mended(workspace, settings, now, progress)
     for hold in (*_holds(workspace, incidents, now), *_quarantined(workspace, decided_until)):
         before = [number for number, other in workspace.ledger.every_hold().items() if _same(hold, other)]

@@ -1,6 +1,5 @@
 """Hold and release: a slice of the data is suspect, with evidence; a person judges it, with name and reason."""
 
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +14,8 @@ from limitlens.data.lock import exclusive
 from limitlens.limits.hold import VERDICTS, Hold
 from limitlens.pipeline import tracking
 from limitlens.pipeline.workspace import Workspace
+
+_TAG = "limitlens.hold"
 
 
 def open_hold(workspace: Workspace, hold: Hold) -> int:
@@ -39,16 +40,17 @@ def open_hold(workspace: Workspace, hold: Hold) -> int:
         raise WorkspaceError("a hold needs a name and a reason.")
     _expect_slice(workspace, hold)
     with exclusive(workspace.root, "holds open"):
-        for number, other in workspace.ledger.holds_in_force().items():
-            if other.scope == hold.scope and other.since <= hold.since:
-                return number
-        number = workspace.ledger.open_hold(hold)
-        with _recorded(workspace, "hold", number):
-            return number
+        in_force = workspace.ledger.holds_in_force().items()
+        same = (number for number, other in in_force if other.scope == hold.scope and other.since <= hold.since)
+        number = next(same, None) or workspace.ledger.open_hold(hold)
+        _note(workspace, "hold", number)
+        return number
 
 
 def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetime, actor: str, reason: str) -> int:
     """Release a hold: no decision to come is touched by it, and held lines are due at the next date.
+
+    The same release again records nothing but what a call that was killed had not told MLflow.
 
     Parameters
     ----------
@@ -78,24 +80,45 @@ def release_hold(workspace: Workspace, number: int, verdict: str, *, at: datetim
         raise WorkspaceError("a release needs the name of a person and a reason.")
     with exclusive(workspace.root, "holds release"):
         in_force = workspace.ledger.holds_in_force()
-        if number not in in_force:
+        if number in in_force:
+            _expect_releaser(workspace, actor)
+            workspace.ledger.release_hold(number, verdict, at, actor, reason)
+        elif (verdict, actor, reason) != _release_of(workspace, number):
             raise WorkspaceError(f"no hold {number} is in force; expected one of {sorted(in_force)}.")
-        _expect_releaser(workspace, actor)
-        workspace.ledger.release_hold(number, verdict, at, actor, reason)
-        with _recorded(workspace, "release", number):
-            return sum(number in holds for holds in workspace.ledger.last_held()["holds"].to_pylist())
+        _note(workspace, "release", number)
+        return sum(number in holds for holds in workspace.ledger.last_held()["holds"].to_pylist())
+
+
+def _release_of(workspace: Workspace, number: int) -> tuple[str, str, str] | None:
+    """Verdict, person and reason of a release; None: there was none."""
+    for row in workspace.ledger.holds().dropna(subset="verdict").to_dict("records"):
+        if row["hold"] == number:
+            return str(row["verdict"]), str(row["released_by"]), str(row["release_reason"])
+    return None
 
 
 def note_hold(workspace: Workspace, number: int) -> None:
     """Have MLflow know a hold, too, that a call opened which was killed before it said so."""
-    with exclusive(workspace.root, "holds open"), _recorded(workspace, "hold", number):
-        pass
+    with exclusive(workspace.root, "holds open"):
+        _note(workspace, "hold", number)
 
 
-def _recorded(workspace: Workspace, kind: str, number: int) -> AbstractContextManager[object]:
-    """The MLflow run that says what was done to a hold."""
-    tags = {tracking.HEAD: workspace.ledger.head(), "limitlens.hold": str(number)}
-    return tracking.recorded_run(workspace.mlflow, kind, tags, name=f"{kind} {number}", once="limitlens.hold")
+def note_last_releases(workspace: Workspace, actor: str) -> None:
+    """The same of the holds that somebody released at the last moment at which anything was."""
+    holds = workspace.ledger.holds()
+    released = holds[holds["released_by"] == actor]
+    last = released[released["released_at"] == released["released_at"].max()]
+    with exclusive(workspace.root, "holds release"):
+        for number in last["hold"]:
+            _note(workspace, "release", number)
+
+
+def _note(workspace: Workspace, kind: str, number: int) -> None:
+    """Record in an MLflow run what was done to a hold, unless one says so already."""
+    tags = {tracking.HEAD: workspace.ledger.head(), _TAG: str(number)}
+    if not tracking.is_recorded(workspace.mlflow, kind, (_TAG, str(number))):
+        with tracking.recorded_run(workspace.mlflow, kind, tags, name=f"{kind} {number}", once=_TAG):
+            pass
 
 
 def may_release(workspace: Workspace, actor: str) -> bool:

@@ -278,6 +278,15 @@ def _interrupted(
     return run_id
 
 
+def is_recorded(store: Path, kind: str, tag: tuple[str, str]) -> bool:
+    """Whether a run of a kind with a value of a tag ended FINISHED."""
+    with _naming_trouble(store):
+        mlflow = client(store)
+        experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+        wanted = f"tags.`{KIND}` = '{kind}' AND tags.`{tag[0]}` = '{tag[1]}' AND attributes.status = 'FINISHED'"
+        return bool(mlflow.search_runs(experiments, wanted, max_results=1))
+
+
 def heads(store: Path) -> dict[str, str]:
     """Head of the ledger that each run recorded, by run id, deleted runs too; nothing without a store."""
     if not (store / "mlflow.db").is_file():

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.kills import entry, fingerprint, unfinished
 from limitlens.limits.hold import Hold
 from limitlens.limits.ledger import Ledger
@@ -110,6 +112,13 @@ def without_last(workspace: Workspace, folder: Path) -> Workspace:
 
 def ledger_of(workspace: Workspace) -> dict[str, object]:
     return {name: value for name, value in fingerprint(workspace.root).items() if name != "mlflow"}
+
+
+def with_state(current: pd.DataFrame) -> pd.DataFrame:
+    """Decisions beside when their line was opened and whether it could draw before, as complaints are counted."""
+    states = list(current["state"])
+    opened = pd.Series([state["opened_at"] for state in states], index=current.index)
+    return current.assign(opened_at=opened, could_draw=[state["can_draw"] for state in states])
 
 
 def a_letter(account: str, at: datetime) -> dict[str, Any]:

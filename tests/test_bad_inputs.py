@@ -570,8 +570,8 @@ def folder(case: Case, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     elif case.words.startswith(DEMO):
         shutil.copytree(request.getfixturevalue("small_workspace").root, "limitlens-work")
     else:
-        Path("in/consumption").mkdir(parents=True)
-        Path("in/accounts").mkdir()
+        for name in ("in/consumption", "in/accounts", "limitlens-work"):
+            Path(name).mkdir(parents=True)
         Path("in/accounts/a.csv").write_text(ACCOUNTS)
         lines(*SOUND)(tmp_path)
     return tmp_path
@@ -688,6 +688,7 @@ def test_no_settings_of_any_kind_pass_with_a_fault(
     kind: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("limitlens-work").mkdir()
     damage, said = FAULTY[fault]
     if damage:
         text = (ROOT / "conf" / f"{kind}.toml").read_text(encoding="utf-8")
@@ -705,4 +706,4 @@ def test_no_settings_of_any_kind_pass_with_a_fault(
     assert (code, len(printed)) == (4, 1)
     assert re.match(rf"error given\.toml{said if said[0] == ':' else ': ' + said}", printed[0])
     assert (taken < 5, peak < 100_000_000) == (True, True)
-    assert [path.name for path in Path().iterdir()] == ["given.toml"]
+    assert sorted(path.name for path in Path().rglob("*")) == ["given.toml", "limitlens-work"]

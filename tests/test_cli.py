@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from limitlens.data.storage import write_text
 from limitlens.limits.policy_file import read_policy
 from limitlens.pipeline.cli import app, main
 from limitlens.pipeline.workspace import Workspace, default_policy
@@ -24,6 +26,18 @@ def commands() -> list[list[str]]:
         inner = getattr(command, "commands", None)
         found += [[name, sub] for sub in inner] if inner else [[name]]
     return found
+
+
+def with_workspace(command: Any = GROUP, *words: str) -> Iterator[list[str]]:
+    """Every command and group of commands that takes ``--workspace``."""
+    if any("--workspace" in option.opts for option in command.params):
+        yield list(words)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from with_workspace(inner, *words, name)
+
+
+#: The one command that begins a workspace.
+BEGINS = ["check"]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -64,16 +78,19 @@ def test_a_process_of_its_own_ends_and_says_the_same(run: Run, tmp_path: Path, m
     ("arguments", "message", "ends"),
     [
         (["check", "nowhere"], "nowhere", 4),
-        (["decide"], "limitlens promote", 1),
-        (["promote"], "limitlens train", 1),
-        (["build"], "limitlens check", 1),
-        (["report"], "limitlens decide", 1),
-        (["labels"], "limitlens check", 1),
-        (["compare", "1", "2"], "limitlens train", 1),
-        (["ledger", "verify"], "--workspace", 1),
+        (["decide"], "limitlens check INPUT --workspace limitlens-work", 1),
+        (["build"], "limitlens check INPUT --workspace limitlens-work", 1),
+        (["iterations"], "limitlens check INPUT --workspace limitlens-work", 1),
+        (["decide", "--workspace", "."], "limitlens promote", 1),
+        (["promote", "--workspace", "."], "limitlens train", 1),
+        (["build", "--workspace", "."], "limitlens check", 1),
+        (["report", "--workspace", "."], "limitlens decide", 1),
+        (["labels", "--workspace", "."], "limitlens check", 1),
+        (["compare", "1", "2", "--workspace", "."], "limitlens train", 1),
+        (["ledger", "verify"], "limitlens check INPUT --workspace limitlens-work", 1),
         (["import", "--mapping", "mars", "a", "b"], "taiwan", 4),
-        (["why", "A1"], "limitlens decide", 1),
-        (["train", "--config", "none.toml"], "none.toml", 4),
+        (["why", "A1", "--workspace", "."], "limitlens decide", 1),
+        (["train", "--config", "none.toml", "--workspace", "."], "none.toml", 4),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -89,12 +106,41 @@ def test_an_error_is_one_line_that_names_the_mend(
     assert message in lines[0]
 
 
+@pytest.mark.parametrize("words", [words for words in with_workspace() if words != BEGINS], ids=" ".join)
+@pytest.mark.parametrize("there", [False, True], ids=["nothing", "another folder"])
+def test_a_mistyped_workspace_is_refused_by_its_name_and_left_as_it_is(
+    there: bool, words: list[str], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        write_text("another's", tmp_path / "wrok" / "notes.txt")
+    before = sorted(tmp_path.rglob("*"))
+    code, said = run(*words, "--workspace", "wrok")
+    assert code == 1
+    assert said == (
+        "error wrok: no workspace is there; name its folder by --workspace, or begin one with limitlens check INPUT "
+        "--workspace wrok.\n"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["features"], ["policy", "show"], ["status"]], ids=" ".join)
+def test_what_needs_no_workspace_needs_none_where_none_is_named(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_brackets_in_an_error_are_shown_and_a_config_that_is_not_utf8_is_one_line(run: Run, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
     path = tmp_path / "train[1].toml"
     wrong = b"[model]\nfolds = 'x'"
     for content, message in ((wrong, "2: folds in [model] is 'x'; expected int."), (b"\xff", "1: not UTF-8")):
         path.write_bytes(content)
-        code, said = run("train", "--config", str(path))
+        code, said = run("train", "--config", str(path), "--workspace", str(work))
         assert (code, len(said.strip().splitlines())) == (4, 1)
         assert f"train[1].toml:{message}" in said
 

@@ -44,6 +44,7 @@ from limitlens.pipeline.privacy.access import access
 from limitlens.pipeline.privacy.erase import erase
 from limitlens.pipeline.privacy.legal_hold import hold_legally
 from limitlens.pipeline.watching.tick import tick
+from limitlens.pipeline.withdraw_load import withdraw_load
 from limitlens.pipeline.workspace import Workspace
 from tests.ledgers import LAST, a_letter, python, quiet, recorded, without_last
 from tests.test_holds import FIRST
@@ -455,6 +456,24 @@ def test_links_before_an_erased_one_cannot_be_written_anew(tmp_path: Path) -> No
     with pytest.raises(IntegrityError, match="override 1 of account erased-1 is the first broken link"):
         ledger.verify()
     assert ledger.chain_heads()[1:] != [*heads[1:], ledger.head()]
+
+
+def test_the_reason_of_a_withdrawal_that_names_an_erased_account_names_nobody(with_planted: Workspace) -> None:
+    """It stands in a mark that the chain holds, and in the holds of the withdrawal."""
+    space = with_planted
+    withdraw_load(space, "0002", at=at(29), actor="Li Na", reason=f"{PLANTED} was delivered by mistake")
+    marks = {path.name: path.read_bytes() for path in (space.root / "loads").iterdir()}
+    erase(space, [PLANTED], **ORDER)
+    spelled = [PLANTED.encode(), json.dumps(PLANTED)[1:-1].encode()]
+    bodies = [path.read_bytes() for path in space.root.rglob("*") if path.is_file()]
+    assert not [body for body in bodies if any(one in body for one in spelled)]
+    assert space.events.withdrawals()["0002"]["reason"].endswith("was delivered by mistake")
+    verify(space)
+    rewritten = space.root / "loads" / "0003.json"
+    assert {path.name for path in rewritten.parent.iterdir() if path.read_bytes() != marks[path.name]} == {"0003.json"}
+    rewritten.write_bytes(marks["0003.json"])
+    with pytest.raises(IntegrityError, match="the load was changed since it was recorded"):
+        verify(space)
 
 
 def test_an_id_that_is_a_figure_takes_no_figure_of_a_model_a_run_or_a_policy_with_it(

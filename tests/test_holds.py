@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -678,23 +679,68 @@ def test_a_check_killed_before_it_held_is_made_up_for_and_a_judged_slice_is_not_
     assert "repayment" not in {hold.kind for hold in space.ledger.holds_in_force().values()}
 
 
+def runs_of(space: Workspace) -> dict[str, tuple[str, int]]:
+    """Runs of MLflow by name: which, and when it ended."""
+    experiments = [one.experiment_id for one in tracking.client(space.mlflow).search_experiments()]
+    every = tracking.client(space.mlflow).search_runs(experiments)
+    names = [run.info.run_name for run in every]
+    assert len(set(names)) == len(names)
+    return {run.info.run_name: (run.info.run_id, run.info.end_time) for run in every}
+
+
+def repeated_without(space: Workspace, name: str, call: Callable[[], object]) -> None:
+    """A call that was killed before MLflow knew a run is repeated: that run is there, and the others are as before."""
+    before = runs_of(space)
+    tracking.client(space.mlflow).delete_run(before[name][0])
+    call()
+    after = runs_of(space)
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {name}
+
+
 def test_a_check_killed_before_mlflow_knew_its_hold_is_made_up_for(books: Path, tmp_path: Path) -> None:
     shutil.copytree(books / "struck", tmp_path / "work")
     space = Workspace(tmp_path / "work")
 
-    def runs() -> dict[str, str]:
-        experiments = [one.experiment_id for one in tracking.client(space.mlflow).search_experiments()]
-        every = tracking.client(space.mlflow).search_runs(experiments)
-        return {run.info.run_name: run.info.run_id for run in every}
+    def again() -> None:
+        (space.root / "judged.json").unlink(missing_ok=True)
+        check(space, books / "gap", loaded_at=NOW)
 
-    check(space, books / "gap", loaded_at=NOW)
-    before = runs()
-    gone = [name for name in before if name.startswith("hold ")]
-    tracking.client(space.mlflow).delete_run(before[gone[0]])
-    (space.root / "judged.json").unlink()
-    check(space, books / "gap", loaded_at=NOW)
-    assert runs().keys() == before.keys()
-    assert {name for name, run_id in runs().items() if run_id != before[name]} == {gone[0]}
+    again()
+    repeated_without(space, min(name for name in runs_of(space) if name.startswith("hold ")), again)
+
+
+def test_a_release_killed_before_mlflow_knew_it_is_made_up_for(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "held", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+
+    def again(actor: str = "Chen Wei") -> int:
+        return release_hold(space, 1, "repaired", at=NOW, actor=actor, reason="came again")
+
+    waiting, links = again(), space.ledger.verify()
+    repeated_without(space, "release 1", again)
+    assert (again(), space.ledger.verify()) == (waiting, links)
+    with pytest.raises(WorkspaceError, match="no hold 1 is in force"):
+        again("somebody else")
+
+
+def test_an_opening_killed_before_mlflow_knew_it_is_made_up_for(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "held", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+    repeated_without(space, "hold 1", lambda: open_hold(space, HOLD))
+
+
+def test_a_check_killed_before_mlflow_knew_its_release_is_made_up_for(books: Path, tmp_path: Path) -> None:
+    shutil.copytree(books / "struck", tmp_path / "work")
+    space = Workspace(tmp_path / "work")
+
+    def again() -> None:
+        (space.root / "judged.json").unlink(missing_ok=True)
+        check(space, books / "whole", loaded_at=SECOND + timedelta(days=2))
+
+    check(space, books / "gap", loaded_at=SECOND + timedelta(days=1))
+    again()
+    repeated_without(space, min(name for name in runs_of(space) if name.startswith("release ")), again)
 
 
 def test_a_delivery_that_brings_nothing_new_is_not_judged_again_but_by_other_settings(

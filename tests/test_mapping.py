@@ -123,6 +123,16 @@ def test_what_when_does_not_hold_for_is_left_out_and_counted(tmp_path: Path) -> 
         ({"type": "amount", "unit": "ten_thousand"}, "1.25", 12_500_00),
         ({"type": "amount", "unit": "ten_thousand"}, "0.0000001", None),
         ({"type": "amount", "unit": "thousand"}, "0.125", 125_00),
+        ({"type": "number", "unit": "%"}, "12%", 0.12),
+        ({"type": "number", "unit": "%"}, " -0.07 % ", -0.0007),
+        ({"type": "number", "unit": "%"}, "35％", 0.35),
+        ({"type": "number", "unit": "%"}, "35", 0.35),  # as a Parquet file would have it
+        ({"type": "number", "unit": "%", "decimal": ","}, "1.234,5%", 12.345),
+        ({"type": "number", "unit": "%"}, "12%%", None),
+        ({"type": "number", "unit": "%"}, "%", None),
+        ({"type": "number", "unit": "%"}, "1e2%", None),
+        ({"type": "number", "unit": "%"}, "12‰", None),
+        ({"type": "number"}, "12%", None),
     ],
     ids=str,
 )
@@ -332,6 +342,17 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
             '{type = "amount", unit = "万"}',
             r"m.toml:9: unit in .* is '万'; expected one of .*'ten_thousand'",
         ),
+        (
+            '"amount"',
+            '{type = "amount", unit = "%"}',
+            r"m.toml:9: unit is '%', which is of a number; 'limit' is amount",
+        ),
+        ('"amount"', '{type = "number", unit = "cents"}', r"m.toml:9: unit is 'cents', .* amount; 'limit' is number"),
+        (
+            'zone = "Asia',
+            'unit = "%"\nzone = "Asia',
+            r"m.toml:2: unit is '%'; say so of each column that is in percent",
+        ),
         ('"amount"', '{type = "amount", thousands = "."}', r"m.toml:9: '.' stands before the decimals already"),
         ('"time"', '{type = "time", format = "dd.mm"}', r"m.toml:8: format 'dd.mm'; expected iso, unix"),
     ],
@@ -339,6 +360,19 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_a_mapping_that_is_wrong_names_its_line(before: str, after: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_mapping(MAPPING.replace(before, after), "m.toml")
+
+
+def test_shares_in_percent_are_written_as_shares_and_a_cell_that_is_none_is_held_back(tmp_path: Path) -> None:
+    """A sign or none; what is no percentage is named, with the row and what was expected."""
+    mapping = MAPPING.replace('kind = "text?"', 'kind = "text?"\nrate = {type = "number?", unit = "%"}')
+    mapping = mapping.replace('segment = "kind"', 'segment = "kind"\nused_share = "rate"')
+    header, *lines = ROWS.splitlines()
+    cells = dict(zip(lines, ["12.5%", "7", "much"], strict=True))
+    rows = "\n".join([f"{header},rate", *(f"{line},{cell}" for line, cell in cells.items())]) + "\n"
+    with pytest.raises(InputError, match=r"row 3, column rate: got 'much', expected a number in percent, such as"):
+        imported(tmp_path, rows, mapping)
+    imported(tmp_path, rows.replace("much", ""), mapping)
+    assert sorted(filter(None, (row["used_share"] for row in written(tmp_path)))) == [0.125]
 
 
 @pytest.mark.parametrize("pattern", ["../secret.csv", "/etc/passwd"])
@@ -435,6 +469,9 @@ def test_a_draft_of_a_chinese_export_keeps_its_names_units_and_digits(tmp_path: 
         (["1.234", "65.250", "7"], 'x = "number"'),
         (["5/3/2026 10:00", "6/3/2026 09:30"], "a day before its month; check"),
         (["TRUE", "FALSE"], 'true = "TRUE", false = "FALSE"'),
+        (["12%", "7.5 %"], 'type = "number", unit = "%"'),
+        (["12,5%", "7%"], 'unit = "%", decimal = ","'),
+        (["12%", "n/a%"], 'x = "text"'),
         (["1" * 100_000 + "x"], 'x = "text"'),  # in no more than a moment
     ],
     ids=lambda value: str(value)[:30],

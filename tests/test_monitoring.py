@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from typer.testing import CliRunner
 
 from limitlens.data.arrays import FloatArray
 from limitlens.data.errors import ConfigError, WorkspaceError
+from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.monitoring import (
     amount_alarms,
     feature_shift_alarms,
@@ -43,6 +46,7 @@ from limitlens.pipeline.answers.monitor_page import write_monitoring
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.pages import plots
 from limitlens.pipeline.workspace import Workspace, default_policy
+from tests.ledgers import with_state
 from tests.test_status import contents
 
 SHIPPED = Monitoring()
@@ -295,6 +299,9 @@ def test_a_decided_workspace_is_looked_at_and_nothing_is_written(small_workspace
     json.dumps(monitored.to_dict(), allow_nan=False)
     columns = list(small_workspace.iteration(month.model_version).model.features.columns)
     assert list(month.csi_training) == columns
+    decisions = with_state(small_workspace.ledger.current())
+    lately = decisions[decisions["as_of"] > month.as_of - timedelta(days=92)]
+    assert month.complaints == complaints(lately)
 
 
 @pytest.mark.slow
@@ -315,6 +322,17 @@ def test_a_month_without_lines_bads_or_training_has_dashes_and_no_nan(
     shown = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", body, flags=re.DOTALL)
     assert not re.search(r"\b(nan|inf)\b", "\n".join(empty.lines()) + shown)
     json.dumps(empty.to_dict(), allow_nan=False)
+
+
+@pytest.mark.slow
+def test_few_are_counted_for_programs_and_not_told_on_the_page(small_workspace: Workspace, tmp_path: Path) -> None:
+    monitored = monitor(small_workspace, months=1)
+    few = replace(monitored, months=(replace(monitored.last, complaints=[Complaint("reviews", 3, 4_217)]),))
+    write_monitoring(few, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8").partition("Complaints")[2]
+    assert page.index("under 10") < page.index("4,217")
+    assert few.to_dict()["months"][0]["complaints"] == [{"what": "reviews", "count": 3, "out_of": 4_217}]
+    assert "complaints  reviews: 3 of 4,217" in few.lines()
 
 
 def test_a_plot_shows_no_rate_that_its_table_hides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +359,22 @@ def test_an_earlier_month_asked_for_later_is_what_it_was(small_workspace: Worksp
     assert alone.last.to_dict() | {"realised": None} == first.to_dict() | {"realised": None}
     with pytest.raises(WorkspaceError, match="no book has been decided by"):
         monitor(small_workspace, until=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.slow
+def test_a_backtest_is_no_month(small_workspace: Workspace, tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "work")
+    shutil.copytree(small_workspace.root, space.root)
+    last, first = monitor(space).last, datetime(2026, 6, 2, tzinfo=UTC)
+    backtests = {run.run_id for run in space.ledger.runs() if run.as_of < first}
+    with closing(sqlite3.connect(space.root / "ledger.sqlite")) as connection, connection:
+        connection.execute("UPDATE runs SET backtest = 1 WHERE as_of < ?", [first.isoformat()])
+    alone = monitor(space)
+    assert [month.as_of for month in alone.months] == [last.as_of]
+    decisions = with_state(space.ledger.current())
+    assert alone.last.complaints == complaints(decisions[~decisions["run_id"].isin(backtests)])
+    with pytest.raises(WorkspaceError, match=r"no book has been decided by 2026-06-01 \(a backtest is none\)"):
+        monitor(space, until=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 @pytest.mark.slow

@@ -77,6 +77,15 @@ def held_elsewhere(root: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
+def test_a_run_where_no_workspace_is_leaves_nothing_there_unless_it_begins_one(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no workspace is there"), exclusive(tmp_path / "wrok", "decide"):
+        pass
+    assert not list(tmp_path.iterdir())
+    for begins in (True, False):
+        with exclusive(tmp_path / "work", "check", begins=begins):
+            assert (tmp_path / "work" / ".lock").exists()
+
+
 def test_who_finds_a_workspace_held_is_told_by_which_command_since_when_and_by_which_process(tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     with held_elsewhere(tmp_path) as holder, pytest.raises(BusyError) as told, exclusive(tmp_path, "check"):
@@ -266,7 +275,7 @@ def test_a_process_has_no_more_threads_than_its_affinity_allows() -> None:
 # Late imports
 
 
-def test_help_and_errors_load_no_heavy_library() -> None:
+def test_help_and_errors_load_no_heavy_library(tmp_path: Path) -> None:
     code = """
 import sys
 from limitlens.pipeline.cli import main
@@ -279,9 +288,10 @@ except SystemExit as ended:
     for words, ends in (
         (["--help"], 0),
         (["why"], 2),
-        (["train", "--config", "none.toml"], 4),
+        (["decide", "--workspace", "none"], 1),
+        (["train", "--config", "none.toml", "--workspace", str(tmp_path)], 4),
         (["train", "--frobnicate"], 2),
-        (["decide", "--policy", "none.toml"], 4),
+        (["decide", "--policy", "none.toml", "--workspace", str(tmp_path)], 4),
     ):
         assert python(code, *words).stdout.splitlines()[-1] == f"[] {ends}", words
 

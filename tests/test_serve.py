@@ -24,7 +24,7 @@ from limitlens.data.lock import exclusive
 from limitlens.data.progress import Progress
 from limitlens.data.pseudonyms import IdKey
 from limitlens.limits.attribution import PLAYERS
-from limitlens.limits.complaints import complaints, of_ledger
+from limitlens.limits.complaints import complaints
 from limitlens.limits.finding import recorded_findings
 from limitlens.limits.policy_file import parse_policy
 from limitlens.limits.registry import SignOff
@@ -44,6 +44,7 @@ from limitlens.pipeline.serving.line import line
 from limitlens.pipeline.serving.people import digest_of, parse_people
 from limitlens.pipeline.serving.steps import AT_ONCE, IN_ALL, Work
 from limitlens.pipeline.workspace import Workspace
+from tests.ledgers import with_state
 
 PEOPLE = "".join(
     f'["{name}"]\nrole = "{role}"\nkey_sha256 = "{digest_of(key)}"\n'
@@ -206,7 +207,7 @@ def test_the_home_page_has_the_figures_of_the_last_run(served: Served) -> None:
 
 def test_complaints_on_the_home_page_are_those_of_the_last_ninety_days(desk: Workspace) -> None:
     run = max(desk.ledger.runs(), key=lambda one: one.as_of)
-    decisions = of_ledger(desk.ledger.current())
+    decisions = with_state(desk.ledger.current())
     lately = decisions[decisions["as_of"] > run.as_of - timedelta(days=90)]
     assert day(desk, run).complaints == complaints(lately)
 

@@ -70,6 +70,8 @@ class Pair:
     root: Path
 
     def __post_init__(self) -> None:
+        for lender in PAIR.lenders:
+            (self.root / lender).mkdir()
         new_secret(self.root / "secret", ("lender-a", "lender-b"))
         write_customers(self.root / "customers.csv", CUSTOMERS)
         (self.root / "list.csv").write_text("person_id\n" + "\n".join(LISTED))

@@ -52,6 +52,7 @@ def exchanged(folder: Path, lines: list[str], listed: list[str], at: datetime) -
     (folder / f"{number}.list.csv").write_text("person_id\n" + "\n".join(f"person {line}" for line in listed))
     if not (folder / "secret").exists():
         new_secret(folder / "secret", ("lender-a", "lender-b"))
+        (folder / "other").mkdir()
     a, b = (
         Side(Workspace(folder / name), lender, folder / "secret", default_share_settings(), "Chen Wei")
         for name, lender in (("base", "lender-a"), ("other", "lender-b"))

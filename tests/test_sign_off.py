@@ -24,7 +24,7 @@ from limitlens.limits.signers import os_user, signed_by
 from limitlens.pipeline.cli import app
 from limitlens.pipeline.deciding.verify import verify
 from limitlens.pipeline.release.inventory import inventory
-from limitlens.pipeline.release.model_card_page import model_card_of
+from limitlens.pipeline.release.model_card_page import model_card_of, rendered
 from limitlens.pipeline.release.promote import Override, promote
 from limitlens.pipeline.release.sign_off import sign_off, standing
 from limitlens.pipeline.workspace import Workspace, default_policy
@@ -197,6 +197,12 @@ def test_a_card_is_written_as_its_file_is_called(name: str, space: Workspace, tm
     assert path.read_text("utf-8").startswith(begins[path.suffix[1:]])
     refused = CliRunner().invoke(app, [*asked[:3], str(tmp_path / "card.pdf"), *asked[4:]])
     assert ".html, .md or .json" in str(refused.exception)
+
+
+def test_a_card_of_an_earlier_version_lacks_a_bound_of_the_monitoring_and_is_shown(space: Workspace) -> None:
+    known = model_card_of(space, "1", NOW)
+    known["card"]["monitoring"].pop("amount_ratio", None)
+    assert "# Model card" in rendered(known, "md")
 
 
 def change(sql: str) -> Callable[[Workspace], None]:

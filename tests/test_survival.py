@@ -477,7 +477,7 @@ with parquet_stream(pa.schema([("account_id", pa.string())]), Path(sys.argv[1]) 
     if place == "out":
         write_text("scores", folder / "other.txt")
     else:
-        with exclusive(tmp_path / "work", "check"):
+        with exclusive(tmp_path / "work", "check", begins=True):
             pass
     assert not left.exists()
     assert others.exists()

@@ -18,7 +18,7 @@ from limitlens.data.calendar import add_months, format_time, month_start
 from limitlens.data.errors import WorkspaceError
 from limitlens.data.progress import Progress, silent
 from limitlens.limits.agreement import Agreement
-from limitlens.limits.complaints import Complaint, complaints, of_ledger
+from limitlens.limits.complaints import Complaint, complaints
 from limitlens.limits.monitoring import (
     Alarm,
     amount_alarms,
@@ -293,13 +293,12 @@ def monitor(
     Raises
     ------
     WorkspaceError
-        No book has been decided by then.
+        No book has been decided by then, other than in a backtest.
     """
     every = book_runs(workspace, until)
     if not every:
-        raise WorkspaceError(
-            f"no book has been decided{f' by {format_time(until)}' if until else ''}; run limitlens decide first."
-        )
+        by = f" by {format_time(until)}" if until else ""
+        raise WorkspaceError(f"no book has been decided{by} (a backtest is none); run limitlens decide first.")
     policy = workspace.policy(every[-1].policy_digest)
     settings = settings or policy.alarms
     runs = every[-(months + _LOOK_BACK) :]
@@ -567,11 +566,13 @@ def _ranked(seen: _Seen, book: Book | None) -> tuple[Estimate, float] | None:
 
 
 _OF_PERIOD = """
-SELECT account_id, as_of, action, limit_before_cents, limit_cents, can_draw, state FROM decisions
-WHERE as_of > $since AND as_of <= $until
+SELECT account_id, as_of, state.opened_at AS opened_at, action, limit_before_cents, limit_cents,
+    state.can_draw AS could_draw, can_draw
+FROM decisions
+WHERE as_of > $since AND as_of <= $until AND run_id IN (SELECT run_id FROM runs WHERE NOT backtest)
 """
 
 
 def _complaints(workspace: Workspace, as_of: datetime) -> list[Complaint]:
     since = (pd.Timestamp(as_of) - pd.Timedelta(days=COMPLAINT_DAYS)).to_pydatetime()
-    return complaints(of_ledger(workspace.ledger.query(_OF_PERIOD, {"since": since, "until": as_of})))
+    return complaints(workspace.ledger.query(_OF_PERIOD, {"since": since, "until": as_of}))

@@ -96,7 +96,7 @@ class Book:
 
 
 def book_runs(workspace: Workspace, until: datetime | None) -> list[Run]:
-    """The run of each calendar month that decided the book, in order."""
+    """The run of each calendar month that decided the book, in order; a month whose book is a backtest has none."""
     runs = {run.as_of: run for run in workspace.ledger.runs() if until is None or run.as_of <= until}
     if not runs:
         return []
@@ -111,7 +111,7 @@ def book_runs(workspace: Workspace, until: datetime | None) -> list[Run]:
     for as_of in largest.values():
         if not chosen or lines[as_of] >= _BOOK_SHARE * lines[chosen[-1].as_of]:
             chosen.append(runs[as_of])
-    return chosen
+    return [run for run in chosen if not run.backtest]
 
 
 def training_of(

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from limitlens.data.calendar import parse_time
 from limitlens.data.errors import ConfigError
-from limitlens.data.lock import waiting
+from limitlens.data.lock import expect_workspace, waiting
 from limitlens.data.progress import Part
 from limitlens.data.resources import THREADS
 
@@ -94,7 +94,28 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is not a date or time; expected 2026-03-01 or 2026-03-01T10:30.") from error
 
 
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds everything of a project.")]
+def _there(context: typer.Context, folder: Path) -> Path:
+    """Refuse a folder without a workspace before anything is read or written."""
+    if not context.resilient_parsing:
+        expect_workspace(folder)
+    return folder
+
+
+def _there_if_named(context: typer.Context, folder: Path) -> Path:
+    source = context.get_parameter_source("workspace")
+    return folder if source and source.name == "DEFAULT" else _there(context, folder)
+
+
+_WORKSPACE = "Folder that holds everything of a project."
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", callback=_there, help=_WORKSPACE)]
+
+#: Of a command that has an answer where no workspace has been begun.
+AnyWorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", callback=_there_if_named, help=_WORKSPACE)]
+
+#: Of the command that begins one.
+NewWorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help=_WORKSPACE)]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 LangOption = Annotated[Literal["en", "zh"], typer.Option(help="Language of the page.")]
 UntilOption = Annotated[datetime | None, typer.Option(parser=moment, help="Use only what was known before this time.")]

@@ -19,10 +19,12 @@ from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
     INCIDENT,
     NOTHING_TO_DO,
+    AnyWorkspaceOption,
     ConfigOption,
     IdKeyOption,
     JsonOption,
     MemoryOption,
+    NewWorkspaceOption,
     QualityOption,
     ThreadsOption,
     UntilOption,
@@ -243,7 +245,7 @@ def shard(
 @app.command()
 def check(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one folder a source.")],
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: NewWorkspaceOption = DEFAULT_WORKSPACE,
     threads: ThreadsOption = None,
     wait: WaitOption = False,
     memory: MemoryOption = MEMORY_LIMIT,
@@ -368,7 +370,7 @@ def ids(
 
 
 @app.command()
-def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def status(workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show what the workspace holds, how far it has come, what waits, what failed, and the next step; reads only.
 
     Example: limitlens status
@@ -513,7 +515,7 @@ def features(
         datetime | None, typer.Option(parser=moment, help="As-of time of the query; default: today.")
     ] = None,
     engine: Annotated[Literal["duckdb", "spark"], typer.Option(help="Dialect of the query.")] = "duckdb",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """List the features, or print the SQL that computes them; with a workspace it runs by hand as it is.

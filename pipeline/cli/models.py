@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limitlens.data.errors import LimitlensError
+from limitlens.data.lock import expect_workspace
 from limitlens.data.resources import MEMORY_LIMIT
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    AnyWorkspaceOption,
     ConfigOption,
     EngineOption,
     JsonOption,
@@ -341,7 +343,7 @@ app.add_typer(iterations_app, name="iterations")
 
 @iterations_app.callback()
 def iterations(
-    context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
+    context: typer.Context, workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
 ) -> None:
     """List every version: what it changed, who promoted it, how many limits moved since.
 
@@ -354,6 +356,7 @@ def iterations(
 
     if context.invoked_subcommand:
         return
+    expect_workspace(workspace)
     rows = iterations_of(Workspace(workspace))
     if as_json:
         print_json([asdict(row) for row in rows])

@@ -11,6 +11,7 @@ from limitlens.data.calendar import format_time
 from limitlens.data.errors import ConfigError
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    AnyWorkspaceOption,
     JsonOption,
     PolicyOption,
     ThreadsOption,
@@ -52,7 +53,7 @@ _HEADS = {
 
 @policy_app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="Policy file.")], workspace: WorkspaceOption = DEFAULT_WORKSPACE
+    file: Annotated[Path, typer.Argument(help="Policy file.")], workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE
 ) -> None:
     """Refuse unknown keys, gaps, overlaps and contradictions, with the line.
 
@@ -82,7 +83,7 @@ def show(
         str | None,
         typer.Argument(metavar="[POLICY]", help="File or digest; default: the champion's, else the shipped."),
     ] = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Show a policy stage by stage: opening, behaviour, delinquency, and what holds for all.
@@ -138,7 +139,7 @@ def diff(
         list[str],
         typer.Argument(metavar="[OLD] NEW", help="Files, or digests of recorded policies; OLD: the champion's."),
     ],
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Say in words what a policy changes, and how many lines of today's book each change alone would move.
@@ -306,7 +307,7 @@ def qualify(
     applications: Annotated[Path, typer.Argument(help="CSV or Parquet file with a segment, attributes, a request.")],
     out: Annotated[Path, typer.Option(help="CSV file for the answers.")] = Path("qualified.csv"),
     policy: PolicyOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Decide applications by the opening table of the policy: who qualifies, and with which limit.
 

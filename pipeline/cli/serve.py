@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from limitlens.data.lock import expect_workspace
 from limitlens.pipeline.cli.common import (
     DEFAULT_WORKSPACE,
+    AnyWorkspaceOption,
     IdKeyOption,
     WorkspaceOption,
     app,
@@ -33,7 +35,7 @@ def serve(
     ] = None,
     key: Annotated[bool, typer.Option("--new-key", help="Print a key for a person, and end.")] = False,
     id_key: IdKeyOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the reviewer's desk: cases, lines, verdicts and holds as pages, on this machine alone.
 
@@ -45,6 +47,7 @@ def serve(
         made = new_key()
         typer.echo(f'key, for the person alone: {made}\nkey_sha256 = "{digest_of(made)}"')
         return
+    expect_workspace(workspace)
     known = read_people(people) if people else {}
     predict_only()
     import uvicorn

@@ -1,7 +1,6 @@
 """Verify: everything recorded is what was recorded, from the accepted events to the head that MLflow keeps."""
 
-from limitlens.data.errors import WorkspaceError
-from limitlens.data.lock import undisturbed
+from limitlens.data.lock import expect_workspace, undisturbed
 from limitlens.limits.anchor import Anchor
 from limitlens.limits.records import expect_recorded
 from limitlens.limits.signed import expect_signed
@@ -44,10 +43,9 @@ def verify(workspace: Workspace, anchor: Anchor | None = None) -> tuple[int, int
     IntegrityError
         Names the first that does not hold.
     WorkspaceError
-        There is no such folder, or a run is in progress.
+        There is no workspace, or a run is in progress.
     """
-    if not workspace.root.is_dir():
-        raise WorkspaceError(f"{workspace.root}: no such workspace; name one with --workspace.")
+    expect_workspace(workspace.root)
     with undisturbed(workspace.root):
         workspace.events.verify()
         links = workspace.ledger.verify()

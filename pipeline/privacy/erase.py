@@ -53,6 +53,7 @@ from limitlens.pipeline.privacy.erasure_plan import (
     names_in,
     noted_at,
     plan_text,
+    reason_in,
     unfinished,
 )
 from limitlens.pipeline.workspace import Workspace
@@ -184,7 +185,10 @@ def _finish(workspace: Workspace, plan: Plan, progress: Progress) -> Erased:
     for number, (path, before) in enumerate(plan.files.items(), 1):
         progress(f"writing {path} again, {number:,} of {len(plan.files):,}")
         if file_sha256(root / path) == before:
-            rewrite(root / path, _change(workspace, plan, path))
+            if path.startswith("loads/"):
+                _rewrite_mark(root / path, plan)
+            else:
+                rewrite(root / path, _change(workspace, plan, path))
     for folder in BUILT:
         shutil.rmtree(root / folder, ignore_errors=True)
     for path in plan.tables:
@@ -282,6 +286,13 @@ def _rewrite_texts(root: Path, plan: Plan) -> None:
             path.unlink(missing_ok=True)
             continue
         _rewrite(path, _without_lines(path, plan) if path.suffix in LINES and name != AUDIT else renamed)
+
+
+def _rewrite_mark(path: Path, plan: Plan) -> None:
+    """The mark of a load with names for nobody in the reason of its withdrawal."""
+    mark = json.loads(path.read_text(encoding="utf-8"))
+    mark["withdrawal"]["reason"] = _renamed(plan, names_any)(reason_in(mark))
+    write_text(json.dumps(mark, indent=1) + "\n", path)
 
 
 def _without_lines(path: Path, plan: Plan) -> Callable[[str], str]:

@@ -91,7 +91,7 @@ class Plan:
     names : mapping of str to str
         What stands in place of each account in rows that keep their place.
     files : mapping of path to str
-        Files that were recorded and are to be written again, with their sha256 before.
+        Tables, and marks of loads, that were recorded and are to be written again, with their sha256 before.
     texts : tuple of path
         Files that name an account in a text.
     tables : tuple of path
@@ -140,10 +140,12 @@ def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: 
     bare = {path for path in recorded for source, one in links.items() if _has_stale(root, path, source, one.stale)}
     days = _days(store, holding, accounts)
     profiles = {f"profiles/{load}.parquet" for load in days} & set(recorded)
+    named = names_any(accounts)
+    marks = [f"loads/{load['load']}.json" for load in store.loads() if named.search(reason_in(load))]
     return Plan(
         *order,
         names={account: _nobody() for account in sorted(accounts)},
-        files={path: file_sha256(root / path) for path in sorted({*holding, *bare, *profiles, *aged})},
+        files={path: file_sha256(root / path) for path in sorted({*holding, *bare, *profiles, *aged, *marks})},
         texts=tuple(_texts(workspace, accounts)),
         tables=tuple(_tables(root, recorded, accounts)),
         links=links,
@@ -152,6 +154,11 @@ def make_plan(workspace: Workspace, order: tuple[int, str, str, str], accounts: 
         digest=store.digest(),
         older=older,
     )
+
+
+def reason_in(mark: Mapping[str, Any]) -> str:
+    """What a person wrote in the mark of a load: the reason of a withdrawal."""
+    return str(mark.get("withdrawal", {}).get("reason", ""))
 
 
 def plan_text(plan: Plan) -> str:
@@ -315,7 +322,10 @@ def names_in(path: Path, accounts: Collection[str]) -> re.Pattern[str]:
 
 
 def _texts(workspace: Workspace, accounts: Collection[str]) -> Iterator[str]:
-    """Texts that name an account; those of loads, models and erasures apart, which name none and are recorded."""
+    """Texts that name an account; those of loads, models and erasures apart, which are recorded.
+
+    Of those a mark alone can name one, in the reason of a withdrawal.
+    """
     root = workspace.root
     models = [root / model.folder for model in workspace.registry.models()]
     for path in sorted(root.rglob("*")):

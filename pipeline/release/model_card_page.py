@@ -218,7 +218,8 @@ def _limits_of_use(card: dict[str, Any]) -> Section:
 
 
 def _monitoring(card: dict[str, Any]) -> Section:
-    bounds = Monitoring(**{name: card["monitoring"][name] for name in asdict(Monitoring())})
+    usual = asdict(Monitoring())  # of a bound that is younger than the card
+    bounds = Monitoring(**{name: card["monitoring"].get(name, value) for name, value in usual.items()})
     table = pd.DataFrame(
         {
             "alarm above": list(_ALARMS.values()),

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from limitlens.data.lock import exclusive, waiting
+from limitlens.data.lock import exclusive, expect_workspace, waiting
 from limitlens.data.progress import Progress, silent
 from limitlens.data.storage import write_text
 from limitlens.features.line import limit_and_age
@@ -71,7 +71,8 @@ def tune(
     began = perf_counter()
     workspace = workspace.snapshot()
     folder = workspace.root / "tuning"
-    with exclusive(folder, "tune"):
+    expect_workspace(workspace.root)
+    with exclusive(folder, "tune", begins=True):
         table = build_training_table(workspace, settings, until, progress)
         loss = _objective(table, settings)
         key = _key(workspace, table, settings, until)

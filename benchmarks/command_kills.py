@@ -74,6 +74,8 @@ COMMANDS = {
     "decide daily": ("decide", "--until", "2026-01-01"),
     "reconcile": ("reconcile",),
     "score": ("score", "--as-of", "2026-01-01", "--out", "../out/scores.parquet"),
+    "holds open": ("holds", "open", "payment", "--since", "2025-12-15", "--by", "Chen Wei", "--reason", "a gap"),
+    "holds release": ("holds", "release", "1", "--verdict", "true", "--by", "Chen Wei", "--reason", "a holiday"),
     "train again": ("train", "--config", "../../train.toml", "--developer", "developer"),
     "promote another": ("promote", "--reviewer", "Chen Wei", *_APPROVED),
     "withdraw-load": ("withdraw-load", "0002", "--by", "Chen Wei", "--reason", "the file of another year"),

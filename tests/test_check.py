@@ -703,7 +703,7 @@ def test_the_report_says_what_became_of_each_source(inbox: Path, store: EventSto
 
 
 def test_a_second_run_is_refused_while_one_is_in_progress(inbox: Path, store: EventStore) -> None:
-    with exclusive(store.root, "decide"), pytest.raises(WorkspaceError, match="a run is in progress"):
+    with exclusive(store.root, "check", begins=True), pytest.raises(WorkspaceError, match="a run is in progress"):
         check_events(inbox, store)
 
 

@@ -215,7 +215,7 @@ def test_a_source_that_did_not_come_is_seen_on_the_day_it_should_have(history: P
 
 
 def test_quality_before_the_first_load_says_what_to_do(tmp_path: Path) -> None:
-    told = quality(tmp_path / "work")
+    told = quality(tmp_path)
     assert "no profiles of any source; run limitlens check INPUT." in str(told.exception)
 
 

@@ -464,7 +464,6 @@ def test_each_step_is_a_link_of_the_chain_with_who_when_how_many_and_the_digest(
 
 def test_nothing_with_ids_lies_in_a_workspace(pair: Pair) -> None:
     inside = pair.root / "lender-a" / "customers.csv"
-    inside.parent.mkdir()
     shutil.copy(pair.root / "customers.csv", inside)
     for customers, out in ((inside, pair.root / "request"), (pair.root / "customers.csv", inside.with_name("out"))):
         with pytest.raises(LimitlensError, match="lies in the workspace"):

@@ -11,7 +11,7 @@ EDITORS = $(BIN)/python -c "import pathlib, sysconfig; \
 
 help:
 	@echo "make demo   set up, then run the whole job on a simulated portfolio (a minute or two)"
-	@echo "make test   set up, then lint, type-check and test everything (about twelve minutes)"
+	@echo "make test   set up, then lint, type-check and test everything (about twenty minutes)"
 	@echo "make quick  lint, types and the tests under a second each (about a minute)"
 	@echo "make docs   set up, then build the documentation site, build/docs/index.html (about two minutes)"
 	@echo "make dist   build the source archive, and from it the wheel, into dist"

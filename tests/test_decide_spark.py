@@ -149,7 +149,10 @@ def test_a_task_has_the_events_of_other_accounts_that_link_its_own(
 
     def task(given: pd.DataFrame, rows: pa.Table) -> pa.Table:
         part, own = rows[PART][0].as_py(), events_of(rows)
-        built = build_table(features, given[given.index % 2 == part].reset_index(drop=True), own)
+        lines = given[given.index % 2 == part].reset_index(drop=True)
+        others = own["payment"].to_pandas().query("account_id not in @lines.account_id")
+        assert (others["kind"] == "transfer_out").groupby(others["event_no"]).any().all()  # no salary of anybody
+        built = build_table(features, lines, own)
         return pa.Table.from_pandas(built[names].assign(part=np.int32(part)), preserve_index=False)
 
     with spark_tasks() as tasks:

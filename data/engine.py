@@ -44,8 +44,8 @@ class RunSql(Protocol):
     def __call__(self, sql: str, more: Relations, /, *, few: bool = False) -> pa.Table:
         """Run it.
 
-        ``few``: the result has few rows. DuckDB then plans the query once instead of twice, and copies what it gives
-        once more, which pays where planning is most of the work: all features of a line.
+        ``few``: the result is small beside the query. DuckDB then plans the query once instead of twice, and copies
+        what it gives once more, which pays where planning takes longer: all features of a part of the book.
         """
         ...
 

@@ -225,7 +225,7 @@ def _accounts_per_part(features: FeatureSet, run: RunSql) -> int:
 
 def _part(points: pd.DataFrame, clock: Clock, sql: str, links: Relations, run: RunSql) -> pa.Table:
     """Features of some points, which are ordered by account."""
-    # A part is never so many rows that a copy of them takes longer than planning hundreds of columns again.
+    # At most PART_LINES rows: to copy them takes less time than to plan hundreds of columns once more.
     values = run(sql, {"spine": point_spine(points), **links}, few=True).drop_columns(clock.key)
     return _with_keys(points, values)
 

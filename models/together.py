@@ -25,7 +25,7 @@ from limitlens.models.paths import Factors, Paths, factors_of, paths_of
 #: From so many rows on it is worth it to load the kernels: for scores, SHAP values and changes.
 SCORES_WORTH, SHAP_WORTH, CHANGES_WORTH = 10_000, 500, 20
 
-#: Rows at a time: few enough to stay near the processor, and enough for each member, which has a third of them.
+#: Rows at a time: few enough to stay near the processor, and enough for a member that scores one fold of them.
 _AT_ONCE, _FEWEST = 1 << 12, 1 << 10
 
 #: Rows of a call that LightGBM does as well, and by how much SHAP values may differ from its own for a score of 1.
